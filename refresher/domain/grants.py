@@ -1,0 +1,229 @@
+"""Grants: one account's authorization for one client, or one static token."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from refresher.domain.secret import Secret
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
+"""Names become parts of Redis keys and channels, ACL patterns and log fields."""
+
+NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ : @ + -"
+
+
+def is_valid_name(name: str) -> bool:
+    """Whether NAME may name a grant or a client."""
+    return NAME_PATTERN.fullmatch(name) is not None
+
+
+class GrantKind(StrEnum):
+    """What keeps the grant's token current."""
+
+    REFRESHABLE = "refreshable"
+    """The refresh_token grant of RFC 6749 6."""
+    STATIC = "static"
+    """A person: the token was made in a provider's user interface and is never refreshed."""
+
+
+class GrantState(StrEnum):
+    """What a consumer or an operator needs to know first about a grant."""
+
+    PENDING = "pending"
+    """No token has ever come; a login or an import is awaited."""
+    FRESH = "fresh"
+    """The published token is valid and nothing needs attention."""
+    DEGRADED = "degraded"
+    """The published token is valid, but its refresh fails and its end is near."""
+    EXPIRED = "expired"
+    """No valid token; the daemon goes on trying."""
+    REAUTHORIZATION_REQUIRED = "reauthorization_required"
+    """No refresh can help: a person must authorize again."""
+    PAUSED = "paused"
+    """The daemon waits for an operator's decision."""
+    REMOVED = "removed"
+    """The grant is gone; only its status says so."""
+
+
+class Reason:
+    """Why a grant is in its state; published, logged and shown by ``status``.
+
+    Error codes of a server follow a colon: ``revoked:invalid_grant``.
+    """
+
+    AWAITING_LOGIN = "awaiting_login"
+    ROTATION_LOST = "rotation_lost"
+    """Rejected after an exchange whose outcome never became known."""
+    REVOKED = "revoked"
+    """Rejected with every earlier exchange accounted for."""
+    NO_REFRESH_TOKEN = "no_refresh_token"
+    CLIENT_REJECTED = "client_rejected"
+    MISCONFIGURED = "misconfigured"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    NO_PROGRESS = "no_progress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The durable mark that an exchange is about to be sent, or may have been.
+
+    It exists from the claim until an answer is adopted, the refresh token is finally
+    rejected, or every attempt is known not to have been processed.
+    """
+
+    sequence: int
+    """Attempt sequence number of the latest attempt."""
+    presented: bytes
+    """Fingerprint of the refresh token it presents."""
+    first_sent_at: float
+    """When the first unresolved attempt was about to be sent."""
+    attempts: int
+    """Attempts, the latest included, not known to have been left unprocessed."""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether an earlier attempt may have been processed by the server."""
+        return self.attempts > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One grant as the vault holds it, its tokens aside.
+
+    Invariants:
+        I1: ``version`` only grows for a name, also across remove and re-add.
+        I2: ``adopted_sequence <= attempt_sequence``.
+        I3: a grant that needs a person has ``due_at`` None.
+    """
+
+    id: int
+    uid: str
+    """Random, never reused: the keys that seal the grant's secrets derive from it."""
+    name: str
+    kind: GrantKind
+    client: str | None
+    """Name of the client; None for a static token of no client."""
+    origin: str
+    """``settings`` or ``runtime``: who may remove it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    scope: tuple[str, ...] = ()
+    """Scope asked for at login; empty means the client's."""
+
+    state: GrantState = GrantState.PENDING
+    reason: str | None = None
+    since: float = 0.0
+    revision: int = 0
+    """Grows with every change of the published status."""
+
+    authorization_serial: int = 0
+    """Grows at login, import and changed seed: answers to older authorizations are void."""
+    attempt_sequence: int = 0
+    adopted_sequence: int = 0
+    version: int = 0
+    """Of the access token; 0 before the first."""
+
+    refresh_token_fingerprint: bytes | None = None
+    predecessor_fingerprint: bytes | None = None
+    refresh_token_obtained_at: float | None = None
+    refresh_token_expires_at: float | None = None
+
+    issued_at: float | None = None
+    expires_at: float | None = None
+    """End of the access token; None when it has none (static) or there is no token."""
+
+    due_at: float | None = None
+    failures: int = 0
+    """Exchanges in a row that brought no token."""
+    intent: Intent | None = None
+
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds the current access token lives from issue to end."""
+        if self.issued_at is None or self.expires_at is None:
+            return None
+        return self.expires_at - self.issued_at
+
+    @property
+    def status_reason(self) -> str | None:
+        """The reason without the server's error code behind the colon."""
+        return self.reason.partition(":")[0] if self.reason else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A grant leased to this daemon with its intent written: exactly one exchange may follow."""
+
+    grant: Grant
+    refresh_token: Secret
+    access_token: Secret | None
+    """The one published now; an equal one in the answer means no progress."""
+
+    @property
+    def intent(self) -> Intent:
+        """The intent the claim wrote."""
+        assert self.grant.intent is not None
+        return self.grant.intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSet:
+    """What one answer puts into the vault."""
+
+    access_token: Secret | None
+    """None keeps the stored one: only a refresh token came."""
+    refresh_token: Secret | None
+    """None keeps the stored one: the server did not rotate."""
+    token_type: str = "Bearer"
+    scope: str | None = None
+    issued_at: float | None = None
+    expires_at: float | None = None
+    refresh_token_expires_at: float | None = None
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """Everything about one grant that goes to Redis, read from the vault in one piece."""
+
+    grant: Grant
+    access_token: Secret | None
+    token_type: str = "Bearer"
+    scope: str = ""
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only)
+class Seed:
+    """What the settings, an import or a login say a grant should be.
+
+    A refresh token in it is adopted only if its fingerprint never was before: the vault,
+    not the settings, knows the rotated successor (FAILURES 28).
+    """
+
+    name: str
+    kind: GrantKind = GrantKind.REFRESHABLE
+    client: str | None = None
+    scope: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    refresh_token: Secret | None = None
+    access_token: Secret | None = None
+    """The static token, or an access token that an import brings along."""
+    expires_at: float | None = None
+    token_type: str = "Bearer"
+
+
+def repair(grant: Grant) -> str | None:
+    """The command that mends GRANT, or None when nothing needs a person."""
+    match grant.state:
+        case GrantState.PENDING | GrantState.REAUTHORIZATION_REQUIRED:
+            static = grant.kind is GrantKind.STATIC
+            return f"refresher {'set-token' if static else 'login'} {grant.name}"
+        case GrantState.PAUSED:
+            return f"refresher refresh {grant.name}"
+        case _ if grant.status_reason == Reason.NO_REFRESH_TOKEN:
+            return f"refresher login {grant.name}"
+        case _ if grant.status_reason in {Reason.CLIENT_REJECTED, Reason.MISCONFIGURED}:
+            return f"correct client {grant.client} in the settings, then send SIGHUP"
+        case _:
+            return None

@@ -1,0 +1,124 @@
+"""What can become of one exchange: a closed union, each case with one meaning.
+
+``refresher.oauth.responses`` maps every transport fault, status, body and error code to
+one of these; ``refresher.domain.transition`` says what each does to the grant. Every
+``match`` over an outcome ends in ``assert_never``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from refresher.domain.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnswer:
+    """A token response (RFC 6749 5.1) read as tolerantly as can be.
+
+    A refresh token is here whenever a non-empty one came, however bad the rest was.
+    """
+
+    access_token: Secret | None
+    refresh_token: Secret | None
+    token_type: str = "Bearer"
+    expires_in: float | None = None
+    """Seconds; None when missing or absurd."""
+    refresh_in: float | None = None
+    """Seconds after which the server asks for a refresh."""
+    refresh_token_expires_in: float | None = None
+    scope: str | None = None
+    """Space-separated; None when the server did not say."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What was odd about the answer, in words without any of its content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """A usable access token came back."""
+
+    answer: TokenAnswer
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshTokenOnly:
+    """A refresh token came back without a usable access token: kept, and asked again."""
+
+    answer: TokenAnswer
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """The request certainly never left: name resolution, connection, TLS, proxy."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transient:
+    """The server answered that it did not do it now (429, ``temporarily_unavailable``)."""
+
+    reason: str
+    status: int
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeUnknown:
+    """The request left and nobody knows whether the refresh token was spent.
+
+    A dropped connection, a time-out, a 5xx, a 2xx that could not be read.
+    """
+
+    reason: str
+    status: int | None = None
+    retry_after: float | None = None
+    body: bytes | None = field(default=None, repr=False)
+    """What came and was not understood; sealed and kept, never shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRejected:
+    """``invalid_grant`` or a vendor's word for it (RFC 6749 5.2)."""
+
+    error: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRejected:
+    """``invalid_client``, ``unauthorized_client``: the client's fault, never the grant's."""
+
+    error: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRejected:
+    """``invalid_request``: permanent at most servers, a passing conflict at some (Hydra)."""
+
+    error: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misconfigured:
+    """The configuration is wrong: ``invalid_scope``, a redirect from the token endpoint."""
+
+    error: str
+    status: int
+
+
+Outcome = (
+    Refreshed
+    | RefreshTokenOnly
+    | NotSent
+    | Transient
+    | OutcomeUnknown
+    | GrantRejected
+    | ClientRejected
+    | RequestRejected
+    | Misconfigured
+)

@@ -1,0 +1,84 @@
+"""What can go wrong that a caller must handle, one class per condition.
+
+The result of an exchange is never an exception: it is a value, see
+``refresher.domain.outcomes``. No message here ever holds a secret, a request URL or a
+response body.
+"""
+
+
+class RefresherError(Exception):
+    """Base of every error raised on purpose; its text is fit to be shown to a person."""
+
+
+class SettingsError(RefresherError):
+    """Raised when the configuration cannot be used; lists every problem found.
+
+    Args:
+        problems: one line each: the place, what is wrong, and what would mend it.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class VaultError(RefresherError):
+    """Base of everything the vault raises."""
+
+
+class VaultUnavailable(VaultError):
+    """Raised when the vault refuses a read or a write now but may accept it later.
+
+    A full or read-only disk, a locked database, a lost connection.
+    """
+
+
+class VaultKeyError(VaultError):
+    """Raised when the vault's key file is missing, too open, unreadable or the wrong one."""
+
+
+class VaultInUse(VaultError):
+    """Raised when another process holds the vault's file lock.
+
+    Args:
+        pid: the holder's process id, or None when it could not be read.
+    """
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        holder = f"process {pid}" if pid is not None else "another process"
+        super().__init__(f"the vault {path} is in use by {holder}")
+        self.pid = pid
+
+
+class VaultTooNew(VaultError):
+    """Raised when the vault was written by a newer version of refresher."""
+
+
+class DuplicateRefreshToken(VaultError):
+    """Raised when a refresh token already belongs to another grant of the same client.
+
+    Two grants that spend one refresh token would destroy each other.
+    """
+
+    def __init__(self, name: str, owner: str) -> None:
+        super().__init__(f"grant {name}: its refresh token already belongs to grant {owner}")
+        self.owner = owner
+
+
+class UnknownGrant(RefresherError):
+    """Raised when a grant is named that the vault does not hold."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no grant named {name}")
+
+
+class AuthorizationFailed(RefresherError):
+    """Raised when an authorization (login) ended without tokens; says why and what to do."""
+
+
+class PublicationUnavailable(RefresherError):
+    """Raised when Redis cannot take a publication now; it is retried for ever."""
+
+
+class ControlUnavailable(RefresherError):
+    """Raised when no daemon answers on the control socket."""

@@ -1,0 +1,237 @@
+"""Structured logs: the closed catalogue of events and fields, and how lines are rendered.
+
+JSON when stdout is not a terminal, readable lines when it is. An event that is not in
+``EVENTS`` cannot be emitted; a field that is not in ``FIELDS`` is replaced by ``***``, so
+a secret can reach a line only through a name chosen here (guarantee G5).
+"""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+
+class Level(StrEnum):
+    """How much a line asks of its reader."""
+
+    DEBUG = "debug"
+    """Routine."""
+    INFO = "info"
+    """Something changed as it should."""
+    WARNING = "warning"
+    """It mends itself; watch it."""
+    ERROR = "error"
+    """A person must act."""
+
+
+class Event(StrEnum):
+    """Every event: ``subject.past_participle``."""
+
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_READY = "daemon.ready"
+    DAEMON_STOPPING = "daemon.stopping"
+    DAEMON_STOPPED = "daemon.stopped"
+    DAEMON_WAITING = "daemon.stood_by"
+    SETTINGS_RELOADED = "settings.reloaded"
+    SETTINGS_REFUSED = "settings.refused"
+
+    EXCHANGE_SUCCEEDED = "exchange.succeeded"
+    EXCHANGE_FAILED = "exchange.failed"
+    EXCHANGE_REJECTED = "exchange.rejected"
+    EXCHANGE_SUPERSEDED = "exchange.superseded"
+    EXCHANGE_RESUMED = "exchange.resumed"
+    ANSWER_ORPHANED = "answer.orphaned"
+    ANSWER_RESCUED = "answer.rescued"
+    ANSWER_KEPT = "answer.kept"
+    ANSWER_DOUBTED = "answer.doubted"
+
+    GRANT_ADDED = "grant.added"
+    GRANT_AUTHORIZED = "grant.authorized"
+    GRANT_SEEDED = "grant.seeded"
+    GRANT_TOKEN_SET = "grant.token_set"
+    GRANT_REMOVED = "grant.removed"
+    GRANT_RECOVERED = "grant.recovered"
+    GRANT_DEGRADED = "grant.degraded"
+    GRANT_EXPIRED = "grant.expired"
+    GRANT_LOST = "grant.lost"
+    GRANT_PAUSED = "grant.paused"
+    GRANT_OVERDUE = "grant.overdue"
+    GRANT_ENDING = "grant.end_announced"
+    GRANT_SKIPPED = "grant.skipped"
+
+    CLIENT_REJECTED = "client.rejected"
+    CLIENT_RECOVERED = "client.recovered"
+    ENDPOINT_SUSPENDED = "endpoint.suspended"
+    ENDPOINT_RESUMED = "endpoint.resumed"
+
+    VAULT_OPENED = "vault.opened"
+    VAULT_MIGRATED = "vault.migrated"
+    VAULT_REFUSED = "vault.refused"
+    VAULT_RECOVERED = "vault.recovered"
+
+    REDIS_CONNECTED = "redis.connected"
+    REDIS_LOST = "redis.lost"
+    REDIS_DOUBTED = "redis.doubted"
+    MIRROR_REBUILT = "mirror.rebuilt"
+    MIRROR_REPAIRED = "mirror.repaired"
+    FOREIGN_OVERWRITTEN = "mirror.foreign_overwritten"
+
+    REQUEST_ACCEPTED = "request.accepted"
+    REQUEST_IGNORED = "request.ignored"
+
+    CLOCK_JUMPED = "clock.jumped"
+    TASK_RESTARTED = "task.restarted"
+    CONTROL_OPENED = "control.opened"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a catalogue entry promises."""
+
+    level: Level
+    meaning: str
+
+
+EVENTS: Mapping[Event, Entry] = {
+    Event.DAEMON_STARTED: Entry(Level.INFO, "the daemon began to start"),
+    Event.DAEMON_READY: Entry(Level.INFO, "vault open, scheduler turning, control socket open"),
+    Event.DAEMON_STOPPING: Entry(Level.INFO, "no new exchange begins; those in flight finish"),
+    Event.DAEMON_STOPPED: Entry(Level.INFO, "everything is durable and closed"),
+    Event.DAEMON_WAITING: Entry(Level.INFO, "standing by until the vault's holder ends"),
+    Event.SETTINGS_RELOADED: Entry(Level.INFO, "SIGHUP: the new configuration is in force"),
+    Event.SETTINGS_REFUSED: Entry(
+        Level.ERROR, "the new configuration is broken; the old one stays in force"
+    ),
+    Event.EXCHANGE_SUCCEEDED: Entry(Level.INFO, "the one line of an exchange that brought a token"),
+    Event.EXCHANGE_FAILED: Entry(Level.WARNING, "the one line of an exchange to be tried again"),
+    Event.EXCHANGE_REJECTED: Entry(
+        Level.ERROR, "the one line of an exchange the server finally refused"
+    ),
+    Event.EXCHANGE_SUPERSEDED: Entry(
+        Level.WARNING, "the one line of an exchange whose outcome no longer counts"
+    ),
+    Event.EXCHANGE_RESUMED: Entry(
+        Level.WARNING, "an exchange left open by a dead process is taken up again"
+    ),
+    Event.ANSWER_ORPHANED: Entry(
+        Level.ERROR, "an answer failed the commit rule; it is sealed and kept"
+    ),
+    Event.ANSWER_RESCUED: Entry(
+        Level.ERROR, "the vault refuses an answer; it is safe in the rescue file and retried"
+    ),
+    Event.ANSWER_KEPT: Entry(Level.WARNING, "an answer nobody understood is sealed and kept"),
+    Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
+    Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
+    Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
+    Event.GRANT_SEEDED: Entry(Level.INFO, "a refresh token was adopted from settings or import"),
+    Event.GRANT_TOKEN_SET: Entry(Level.INFO, "a static token was set or replaced"),
+    Event.GRANT_REMOVED: Entry(Level.INFO, "a grant and its tokens are gone"),
+    Event.GRANT_RECOVERED: Entry(Level.INFO, "a grant is fresh again"),
+    Event.GRANT_DEGRADED: Entry(Level.WARNING, "a token nears its end and its refresh fails"),
+    Event.GRANT_EXPIRED: Entry(Level.ERROR, "a token ended before its successor came"),
+    Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
+    Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
+    Event.GRANT_OVERDUE: Entry(Level.ERROR, "due for long and nobody works on it"),
+    Event.GRANT_ENDING: Entry(Level.WARNING, "a refresh or access token will end for good"),
+    Event.GRANT_SKIPPED: Entry(Level.WARNING, "a grant of the settings could not be applied"),
+    Event.CLIENT_REJECTED: Entry(
+        Level.ERROR, "the server refuses the client itself; all its grants wait"
+    ),
+    Event.CLIENT_RECOVERED: Entry(Level.INFO, "the client is accepted again"),
+    Event.ENDPOINT_SUSPENDED: Entry(
+        Level.WARNING, "no requests to this endpoint for a while: overload or Retry-After"
+    ),
+    Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
+    Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
+    Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
+    Event.VAULT_REFUSED: Entry(
+        Level.ERROR, "the vault cannot be written: nothing is sent until it can"
+    ),
+    Event.VAULT_RECOVERED: Entry(Level.INFO, "the vault can be written again"),
+    Event.REDIS_CONNECTED: Entry(Level.INFO, "Redis answers; everything is published again"),
+    Event.REDIS_LOST: Entry(
+        Level.ERROR, "Redis cannot be used; refreshing goes on, publication waits"
+    ),
+    Event.REDIS_DOUBTED: Entry(Level.WARNING, "Redis is set up in a way that may lose keys"),
+    Event.MIRROR_REBUILT: Entry(Level.INFO, "every current token was published again"),
+    Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
+    Event.FOREIGN_OVERWRITTEN: Entry(
+        Level.WARNING, "Redis held a version the vault never made; overwritten"
+    ),
+    Event.REQUEST_ACCEPTED: Entry(Level.INFO, "a refresh was asked for and is due now"),
+    Event.REQUEST_IGNORED: Entry(Level.DEBUG, "a request for a refresh changed nothing"),
+    Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
+    Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
+    Event.CONTROL_OPENED: Entry(Level.INFO, "commands reach the daemon here"),
+}
+
+FIELDS = frozenset(
+    {
+        "access", "attempt", "attempts", "clients", "client", "count", "deadline_s",
+        "due_at", "duration_ms", "endpoint", "error", "error_code", "expires_at", "failures",
+        "file", "grant", "grants", "instance", "label", "login", "name", "next_attempt_at",
+        "offset_s", "origin", "outcome", "overdue_s", "path", "pid", "problems", "provider",
+        "publish_ms", "reason", "reconnects", "remaining_s", "repair", "replay", "retry_s",
+        "revision", "rotated", "sequence", "server", "setting", "state", "status", "signal",
+        "task", "traceback", "version", "vault", "waited_ms", "warnings",
+    }
+)  # fmt: skip
+"""Every field a line may have besides ``event``, ``level`` and ``timestamp``."""
+
+
+def emit(event: Event, **fields: object) -> None:
+    """Write one line for EVENT at its catalogue level."""
+    level = EVENTS[event].level
+    structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where ERROR came from, without its text, which may quote what it failed on."""
+    return [
+        f"{frame.filename.rpartition('/refresher/')[2]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+
+
+def configure(
+    *, level: str = "info", output: TextIO | None = None, json_lines: bool | None = None
+) -> None:
+    """Send lines at LEVEL and above to OUTPUT (default stdout).
+
+    Args:
+        json_lines: None decides by whether OUTPUT is a terminal.
+    """
+    stream = output or sys.stdout
+    as_json = not stream.isatty() if json_lines is None else json_lines
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(serializer=_dump)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_known_fields,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
+
+
+def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Blank every value whose field is not in the catalogue."""
+    always = {"event", "level", "timestamp"}
+    return {key: value if key in FIELDS or key in always else "***" for key, value in event.items()}
+
+
+def _dump(value: object, **_: object) -> str:
+    return json.dumps(value, default=str, separators=(",", ":"))
