@@ -62,6 +62,10 @@ class Reason:
     MISCONFIGURED = "misconfigured"
     OUTCOME_UNKNOWN = "outcome_unknown"
     NO_PROGRESS = "no_progress"
+    TOKEN_ENDED = "token_ended"
+    """A static token reached its end."""
+    SEED_SPENT = "seed_spent"
+    """The configured refresh token was adopted once before; its successor is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +197,7 @@ class Publication:
     extras: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
     """What the settings, an import or a login say a grant should be.
 

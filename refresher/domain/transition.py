@@ -9,7 +9,7 @@ from typing import assert_never
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Claim, Grant, GrantState, Intent, Reason, TokenSet
+from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent, Reason, TokenSet
 from refresher.domain.outcomes import (
     ClientRejected,
     GrantRejected,
@@ -140,6 +140,18 @@ def state_by_time(grant: Grant, now: float) -> GrantState:
         grant.lifetime
     )
     return GrantState.DEGRADED if near_end and grant.failures else GrantState.FRESH
+
+
+def pass_time(grant: Grant, now: float) -> Grant:
+    """GRANT as the clock alone has left it: degraded, expired, or in need of a person."""
+    if grant.state not in {GrantState.FRESH, GrantState.DEGRADED}:
+        return grant
+    ended = grant.expires_at is not None and grant.expires_at <= now
+    if ended and grant.kind is GrantKind.STATIC:
+        return _in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.TOKEN_ENDED, now)
+    if ended and grant.refresh_token_fingerprint is None:
+        return _in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.NO_REFRESH_TOKEN, now)
+    return _in_state(grant, state_by_time(grant, now), grant.reason, now)
 
 
 def _refreshed(claim: Claim, client: Client, answer: TokenAnswer, attempt: Attempt) -> Transition:

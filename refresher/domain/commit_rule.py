@@ -1,0 +1,57 @@
+"""The commit rule: does the outcome of an exchange still count?
+
+An outcome is applied only to the authorization it was made under, never over a
+later-sent answer, and only if it presented the stored refresh token or its direct
+predecessor. Whether the lease still holds is not asked: a late holder with an answer
+owns the only good refresh token (DESIGN 5, FAILURES 10, 30, 31).
+"""
+
+from dataclasses import replace
+from enum import StrEnum
+
+from refresher.domain.grants import Grant, Intent
+
+
+class Verdict(StrEnum):
+    """What the commit rule says of an outcome."""
+
+    APPLY = "apply"
+    ALREADY_APPLIED = "already_applied"
+    """This very attempt was adopted: its commit succeeded and only the answer got lost."""
+    SUPERSEDED = "superseded"
+    """Too late or of another authorization; tokens in it become an orphan."""
+
+
+def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool) -> Verdict:
+    """Judge the outcome of INTENT, made when the grant was CLAIMED, against STORED.
+
+    A failure says something only of the latest attempt and of the stored refresh token;
+    tokens are adopted also from an earlier attempt, until a later one was.
+    """
+    if stored.uid != claimed.uid or stored.authorization_serial != claimed.authorization_serial:
+        return Verdict.SUPERSEDED
+    if stored.adopted_sequence == intent.sequence:
+        return Verdict.ALREADY_APPLIED
+    if stored.adopted_sequence > intent.sequence:
+        return Verdict.SUPERSEDED
+    presented_stored = stored.refresh_token_fingerprint == intent.presented
+    if not brings_tokens:
+        is_latest = stored.attempt_sequence == intent.sequence
+        return Verdict.APPLY if is_latest and presented_stored else Verdict.SUPERSEDED
+    presented_predecessor = stored.predecessor_fingerprint == intent.presented
+    return Verdict.APPLY if presented_stored or presented_predecessor else Verdict.SUPERSEDED
+
+
+def merge(stored: Grant, after: Grant, intent: Intent) -> Grant:
+    """AFTER, with what a later attempt still in flight has written since."""
+    if stored.attempt_sequence == intent.sequence:
+        return after
+    return replace(after, attempt_sequence=stored.attempt_sequence, intent=stored.intent)
+
+
+def next_version(previous: int, now: float) -> int:
+    """A number above PREVIOUS that also outgrows whatever a lost or older vault made.
+
+    Versions and revisions are unix milliseconds unless the previous one was higher.
+    """
+    return max(previous + 1, int(now * 1000))

@@ -1,0 +1,236 @@
+"""The statements of one refresh: claim, commit, and what a restart must take up again.
+
+Each function is one operation of a transaction; ``Vault`` runs them durably.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from refresher.domain.commit_rule import Verdict, judge, merge, next_version
+from refresher.domain.grants import Claim, Grant, TokenSet
+from refresher.domain.transition import Transition
+from refresher.vault.rows import Transaction, Values, grant_of, status_values
+from refresher.vault.schema import grants, kept_answers
+
+UNREADABLE_KEPT = 5
+"""Unreadable answers kept for one grant; orphans are never dropped by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of an outcome, and the grant as it is stored now (None: it is gone)."""
+
+    verdict: Verdict
+    grant: Grant | None
+
+
+def claim(tx: Transaction, holder: str, room: Mapping[str, int], total: int) -> list[Claim]:
+    """Lease due grants to HOLDER and write their intents, least time left first.
+
+    Args:
+        room: how many exchanges each client may begin now; others are left alone.
+        total: how many all together.
+    """
+    place = (
+        sa.func.row_number()
+        .over(partition_by=grants.c.client, order_by=(grants.c.expires_at, grants.c.due_at))
+        .label("place")
+    )
+    due = (
+        sa.select(grants.c.id, place)
+        .where(
+            grants.c.due_at <= tx.now,
+            grants.c.lease_holder.is_(None),
+            grants.c.client.in_([client for client, free in room.items() if free > 0]),
+        )
+        .subquery()
+    )
+    candidates = tx.connection.execute(
+        sa.select(grants)
+        .join(due, due.c.id == grants.c.id)
+        .where(due.c.place <= max(room.values(), default=0))
+        .order_by(grants.c.expires_at, grants.c.due_at)
+    ).mappings()
+    left = dict(room)
+    claims: list[Claim] = []
+    for row in candidates:
+        if len(claims) == total:
+            break
+        if left[row["client"]] > 0:
+            left[row["client"]] -= 1
+            claims.append(_claim_row(tx, row, holder))
+    return claims
+
+
+def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
+    grant = grant_of(row)
+    sequence = grant.attempt_sequence + 1
+    intent: Values = {
+        "intent_sequence": sequence,
+        "intent_presented": row["refresh_token_fingerprint"],
+        "intent_first_sent_at": grant.intent.first_sent_at if grant.intent else tx.now,
+        "intent_attempts": grant.intent.attempts + 1 if grant.intent else 1,
+    }
+    tx.connection.execute(
+        sa.update(grants)
+        .where(grants.c.id == grant.id)
+        .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
+    )
+    access_token, _ = tx.sealer.access_token(row)
+    return Claim(
+        grant=grant_of(_overlaid(row, intent | {"attempt_sequence": sequence})),
+        refresh_token=tx.sealer.refresh_token(row),
+        access_token=access_token,
+    )
+
+
+def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
+    """Apply OUTCOME of the exchange CLAIMED allowed, if the commit rule lets it count.
+
+    Tokens that fail the rule are sealed as an orphan; nothing is ever thrown away.
+    """
+    row = row_by_id(tx, claimed.grant.id)
+    stored = grant_of(row) if row is not None else None
+    intent = claimed.intent
+    verdict = Verdict.SUPERSEDED
+    if stored is not None:
+        verdict = judge(stored, claimed.grant, intent, brings_tokens=outcome.tokens is not None)
+    if verdict is Verdict.APPLY:
+        assert stored is not None
+        after = _apply(tx, stored, claimed, outcome)
+        return Committed(verdict, after)
+    if stored is not None and stored.attempt_sequence == intent.sequence:
+        _release(tx, stored.id)
+    if verdict is Verdict.SUPERSEDED and outcome.tokens is not None:
+        _keep(tx, claimed, "orphan", _token_bytes(outcome.tokens))
+    return Committed(verdict, stored)
+
+
+def _apply(tx: Transaction, stored: Grant, claimed: Claim, outcome: Transition) -> Grant:
+    intent = claimed.intent
+    after = merge(stored, outcome.grant, intent)
+    after = replace(after, revision=next_version(stored.revision, tx.now))
+    values = status_values(after)
+    if (tokens := outcome.tokens) is not None:
+        values["adopted_sequence"] = intent.sequence
+        values |= _token_values(tx, stored, tokens, intent.presented)
+    if stored.attempt_sequence == intent.sequence:
+        values |= {"lease_holder": None, "lease_taken_at": None}
+    tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(**values))
+    if outcome.kept is not None:
+        _keep(tx, claimed, "unreadable", outcome.kept)
+    return replace(
+        after,
+        version=values.get("version", stored.version),
+        adopted_sequence=values.get("adopted_sequence", stored.adopted_sequence),
+    )
+
+
+def _token_values(tx: Transaction, stored: Grant, tokens: TokenSet, presented: bytes) -> Values:
+    values: Values = {}
+    if tokens.refresh_token is not None:
+        values |= tx.sealer.refresh_token_values(
+            stored.uid, tokens.refresh_token, presented=presented, obtained_at=tx.now
+        )
+    if tokens.access_token is not None:
+        values |= tx.sealer.access_token_values(stored.uid, tokens)
+        values["version"] = next_version(stored.version, tx.now)
+    return values
+
+
+def release_leases(tx: Transaction) -> list[Grant]:
+    """End every lease: the caller holds the file lock, so their holders are dead.
+
+    Returns:
+        The grants whose exchange may still be open, lease already ended.
+    """
+    leased = grants.c.lease_holder.is_not(None)
+    rows = tx.connection.execute(sa.select(grants).where(leased)).mappings().all()
+    tx.connection.execute(
+        sa.update(grants).where(leased).values(lease_holder=None, lease_taken_at=None)
+    )
+    return [grant_of(row) for row in rows]
+
+
+def reschedule(tx: Transaction, after: Sequence[Grant]) -> None:
+    """Store what recovery decided for grants that no exchange is working on."""
+    for grant in after:
+        values = status_values(replace(grant, revision=next_version(grant.revision, tx.now)))
+        tx.connection.execute(
+            sa.update(grants)
+            .where(grants.c.id == grant.id, grants.c.attempt_sequence == grant.attempt_sequence)
+            .values(**values)
+        )
+
+
+def next_due(connection: Connection, clients: Sequence[str]) -> float | None:
+    """When the first unleased grant of CLIENTS is due."""
+    first: float | None = connection.scalar(
+        sa.select(sa.func.min(grants.c.due_at)).where(
+            grants.c.lease_holder.is_(None), grants.c.client.in_(clients)
+        )
+    )
+    return first
+
+
+def row_by_id(tx: Transaction, grant_id: int) -> sa.RowMapping | None:
+    """The row GRANT_ID, locked where the database locks rows."""
+    statement = sa.select(grants).where(grants.c.id == grant_id).with_for_update()
+    return tx.connection.execute(statement).mappings().one_or_none()
+
+
+def _release(tx: Transaction, grant_id: int) -> None:
+    tx.connection.execute(
+        sa.update(grants)
+        .where(grants.c.id == grant_id)
+        .values(lease_holder=None, lease_taken_at=None)
+    )
+
+
+def _keep(tx: Transaction, claimed: Claim, kind: str, content: bytes) -> None:
+    grant = claimed.grant
+    tx.connection.execute(
+        sa.insert(kept_answers).values(
+            grant_uid=grant.uid,
+            grant_name=grant.name,
+            sequence=claimed.intent.sequence,
+            kind=kind,
+            received_at=tx.now,
+            sealed=tx.sealer.seal_bytes(content, owner=grant.uid, column=kind),
+        )
+    )
+    if kind == "unreadable":
+        newest = (
+            sa.select(kept_answers.c.id)
+            .where(kept_answers.c.grant_uid == grant.uid, kept_answers.c.kind == kind)
+            .order_by(kept_answers.c.id.desc())
+            .limit(UNREADABLE_KEPT)
+        )
+        tx.connection.execute(
+            sa.delete(kept_answers).where(
+                kept_answers.c.grant_uid == grant.uid,
+                kept_answers.c.kind == kind,
+                kept_answers.c.id.not_in(newest),
+            )
+        )
+
+
+def _token_bytes(tokens: TokenSet) -> bytes:
+    access, refresh = tokens.access_token, tokens.refresh_token
+    return json.dumps(
+        {
+            "access_token": access.reveal() if access else None,
+            "refresh_token": refresh.reveal() if refresh else None,
+            "expires_at": tokens.expires_at,
+            "scope": tokens.scope,
+        }
+    ).encode()
+
+
+def _overlaid(row: sa.RowMapping, values: Values) -> Any:
+    return dict(row) | values

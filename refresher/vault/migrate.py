@@ -1,0 +1,34 @@
+"""Brings the schema up to date when the vault is opened."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from refresher.errors import VaultTooNew
+
+
+def upgrade(connection: Connection) -> str | None:
+    """Apply missing migrations inside the caller's transaction.
+
+    Returns:
+        The revision before, None for a new vault; equal to the newest when nothing was done.
+
+    Raises:
+        VaultTooNew: a newer refresher wrote this vault.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise VaultTooNew(
+            f"the vault has schema {current}, which this version does not know: it was written "
+            "by a newer refresher; run that one, or restore a backup"
+        )
+    command.upgrade(config, "head")
+    return current

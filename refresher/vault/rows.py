@@ -1,0 +1,161 @@
+"""Between rows and domain values; the only place that seals and opens a grant's columns."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping
+from sqlalchemy.engine import Connection
+
+from refresher.domain.grants import (
+    Grant,
+    GrantKind,
+    GrantState,
+    Intent,
+    Publication,
+    TokenSet,
+)
+from refresher.domain.secret import Secret
+from refresher.vault.sealing import Fingerprinter, Keyring
+
+Values = dict[str, Any]
+"""Column values of one row, ready for SQL."""
+
+REFRESH_TOKEN = "refresh_token"
+ACCESS_TOKEN = "access_token"
+
+
+def grant_of(row: RowMapping) -> Grant:
+    """The grant in ROW, its secrets left sealed."""
+    intent = None
+    if row["intent_sequence"] is not None:
+        intent = Intent(
+            sequence=row["intent_sequence"],
+            presented=row["intent_presented"],
+            first_sent_at=row["intent_first_sent_at"],
+            attempts=row["intent_attempts"],
+        )
+    return Grant(
+        id=row["id"],
+        uid=row["uid"],
+        name=row["name"],
+        kind=GrantKind(row["kind"]),
+        client=row["client"],
+        origin=row["origin"],
+        labels=row["labels"],
+        scope=tuple(row["scope"]),
+        state=GrantState(row["state"]),
+        reason=row["reason"],
+        since=row["since"],
+        revision=row["revision"],
+        authorization_serial=row["authorization_serial"],
+        attempt_sequence=row["attempt_sequence"],
+        adopted_sequence=row["adopted_sequence"],
+        version=row["version"],
+        refresh_token_fingerprint=row["refresh_token_fingerprint"],
+        predecessor_fingerprint=row["predecessor_fingerprint"],
+        refresh_token_obtained_at=row["refresh_token_obtained_at"],
+        refresh_token_expires_at=row["refresh_token_expires_at"],
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        due_at=row["due_at"],
+        failures=row["failures"],
+        intent=intent,
+    )
+
+
+def status_values(grant: Grant) -> Values:
+    """The columns an outcome may change, tokens aside."""
+    intent = grant.intent
+    return {
+        "state": grant.state.value,
+        "reason": grant.reason,
+        "since": grant.since,
+        "revision": grant.revision,
+        "due_at": grant.due_at,
+        "failures": grant.failures,
+        "issued_at": grant.issued_at,
+        "expires_at": grant.expires_at,
+        "refresh_token_expires_at": grant.refresh_token_expires_at,
+        "intent_sequence": intent.sequence if intent else None,
+        "intent_presented": intent.presented if intent else None,
+        "intent_first_sent_at": intent.first_sent_at if intent else None,
+        "intent_attempts": intent.attempts if intent else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What an operation works with: one transaction, the cipher, and its instant."""
+
+    connection: Connection
+    sealer: "Sealer"
+    now: float
+
+
+class Sealer:
+    """Seals and opens the secrets of grants."""
+
+    def __init__(self, keyring: Keyring, fingerprint: Fingerprinter) -> None:
+        self._keyring = keyring
+        self.fingerprint = fingerprint
+
+    def seal_bytes(self, value: bytes, *, owner: str, column: str) -> bytes:
+        """Seal what is no token: an answer kept aside."""
+        return self._keyring.seal(value, owner=owner, column=column)
+
+    def open_bytes(self, sealed: bytes, *, owner: str, column: str) -> bytes:
+        """Open what ``seal_bytes`` sealed."""
+        return self._keyring.open(sealed, owner=owner, column=column)
+
+    def refresh_token_values(
+        self, uid: str, refresh_token: Secret, *, presented: bytes | None, obtained_at: float
+    ) -> Values:
+        """The columns of a newly adopted refresh token whose predecessor was PRESENTED."""
+        sealed = self._keyring.seal(
+            refresh_token.reveal().encode(), owner=uid, column=REFRESH_TOKEN
+        )
+        return {
+            "refresh_token_sealed": sealed,
+            "refresh_token_fingerprint": self.fingerprint(refresh_token),
+            "predecessor_fingerprint": presented,
+            "refresh_token_obtained_at": obtained_at,
+        }
+
+    def access_token_values(self, uid: str, tokens: TokenSet) -> Values:
+        """The columns of a newly adopted access token."""
+        assert tokens.access_token is not None
+        plain = json.dumps([tokens.access_token.reveal(), dict(tokens.extras)])
+        values: Values = {
+            "token_sealed": self._keyring.seal(plain.encode(), owner=uid, column=ACCESS_TOKEN),
+            "token_type": tokens.token_type,
+        }
+        if tokens.scope is not None:
+            values["granted_scope"] = tokens.scope
+        return values
+
+    def refresh_token(self, row: RowMapping) -> Secret:
+        """The refresh token in ROW, which must hold one."""
+        sealed = row["refresh_token_sealed"]
+        plain = self._keyring.open(sealed, owner=row["uid"], column=REFRESH_TOKEN)
+        return Secret(plain.decode())
+
+    def access_token(self, row: RowMapping) -> tuple[Secret | None, Mapping[str, str]]:
+        """The access token in ROW, if any, and the provider's extras."""
+        if row["token_sealed"] is None:
+            return None, {}
+        plain = self._keyring.open(row["token_sealed"], owner=row["uid"], column=ACCESS_TOKEN)
+        value, extras = json.loads(plain)
+        return Secret(value), extras
+
+    def publication(self, row: RowMapping) -> Publication:
+        """Everything of ROW that goes to Redis."""
+        access_token, extras = self.access_token(row)
+        return Publication(
+            grant=grant_of(row),
+            access_token=access_token,
+            token_type=row["token_type"],
+            scope=row["granted_scope"],
+            extras=extras,
+        )

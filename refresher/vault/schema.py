@@ -1,0 +1,106 @@
+"""The tables, one set for SQLite and PostgreSQL.
+
+Removed grants stay as rows without secrets: their versions must go on growing when the
+name comes back, and their status must reach Redis again after a flush.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_Key = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in a plain INTEGER primary key."""
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("uid", String(32), nullable=False),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("client", String(128)),
+    Column("origin", String(16), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("scope", JSON, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reason", String(128)),
+    Column("since", Float, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("authorization_serial", BigInteger, nullable=False),
+    Column("attempt_sequence", BigInteger, nullable=False),
+    Column("adopted_sequence", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("refresh_token_sealed", LargeBinary),
+    Column("refresh_token_fingerprint", LargeBinary(16)),
+    Column("predecessor_fingerprint", LargeBinary(16)),
+    Column("refresh_token_obtained_at", Float),
+    Column("refresh_token_expires_at", Float),
+    Column("token_sealed", LargeBinary),
+    Column("token_type", String(64), nullable=False),
+    Column("granted_scope", String, nullable=False),
+    Column("issued_at", Float),
+    Column("expires_at", Float),
+    Column("due_at", Float),
+    Column("failures", Integer, nullable=False),
+    Column("requested_at", Float),
+    Column("intent_sequence", BigInteger),
+    Column("intent_presented", LargeBinary(16)),
+    Column("intent_first_sent_at", Float),
+    Column("intent_attempts", Integer),
+    Column("lease_holder", String(64)),
+    Column("lease_taken_at", Float),
+)
+# Not unique: a server may hand one account the same refresh token twice, and an answer must
+# never be refused. What people add is checked (``authorizations.refuse_duplicate``).
+Index("ix_grants_client_fingerprint", grants.c.client, grants.c.refresh_token_fingerprint)
+Index("ix_grants_due_at", grants.c.due_at)
+Index("ix_grants_expires_at", grants.c.expires_at)
+
+adopted_seeds = Table(
+    "adopted_seeds",
+    metadata,
+    Column("client", String(128), primary_key=True),
+    Column("fingerprint", LargeBinary(16), primary_key=True),
+    Column("grant_name", String(128), nullable=False),
+    Column("adopted_at", Float, nullable=False),
+)
+"""Every seed refresh token ever taken: none is taken a second time by itself."""
+
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("grant_uid", String(32), nullable=False),
+    Column("grant_name", String(128), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+"""Answers nobody understood (``unreadable``) and answers that came too late (``orphan``)."""
+Index("ix_kept_answers_grant_uid", kept_answers.c.grant_uid)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""Single values of the vault itself: its identity and its sealed fingerprint key."""

@@ -1,0 +1,232 @@
+"""The vault as the engine sees it: durable operations on grants, each one transaction."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import insert, select
+from sqlalchemy.engine import Connection
+
+from refresher.domain.grants import Claim, Grant, Publication, Seed
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Transition
+from refresher.vault import authorizations, exchanges, queries
+from refresher.vault.authorizations import Seeded
+from refresher.vault.database import Database, make_folder, open_sqlite
+from refresher.vault.exchanges import Committed
+from refresher.vault.file_lock import FileLock
+from refresher.vault.migrate import upgrade
+from refresher.vault.rescue import RescueFile
+from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.schema import facts
+from refresher.vault.sealing import Fingerprinter, Keyring
+
+T = TypeVar("T")
+
+_FINGERPRINT_KEY = "fingerprint_key"
+_RESCUE = "rescue"
+
+
+class Vault:
+    """An open SQLite vault, owned by this process until ``close``."""
+
+    def __init__(
+        self, database: Database, sealer: Sealer, lock: FileLock, rescue: RescueFile
+    ) -> None:
+        self._database, self._sealer = database, sealer
+        self._lock, self._rescue_file = lock, rescue
+        self.rescued: dict[int, bytes] = {}
+        """Answers a dead process could not commit, opened, by rescue slot."""
+        self.holder = secrets.token_hex(8)
+        """Names this opening of the vault in leases."""
+
+    async def claim(self, now: float, room: Mapping[str, int], total: int) -> list[Claim]:
+        """Lease due grants and write their intents; see ``exchanges.claim``."""
+        return await self._write(lambda tx: exchanges.claim(tx, self.holder, room, total), now)
+
+    async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
+        """Apply an outcome under the commit rule; see ``exchanges.commit``."""
+        return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)
+
+    async def release_leases(self, now: float) -> list[Grant]:
+        """End the leases of dead processes; see ``exchanges.release_leases``."""
+        return await self._write(exchanges.release_leases, now)
+
+    async def reschedule(self, grants: Sequence[Grant], now: float) -> None:
+        """Store what recovery decided; see ``exchanges.reschedule``."""
+        await self._write(lambda tx: exchanges.reschedule(tx, grants), now)
+
+    async def next_due(self, clients: Sequence[str]) -> float | None:
+        """When the first grant of CLIENTS is due."""
+        return await self._database.read(lambda c: exchanges.next_due(c, clients))
+
+    async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
+        """Let the clock move states; see ``queries.time_passed``."""
+        return await self._write(queries.time_passed, now)
+
+    async def apply_seed(
+        self, seed: Seed, now: float, draw: float, *, origin: str, replace_spent: bool = False
+    ) -> Seeded:
+        """Bring one grant in line with a seed; see ``authorizations.apply_seed``."""
+        [seeded] = await self.apply_seeds(
+            [seed], now, draw, origin=origin, replace_spent=replace_spent
+        )
+        return seeded
+
+    async def apply_seeds(
+        self,
+        seeds: Sequence[Seed],
+        now: float,
+        draw: float,
+        *,
+        origin: str,
+        replace_spent: bool = False,
+    ) -> list[Seeded]:
+        """Apply SEEDS in one transaction: all of them, or none."""
+
+        def apply(tx: Transaction) -> list[Seeded]:
+            return [
+                authorizations.apply_seed(
+                    tx,
+                    seed,
+                    draw,
+                    origin=origin,
+                    replace_spent=replace_spent,
+                )
+                for seed in seeds
+            ]
+
+        return await self._write(apply, now)
+
+    async def authorize(self, name: str, outcome: Transition, now: float) -> Grant:
+        """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
+        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome), now)
+
+    async def set_token(
+        self, name: str, token: Secret, now: float, *, expires_at: float | None, token_type: str
+    ) -> Grant:
+        """Replace a static token; see ``authorizations.set_token``."""
+        return await self._write(
+            lambda tx: authorizations.set_token(
+                tx, name, token, expires_at=expires_at, token_type=token_type
+            ),
+            now,
+        )
+
+    async def remove(self, name: str, now: float) -> Grant:
+        """Forget a grant's secrets; see ``authorizations.remove``."""
+        return await self._write(lambda tx: authorizations.remove(tx, name), now)
+
+    async def request_refresh(
+        self, name: str, now: float, *, version: int | None = None, limited: bool = False
+    ) -> Grant | None:
+        """Make a grant due now; see ``authorizations.request_refresh``."""
+        return await self._write(
+            lambda tx: authorizations.request_refresh(tx, name, version=version, limited=limited),
+            now,
+        )
+
+    async def read(self, names: Sequence[str]) -> list[Publication]:
+        """What is to be published of NAMES."""
+        return await self._database.read(lambda c: queries.publications(c, self._sealer, names))
+
+    async def walk(self, after: int, limit: int) -> list[Publication]:
+        """What is to be published of everything, in batches by id."""
+        return await self._database.read(lambda c: queries.walk(c, self._sealer, after, limit))
+
+    async def grants(self) -> list[Grant]:
+        """Every grant, by name."""
+        return await self._database.read(queries.list_grants)
+
+    async def find(self, name: str) -> Grant | None:
+        """The grant NAME, if there is one."""
+        return await self._database.read(lambda c: queries.find_grant(c, name))
+
+    async def counts(self) -> dict[str, int]:
+        """How many grants are in each state."""
+        return await self._database.read(queries.counts)
+
+    async def overdue(self, before: float) -> list[Grant]:
+        """Grants due before BEFORE that nobody works on."""
+        return await self._database.read(lambda c: queries.overdue(c, before))
+
+    async def ending_before(self, instant: float) -> list[Grant]:
+        """Grants whose refresh token ends before INSTANT."""
+        return await self._database.read(lambda c: queries.ending_before(c, instant))
+
+    async def kept(self, kind: str) -> list[tuple[str, int, float]]:
+        """Kept answers of KIND: grant name, attempt sequence, arrival."""
+        return await self._database.read(lambda c: queries.kept(c, kind))
+
+    def rescue(self, record: bytes) -> int | None:
+        """Seal RECORD into the rescue file; give back its slot, None if there is no room."""
+        sealed = self._sealer.seal_bytes(record, owner=_RESCUE, column=_RESCUE)
+        return self._rescue_file.put(sealed)
+
+    def forget_rescued(self, slot: int) -> None:
+        """Free a rescue slot whose answer is in the vault now."""
+        self._rescue_file.clear(slot)
+
+    def close(self) -> None:
+        """Close every file and let the next process in."""
+        self._database.close()
+        self._rescue_file.close()
+        self._lock.release()
+
+    def open_rescued(self, left: Mapping[int, bytes]) -> None:
+        """Open what a dead process left in the rescue file."""
+        self.rescued = {
+            slot: self._sealer.open_bytes(sealed, owner=_RESCUE, column=_RESCUE)
+            for slot, sealed in left.items()
+        }
+
+    async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
+        sealer = self._sealer
+        return await self._database.write(lambda c: operation(Transaction(c, sealer, now)))
+
+
+async def open_vault(path: Path, key_file: Path) -> Vault:
+    """Lock, open and migrate the vault PATH, sealed with the keys in KEY_FILE.
+
+    Raises:
+        VaultInUse: another process has it.
+        VaultKeyError: the key is missing, too open, or not this vault's.
+        VaultTooNew: a newer refresher wrote it.
+        VaultUnavailable: the disk refuses.
+    """
+    keyring = Keyring.load(key_file)
+    database: Database | None = None
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    rescue = RescueFile(path.with_name(path.name + ".rescue"))
+    make_folder(path.parent)
+    lock.acquire()
+    try:
+        left = rescue.open()
+        database = open_sqlite(path)
+        await database.write(upgrade)
+        key = await database.write(lambda c: _fingerprint_key(c, keyring))
+        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue)
+        vault.open_rescued(left)
+    except BaseException:
+        if database is not None:
+            database.close()
+        rescue.close()
+        lock.release()
+        raise
+    return vault
+
+
+def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
+    """The vault's fingerprint key, made on first use; opening it proves the master key.
+
+    It is the vault's own and not derived from a master key, so that fingerprints outlive
+    a change of keys.
+    """
+    sealed = connection.scalar(select(facts.c.value).where(facts.c.name == _FINGERPRINT_KEY))
+    if sealed is not None:
+        return keyring.open(sealed, owner="vault", column=_FINGERPRINT_KEY)
+    key = secrets.token_bytes(32)
+    value = keyring.seal(key, owner="vault", column=_FINGERPRINT_KEY)
+    connection.execute(insert(facts).values(name=_FINGERPRINT_KEY, value=value))
+    return key
