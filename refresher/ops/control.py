@@ -1,0 +1,128 @@
+"""The control socket: how commands reach a running daemon.
+
+Its file mode is the whole of its access control (see ``socket_file``): whoever runs as
+the daemon's user, and root. Secrets travel over it (a pasted authorization code, a
+static token), so nothing of a request is ever logged.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+import anyio
+from aiohttp import web
+
+from refresher.logs import Event, emit
+from refresher.ops.health import Health
+from refresher.ops.health_server import health_routes
+from refresher.ops.protocol import JSON, Fault, Operation
+from refresher.ops.serving import fault_answer, json_answer, serving
+from refresher.ops.socket_file import bind_socket_file
+
+FINISH_WITHIN = 30.0
+"""Seconds for operations in flight at shutdown: the longest exchange takes as many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """An operation in flight."""
+
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class ControlServer:
+    """Answers operations on a Unix socket.
+
+    A command that goes away does not cancel its operation: the exchange of a pasted
+    authorization code must be committed whoever still listens.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        operations: Mapping[str, Operation],
+        health: Health,
+        finish_within: float = FINISH_WITHIN,
+    ) -> None:
+        self._path = path
+        self._operations = operations
+        self._health = health
+        self._finish_within = finish_within
+        self._in_flight: set[_Call] = set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer until the block ends; then see those in flight through.
+
+        Operations still in flight after ``finish_within`` seconds are cancelled, and the
+        block ends only once they have.
+
+        Raises:
+            ListenerRefused: the socket cannot be opened, or another daemon listens there.
+        """
+        file = bind_socket_file(self._path)
+        routes = [web.post("/v1/{operation}", self._answer), *health_routes(self._health)]
+        try:
+            async with serving(routes, lambda runner: web.SockSite(runner, file.socket)) as runner:
+                emit(Event.CONTROL_OPENED, path=str(self._path))
+                try:
+                    yield
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        for site in runner.sites:
+                            await site.stop()
+                        await self._see_through()
+        finally:
+            file.socket.close()
+            file.unlink()
+
+    async def _see_through(self) -> None:
+        with anyio.move_on_after(self._finish_within):
+            while self._in_flight:
+                await next(iter(self._in_flight)).ended.wait()
+        while self._in_flight:
+            for call in self._in_flight:
+                call.scope.cancel()
+            await next(iter(self._in_flight)).ended.wait()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        operation = self._operations.get(request.match_info["operation"])
+        if operation is None:
+            raise web.HTTPNotFound
+        parameters = await _read_parameters(request)
+        if parameters is None:
+            return fault_answer(
+                HTTPStatus.BAD_REQUEST,
+                Fault.MALFORMED_REQUEST,
+                "the body must be one JSON object",
+            )
+        return await self._run(operation, parameters)
+
+    async def _run(self, operation: Operation, parameters: Mapping[str, JSON]) -> web.Response:
+        call = _Call()
+        self._in_flight.add(call)
+        try:
+            with call.scope:
+                return json_answer({"result": await operation(parameters)})
+        finally:
+            self._in_flight.discard(call)
+            call.ended.set()
+        return fault_answer(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            Fault.STOPPED,
+            "the daemon stopped before this ended; it may have been carried out in part",
+        )
+
+
+async def _read_parameters(request: web.Request) -> Mapping[str, JSON] | None:
+    """The JSON object of the body, or None; what could not be read is nobody's to see."""
+    try:
+        parameters = json.loads(await request.read())
+    except (ValueError, RecursionError, ConnectionError, web.RequestPayloadError):
+        return None
+    return parameters if isinstance(parameters, dict) else None

@@ -1,0 +1,61 @@
+"""The two health routes, on the control socket and, if wanted, on a TCP address.
+
+The TCP listener has these two routes and nothing else. They tell no secret and change
+nothing, so an address beyond loopback (a kubelet's probe needs one) is the operator's
+choice.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from aiohttp import web
+
+from refresher.ops.health import Health, Verdict
+from refresher.ops.serving import json_answer, serving
+from refresher.ops.socket_file import ListenerRefused
+
+MAX_PORT = 65535
+
+
+def health_routes(health: Health) -> list[web.RouteDef]:
+    """``GET /health/live`` and ``GET /health/ready``: 200 or 503, with the reasons."""
+    return [
+        web.get("/health/live", _answering(health.is_live)),
+        web.get("/health/ready", _answering(health.is_ready)),
+    ]
+
+
+@asynccontextmanager
+async def serving_health(address: str, health: Health) -> AsyncIterator[int]:
+    """Serve the health routes on ADDRESS until the block ends; gives the bound port.
+
+    Args:
+        address: ``host:port`` or ``[ipv6]:port``; port 0 takes a free one.
+
+    Raises:
+        ListenerRefused: the address is malformed, taken or not this machine's.
+    """
+    host, port = _split(address)
+    async with serving(
+        health_routes(health), lambda runner: web.TCPSite(runner, host, port)
+    ) as runner:
+        bound_port: int = runner.addresses[0][1]
+        yield bound_port
+
+
+def _answering(judge: Callable[[], Verdict]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        verdict = judge()
+        status = HTTPStatus.OK if verdict.passed else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_answer({"ok": verdict.passed, "reasons": verdict.reasons}, status)
+
+    return answer
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise ListenerRefused(f"the health address {address!r} is not host:port")
+    return host, int(port)

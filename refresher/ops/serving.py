@@ -1,0 +1,120 @@
+"""aiohttp.web as this room uses it: no access log, no text of an exception anywhere."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import anyio
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from refresher.errors import RefresherError
+from refresher.logs import Event, emit, frames
+from refresher.ops.protocol import JSON, MAX_BODY, Fault
+from refresher.ops.socket_file import ListenerRefused
+
+IDLE_TIMEOUT = 10.0
+"""Seconds a connection may stay without a complete request head."""
+
+SEND_TIMEOUT = 1.0
+"""Seconds at the end to send the answers already made."""
+
+_SILENT = logging.getLogger("refresher.ops.serving")
+"""aiohttp would log the head of a request it cannot parse, whatever stands in it."""
+_SILENT.disabled = True
+
+
+@asynccontextmanager
+async def serving(
+    routes: Iterable[web.RouteDef],
+    make_site: Callable[[web.AppRunner], web.BaseSite],
+) -> AsyncIterator[web.AppRunner]:
+    """Serve ROUTES on the site that MAKE_SITE gives until the block ends.
+
+    Handlers must have ended by then, or do so at once: aiohttp forgets a handler whose
+    client went away, so only its owner can see it through.
+
+    Raises:
+        ListenerRefused: the address is taken or not this machine's.
+    """
+    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY)
+    app.add_routes(routes)
+    runner = web.AppRunner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        logger=_SILENT,
+        keepalive_timeout=IDLE_TIMEOUT,
+        shutdown_timeout=SEND_TIMEOUT,
+    )
+    await runner.setup()
+    try:
+        await _start(make_site(runner))
+        yield runner
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+async def _start(site: web.BaseSite) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ListenerRefused(f"cannot listen on {site.name}: {reason}") from error
+
+
+def json_answer(content: JSON, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """CONTENT as a response.
+
+    Raises:
+        TypeError, ValueError: CONTENT is not JSON.
+    """
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+def fault_answer(status: HTTPStatus, kind: str, message: str) -> web.Response:
+    """An error as both ends agreed on."""
+    return json_answer({"error": {"kind": kind, "message": message}}, status)
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into an answer that shows no more than is fit.
+
+    Only a ``RefresherError`` is told by its text. Any other may quote what it failed on,
+    so neither the answer nor the log has more of it than its class and its frames.
+    """
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _protocol_fault(HTTPStatus(error.status))
+    except RefresherError as error:
+        return fault_answer(HTTPStatus.UNPROCESSABLE_ENTITY, type(error).__name__, str(error))
+    except Exception as error:  # noqa: BLE001  the supervision point of operations: a bug in one must not end the daemon
+        emit(
+            Event.OPERATION_FAILED,
+            task=request.path,
+            error=type(error).__name__,
+            traceback=frames(error),
+        )
+        return fault_answer(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            Fault.INTERNAL_ERROR,
+            "the daemon met a bug; its log says where",
+        )
+
+
+def _protocol_fault(status: HTTPStatus) -> web.Response:
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            kind, message = Fault.UNKNOWN_OPERATION, "there is no such operation"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            kind = Fault.REQUEST_TOO_LARGE
+            message = f"a request may have {MAX_BODY} bytes; send more in several"
+        case _:
+            kind, message = Fault.MALFORMED_REQUEST, status.phrase
+    return fault_answer(status, kind, message)

@@ -1,0 +1,67 @@
+"""What the systemd unit promises."""
+
+import re
+
+import pytest
+
+from refresher.ops.control import FINISH_WITHIN
+from refresher.ops.health import LIVENESS_WINDOW
+from refresher.settings.document import DaemonSection
+from tests.deploy.files import CHECKOUT, unit_of
+
+PATH = CHECKOUT / "deploy" / "refresher.service"
+UNIT = unit_of(PATH)
+
+
+def test_stopping_waits_for_every_exchange() -> None:
+    seconds = float(UNIT["TimeoutStopSec"][0])
+    publishing = 5.0
+    assert seconds >= 45
+    assert seconds > DaemonSection().shutdown_deadline + publishing + FINISH_WITHIN
+
+
+def test_the_watchdog_outlasts_an_idle_loop() -> None:
+    assert float(UNIT["WatchdogSec"][0]) >= LIVENESS_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("Restart", "always"),
+        ("RestartSec", "1"),
+        ("StartLimitIntervalSec", "0"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
+        ("KillMode", "mixed"),
+        ("StateDirectoryMode", "0700"),
+        ("RuntimeDirectoryMode", "0700"),
+        ("UMask", "0077"),
+        ("LimitCORE", "0"),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+        ("PrivateTmp", "yes"),
+        ("MemoryDenyWriteExecute", "yes"),
+        ("CapabilityBoundingSet", ""),
+    ],
+)
+def test_a_promise_is_kept_once(setting: str, value: str) -> None:
+    assert UNIT[setting] == [value]
+
+
+def test_it_runs_as_the_user_that_is_made() -> None:
+    made = (CHECKOUT / "deploy" / "refresher.sysusers.conf").read_text()
+    (name,) = UNIT["User"]
+    assert name != "root"
+    assert re.search(rf"^u {name} ", made, re.MULTILINE)
+    assert UNIT["StateDirectory"] == ["refresher"]
+
+
+def test_only_needed_kinds_of_sockets_are_open() -> None:
+    assert UNIT["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+    assert UNIT["SystemCallFilter"] == ["@system-service", "~@privileged"]
+
+
+def test_comments_stand_on_lines_of_their_own() -> None:
+    # systemd takes a comment behind a value for a part of it
+    assert [value for values in UNIT.values() for value in values if "#" in value] == []
