@@ -1,0 +1,139 @@
+"""Read the access tokens that refresher publishes, from Python.
+
+This file needs ``redis`` and nothing else of refresher: it may be copied::
+
+    from redis.asyncio import Redis
+    from refresher.client import TokenReader
+
+    tokens = TokenReader(Redis.from_url("redis://localhost"))
+
+    token = await tokens.get("acme")
+    if token is None:
+        ...  # no valid token just now: HGETALL refresher:status:acme says why
+    response = await api.get(url, headers={"Authorization": token.authorization})
+    if response.status == 401:
+        await tokens.reject("acme", token, "401")  # refreshed once, however many ask
+
+A token that can be read is valid: its key ends with it. So read it whenever one is
+needed (one round trip, about 0.2 ms), or follow it with ``watch``.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio import Redis
+
+RECONNECT_AFTER = 0.5
+"""Seconds before a lost subscription is made again."""
+
+REQUESTS_LENGTH = 1000
+"""Requests kept for a daemon that is away, roughly."""
+
+LABEL = "label."
+
+NAMED = frozenset({"access_token", "token_type", "expires_at", "issued_at", "version", "scope"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """One published access token. Its repr does not show it."""
+
+    access_token: str = field(repr=False)
+    token_type: str
+    """As the authorization server sent it, usually ``Bearer``."""
+    version: int
+    """Grows with every token of the grant."""
+    expires_at: int | None
+    """Unix seconds; None for a static token without an end."""
+    scope: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the operator noted for the grant."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """What else the provider said, such as ``instance_url``."""
+
+    @property
+    def authorization(self) -> str:
+        """The value of an ``Authorization`` header (RFC 6750 2.1)."""
+        kind = "Bearer" if self.token_type.lower() == "bearer" else self.token_type
+        return f"{kind} {self.access_token}"
+
+
+class TokenReader:
+    """Reads what refresher publishes under one prefix.
+
+    Args:
+        redis: any client of ``redis.asyncio``, with or without ``decode_responses``.
+        prefix: as in the daemon's settings.
+    """
+
+    def __init__(self, redis: Redis, prefix: str = "refresher:") -> None:
+        self._redis = redis
+        self._prefix = prefix
+
+    async def get(self, name: str) -> Token | None:
+        """The current access token of grant NAME, or None when there is no valid one."""
+        fields: Mapping[Any, Any] = await self._redis.hgetall(f"{self._prefix}token:{name}")
+        return _token({_text(key): _text(value) for key, value in fields.items()})
+
+    async def watch(self, name: str) -> AsyncGenerator[Token, None]:
+        """Every new token of grant NAME, the current one first.
+
+        Messages are only hints and are lost while a connection is: the key is read after
+        each one, and after each subscription. A version is yielded once. A lost
+        connection is made anew for as long as it takes.
+
+        Raises:
+            redis.RedisError: for what waiting does not mend: a wrong password, an ACL.
+        """
+        version = -1
+        while True:
+            try:
+                async with self._redis.pubsub() as subscription:
+                    await subscription.subscribe(f"{self._prefix}token:{name}")
+                    async for _ in subscription.listen():
+                        token = await self.get(name)
+                        if token is not None and token.version != version:
+                            version = token.version
+                            yield token
+            except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+                raise  # although redis-py calls them connection errors
+            except (exceptions.ConnectionError, exceptions.TimeoutError):
+                await asyncio.sleep(RECONNECT_AFTER)
+
+    async def reject(self, name: str, token: Token | None = None, reason: str = "") -> None:
+        """Say that a server did not accept TOKEN: refresher refreshes it once.
+
+        A version that is no longer current is ignored, so everybody who got a 401 may say
+        so. Wait for the next token with ``watch``, or read again a little later.
+        """
+        request: dict[Any, Any] = {"grant": name, "reason": reason}
+        if token is not None:
+            request["version"] = token.version
+        await self._redis.xadd(f"{self._prefix}requests", request, maxlen=REQUESTS_LENGTH)
+
+
+def _token(fields: Mapping[str, str]) -> Token | None:
+    if "access_token" not in fields:
+        return None
+    return Token(
+        access_token=fields["access_token"],
+        token_type=fields.get("token_type", "Bearer"),
+        version=int(fields["version"]),
+        expires_at=int(fields["expires_at"]) if "expires_at" in fields else None,
+        scope=tuple(fields.get("scope", "").split()),
+        labels={
+            key.removeprefix(LABEL): value for key, value in fields.items() if key.startswith(LABEL)
+        },
+        extras={
+            key: value
+            for key, value in fields.items()
+            if key not in NAMED and not key.startswith(LABEL)
+        },
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

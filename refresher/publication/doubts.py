@@ -1,0 +1,54 @@
+"""Settings of a Redis that make it lose tokens while every write succeeds."""
+
+from collections.abc import Iterator
+
+from refresher.logs import Event, emit
+from refresher.publication.connection import Server
+from refresher.publication.server_clock import Offset
+
+CLOCK_TOLERANCE = 2.0
+"""Seconds of difference between the clocks that pass without a warning."""
+
+
+class Doubts:
+    """Warns once of each doubt, and again if it went and came back."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    async def examine(self, server: Server, offset: Offset) -> None:
+        """Look at the clock's OFFSET and at INFO.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be asked.
+        """
+        found: dict[str, dict[str, object]] = {}
+        if abs(offset.seconds) - offset.uncertainty > CLOCK_TOLERANCE:
+            reason = "its clock differs from ours; replicas expire keys by their own clock"
+            found[reason] = {"offset_s": round(offset.seconds, 3)}
+        for reason in _losses(await read_info(server, "memory", "stats")):
+            found[reason] = {}
+        for reason in found.keys() - self._known:
+            emit(Event.REDIS_DOUBTED, server=server.where, reason=reason, **found[reason])
+        self._known = set(found)
+
+
+async def read_info(server: Server, *sections: str) -> dict[str, str]:
+    """The fields of INFO; empty where the ACL refuses it.
+
+    Raises:
+        PublicationUnavailable: when Redis cannot be asked.
+    """
+    info: dict[str, str] = {}
+    for reply in await server.pipeline([("INFO", section) for section in sections]):
+        if isinstance(reply, dict):
+            info |= {str(field): str(value) for field, value in reply.items()}
+    return info
+
+
+def _losses(info: dict[str, str]) -> Iterator[str]:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and int(info.get("maxmemory", 0)) > 0:
+        yield f"maxmemory-policy {policy} evicts tokens before anything without a TTL"
+    if int(info.get("evicted_keys", 0)) > 0:
+        yield "it has evicted keys"

@@ -1,0 +1,141 @@
+"""Why Redis cannot be used, in words an operator can act on.
+
+redis-py raises wrong passwords, TLS failures and full pools as connection errors, and a
+server's refusals may quote the command with its arguments, tokens among them: so errors
+are classified by type and code, and their texts are never passed on (guarantee G5).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions
+
+from refresher.errors import PublicationUnavailable
+
+REFUSALS = {
+    "NOAUTH": "Redis asks for a password and none is configured",
+    "WRONGPASS": "Redis does not accept the user name and password",
+    "READONLY": "this server is a replica and takes no writes",
+    "OOM": "Redis is out of memory (maxmemory reached, nothing it may evict)",
+    "LOADING": "Redis is still loading its data",
+    "MASTERDOWN": "this replica has lost its master",
+    "NOREPLICAS": "Redis has too few replicas to accept writes",
+    "MISCONF": "Redis cannot save its data to disk and takes no writes",
+    "CLUSTERDOWN": "the cluster is down",
+    "BUSY": "Redis is busy with a script of somebody else",
+    "NOSCRIPT": "Redis forgets the publish script as soon as it is loaded",
+    "WRONGTYPE": "a key of refresher holds something of another type",
+    "NOPROTO": "the server is older than Redis 6 and does not speak RESP3",
+}
+"""What the first word of a refusal means."""
+
+CODES = {
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.NoScriptError: "NOSCRIPT",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+}
+"""redis-py cuts these first words off and raises a class instead."""
+
+
+class Refused(PublicationUnavailable):
+    """Raised when Redis answered, and refused; ``code`` is its word for why."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn every fault of Redis inside into ``PublicationUnavailable``.
+
+    Args:
+        where: the server, without credentials.
+    """
+    try:
+        yield
+    except exceptions.ResponseError as refusal:
+        raise unavailable(refusal, where) from None  # its text may quote a token
+    except (exceptions.RedisError, OSError) as error:
+        raise unavailable(error, where) from error
+
+
+def unavailable(error: Exception, where: str) -> PublicationUnavailable:
+    """What to raise for ERROR, which redis-py raised or gave back in a pipeline."""
+    message = f"Redis at {where}: {describe(error)}"
+    if isinstance(error, exceptions.NoPermissionError):
+        return Refused(message, "NOPERM")
+    if isinstance(error, exceptions.ResponseError):
+        return Refused(message, str(error).partition(" ")[0])
+    return PublicationUnavailable(message)
+
+
+def describe(error: Exception) -> str:
+    """One sentence without secrets."""
+    text = str(error)
+    if isinstance(error, exceptions.NoPermissionError):
+        return _missing_permission(text)
+    for kind, code in CODES.items():
+        if isinstance(error, kind):
+            return REFUSALS[code]
+    if isinstance(error, exceptions.AuthenticationError):
+        asked = "NOAUTH" in text or "HELLO must be called" in text or "required" in text
+        return REFUSALS["NOAUTH" if asked else "WRONGPASS"]
+    if isinstance(error, exceptions.MaxConnectionsError):
+        return "every connection of the pool is busy"
+    if isinstance(error, exceptions.ResponseError):
+        return _refusal(text)
+    return _lost_connection(error, text)
+
+
+def _lost_connection(error: Exception, text: str) -> str:
+    """What became of a connection; redis-py tells the errno in the text only."""
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return "no answer in time"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its TLS certificate is not trusted or is for another name"
+    if "SSL" in text:
+        return "TLS could not be agreed on"
+    signs = {
+        "Error 111": "connection refused",
+        "Error 61": "connection refused",
+        "Connect call failed": "connection refused",
+        "Error 2 ": "its socket does not exist",
+        "Error 13 ": "its socket may not be used by this user",
+        "Error -2 ": "its host name is unknown",
+        "Error -3 ": "its host name cannot be resolved now",
+        "Error -5 ": "its host name is unknown",
+        "max number of clients": "it has too many clients",
+        "No connection available": "every connection of the pool is busy",
+    }
+    for sign, meaning in signs.items():
+        if sign in text:
+            return meaning
+    return "connection lost"
+
+
+def _refusal(text: str) -> str:
+    code = text.partition(" ")[0]
+    if code in REFUSALS:
+        return REFUSALS[code]
+    if text.startswith("ACL failure in script"):  # Valkey and Redis from 7.2
+        return f"{_missing_permission(text)}; the publish script uses it"
+    if "executing the script" in text:
+        # Redis 7.0 does not say which command inside a script was forbidden.
+        what = "a key" if "access at least one of the keys" in text else "a command or channel"
+        return f"the ACL of refresher's user forbids {what} that the publish script uses"
+    if re.fullmatch(r"[A-Z]{2,20}", code) and code != "ERR":
+        return f"refused with {code}"
+    return "refused a command that it should know"
+
+
+def _missing_permission(text: str) -> str:
+    if command := re.search(r"run the '([a-z|]+)' command", text):
+        return f"the ACL of refresher's user forbids {command[1]}: add +{command[1]}"
+    if "channel" in text:
+        return "the ACL of refresher's user forbids its channels: add &PREFIX*"
+    return "the ACL of refresher's user forbids its keys: add ~PREFIX*"

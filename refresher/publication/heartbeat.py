@@ -1,0 +1,61 @@
+"""The key that says a daemon is alive."""
+
+import os
+
+import anyio
+
+from refresher import __version__
+from refresher.publication.connection import Server
+from refresher.publication.faults import unavailable
+from refresher.publication.keys import DAEMON_LIFE, Keys
+
+BEAT_EVERY = 5.0
+"""Seconds between two heartbeats; two may be lost before the key ends."""
+
+
+class Heartbeat:
+    """Keeps one daemon's key alive.
+
+    Args:
+        instance: what tells this daemon from every other.
+        started_at: when it started, in unix seconds.
+    """
+
+    def __init__(self, *, server: Server, keys: Keys, instance: str, started_at: float) -> None:
+        self._server = server
+        self._key = keys.daemon(instance)
+        self._fields = {
+            "pid": str(os.getpid()),
+            "version": __version__,
+            "started_at": str(int(started_at)),
+        }
+
+    async def run(self) -> None:
+        """Beat for ever.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be used.
+        """
+        while True:
+            await self.beat()
+            await anyio.sleep(BEAT_EVERY)
+
+    async def beat(self) -> None:
+        """Write the key once.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be used.
+        """
+        fields = [part for pair in self._fields.items() for part in pair]
+        written = [("HSET", self._key, *fields), ("EXPIRE", self._key, DAEMON_LIFE)]
+        for reply in await self._server.pipeline(written):
+            if isinstance(reply, Exception):
+                raise unavailable(reply, self._server.where)
+
+    async def end(self) -> None:
+        """Delete the key: an orderly end.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be used.
+        """
+        await self._server.execute("DEL", self._key)

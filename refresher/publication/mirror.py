@@ -1,0 +1,186 @@
+"""The life of publication: connect, publish everything, keep it so, and start over.
+
+Redis may be lost at any time and come back empty, old or as another server, so whatever
+reconnects publishes everything again (guarantee G4). Meanwhile only names are
+remembered: what is sent is read from the vault right before.
+"""
+
+from contextlib import suppress
+
+import anyio
+from anyio.abc import TaskStatus
+
+from refresher.clock import Clock
+from refresher.errors import PublicationUnavailable
+from refresher.logs import Event, emit
+from refresher.publication import polling, tracking
+from refresher.publication.heartbeat import Heartbeat
+from refresher.publication.publisher import Publisher
+from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
+from refresher.publication.source import Source
+from refresher.publication.worklist import Worklist
+
+RETRY_FROM, RETRY_TO = 0.1, 2.0
+"""Seconds before a lost Redis is tried again: at first, and at most."""
+
+STEADY = 5.0
+"""Seconds a connection must last before a new loss is retried quickly again."""
+
+CHECK_SERVER_EVERY = 60.0
+"""Seconds between two looks at Redis' clock and settings."""
+
+FAREWELL = 1.0
+"""Seconds the last command, deleting the heartbeat, may take."""
+
+
+class Mirror:
+    """Keeps Redis showing what the vault holds.
+
+    Args:
+        instance: names the daemon's heartbeat key.
+        sweep_every: seconds between two slow walks over everything.
+        on_published: called with grant, version and seconds from ``publish`` to the
+            acknowledged publication.
+    """
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        source: Source,
+        clock: Clock,
+        instance: str,
+        sweep_every: float = SWEEP_EVERY,
+        on_published: OnPublished | None = None,
+    ) -> None:
+        self._publisher = publisher
+        self._clock = clock
+        self._worklist = Worklist(clock.monotonic)
+        self._reconciler = Reconciler(
+            publisher=publisher,
+            source=source,
+            clock=clock,
+            worklist=self._worklist,
+            sweep_every=sweep_every,
+            on_published=on_published,
+        )
+        self._heartbeat = Heartbeat(
+            server=publisher.server,
+            keys=publisher.keys,
+            instance=instance,
+            started_at=clock.now(),
+        )
+        self._scope = anyio.CancelScope()
+        self._connected_at: float | None = None
+        self._lost_at: float | None = None
+        self._failures = 0
+        self.last_error: str | None = None
+        """Why Redis could not be used last; None while it can."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis takes publications."""
+        return self._connected_at is not None
+
+    def publish(self, name: str) -> None:
+        """Say that the vault holds something new of NAME; it is sent at once."""
+        self._worklist.mark(name)
+
+    async def run(self) -> None:
+        """Mirror until ``drain`` has ended it or the caller is cancelled."""
+        with self._scope:
+            while True:
+                try:
+                    await self._session()
+                except* PublicationUnavailable as group:
+                    await self._lost(group)
+                await anyio.sleep(self._pause())
+
+    async def drain(self, deadline: float) -> None:
+        """Send what is marked, for up to DEADLINE seconds while connected, and end ``run``.
+
+        What could not be sent is in the vault and is published by the next daemon.
+        """
+        with anyio.move_on_after(deadline):
+            if self.is_connected:
+                await self._worklist.wait_until_sent()
+        self._scope.cancel()
+        if self.is_connected:
+            # A heartbeat that cannot be deleted ends by itself.
+            with anyio.move_on_after(FAREWELL), suppress(PublicationUnavailable):
+                await self._heartbeat.end()
+        self._connected_at = None
+
+    async def _session(self) -> None:
+        """One connection's life; returns only by an exception.
+
+        Tracking is on before the first token is written, so nothing that happens to a
+        key afterwards is missed.
+        """
+        await self._publisher.connect()
+        async with anyio.create_task_group() as group:
+            is_tracking: bool = await group.start(self._watch)
+            self._reconciler.restart(polling=not is_tracking)
+            # Redis counts as connected once it has taken a write and the first batch.
+            await self._heartbeat.beat()
+            await self._reconciler.step()
+            self._connected()
+            group.start_soon(self._reconciler.work)
+            group.start_soon(self._heartbeat.run)
+            group.start_soon(self._check_server)
+            if not is_tracking:
+                group.start_soon(self._poll)
+
+    async def _watch(self, *, task_status: TaskStatus[bool]) -> None:
+        server, keys = self._publisher.server, self._publisher.keys
+        await tracking.watch(server, keys, self._changed, task_status=task_status)
+
+    async def _poll(self) -> None:
+        await polling.poll(
+            publisher=self._publisher,
+            reconciler=self._reconciler,
+            worklist=self._worklist,
+            clock=self._clock,
+        )
+
+    async def _check_server(self) -> None:
+        while True:
+            await anyio.sleep(CHECK_SERVER_EVERY)
+            await self._publisher.check_server()
+
+    def _changed(self, name: str | None) -> None:
+        """Somebody, perhaps we, changed a key of NAME, or flushed everything."""
+        if name is None:
+            self._worklist.rebuild("flushed")
+        else:
+            self._worklist.suspect(name)
+
+    def _connected(self) -> None:
+        now = self._clock.monotonic()
+        away = {} if self._lost_at is None else {"waited_ms": round((now - self._lost_at) * 1000)}
+        self._connected_at, self._lost_at, self.last_error = now, None, None
+        emit(Event.REDIS_CONNECTED, server=self._publisher.server.where, **away)
+
+    async def _lost(self, group: ExceptionGroup[PublicationUnavailable]) -> None:
+        """Note the loss, announce it once, and make sure no dead connection is used again."""
+        now = self._clock.monotonic()
+        was_steady = self._connected_at is not None and now - self._connected_at > STEADY
+        self._failures = 1 if was_steady else self._failures + 1
+        self._connected_at = None
+        self.last_error = _first(group)
+        if self._lost_at is None:
+            self._lost_at = now
+            emit(Event.REDIS_LOST, server=self._publisher.server.where, reason=self.last_error)
+        await self._publisher.server.disconnect()
+
+    def _pause(self) -> float:
+        """Doubling with jitter: half of it is drawn."""
+        longest: float = min(RETRY_TO, RETRY_FROM * 2 ** min(self._failures - 1, 10))
+        return longest * (1 + self._clock.draw()) / 2
+
+
+def _first(error: BaseException) -> str:
+    """The text of the first error in nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

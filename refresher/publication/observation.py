@@ -1,0 +1,164 @@
+"""What is in Redis, and how it differs from what the vault says should be.
+
+Always Redis first, then the vault: whatever Redis then holds above the vault's version
+was not made by the vault.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from refresher.domain.grants import Publication
+from refresher.publication import records
+from refresher.publication.connection import Server
+from refresher.publication.keys import Keys
+from refresher.publication.records import Fields
+
+BRIEF = 2.0
+"""Seconds of life too short to tell a token that is gone from one that is going."""
+
+TTL_TOLERANCE = (5.0, 0.5)
+"""Seconds by which a TTL may be shorter and longer than the token's life."""
+
+NO_TTL = -1
+"""What PTTL answers for a key that stays for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Both hashes of one grant; empty where there is none."""
+
+    token: Fields = field(repr=False)
+    life: float
+    """Seconds until the token key ends; infinite without a TTL."""
+    status: Fields
+    is_spoilt: bool = False
+    """A key holds something that is no hash."""
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether Redis holds nothing of this grant."""
+        return not (self.token or self.status or self.is_spoilt)
+
+    @property
+    def version(self) -> int:
+        """Version of the token; -1 when there is none or it cannot be read."""
+        return _number(self.token, "version")
+
+    @property
+    def revision(self) -> int:
+        """Revision of the status; -1 when there is none or it cannot be read."""
+        return _number(self.status, "revision")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why a grant must be published again."""
+
+    is_foreign: bool = False
+    """Redis holds a version or revision that the vault never made, or a token that must
+    not be readable: it has to be overwritten."""
+    is_behind: bool = False
+    """Redis holds exactly an older state: a publication may simply be under way."""
+    in_life_only: bool = False
+    """Only the TTL is wrong: the clocks should be compared before it is set again."""
+
+
+async def observe(server: Server, keys: Keys, names: Sequence[str]) -> dict[str, Observed]:
+    """Read both hashes of NAMES in one round trip.
+
+    Raises:
+        PublicationUnavailable: when Redis cannot be read.
+    """
+    commands = [
+        command
+        for name in names
+        for command in (
+            ("HGETALL", keys.token(name)),
+            ("PTTL", keys.token(name)),
+            ("HGETALL", keys.status(name)),
+        )
+    ]
+    replies = await server.pipeline(commands)
+    triples = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+    return {name: _observed(*triple) for name, triple in zip(names, triples, strict=True)}
+
+
+def compare(publication: Publication, observed: Observed, now: float) -> Difference | None:
+    """How OBSERVED differs from what PUBLICATION says; None when it does not."""
+    grant = publication.grant
+    token_is_wrong, life_is_wrong = _token_differs(publication, observed, now)
+    expected = records.status_fields(publication)
+    status_is_wrong = observed.status != expected
+    if not (token_is_wrong or life_is_wrong or status_is_wrong or observed.is_spoilt):
+        return None
+    is_readable = records.remaining_life(publication, now) > 0
+    is_foreign = (
+        observed.version > grant.version
+        or observed.revision > grant.revision
+        or (bool(observed.token) and not is_readable and (token_is_wrong or life_is_wrong))
+    )
+    is_older = -1 < observed.revision < grant.revision
+    is_rescheduled = not (token_is_wrong or life_is_wrong) and _is_rescheduled(
+        observed.status, expected
+    )
+    return Difference(
+        is_foreign=is_foreign,
+        is_behind=(is_older or is_rescheduled) and not (is_foreign or observed.is_spoilt),
+        in_life_only=life_is_wrong and not token_is_wrong and not status_is_wrong,
+    )
+
+
+def should_be_readable(publication: Publication, now: float) -> bool:
+    """Whether the token key must exist now, and a little longer."""
+    return records.remaining_life(publication, now) > BRIEF
+
+
+def _token_differs(publication: Publication, observed: Observed, now: float) -> tuple[bool, bool]:
+    """Whether the fields are wrong, and whether the TTL is."""
+    life = records.remaining_life(publication, now)
+    shorter, longer = TTL_TOLERANCE
+    if records.is_withdrawn(publication):
+        return bool(observed.token), False
+    if not observed.token:
+        return life > BRIEF, False
+    is_older = observed.version < publication.grant.version
+    if life <= BRIEF and is_older:
+        return False, math.isinf(observed.life)  # it may still live, and ends by itself
+    if life <= BRIEF:
+        return observed.version > publication.grant.version, observed.life > life + longer
+    fields_differ = is_older or observed.token != records.token_fields(publication)
+    if math.isinf(life) or math.isinf(observed.life):
+        return fields_differ, life != observed.life
+    return fields_differ, not life - shorter <= observed.life <= life + longer
+
+
+def _is_rescheduled(status: Fields, expected: Fields) -> bool:
+    """Whether only the next attempt moved, which alone is not worth a new revision."""
+    ignored = {"next_attempt_at": ""}
+    return status | ignored == expected | ignored
+
+
+def _observed(token: Any, life: Any, status: Any) -> Observed:
+    is_spoilt = isinstance(token, Exception) or isinstance(status, Exception)
+    return Observed(
+        token=_fields(token),
+        life=math.inf if life == NO_TTL else life / 1000 if isinstance(life, int) else 0.0,
+        status=_fields(status),
+        is_spoilt=is_spoilt,
+    )
+
+
+def _fields(reply: Mapping[bytes, bytes] | Exception) -> Fields:
+    if isinstance(reply, Exception):
+        return {}
+    return {
+        field.decode(errors="replace"): value.decode(errors="replace")
+        for field, value in reply.items()
+    }
+
+
+def _number(fields: Fields, name: str) -> int:
+    text = fields.get(name, "")
+    return int(text) if text.isdecimal() else -1

@@ -1,0 +1,107 @@
+"""What a publication looks like in Redis: fields, message and events, pure.
+
+Instants are floored to whole seconds, so no record promises more than the vault does.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+
+from refresher.domain.grants import GrantState, Publication, repair
+
+Fields = dict[str, str]
+
+
+class EventKind(StrEnum):
+    """The field ``event`` of an entry in the stream of events."""
+
+    PUBLISHED = "published"
+    """A version can be read for the first time."""
+    STATE = "state"
+    """The grant's state or its reason changed."""
+
+
+def is_withdrawn(publication: Publication) -> bool:
+    """Whether no access token of this grant may be readable, whatever its end."""
+    return publication.access_token is None or publication.grant.state is GrantState.REMOVED
+
+
+def remaining_life(publication: Publication, now: float) -> float:
+    """Seconds the access token can still be shown; infinite without an end."""
+    if is_withdrawn(publication):
+        return 0.0
+    ends = publication.grant.expires_at
+    return math.inf if ends is None else max(0.0, ends - now)
+
+
+def token_fields(publication: Publication) -> Fields:
+    """The token hash; empty when nothing may be readable. Holds the access token."""
+    if is_withdrawn(publication):
+        return {}
+    return {field: str(value) for field, value in _token_values(publication).items()}
+
+
+def token_message(publication: Publication) -> str:
+    """The same as flat JSON, for the channel. Holds the access token."""
+    return json.dumps(_token_values(publication), separators=(",", ":"))
+
+
+def status_fields(publication: Publication) -> Fields:
+    """The status hash; what does not apply is left out."""
+    grant = publication.grant
+    return _shown(
+        {
+            "state": grant.state.value,
+            "reason": grant.reason,
+            "since": _seconds(grant.since),
+            "version": grant.version,
+            "expires_at": _seconds(grant.expires_at),
+            "next_attempt_at": _seconds(grant.due_at),
+            "repair": repair(grant),
+            "revision": grant.revision,
+        }
+    )
+
+
+def event_fields(kind: EventKind, publication: Publication) -> Fields:
+    """One entry of the stream of events; no token."""
+    grant = publication.grant
+    return _shown(
+        {
+            "event": kind.value,
+            "grant": grant.name,
+            "version": grant.version,
+            "state": grant.state.value,
+            "reason": grant.reason,
+            "expires_at": _seconds(grant.expires_at),
+            "revision": grant.revision,
+        }
+    )
+
+
+def _token_values(publication: Publication) -> dict[str, str | int]:
+    """Provider extras come first: none of them may replace a field of the contract."""
+    grant = publication.grant
+    assert publication.access_token is not None
+    values: dict[str, str | int] = dict(publication.extras)
+    values |= {f"label.{key}": value for key, value in grant.labels.items()}
+    values |= {
+        "access_token": publication.access_token.reveal(),
+        "token_type": publication.token_type,
+        "version": grant.version,
+        "scope": publication.scope,
+    }
+    for field, instant in (("expires_at", grant.expires_at), ("issued_at", grant.issued_at)):
+        values.pop(field, None)
+        if instant is not None:
+            values[field] = math.floor(instant)
+    return values
+
+
+def _shown(values: Mapping[str, str | int | None]) -> Fields:
+    return {field: str(value) for field, value in values.items() if value is not None}
+
+
+def _seconds(instant: float | None) -> int | None:
+    return None if instant is None else math.floor(instant)

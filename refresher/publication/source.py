@@ -1,0 +1,20 @@
+"""The vault as far as publication reads it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from refresher.domain.grants import Publication
+
+
+class Source(Protocol):
+    """Hands out what is to be published, each grant in one consistent piece.
+
+    Raises:
+        VaultError: from both methods, when the vault cannot be read now.
+    """
+
+    async def read(self, names: Sequence[str]) -> list[Publication]:
+        """What is to be published of NAMES; unknown names are left out."""
+
+    async def walk(self, after: int, limit: int) -> list[Publication]:
+        """Up to LIMIT publications with ids above AFTER, in id order, removed ones too."""

@@ -1,0 +1,78 @@
+"""The slow walk: every grant and every key once, for what no notification tells.
+
+It only finds suspects; whoever calls it compares them again, Redis first.
+"""
+
+from refresher.clock import Clock
+from refresher.domain.grants import is_valid_name
+from refresher.publication import observation
+from refresher.publication.publisher import BATCH, Publisher
+from refresher.publication.source import Source
+
+GLOB = str.maketrans({sign: f"\\{sign}" for sign in "*?[]\\^"})
+"""A prefix may hold what SCAN takes for a pattern."""
+
+
+class Sweep:
+    """One walk over the vault's grants, then one over Redis' keys, a batch at a time."""
+
+    def __init__(self, *, publisher: Publisher, source: Source, clock: Clock) -> None:
+        self._publisher = publisher
+        self._source = source
+        self._clock = clock
+        self._after: int | None = 0
+        self._patterns: list[str] = []
+        self._cursor = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the walk has come to its end; the next step begins another one."""
+        return self._after == 0
+
+    def restart(self) -> None:
+        """Begin again with the first grant."""
+        self._after = 0
+
+    async def next(self) -> list[str]:
+        """Names of the next batch for which Redis and the vault seem to disagree.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be read.
+            VaultError: when the vault cannot; the step can be repeated.
+        """
+        if self._after is not None:
+            return await self._next_grants(self._after)
+        return await self._next_keys()
+
+    async def _next_grants(self, after: int) -> list[str]:
+        now = self._clock.now()
+        rows = await self._source.walk(after, BATCH)
+        if not rows:
+            self._after, self._cursor = None, 0
+            keys = self._publisher.keys
+            self._patterns = [f"{start.translate(GLOB)}*" for start in (keys.tokens, keys.statuses)]
+            return []
+        names = [row.grant.name for row in rows]
+        observed = await observation.observe(self._publisher.server, self._publisher.keys, names)
+        self._after = rows[-1].grant.id
+        return [
+            row.grant.name
+            for row in rows
+            if observation.compare(row, observed[row.grant.name], now)
+        ]
+
+    async def _next_keys(self) -> list[str]:
+        """Grants that have a key and no row."""
+        pattern = self._patterns[0]
+        cursor, keys = await self._publisher.server.execute(
+            "SCAN", self._cursor, "MATCH", pattern, "COUNT", BATCH
+        )
+        found = {self._publisher.keys.name_of(key.decode(errors="replace")) for key in keys}
+        names = [name for name in found if name is not None and is_valid_name(name)]
+        known = {row.grant.name for row in await self._source.read(names)} if names else set()
+        self._cursor = int(cursor)
+        if self._cursor == 0:
+            self._patterns.pop(0)
+        if not self._patterns:
+            self._after = 0
+        return [name for name in names if name not in known]

@@ -1,0 +1,156 @@
+"""The least a publisher and a consumer may be allowed, on a server where nobody else may."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import anyio
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from refresher.client import TokenReader
+from refresher.domain.secret import Secret
+from refresher.logs import Event
+from refresher.publication.inbox import Inbox, RefreshRequest
+from tests.publication.world import (
+    CLOCK,
+    KEYS,
+    Rows,
+    connected,
+    lines_of,
+    logged,
+    mirroring,
+    publication,
+    wait_until,
+)
+from tests.support.valkey import Valkey
+
+PUBLISHER = (
+    "~refresher:* &refresher:* -@all "
+    "+hello +auth +ping +select +client|setname +client|setinfo +client|tracking "
+    "+time +info +script|load +evalsha +type +hget +hset +del +pexpire +publish "
+    "+hmget +hgetall +pttl +exists +expire +scan "
+    "+xadd +xgroup|create +xreadgroup +xautoclaim +xack +xdel"
+)
+"""For the daemon."""
+
+CONSUMER = (
+    "%R~refresher:token:acme %R~refresher:status:acme &refresher:token:acme -@all "
+    "+hello +auth +ping +select +client|setname +client|setinfo "
+    "+hgetall +hget +hmget +pttl +ttl +exists +subscribe +unsubscribe "
+    "(%W~refresher:requests resetchannels -@all +xadd)"
+)
+"""For a consumer of the grant ``acme``."""
+
+
+@pytest.fixture
+def guarded(valkey: Valkey) -> Valkey:
+    with valkey.client() as client:
+        for user, rules in (("publisher", PUBLISHER), ("consumer", CONSUMER)):
+            # a selector in parentheses is one argument
+            head, _, selector = rules.partition("(")
+            extra = [f"({selector}"] if selector else []
+            client.execute_command(
+                *("ACL", "SETUSER", user, "reset", "on", f">{user}-secret", *head.split(), *extra)
+            )
+    return valkey
+
+
+@asynccontextmanager
+async def consuming(valkey: Valkey) -> AsyncIterator[Redis]:
+    redis = Redis.from_url(valkey.url, username="consumer", password="consumer-secret")
+    async with redis:
+        yield redis
+
+
+WHO = {"username": "publisher", "password": Secret("publisher-secret")}
+
+
+async def test_the_publisher_may_do_all_it_does(guarded: Valkey) -> None:
+    rows = Rows(publication(version=1))
+    handled: list[RefreshRequest] = []
+
+    async def handle(request: RefreshRequest) -> None:
+        handled.append(request)
+
+    with logged() as lines:
+        async with (
+            mirroring(guarded.url, rows, sweep_every=0.05, **WHO) as mirror,
+            connected(guarded.url, **WHO) as server,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(Inbox(server=server, keys=KEYS, clock=CLOCK).run, handle)
+            await wait_until(lambda: mirror.is_connected, "a connection")
+            with guarded.client() as client:
+                client.hset(KEYS.token("ghost"), "version", "1")
+                client.delete(KEYS.token("acme"))
+                await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair")
+                await wait_until(lambda: not client.exists(KEYS.token("ghost")), "the removal")
+                client.xadd(KEYS.requests, {"grant": "acme"})
+                await wait_until(lambda: handled, "the request")
+                await wait_until(lambda: client.xlen(KEYS.requests) == 0, "its deletion")
+                await anyio.sleep(0.1)  # a whole slow walk
+                refusals = client.acl_log()
+            await mirror.drain(1)
+            group.cancel_scope.cancel()
+    assert refusals == []
+    assert lines_of(lines, Event.REDIS_LOST) == []
+    assert lines_of(lines, Event.REDIS_DOUBTED) == []
+
+
+async def test_polling_needs_no_more(guarded: Valkey) -> None:
+    with guarded.client() as client:
+        client.execute_command("ACL", "SETUSER", "publisher", "-client|tracking")
+    async with mirroring(guarded.url, Rows(publication()), **WHO) as mirror:
+        await wait_until(lambda: mirror.is_connected, "a connection")
+        with guarded.client() as client:
+            client.delete(KEYS.token("acme"))
+            await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair", seconds=3)
+        assert mirror.last_error is None
+
+
+async def test_the_consumer_may_read_follow_and_ask(guarded: Valkey) -> None:
+    rows = Rows(publication(version=3))
+    async with mirroring(guarded.url, rows, **WHO), consuming(guarded) as redis:
+        tokens = TokenReader(redis)
+        async with aclosing(tokens.watch("acme")) as watched:
+            token = await anext(watched)
+        await tokens.reject("acme", token, "401")
+        assert token.version == 3
+        assert await redis.hget(KEYS.status("acme"), "state") == b"fresh"
+    with guarded.client() as client:
+        assert client.xlen(KEYS.requests) == 1
+
+
+FORBIDDEN = {
+    "another token": ["HGETALL", "refresher:token:other"],
+    "writing a token": ["HSET", "refresher:token:acme", "access_token", "x"],
+    "deleting a token": ["DEL", "refresher:token:acme"],
+    "reading requests": ["XRANGE", "refresher:requests", "-", "+"],
+    "deleting requests": ["DEL", "refresher:requests"],
+    "adding events": ["XADD", "refresher:events", "*", "a", "b"],
+    "listing keys": ["KEYS", "*"],
+    "walking keys": ["SCAN", "0"],
+    "tracking all keys": ["CLIENT", "TRACKING", "ON", "BCAST"],
+    "announcing": ["PUBLISH", "refresher:token:acme", "x"],
+    "scripts": ["EVAL", "return 1", "0"],
+}
+
+
+@pytest.mark.parametrize("command", FORBIDDEN.values(), ids=FORBIDDEN.keys())
+async def test_the_consumer_may_not_do_more(guarded: Valkey, command: list[str]) -> None:
+    async with consuming(guarded) as redis:
+        with pytest.raises(NoPermissionError):
+            await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["HGETALL", "other"], ["ACL", "LIST"]],
+    ids=lambda command: command[0].lower(),
+)
+async def test_the_publisher_may_not_do_more(guarded: Valkey, command: list[str]) -> None:
+    redis = Redis.from_url(guarded.url, username="publisher", password="publisher-secret")
+    async with redis:
+        with pytest.raises(NoPermissionError):
+            await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py

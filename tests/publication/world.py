@@ -1,0 +1,145 @@
+"""What the tests of publication share: rows of a vault, waiting, and a mirror that runs."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import structlog
+
+from refresher.clock import Clock, SystemClock
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
+from refresher.domain.secret import Secret
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event
+from refresher.publication.connection import Address, Server, open_server
+from refresher.publication.keys import Keys
+from refresher.publication.mirror import Mirror
+from refresher.publication.publisher import Publisher
+
+KEYS = Keys()
+CLOCK = SystemClock()
+CANARY = "canary-access-token"
+"""What every access token of these tests begins with; it may be in token keys only."""
+
+
+def publication(
+    name: str = "acme",
+    *,
+    version: int = 1,
+    life: float | None = 600.0,
+    number: int = 1,
+    **changes: Any,
+) -> Publication:
+    """A fresh grant whose token lives LIFE seconds; None for a static one without an end."""
+    now = CLOCK.now()
+    grant = Grant(
+        id=number,
+        uid=f"uid-{number}",
+        name=name,
+        kind=GrantKind.STATIC if life is None else GrantKind.REFRESHABLE,
+        client="crm",
+        origin="runtime",
+        state=GrantState.FRESH,
+        since=now,
+        revision=version,
+        version=version,
+        issued_at=now,
+        expires_at=None if life is None else now + life,
+        due_at=None if life is None else now + life * 0.75,
+    )
+    return Publication(
+        grant=replace(grant, **changes), access_token=Secret(f"{CANARY}-{version}"), scope="a b"
+    )
+
+
+class Rows:
+    """The vault as the mirror sees it."""
+
+    def __init__(self, *publications: Publication) -> None:
+        self._rows = {row.grant.name: row for row in publications}
+        self.refuses = False
+
+    def put(self, row: Publication) -> None:
+        self._rows[row.grant.name] = row
+
+    def forget(self, name: str) -> None:
+        del self._rows[name]
+
+    async def read(self, names: Sequence[str]) -> list[Publication]:
+        self._check()
+        return [self._rows[name] for name in names if name in self._rows]
+
+    async def walk(self, after: int, limit: int) -> list[Publication]:
+        self._check()
+        rows = sorted(self._rows.values(), key=lambda row: row.grant.id)
+        return [row for row in rows if row.grant.id > after][:limit]
+
+    def _check(self) -> None:
+        if self.refuses:
+            raise VaultUnavailable("the vault cannot be read")
+
+
+class ShiftedClock(SystemClock):
+    """A clock that is wrong by some seconds."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self._shift = shift
+
+    def now(self) -> float:
+        return super().now() + self._shift
+
+
+@asynccontextmanager
+async def connected(url: str, **parts: Any) -> AsyncIterator[Server]:
+    """The server at URL, closed afterwards."""
+    server = open_server(Address(url=url, **parts))
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+@asynccontextmanager
+async def publishing(url: str, clock: Clock = CLOCK, **parts: Any) -> AsyncIterator[Publisher]:
+    """A publisher for URL that has not connected yet."""
+    async with connected(url, **parts) as server:
+        yield Publisher(server=server, keys=KEYS, clock=clock)
+
+
+@asynccontextmanager
+async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]:
+    """A mirror of ROWS that runs."""
+    credentials = {key: parts.pop(key) for key in ("username", "password") if key in parts}
+    async with publishing(url, **credentials) as publisher, anyio.create_task_group() as group:
+        mirror = Mirror(publisher=publisher, source=rows, clock=CLOCK, instance="one", **parts)
+        group.start_soon(mirror.run)
+        yield mirror
+        group.cancel_scope.cancel()
+
+
+async def wait_until(predicate: Callable[[], object], what: str, seconds: float = 10.0) -> float:
+    """Wait for PREDICATE to hold; the seconds it took.
+
+    Raises:
+        AssertionError: naming WHAT did not come.
+    """
+    began = anyio.current_time()
+    while not predicate():
+        assert anyio.current_time() - began < seconds, f"waited in vain for: {what}"
+        await anyio.sleep(0.002)
+    return anyio.current_time() - began
+
+
+@contextmanager
+def logged() -> Iterator[list[Any]]:
+    """The lines that are emitted inside."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def lines_of(lines: list[Any], event: Event) -> list[Any]:
+    """Those of one event."""
+    return [line for line in lines if line["event"] == event.value]
