@@ -73,6 +73,15 @@ class TokenReader:
         self._redis = redis
         self._prefix = prefix
 
+    @classmethod
+    def from_url(cls, url: str, prefix: str = "refresher:") -> "TokenReader":
+        """A reader with a client of its own; close it with ``aclose``."""
+        return cls(Redis.from_url(url), prefix)
+
+    async def aclose(self) -> None:
+        """Close the client this reader uses."""
+        await self._redis.aclose()
+
     async def get(self, name: str) -> Token | None:
         """The current access token of grant NAME, or None when there is no valid one."""
         fields: Mapping[Any, Any] = await self._redis.hgetall(f"{self._prefix}token:{name}")

@@ -41,6 +41,7 @@ class Event(StrEnum):
     DAEMON_WAITING = "daemon.stood_by"
     SETTINGS_RELOADED = "settings.reloaded"
     SETTINGS_REFUSED = "settings.refused"
+    SETTINGS_DOUBTED = "settings.doubted"
 
     EXCHANGE_SUCCEEDED = "exchange.succeeded"
     EXCHANGE_FAILED = "exchange.failed"
@@ -89,6 +90,9 @@ class Event(StrEnum):
     CLOCK_JUMPED = "clock.jumped"
     TASK_RESTARTED = "task.restarted"
     CONTROL_OPENED = "control.opened"
+    OPERATION_FAILED = "operation.failed"
+    SUPERVISOR_LOST = "supervisor.lost"
+    WATCHDOG_STARVED = "watchdog.starved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ EVENTS: Mapping[Event, Entry] = {
     Event.SETTINGS_REFUSED: Entry(
         Level.ERROR, "the new configuration is broken; the old one stays in force"
     ),
+    Event.SETTINGS_DOUBTED: Entry(Level.WARNING, "a setting works but should be looked at"),
     Event.EXCHANGE_SUCCEEDED: Entry(Level.INFO, "the one line of an exchange that brought a token"),
     Event.EXCHANGE_FAILED: Entry(Level.WARNING, "the one line of an exchange to be tried again"),
     Event.EXCHANGE_REJECTED: Entry(
@@ -170,6 +175,11 @@ EVENTS: Mapping[Event, Entry] = {
     Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
     Event.CONTROL_OPENED: Entry(Level.INFO, "commands reach the daemon here"),
+    Event.OPERATION_FAILED: Entry(Level.ERROR, "a bug ended what a command asked for"),
+    Event.SUPERVISOR_LOST: Entry(Level.WARNING, "systemd cannot be told how the daemon is"),
+    Event.WATCHDOG_STARVED: Entry(
+        Level.ERROR, "the loop stands still: systemd will end the daemon and start it again"
+    ),
 }
 
 FIELDS = frozenset(

@@ -16,7 +16,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import Transition, state_by_time
 from refresher.errors import DuplicateRefreshToken, UnknownGrant, VaultError
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
-from refresher.vault.schema import adopted_seeds, grants
+from refresher.vault.schema import adopted_seeds, facts, grants
 
 
 class SeedResult(StrEnum):
@@ -179,6 +179,26 @@ def request_refresh(
     if stored.state is GrantState.PAUSED:
         after = replace(after, state=GrantState.DEGRADED, since=tx.now)
     return _write(tx, after, {"requested_at": tx.now})
+
+
+def touch(tx: Transaction) -> None:
+    """Write one durable byte or two: a vault that takes this can take an answer."""
+    name, value = "last_touched", str(tx.now).encode()
+    tx.connection.execute(sa.delete(facts).where(facts.c.name == name))
+    tx.connection.execute(sa.insert(facts).values(name=name, value=value))
+
+
+def hasten(tx: Transaction, client: str) -> list[str]:
+    """Make due the grants of CLIENT that wait for its configuration to be mended."""
+    blocked = [f"{reason}%" for reason in (Reason.CLIENT_REJECTED, Reason.MISCONFIGURED)]
+    waiting = sa.and_(
+        grants.c.client == client,
+        grants.c.due_at.is_not(None),
+        sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked)),
+    )
+    names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
+    tx.connection.execute(sa.update(grants).where(waiting).values(due_at=tx.now))
+    return list(names)
 
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:

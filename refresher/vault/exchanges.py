@@ -17,6 +17,9 @@ from refresher.domain.transition import Transition
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants, kept_answers
 
+CLOCK_TOLERANCE = 5.0
+"""Seconds a clock may step back without consequence."""
+
 UNREADABLE_KEPT = 5
 """Unreadable answers kept for one grant; orphans are never dropped by themselves."""
 
@@ -29,12 +32,15 @@ class Committed:
     grant: Grant | None
 
 
-def claim(tx: Transaction, holder: str, room: Mapping[str, int], total: int) -> list[Claim]:
+def claim(
+    tx: Transaction, holder: str, room: Mapping[str, int], total: int, *, only: str | None = None
+) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents, least time left first.
 
     Args:
         room: how many exchanges each client may begin now; others are left alone.
         total: how many all together.
+        only: a grant's name: no other is claimed.
     """
     place = (
         sa.func.row_number()
@@ -47,6 +53,7 @@ def claim(tx: Transaction, holder: str, room: Mapping[str, int], total: int) -> 
             grants.c.due_at <= tx.now,
             grants.c.lease_holder.is_(None),
             grants.c.client.in_([client for client, free in room.items() if free > 0]),
+            sa.true() if only is None else grants.c.name == only,
         )
         .subquery()
     )
@@ -166,6 +173,21 @@ def reschedule(tx: Transaction, after: Sequence[Grant]) -> None:
             .where(grants.c.id == grant.id, grants.c.attempt_sequence == grant.attempt_sequence)
             .values(**values)
         )
+
+
+def clock_stepped_back(tx: Transaction) -> list[str]:
+    """Make due the grants whose token was issued in what is the future now.
+
+    Their expiry was computed on a clock that was ahead; nothing in it can be believed.
+    """
+    ahead = sa.and_(
+        grants.c.issued_at > tx.now + CLOCK_TOLERANCE,
+        grants.c.due_at > tx.now,
+        grants.c.refresh_token_sealed.is_not(None),
+    )
+    names = tx.connection.scalars(sa.select(grants.c.name).where(ahead)).all()
+    tx.connection.execute(sa.update(grants).where(ahead).values(due_at=tx.now))
+    return list(names)
 
 
 def next_due(connection: Connection, clients: Sequence[str]) -> float | None:

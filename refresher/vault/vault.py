@@ -41,9 +41,13 @@ class Vault:
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
 
-    async def claim(self, now: float, room: Mapping[str, int], total: int) -> list[Claim]:
+    async def claim(
+        self, now: float, room: Mapping[str, int], total: int, *, only: str | None = None
+    ) -> list[Claim]:
         """Lease due grants and write their intents; see ``exchanges.claim``."""
-        return await self._write(lambda tx: exchanges.claim(tx, self.holder, room, total), now)
+        return await self._write(
+            lambda tx: exchanges.claim(tx, self.holder, room, total, only=only), now
+        )
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``."""
@@ -126,6 +130,22 @@ class Vault:
             lambda tx: authorizations.request_refresh(tx, name, version=version, limited=limited),
             now,
         )
+
+    async def prove_writable(self, now: float) -> None:
+        """Write something durable, before something single-use is spent.
+
+        Raises:
+            VaultUnavailable: the vault cannot take an answer now.
+        """
+        await self._write(authorizations.touch, now)
+
+    async def hasten(self, client: str, now: float) -> list[str]:
+        """Make due what waits for CLIENT to be mended; see ``authorizations.hasten``."""
+        return await self._write(lambda tx: authorizations.hasten(tx, client), now)
+
+    async def clock_stepped_back(self, now: float) -> list[str]:
+        """Make due what a clock ahead misdated; see ``exchanges.clock_stepped_back``."""
+        return await self._write(exchanges.clock_stepped_back, now)
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES."""

@@ -1,0 +1,382 @@
+"""The composition root: settings become parts, parts become a running daemon.
+
+Order of start: vault, recovery, grants of the settings, publication, scheduler, control
+socket, READY. Order of end: no new exchange, those in flight committed, what they
+changed published, the vault closed last.
+"""
+
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from refresher import __version__
+from refresher.clock import Clock, SystemClock
+from refresher.domain.clients import Client
+from refresher.domain.grants import Grant
+from refresher.engine.administration import Administration
+from refresher.engine.admission import Admission
+from refresher.engine.durability import Durability
+from refresher.engine.recovery import recover
+from refresher.engine.refresh import Refresh
+from refresher.engine.scheduler import Scheduler
+from refresher.engine.watch import Watch
+from refresher.errors import PublicationUnavailable, SettingsError, UnknownGrant, VaultInUse
+from refresher.logs import Event, emit
+from refresher.oauth.token_endpoint import TokenEndpoint
+from refresher.operations import JSON, Operation, Operations, view
+from refresher.ops.control import ControlServer
+from refresher.ops.health import Health, Verdict, judge_liveness
+from refresher.ops.health_server import serving_health
+from refresher.ops.systemd import Notifier
+from refresher.publication.connection import Address, open_server
+from refresher.publication.inbox import Inbox, RefreshRequest
+from refresher.publication.keys import Keys
+from refresher.publication.mirror import Mirror
+from refresher.publication.publisher import Publisher
+from refresher.settings.model import Settings
+from refresher.settings.service_manager import service_manager
+from refresher.vault.vault import Vault, open_vault
+
+STANDBY_INTERVAL = 0.1
+"""Seconds between looks at the vault's lock while standing by."""
+
+PUBLISH_WITHIN = 5.0
+"""Seconds the last publications may take at the end; Redis is a mirror and can wait."""
+
+STATUS_INTERVAL = 5.0
+"""Seconds between updates of the line ``systemctl status`` shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts around one open vault that daemon and commands share."""
+
+    vault: Vault
+    clients: dict[str, Client]
+    """Exchanged in place at a reload; whoever needs one client looks it up when it begins."""
+    durability: Durability
+    refresh: Refresh
+    administration: Administration
+
+
+@asynccontextmanager
+async def opened_core(
+    settings: Settings,
+    vault: Vault,
+    *,
+    publish: Callable[[str], None],
+    wake: Callable[[], None],
+    clock: Clock,
+) -> AsyncIterator[Core]:
+    """Put the shared parts around VAULT, which stays the caller's to close."""
+    clients = dict(settings.clients)
+    durability = Durability(vault)
+    async with TokenEndpoint() as endpoint:
+        yield Core(
+            vault=vault,
+            clients=clients,
+            durability=durability,
+            refresh=Refresh(
+                vault=vault,
+                endpoint=endpoint,
+                durability=durability,
+                publish=publish,
+                clock=clock,
+            ),
+            administration=Administration(
+                vault=vault,
+                endpoint=endpoint,
+                clients=clients,
+                durability=durability,
+                publish=publish,
+                wake=wake,
+                clock=clock,
+            ),
+        )
+
+
+def publisher_of(settings: Settings, clock: Clock) -> Publisher:
+    """The way to the Redis of SETTINGS."""
+    address = Address(
+        url=settings.redis.url.reveal(),
+        username=settings.redis.username,
+        password=settings.redis.password,
+    )
+    return Publisher(server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock)
+
+
+class Daemon:
+    """A daemon on an open vault, from its first task to its last write."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        vault: Vault,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._vault = vault
+        self._clock = clock
+        manager = service_manager()
+        self._notifier = Notifier(
+            manager.notify_socket, manager.watchdog_usec, monotonic=clock.monotonic
+        )
+        self._publisher = publisher_of(settings, clock)
+        self._mirror = Mirror(
+            publisher=self._publisher, source=vault, clock=clock, instance=vault.holder
+        )
+        self._scheduler: Scheduler | None = None
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then end in order.
+
+        Raises:
+            VaultUnavailable: the vault refused before anything was sent.
+            ListenerRefused: the control socket or the health address cannot be opened.
+        """
+        async with opened_core(
+            self._settings,
+            self._vault,
+            publish=self._mirror.publish,
+            wake=self._wake,
+            clock=self._clock,
+        ) as core:
+            admission = Admission(core.clients, self._clock)
+            scheduler = self._scheduler = Scheduler(
+                vault=self._vault,
+                refresh=core.refresh,
+                admission=admission,
+                clients=core.clients,
+                clock=self._clock,
+                workers=self._settings.daemon.workers,
+            )
+            await recover(self._vault, core.clients, self._clock)
+            await core.administration.apply_settings(self._settings.seeds)
+            # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
+            gc.collect()
+            gc.freeze()
+            async with anyio.create_task_group() as tasks:
+                self._start(core, scheduler, tasks)
+                async with self._listening(core, scheduler):
+                    self._notifier.ready()
+                    emit(Event.DAEMON_READY, instance=self._vault.holder)
+                    await self._until_told_to_stop(core, admission)
+                    self._notifier.stopping()
+                    emit(Event.DAEMON_STOPPING, count=scheduler.in_flight)
+                    await self._drain(core, scheduler)
+                tasks.cancel_scope.cancel()
+
+    def _start(self, core: Core, scheduler: Scheduler, tasks: TaskGroup) -> None:
+        async def answer(request: RefreshRequest) -> None:
+            try:
+                await core.administration.request_refresh(
+                    request.grant, version=request.version, reason=request.reason
+                )
+            except UnknownGrant:
+                emit(Event.REQUEST_IGNORED, grant=request.grant, reason="unknown grant")
+
+        watch = Watch(
+            vault=self._vault,
+            publish=self._mirror.publish,
+            wake=scheduler.wake,
+            clock=self._clock,
+        )
+        inbox = Inbox(server=self._publisher.server, keys=self._publisher.keys, clock=self._clock)
+        scheduler.start(tasks)
+        tasks.start_soon(self._mirror.run, name="mirror")
+        tasks.start_soon(inbox.run, answer, name="inbox")
+        tasks.start_soon(watch.run, name="watch")
+        tasks.start_soon(self._notifier.feed_watchdog, self._is_live, name="watchdog")
+        tasks.start_soon(self._tell_status, name="status")
+
+    @asynccontextmanager
+    async def _listening(self, core: Core, scheduler: Scheduler) -> AsyncIterator[None]:
+        health = Health(
+            is_live=lambda: judge_liveness(scheduler.turned_at, self._clock.monotonic()),
+            is_ready=lambda: self._readiness(core, scheduler),
+        )
+        about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
+        operations = Operations(core.administration, about).by_name()
+        async with AsyncExitStack() as stack:
+            server = ControlServer(
+                self._settings.control.socket, operations=operations, health=health
+            )
+            await stack.enter_async_context(server.serving())
+            if self._settings.control.listen is not None:
+                await stack.enter_async_context(
+                    serving_health(self._settings.control.listen, health)
+                )
+            yield
+
+    def _readiness(self, core: Core, scheduler: Scheduler) -> Verdict:
+        reasons = []
+        if scheduler.is_refused or core.durability.is_refused:
+            reasons.append("the vault cannot be written")
+        if not self._mirror.is_connected:
+            reasons.append("Redis cannot be used")
+        return Verdict(tuple(reasons))
+
+    def _wake(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.wake()
+
+    def _is_live(self) -> bool:
+        assert self._scheduler is not None
+        return judge_liveness(self._scheduler.turned_at, self._clock.monotonic()).passed
+
+    async def _until_told_to_stop(self, core: Core, admission: Admission) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number is not signal.SIGHUP:
+                    return
+                await self._reload(core, admission)
+
+    async def _reload(self, core: Core, admission: Admission) -> None:
+        """Take over clients and grants of the changed settings; exchanges in flight go on."""
+        self._notifier.reloading()
+        try:
+            settings = await anyio.to_thread.run_sync(self._load)
+        except SettingsError as error:
+            emit(Event.SETTINGS_REFUSED, problems=error.problems)
+            self._notifier.ready()
+            return
+        changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
+        core.clients.clear()
+        core.clients.update(settings.clients)
+        for client in changed:
+            admission.forget(client)
+            await self._vault.hasten(client.name, self._clock.now())
+        await core.administration.apply_settings(settings.seeds)
+        self._wake()
+        emit(
+            Event.SETTINGS_RELOADED,
+            clients=len(settings.clients),
+            grants=len(settings.seeds),
+            warnings=_needing_restart(self._settings, settings),
+        )
+        self._notifier.ready()
+
+    async def _drain(self, core: Core, scheduler: Scheduler) -> None:
+        """Let exchanges end, then send what they changed to Redis."""
+        with anyio.move_on_after(self._settings.daemon.shutdown_deadline):
+            await scheduler.drain()
+        core.durability.abandon()
+        await self._mirror.drain(PUBLISH_WITHIN)
+
+    async def _tell_status(self) -> None:
+        while True:
+            counts = await self._vault.counts()
+            told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+            redis = "" if self._mirror.is_connected else "; Redis is away"
+            self._notifier.status(f"grants: {told or 'none'}{redis}")
+            await anyio.sleep(STATUS_INTERVAL)
+
+
+def _needing_restart(old: Settings, new: Settings) -> list[str]:
+    """The sections that changed but take effect only at a restart."""
+    sections = ("vault", "redis", "control", "log", "daemon")
+    return [
+        f"[{section}] changed: restart to use it"
+        for section in sections
+        if getattr(old, section) != getattr(new, section)
+    ]
+
+
+async def run_daemon(
+    settings: Settings, load: Callable[[], Settings], *, clock: Clock | None = None
+) -> None:
+    """Run the daemon of SETTINGS; LOAD reads them again at SIGHUP.
+
+    Raises:
+        RefresherError: it could not start; the text says why.
+    """
+    clock = clock or SystemClock()
+    emit(Event.DAEMON_STARTED, pid=os.getpid(), clients=len(settings.clients))
+    vault = await _open_or_stand_by(settings)
+    emit(Event.VAULT_OPENED, vault=str(settings.vault.path))
+    try:
+        await Daemon(settings, load, vault, clock).run()
+    finally:
+        vault.close()
+        emit(Event.DAEMON_STOPPED)
+
+
+async def _open_or_stand_by(settings: Settings) -> Vault:
+    waiting = False
+    while True:
+        try:
+            return await open_vault(settings.vault.path, settings.vault.key_file)
+        except VaultInUse as error:
+            if not settings.daemon.standby:
+                raise
+            if not waiting:
+                emit(Event.DAEMON_WAITING, vault=str(settings.vault.path), pid=error.pid)
+            waiting = True
+        await anyio.sleep(STANDBY_INTERVAL)
+
+
+@asynccontextmanager
+async def alone(
+    settings: Settings, *, clock: Clock | None = None
+) -> AsyncIterator[dict[str, Operation]]:
+    """The operations on a vault no daemon has open, for one command.
+
+    What the command changes reaches Redis with it if Redis answers, else with the next
+    daemon; a refresh is carried out at once.
+
+    Raises:
+        VaultInUse: a daemon, or another command, has the vault.
+    """
+    clock = clock or SystemClock()
+    changed: set[str] = set()
+    vault = await open_vault(settings.vault.path, settings.vault.key_file)
+    try:
+        async with opened_core(
+            settings, vault, publish=changed.add, wake=lambda: None, clock=clock
+        ) as core:
+            await recover(vault, core.clients, clock)
+            await core.administration.apply_settings(settings.seeds)
+            operations = Operations(core.administration, {}).by_name()
+
+            async def refresh(parameters: Mapping[str, JSON]) -> JSON:
+                accepted = await core.administration.refresh(parameters["name"])
+                if accepted is not None:
+                    await _refresh_one(core, accepted)
+                grant = await vault.find(parameters["name"])
+                return {"accepted": accepted is not None, "grant": grant and view(grant)}
+
+            yield operations | {"refresh": refresh}
+            await _publish_once(settings, vault, changed, clock)
+    finally:
+        vault.close()
+
+
+async def _refresh_one(core: Core, grant: Grant) -> None:
+    client = core.clients.get(grant.client or "")
+    if client is None:
+        return
+    for claim in await core.refresh.claim({client.name: 1}, 1, only=grant.name):
+        await core.refresh.run(claim, client)
+
+
+async def _publish_once(settings: Settings, vault: Vault, names: set[str], clock: Clock) -> None:
+    """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
+    if not names:
+        return
+    publisher = publisher_of(settings, clock)
+    try:
+        await publisher.connect()
+        await publisher.publish(await vault.read(sorted(names)), now=clock.now())
+    except PublicationUnavailable as error:
+        emit(Event.REDIS_LOST, reason=str(error))
+    finally:
+        await publisher.server.aclose()

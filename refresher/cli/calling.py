@@ -1,0 +1,67 @@
+"""How a command reaches the grants: through the daemon, or alone on the vault."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from refresher import logs
+from refresher.app import alone
+from refresher.errors import ControlUnavailable
+from refresher.ops.control_client import ControlClient
+from refresher.settings.loading import load
+from refresher.settings.model import Settings
+
+Call = Callable[..., Awaitable[Any]]
+"""``await call("operation", name=..., ...)``: the same through either way."""
+
+LONGEST_CALL = 90.0
+"""Seconds; the exchange of a code may take 30 and a vault that refuses is tried on."""
+
+
+def load_settings(context: click.Context) -> Settings:
+    """The settings a command works with; its own log lines go to stderr and only if bad."""
+    settings = load(context.obj).settings
+    logs.configure(level="error", output=sys.stderr)
+    return settings
+
+
+@asynccontextmanager
+async def calling(settings: Settings) -> AsyncIterator[Call]:
+    """Give the way to the operations: the control socket if a daemon answers, else alone.
+
+    Raises:
+        VaultInUse: no daemon answers, yet another process has the vault.
+    """
+    client = ControlClient(settings.control.socket)
+    try:
+        await client.call("status", answer_within=10.0)
+    except ControlUnavailable:
+        async with alone(settings) as operations:
+
+            async def call(operation: str, **parameters: Any) -> Any:
+                return await operations[operation](parameters)
+
+            yield call
+        return
+    yield partial(client.call, answer_within=LONGEST_CALL)
+
+
+def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Run the async WORK of a command."""
+    return anyio.run(work, *arguments)
+
+
+def read_text(path: Path | None, prompt: str) -> str:
+    """A secret from a file, or from stdin: asked for without echo on a terminal."""
+    if path is not None:
+        return path.read_text().strip()
+    stream = sys.stdin
+    if stream.isatty():
+        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
+    return stream.read().strip()

@@ -1,0 +1,59 @@
+"""``refresher run`` and ``refresher health``."""
+
+import sys
+from functools import partial
+
+import click
+
+from refresher import logs
+from refresher.app import run_daemon
+from refresher.cli.calling import run
+from refresher.cli.entry import Exit
+from refresher.ops.health import Probe, check_health
+from refresher.settings.loading import load
+from refresher.settings.model import Settings
+
+
+@click.command("run")
+@click.option("--standby", is_flag=True, help="Wait for the vault and take over at once.")
+@click.pass_context
+def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001  click's flag
+    """Run the daemon until SIGTERM.
+
+    One daemon has a vault at a time; a second one exits and names the first, or waits
+    with --standby. SIGTERM and SIGINT let exchanges in flight finish; SIGHUP reads the
+    settings again.
+    """
+    arguments = {"daemon": {"standby": True}} if standby else {}
+
+    def read() -> Settings:
+        return load(context.obj, arguments=arguments).settings
+
+    loaded = load(context.obj, arguments=arguments)
+    settings = loaded.settings
+    logs.configure(level=settings.log.level, json_lines=settings.log.json_lines)
+    for warning in loaded.warnings:
+        logs.emit(logs.Event.SETTINGS_DOUBTED, reason=warning)
+    run(run_daemon, settings, read)
+
+
+@click.command()
+@click.option("--ready", is_flag=True, help="Ask whether it is ready, not only alive.")
+@click.pass_context
+def health(context: click.Context, ready: bool) -> None:  # noqa: FBT001  click's flag
+    """Ask the running daemon how it is; exits 0 or 1.
+
+    Alive means that its scheduler turns. Ready means also that the vault and Redis can
+    be written. A container's health check should ask for the first: a daemon that cannot
+    write must not be killed, it may hold the only copy of a refresh token.
+    """
+    settings = load(context.obj).settings
+    probe = Probe.READY if ready else Probe.LIVE
+    verdict = run(partial(check_health, settings.control.socket, probe=probe))
+    for reason in verdict.reasons:
+        click.echo(reason, err=True)
+    click.echo("ok" if verdict.passed else "failed")
+    sys.exit(Exit.DONE if verdict.passed else Exit.FAILED)
+
+
+COMMANDS = (run_command, health)

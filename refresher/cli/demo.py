@@ -1,0 +1,197 @@
+"""``refresher demo`` and ``refresher sandbox``: see it work without an account anywhere."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from refresher.cli.calling import run
+from refresher.cli.demo_consumer import Consumer, percentile, publish_latencies
+from refresher.cli.demo_stage import LIFETIME, Stage, staged
+from refresher.cli.entry import Exit
+from refresher.cli.table import COLOURS
+from refresher.client import TokenReader
+from refresher.clock import Clock, SystemClock
+from refresher.domain.grants import GrantState
+from refresher.sandbox.process import run as run_sandbox
+from refresher.sandbox.visitor import Visitor
+
+REDRAW = 0.5
+PROGRESS = 5.0
+"""Seconds between redrawn tables on a terminal, and between plain lines elsewhere."""
+
+BAR = 20
+"""Characters of the bar that shows a token's remaining life."""
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written ``90``, ``20s`` or ``2m``."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read VALUE, or fail as click does."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no duration: write 20s or 2m", param, ctx)
+        return float(match[1]) * (60 if match[2] == "m" else 1)
+
+
+@click.command()
+@click.option("--for", "duration", type=Duration(), default="60s", show_default=True)
+@click.option("--grants", type=click.IntRange(1, 500), default=6, show_default=True)
+@click.option("--faults", is_flag=True, help="503s, 429s, lost and slow answers among the others.")
+@click.option("--json", "as_json", is_flag=True, help="Summary as JSON on the last line.")
+@click.pass_context
+def demo(
+    context: click.Context,
+    duration: float,
+    grants: int,
+    faults: bool,  # noqa: FBT001  click's flag
+    as_json: bool,  # noqa: FBT001  click's flag
+) -> None:
+    """Watch grants being kept fresh, with everything private to this command.
+
+    Starts a Valkey, an authorization server whose access tokens live 20 seconds and whose
+    refresh tokens rotate, and the real daemon; reads every token four times a second and
+    uses it. Ends by itself with a summary; exits 0 only if no read ever missed.
+    """
+    summary = run(_demo, duration, grants, faults, as_json)
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        _print_summary(summary)
+    failed = summary["missed_reads"] or summary["rejected"] or not summary["reads"]
+    context.exit(Exit.FAILED if failed else Exit.DONE)
+
+
+async def _demo(duration: float, grants: int, faults: bool, as_json: bool) -> dict[str, Any]:  # noqa: FBT001  handed on from click
+    clock = SystemClock()
+    async with (
+        staged(grants=grants, with_faults=faults) as stage,
+        Visitor(stage.sandbox.resource_url) as visitor,
+    ):
+        reader = TokenReader.from_url(stage.redis_url)
+        consumer = Consumer(reader, visitor, clock)
+        try:
+            await _until_published(reader, stage)
+            async with anyio.create_task_group() as tasks:
+                for name in stage.families:
+                    tasks.start_soon(consumer.read_for_ever, name)
+                    tasks.start_soon(consumer.watch, name)
+                with anyio.move_on_after(duration):
+                    await _show(stage, consumer, clock, as_json=as_json)
+                tasks.cancel_scope.cancel()
+        finally:
+            await reader.aclose()
+        return _summary(stage, consumer, duration)
+
+
+async def _until_published(reader: TokenReader, stage: Stage) -> None:
+    with anyio.fail_after(10):
+        for name in stage.families:
+            while await reader.get(name) is None:  # noqa: ASYNC110  Redis sends no event for this
+                await anyio.sleep(0.02)
+
+
+async def _show(stage: Stage, consumer: Consumer, clock: Clock, *, as_json: bool) -> None:
+    """Show what happens until cancelled: a live table on a terminal, lines elsewhere."""
+    program = "refresher" if Path(sys.argv[0]).name == "refresher" else "python -m refresher"
+    command = f"{program} --config {stage.config} show demo-1"
+    click.echo(f"read a token the way a consumer would, in a second terminal:\n\n  {command}\n")
+    console = Console(highlight=False)
+    if console.is_terminal and not as_json:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                answer: Any = await stage.control.call("status")
+                live.update(_table(answer["grants"], stage, clock.now()), refresh=True)
+                await anyio.sleep(REDRAW)
+    while True:
+        await anyio.sleep(PROGRESS)
+        summary = _summary(stage, consumer, 0)
+        click.echo(
+            f"{summary['exchanges']} exchanges, {summary['rotations']} rotations, "
+            f"{sum(summary['injected'].values())} faults, {summary['reads']} reads, "
+            f"{summary['missed_reads']} missed, {summary['rejected']} rejected"
+        )
+
+
+def _table(views: list[dict[str, Any]], stage: Stage, now: float) -> Table:
+    table = Table(box=None, header_style="bold")
+    for heading in ("GRANT", "STATE", "VERSION", "TIME LEFT", "LAST EXCHANGE"):
+        table.add_column(heading)
+    last = {record.family_id: record for record in stage.sandbox.log}
+    for view in sorted(views, key=lambda view: int(view["name"].rpartition("-")[2])):
+        state = GrantState(view["state"])
+        left = max((view["expires_at"] or now) - now, 0.0)
+        full = round(BAR * min(left / LIFETIME, 1.0))
+        record = last.get(stage.families[view["name"]])
+        told = "-" if record is None else record.fault or record.error or "refreshed"
+        table.add_row(
+            view["name"],
+            Text(state.value, style=COLOURS[state]),
+            str(view["version"]),
+            Text(f"{'█' * full}{'░' * (BAR - full)} {left:4.0f}s", style=COLOURS[state]),
+            told,
+        )
+    return table
+
+
+def _summary(stage: Stage, consumer: Consumer, duration: float) -> dict[str, Any]:
+    log = stage.sandbox.log
+    latencies = publish_latencies(consumer.arrivals, stage.families, log)
+    in_ms = [seconds * 1000 for seconds in latencies]
+    shown = {"p50": percentile(in_ms, 0.5), "p99": percentile(in_ms, 0.99)}
+    return {
+        "seconds": duration,
+        "grants": len(stage.families),
+        "exchanges": len(log),
+        "rotations": sum(
+            record.generation_issued is not None and record.error is None for record in log
+        ),
+        "injected": dict(stage.sandbox.injected),
+        "reads": consumer.reads,
+        "missed_reads": consumer.missed,
+        "rejected": consumer.rejected,
+        "overlaps": len(stage.sandbox.overlaps()),
+        "publish_ms": {
+            name: None if value is None else round(value, 2) for name, value in shown.items()
+        },
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    injected = summary["injected"]
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(injected.items()))
+    latency = summary["publish_ms"]
+    click.echo(f"faults injected     {told or 'none'}")
+    click.echo(f"exchanges           {summary['exchanges']}, rotations {summary['rotations']}")
+    click.echo(f"reads               {summary['reads']}")
+    click.echo(f"found no token      {summary['missed_reads']}")
+    click.echo(f"rejected            {summary['rejected']}")
+    click.echo(f"answer to consumer  p50 {latency['p50']} ms, p99 {latency['p99']} ms")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> None:
+    """Run the sandbox authorization server by itself, for tests of your own.
+
+    `refresher sandbox --help` of the server itself: python -m refresher.sandbox --help
+    """
+    run_sandbox(list(arguments))
+
+
+COMMANDS = (demo, sandbox)

@@ -1,0 +1,116 @@
+"""The command line: the group of commands, and how an error becomes an exit code."""
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+
+import click
+
+from refresher import __version__
+from refresher.errors import RefresherError, SettingsError
+from refresher.ops.control_client import ControlError
+
+
+class Exit(IntEnum):
+    """Every exit code."""
+
+    DONE = 0
+    """It is done."""
+    FAILED = 1
+    """The work failed; stderr says why."""
+    USAGE = 2
+    """The command was typed wrongly."""
+    NEEDS_PERSON = 3
+    """A grant needs a human: its refresh token is gone or was never there."""
+    CONFIGURATION = 78
+    """The configuration cannot be used (EX_CONFIG of sysexits.h)."""
+
+
+EXIT_CODES = """\b
+Exit codes:
+  0   done
+  1   the work failed; the message on stderr says why
+  2   the command was typed wrongly
+  3   a grant needs a human
+  78  the configuration cannot be used; `refresher check` lists every problem"""
+
+
+class Commands(click.Group):
+    """Lists the commands in the order a new user needs them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(self.commands)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, prog_name="refresher")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="REFRESHER_CONFIG",
+    help="The settings file. Default: ./refresher.toml, else /etc/refresher/refresher.toml.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None) -> None:
+    r"""Keep OAuth 2.0 tokens fresh and publish them to Redis.
+
+    A daemon (`refresher run`) owns refresh tokens and client secrets. Consumers in any
+    language read the current access token of a grant from one Redis key.
+
+    \b
+    Try it:          refresher demo
+    Set it up:       refresher init, edit refresher.toml, refresher check
+    First tokens:    refresher login GRANT
+    Run it:          refresher run
+    Look:            refresher status, refresher show GRANT
+    """
+    context.obj = config
+
+
+def main() -> None:
+    """Run the command line and exit; an expected error is one message, never a traceback."""
+    from refresher.cli import daemon, demo, grants, setup  # noqa: PLC0415  they import this module
+
+    for module in (demo, setup, daemon, grants):
+        for command in module.COMMANDS:
+            cli.add_command(command)
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(Exit.FAILED)
+    except BaseExceptionGroup as group:
+        sys.exit(_report_group(group))
+    except RefresherError as error:
+        sys.exit(report(error))
+
+
+def report(error: RefresherError) -> Exit:
+    """Print what ERROR says; give the code to exit with."""
+    if isinstance(error, SettingsError):
+        for problem in error.problems:
+            click.echo(f"problem: {problem}", err=True)
+        return Exit.CONFIGURATION
+    click.echo(f"refresher: {error}", err=True)
+    configuration = {"VaultKeyError", "VaultTooNew"}
+    kind = error.kind if isinstance(error, ControlError) else type(error).__name__
+    return Exit.CONFIGURATION if kind in configuration else Exit.FAILED
+
+
+def _report_group(group: BaseExceptionGroup[BaseException]) -> Exit:
+    """The expected error inside GROUP, however deep; anything else is a bug and is raised."""
+    expected, unexpected = group.split(RefresherError)
+    if unexpected is not None or expected is None:
+        raise group
+    error: BaseException = expected
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, RefresherError)
+    return report(error)

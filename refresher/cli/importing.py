@@ -1,0 +1,140 @@
+"""``refresher import``: grants that another system authorized, as JSON Lines."""
+
+import json
+from typing import IO, Any
+
+import click
+
+from refresher.cli.calling import calling, load_settings, run
+from refresher.domain.grants import NAME_RULE, is_valid_name
+from refresher.errors import RefresherError
+
+FIELDS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "client": (str,),
+    "refresh_token": (str,),
+    "access_token": (str,),
+    "expires_at": (int, float),
+    "scope": (str, list),
+    "labels": (dict,),
+}
+"""Every field of a line and its JSON type."""
+
+REQUIRED = ("name", "client", "refresh_token")
+
+MANY = 500
+"""Lines sent at once: progress is shown between, and one request stays small."""
+
+
+class ImportRefused(RefresherError):
+    """Raised when a file has lines that cannot be imported; then nothing was imported."""
+
+
+@click.command("import")
+@click.argument("file", type=click.File(encoding="utf-8"))
+@click.option(
+    "--replace", is_flag=True, help="Adopt refresh tokens even if they were adopted once before."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a grant.")
+@click.pass_context
+def import_command(context: click.Context, file: IO[str], replace: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
+    r"""Add grants from FILE (- for stdin), one JSON object a line.
+
+    \b
+    {"name": "acme", "client": "crm", "refresh_token": "...",
+     "access_token": "...", "expires_at": 1795000000, "scope": "read write",
+     "labels": {"access": "full"}}
+
+    name, client and refresh_token are required. Every line is checked before the first
+    grant is added: a file with a bad line adds nothing and names the line. A refresh
+    token that was adopted before is left alone, for the vault knows its successor;
+    --replace takes it all the same.
+    """
+    settings = load_settings(context)
+    grants = read_lines(file, set(settings.clients))
+    done: list[dict[str, Any]] = []
+
+    async def send() -> None:
+        async with calling(settings) as call:
+            for start in range(0, len(grants), MANY):
+                batch = grants[start : start + MANY]
+                try:
+                    done.extend(await call("import", grants=batch, replace=replace))
+                except RefresherError as error:
+                    kept = f"; the {len(done)} grants before are imported" if done else ""
+                    raise ImportRefused(f"{error}{kept}") from error
+                if len(grants) > MANY:
+                    click.echo(f"{len(done)} of {len(grants)}", err=True)
+
+    run(send)
+    for grant in done:
+        if as_json:
+            click.echo(json.dumps(grant))
+        else:
+            click.echo(f"{grant['name']}: {grant['result']}, {grant['state']}")
+
+
+def read_lines(lines: IO[str], clients: set[str]) -> list[dict[str, Any]]:
+    """The grants in LINES, every one checked; blank lines are passed over.
+
+    Raises:
+        ImportRefused: names every bad line by its number, never by its content.
+    """
+    problems: list[str] = []
+    grants: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    try:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            content, problem = _read_line(line, clients)
+            if content is not None and content["name"] in seen:
+                problem = f"grant {content['name']} stands on line {seen[content['name']]} too"
+            if problem is not None or content is None:
+                problems.append(f"line {number}: {problem}")
+                continue
+            seen[content["name"]] = number
+            grants.append(content)
+    except UnicodeDecodeError:
+        problems.append("the file is not UTF-8")
+    if problems:
+        raise ImportRefused("\n".join([*problems, "nothing was imported"]))
+    return grants
+
+
+def _read_line(line: str, clients: set[str]) -> tuple[dict[str, Any] | None, str | None]:
+    """The grant in LINE, or what is wrong with it, without quoting a value of it."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None, "not valid JSON"
+    if not isinstance(content, dict):
+        return None, "not a JSON object"
+    if unknown := sorted(set(content) - set(FIELDS)):
+        return None, f"unknown field {unknown[0][:40]!r}: there are {', '.join(FIELDS)}"
+    for field in REQUIRED:
+        if not content.get(field):
+            return None, f"{field} is missing"
+    for field, kind in FIELDS.items():
+        value = content.get(field)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            return None, f"{field} has the wrong type"
+    return _checked(content, clients)
+
+
+def _checked(
+    content: dict[str, Any], clients: set[str]
+) -> tuple[dict[str, Any] | None, str | None]:
+    if not is_valid_name(content["name"]):
+        return None, f"the name is outside the alphabet ({NAME_RULE})"
+    if content["client"] not in clients:
+        known = ", ".join(sorted(clients)) or "none"
+        return None, f"there is no client {content['client'][:128]!r}: there are {known}"
+    labels = content.get("labels") or {}
+    if not all(isinstance(value, str) for value in labels.values()):
+        return None, "labels must be strings"
+    scope = content.get("scope") or []
+    words = scope.split() if isinstance(scope, str) else scope
+    if not all(isinstance(word, str) for word in words):
+        return None, "scope must be a string or a list of strings"
+    return content | {"scope": words, "labels": labels}, None

@@ -1,0 +1,86 @@
+"""``refresher init`` and ``refresher check``: from nothing to settings that hold."""
+
+import json
+from pathlib import Path
+
+import click
+
+from refresher.cli.entry import Exit
+from refresher.errors import RefresherError, SettingsError
+from refresher.settings.loading import load
+from refresher.settings.template import template
+from refresher.vault.sealing import Keyring, write_key_file
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where to write. Default: here.",
+)
+def init(directory: Path) -> None:
+    """Write a commented refresher.toml and a vault key.
+
+    Neither is ever overwritten. The key (mode 0600) opens the vault's refresh tokens:
+    keep a copy of it where you keep no copy of the vault.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    settings, key = directory / "refresher.toml", directory / "refresher.key"
+    for path, write in ((settings, _write_settings), (key, write_key_file)):
+        try:
+            write(path)
+        except FileExistsError:
+            click.echo(f"{path} exists; left as it is")
+        except OSError as error:
+            raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
+        else:
+            click.echo(f"{path} written")
+    click.echo(f"next: edit {settings}, then `refresher check`")
+
+
+def _write_settings(path: Path) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        path.chmod(0o600)
+        file.write(template())
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def check(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
+    """Validate the settings, every secret and the vault key; print all problems at once.
+
+    Exits 78 if there is one, naming file, key and fix.
+    """
+    problems: list[str] = []
+    found: list[str] = []
+    warnings: list[str] = []
+    try:
+        loaded = load(context.obj)
+        found, warnings = loaded.summary(), list(loaded.warnings)
+        Keyring.load(loaded.settings.vault.key_file)
+    except SettingsError as error:
+        problems = error.problems
+    except RefresherError as error:
+        problems = [str(error)]
+    if as_json:
+        result = {"ok": not problems, "problems": problems, "warnings": warnings, "found": found}
+        click.echo(json.dumps(result))
+    else:
+        _print(problems, warnings, found)
+    context.exit(Exit.CONFIGURATION if problems else Exit.DONE)
+
+
+def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
+    for line in found:
+        click.echo(line)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    if not problems:
+        click.echo("the settings are good")
+
+
+COMMANDS = (init, check)

@@ -1,0 +1,181 @@
+"""One refresh, in the order it happens: claim, send, commit, publish.
+
+Every step leaves the vault in a state from which a new process goes on without loss
+(guarantees G2 and G3): the intent is durable before the request leaves, and an answer is
+durable before anything else happens to it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import anyio
+
+from refresher.clock import Clock
+from refresher.domain import schedule
+from refresher.domain.clients import Client
+from refresher.domain.commit_rule import Verdict
+from refresher.domain.grants import Claim
+from refresher.domain.outcomes import (
+    ClientRejected,
+    GrantRejected,
+    Misconfigured,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Refreshed,
+    RefreshTokenOnly,
+    RequestRejected,
+    Transient,
+)
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Attempt, Transition, transition
+from refresher.engine.announcements import announce
+from refresher.engine.durability import Durability, rescue_record
+from refresher.logs import Event, emit
+from refresher.vault.exchanges import Committed
+from refresher.vault.vault import Vault
+
+
+class RefreshEndpoint(Protocol):
+    """Sends one refresh request; never raises for what network or server do."""
+
+    async def refresh(
+        self, client: Client, refresh_token: Secret, *, scope: tuple[str, ...], deadline: float
+    ) -> Outcome:
+        """POST one refresh_token grant (RFC 6749 6) within DEADLINE seconds."""
+
+
+class Refresh:
+    """Carries out refreshes of claimed grants."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        endpoint: RefreshEndpoint,
+        durability: Durability,
+        publish: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._vault = vault
+        self._endpoint = endpoint
+        self._durability = durability
+        self._publish = publish
+        self._clock = clock
+
+    async def claim(
+        self, room: Mapping[str, int], total: int, *, only: str | None = None
+    ) -> list[Claim]:
+        """Lease due grants and write down that their exchanges are about to be sent.
+
+        Args:
+            room: how many exchanges each client may begin.
+            only: the one grant to claim, for a command that refreshes it alone.
+
+        Raises:
+            VaultUnavailable: nothing may be sent, and nothing was.
+        """
+        return await self._vault.claim(self._clock.now(), room, total, only=only)
+
+    async def run(self, claim: Claim, client: Client) -> Outcome:
+        """Send, commit and publish what CLAIM allows; shielded, so it ends by itself."""
+        with anyio.CancelScope(shield=True):
+            outcome, attempt = await self._send(claim, client)
+            change = transition(claim, client, outcome, attempt)
+            committed = await self._commit(claim, change)
+            self._publish(claim.grant.name)
+        self._report(claim, outcome, change, committed, attempt)
+        return outcome
+
+    async def give_back(self, claim: Claim, client: Client) -> None:
+        """End the lease of an exchange that a bug broke, leaving its outcome unknown."""
+        now = self._clock.now()
+        attempt = Attempt(sent_at=now, ended_at=now, draw=self._clock.draw())
+        outcome = OutcomeUnknown(reason="internal_error")
+        with anyio.CancelScope(shield=True):
+            await self._commit(claim, transition(claim, client, outcome, attempt))
+
+    async def _send(self, claim: Claim, client: Client) -> tuple[Outcome, Attempt]:
+        grant = claim.grant
+        sent_at, started = self._clock.now(), self._clock.monotonic()
+        remaining = None if grant.expires_at is None else grant.expires_at - sent_at
+        outcome = await self._endpoint.refresh(
+            client,
+            claim.refresh_token,
+            scope=grant.scope or client.scope,
+            deadline=schedule.attempt_deadline(client.rotation, remaining),
+        )
+        took = self._clock.monotonic() - started
+        return outcome, Attempt(sent_at=sent_at, ended_at=sent_at + took, draw=self._clock.draw())
+
+    async def _commit(self, claim: Claim, change: Transition) -> Committed:
+        return await self._durability.until_written(
+            lambda: self._vault.commit(claim, change, self._clock.now()),
+            grant=claim.grant,
+            record=rescue_record(claim, change),
+        )
+
+    def _report(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        change: Transition,
+        committed: Committed,
+        attempt: Attempt,
+    ) -> None:
+        """Write the canonical line of the exchange, and what it did to the grant."""
+        before, after = claim.grant, committed.grant
+        verdict = committed.verdict
+        emit(
+            _event(outcome) if verdict is not Verdict.SUPERSEDED else Event.EXCHANGE_SUPERSEDED,
+            grant=before.name,
+            client=before.client,
+            sequence=claim.intent.sequence,
+            replay=claim.intent.is_replay,
+            **_described(outcome),
+            duration_ms=round((attempt.ended_at - attempt.sent_at) * 1000, 1),
+            state=after.state.value if after else None,
+            reason=after.reason if after else None,
+            version=after.version if after else None,
+            expires_at=after.expires_at if after else None,
+            next_attempt_at=after.due_at if after else None,
+            failures=after.failures if after else None,
+        )
+        for warning in change.warnings:
+            emit(Event.ANSWER_DOUBTED, grant=before.name, client=before.client, reason=warning)
+        if verdict is Verdict.SUPERSEDED and change.tokens is not None:
+            emit(Event.ANSWER_ORPHANED, grant=before.name, sequence=claim.intent.sequence)
+        if verdict is not Verdict.SUPERSEDED and change.kept is not None:
+            emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
+        if after is not None and verdict is Verdict.APPLY:
+            announce(before, after)
+
+
+def _event(outcome: Outcome) -> Event:
+    match outcome:
+        case Refreshed():
+            return Event.EXCHANGE_SUCCEEDED
+        case GrantRejected() | ClientRejected() | Misconfigured():
+            return Event.EXCHANGE_REJECTED
+        case RefreshTokenOnly() | NotSent() | Transient() | OutcomeUnknown() | RequestRejected():
+            return Event.EXCHANGE_FAILED
+
+
+def _described(outcome: Outcome) -> dict[str, object]:
+    """The fields of the canonical line that say what came back, without its content."""
+    fields: dict[str, object] = {"outcome": type(outcome).__name__}
+    match outcome:
+        case (
+            Refreshed(answer=answer, status=status) | RefreshTokenOnly(answer=answer, status=status)
+        ):
+            return fields | {"status": status, "rotated": answer.refresh_token is not None}
+        case NotSent(reason=reason):
+            return fields | {"error": reason}
+        case Transient() | OutcomeUnknown():
+            return fields | {
+                "status": outcome.status,
+                "error": outcome.reason,
+                "retry_s": outcome.retry_after,
+            }
+        case GrantRejected() | ClientRejected() | RequestRejected() | Misconfigured():
+            return fields | {"status": outcome.status, "error_code": outcome.error}

@@ -1,0 +1,169 @@
+"""When refreshes run: the loop that claims what is due, and the workers that carry it out.
+
+The schedule lives in the vault; the loop holds nothing but the next instant to look.
+Only what a free worker and the admission allow is claimed, so that no intent waits
+armed and unsent.
+"""
+
+import math
+from collections.abc import Mapping
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from refresher.clock import Clock
+from refresher.domain.clients import Client
+from refresher.domain.grants import Claim
+from refresher.engine.admission import Admission
+from refresher.engine.refresh import Refresh
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event, emit, frames
+from refresher.vault.vault import Vault
+
+LONGEST_SLEEP = 30.0
+"""The wall clock is looked at this often: suspend and clock steps heal by themselves."""
+
+VAULT_RETRY = 1.0
+"""Seconds between looks at a vault that refuses."""
+
+_Work = tuple[Claim, Client]
+"""A claim and the client it was admitted with: a reload may drop the client meanwhile."""
+
+
+class Scheduler:
+    """Turns while the daemon lives; at most ``workers`` exchanges are in flight."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        refresh: Refresh,
+        admission: Admission,
+        clients: Mapping[str, Client],
+        clock: Clock,
+        workers: int,
+    ) -> None:
+        self._vault = vault
+        self._refresh = refresh
+        self._admission = admission
+        self._clients = clients
+        self._clock = clock
+        self._idle = self._workers = workers
+        self._wake = anyio.Event()
+        self._all_idle = anyio.Event()
+        self._is_stopping = False
+        self._vault_refuses = False
+        self.turned_at = clock.monotonic()
+        """Monotonic instant of the loop's last turn: the watchdog's evidence."""
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges being worked on."""
+        return self._workers - self._idle
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the vault refused the last claim."""
+        return self._vault_refuses
+
+    def wake(self) -> None:
+        """Look for due grants now: something may have become due earlier."""
+        self._wake.set()
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Start loop and workers in TASKS."""
+        send, receive = anyio.create_memory_object_stream[_Work](self._workers)
+        for number in range(self._workers):
+            tasks.start_soon(self._work, receive.clone(), name=f"worker {number}")
+        receive.close()
+        tasks.start_soon(self._run, send, name="scheduler")
+
+    async def drain(self) -> None:
+        """Begin no more exchanges and return once those in flight are durable."""
+        self._is_stopping = True
+        self.wake()
+        while self._idle < self._workers:
+            self._all_idle = anyio.Event()
+            await self._all_idle.wait()
+
+    async def _run(self, claims: MemoryObjectSendStream[_Work]) -> None:
+        """The loop; it outlives its own bugs, and says so."""
+        with claims:
+            while not self._is_stopping:
+                try:
+                    await self._turn(claims)
+                except VaultUnavailable as error:
+                    self._report_refusal(error)
+                    await self._sleep(VAULT_RETRY)
+                except Exception as error:  # noqa: BLE001  supervision: the loop must not die
+                    emit(
+                        Event.TASK_RESTARTED,
+                        task="scheduler",
+                        error=type(error).__name__,
+                        traceback=frames(error),
+                    )
+                    await self._sleep(VAULT_RETRY)
+
+    async def _turn(self, claims: MemoryObjectSendStream[_Work]) -> None:
+        """Claim what is due and allowed, then sleep until there may be more."""
+        self.turned_at = self._clock.monotonic()
+        self._wake = anyio.Event()
+        room = self._admission.room()
+        due_at = await self._vault.next_due(list(room)) if room and self._idle else math.inf
+        due_at = math.inf if due_at is None else due_at
+        if due_at <= self._clock.now():
+            clients = dict(self._clients)
+            claimed = await self._refresh.claim(room, self._idle)
+            self._report_recovery()
+            for claim in claimed:
+                client = clients[claim.grant.client or ""]
+                self._admission.begun(client)
+                self._idle -= 1
+                claims.send_nowait((claim, client))
+            if claimed:
+                return
+        opening = self._admission.next_opening()
+        until = min(due_at, math.inf if opening is None else opening)
+        await self._sleep(until - self._clock.now())
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, in slices short enough to notice a changed wall clock; ``wake`` ends it."""
+        with anyio.move_on_after(min(max(seconds, 0.001), LONGEST_SLEEP)):
+            await self._wake.wait()
+
+    async def _work(self, claims: MemoryObjectReceiveStream[_Work]) -> None:
+        with claims:
+            async for claim, client in claims:
+                await self._work_one(claim, client)
+                self._idle += 1
+                self.wake()
+                if self._idle == self._workers:
+                    self._all_idle.set()
+
+    async def _work_one(self, claim: Claim, client: Client) -> None:
+        """Carry out one refresh; a bug in it costs this grant a retry and nobody else."""
+        outcome = None
+        try:
+            outcome = await self._refresh.run(claim, client)
+        except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
+            emit(
+                Event.TASK_RESTARTED,
+                task="worker",
+                grant=claim.grant.name,
+                error=type(error).__name__,
+                traceback=frames(error),
+            )
+            await self._refresh.give_back(claim, client)
+        finally:
+            self._admission.ended(client, outcome)
+
+    def _report_refusal(self, error: VaultUnavailable) -> None:
+        if not self._vault_refuses:
+            self._vault_refuses = True
+            emit(Event.VAULT_REFUSED, reason=str(error))
+
+    def _report_recovery(self) -> None:
+        if self._vault_refuses:
+            self._vault_refuses = False
+            emit(Event.VAULT_RECOVERED)

@@ -1,0 +1,118 @@
+"""The independent watch: what the clock does to grants, and what nobody works on.
+
+It runs beside the scheduler and shares nothing with it, so that a stuck scheduler is
+seen by something that is not stuck.
+"""
+
+from collections.abc import Callable
+
+import anyio
+
+from refresher.clock import Clock
+from refresher.domain.grants import Grant, repair
+from refresher.engine.announcements import announce
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event, emit, frames
+from refresher.vault.vault import Vault
+
+INTERVAL = 1.0
+"""Seconds between looks: how late a status may say degraded or expired."""
+
+OVERDUE_AFTER = 120.0
+"""Seconds past due with nobody at work before the watch says so."""
+
+JUMP = 5.0
+"""Seconds wall and elapsed time may differ between two looks."""
+
+DAY = 86_400.0
+ANNOUNCED_DAYS = (14, 7, 1)
+"""Days before a refresh token's known end at which the operator is told."""
+
+HOUR = 3_600.0
+
+
+class Watch:
+    """Looks once a second; a look that fails is followed by the next."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        publish: Callable[[str], None],
+        wake: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._vault = vault
+        self._publish = publish
+        self._wake = wake
+        self._clock = clock
+        self._overdue: set[str] = set()
+        self._announced: dict[str, int] = {}
+        self._next_horizon = 0.0
+
+    async def run(self) -> None:
+        """Look for ever."""
+        wall, elapsed = self._clock.now(), self._clock.monotonic()
+        while True:
+            await anyio.sleep(INTERVAL)
+            now, later = self._clock.now(), self._clock.monotonic()
+            offset = (now - wall) - (later - elapsed)
+            wall, elapsed = now, later
+            try:
+                if abs(offset) > JUMP:
+                    await self._clock_jumped(now, offset)
+                await self._look(now)
+            except VaultUnavailable:
+                continue  # the scheduler's claims fail for the same reason and report it
+            except Exception as error:  # noqa: BLE001  supervision: the watch must not die
+                emit(
+                    Event.TASK_RESTARTED,
+                    task="watch",
+                    error=type(error).__name__,
+                    traceback=frames(error),
+                )
+
+    async def _look(self, now: float) -> None:
+        for before, after in await self._vault.time_passed(now):
+            announce(before, after)
+            self._publish(after.name)
+        await self._report_overdue(now)
+        if now >= self._next_horizon:
+            self._next_horizon = now + HOUR
+            for grant in await self._vault.ending_before(now + ANNOUNCED_DAYS[0] * DAY):
+                self._announce_end(grant, now)
+
+    async def _report_overdue(self, now: float) -> None:
+        overdue = await self._vault.overdue(now - OVERDUE_AFTER)
+        for grant in overdue:
+            if grant.name not in self._overdue and grant.due_at is not None:
+                emit(
+                    Event.GRANT_OVERDUE,
+                    grant=grant.name,
+                    client=grant.client,
+                    overdue_s=round(now - grant.due_at),
+                    expires_at=grant.expires_at,
+                )
+        self._overdue = {grant.name for grant in overdue}
+
+    def _announce_end(self, grant: Grant, now: float) -> None:
+        assert grant.refresh_token_expires_at is not None
+        days = (grant.refresh_token_expires_at - now) / DAY
+        passed = [limit for limit in ANNOUNCED_DAYS if days <= limit]
+        if passed and self._announced.get(grant.name) != passed[-1]:
+            self._announced[grant.name] = passed[-1]
+            emit(
+                Event.GRANT_ENDING,
+                grant=grant.name,
+                client=grant.client,
+                reason="refresh_token_ends",
+                expires_at=grant.refresh_token_expires_at,
+                repair=repair(grant) or f"refresher login {grant.name}",
+            )
+
+    async def _clock_jumped(self, now: float, offset: float) -> None:
+        emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
+        if offset < 0:
+            for name in await self._vault.clock_stepped_back(now):
+                self._publish(name)
+        self._wake()

@@ -1,0 +1,75 @@
+"""From the bytes of an answer to fields: JSON or form encoding, judged by the content.
+
+Servers mislabel both, so Content-Type is not asked. Nothing here raises.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+Fields = Mapping[str, Any]
+
+WRAPPERS = ("body", "data")
+"""Fields some vendors put the whole answer into (Withings, TikTok Business)."""
+
+_TOKENS = frozenset({"access_token", "refresh_token"})
+
+_FORM = re.compile(r"""[^\s<>{}"']+=[^\s<>{}"']*""")
+"""What form encoding can look like: a page that mentions ``error=`` in a link does not."""
+
+_MOST_DIGITS = 400
+"""Longer integers are read as infinite: int() refuses to read them (CVE-2020-10735), and a
+refused number must not cost the refresh token beside it."""
+
+
+def read_fields(body: bytes, *, is_whole: bool = True) -> Fields | None:
+    """The fields of a JSON object or a form; None for anything else.
+
+    Args:
+        is_whole: False when the transport broke off. A JSON object that closes is whole all
+            the same; a form's last value may be half a token, so none is read.
+    """
+    text = body.decode(json.detect_encoding(body), errors="replace").strip("\ufeff\0 \t\r\n")
+    if text.startswith("{"):
+        fields = _json_object(text)
+        return None if fields is None else _unwrapped(fields)
+    if is_whole and _FORM.fullmatch(text):
+        return _form(text)
+    return None
+
+
+def _json_object(text: str) -> Fields | None:
+    try:
+        content = json.loads(text, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _integer(digits: str) -> int | float:
+    if len(digits) <= _MOST_DIGITS:
+        return int(digits)
+    return -math.inf if digits.startswith("-") else math.inf
+
+
+def _unwrapped(fields: Fields) -> Fields:
+    """FIELDS with the tokens of a wrapper beside its own; its own words stand."""
+    if _TOKENS & fields.keys():
+        return fields
+    for name in WRAPPERS:
+        inner = fields.get(name)
+        if isinstance(inner, dict) and _TOKENS & inner.keys():
+            return {**inner, **fields}
+    return fields
+
+
+def _form(text: str) -> Fields | None:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return None
+    fields = dict(pairs)
+    return fields if {*_TOKENS, "error"} & fields.keys() else None

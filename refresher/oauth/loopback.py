@@ -1,0 +1,139 @@
+"""Listens on a loopback redirect URI for the one redirect that ends a login (RFC 8252 7.3)."""
+
+import base64
+import errno
+import hashlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from html import escape
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+from aiohttp import web
+
+from refresher.errors import AuthorizationFailed
+from refresher.oauth.authorization import is_loopback
+
+_STYLE = (
+    "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1rem}"
+)
+
+_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>refresher</title>'
+    "<style>{style}</style><h1>{title}</h1><p>{text}</p></html>"
+)
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    + "'",
+}
+"""The page's address holds the code: it is neither stored nor passed on."""
+
+
+class CallbackListener:
+    """One listener for one login.
+
+    The answer to the browser is given once the login has ended, so the page tells the
+    truth: ``wait`` gives the query, ``tell`` the page.
+    """
+
+    def __init__(self, redirect_uri: str) -> None:
+        self._query = ""
+        self._arrived = anyio.Event()
+        self._told = anyio.Event()
+        self._page = ("Login not finished", "The terminal says more; close this page.")
+        self.redirect_uri = redirect_uri
+        """What the server must redirect to; carries the real port once listening."""
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["CallbackListener"]:
+        """Listen until the block ends.
+
+        Raises:
+            AuthorizationFailed: the port is taken, or the address is not a loopback one.
+        """
+        if not is_loopback(self.redirect_uri):
+            raise AuthorizationFailed(
+                f"{self.redirect_uri} does not lead to this machine: nobody can listen there"
+            )
+        parts = urlsplit(self.redirect_uri)
+        listeners = _bind(parts.hostname or "", parts.port or 0)
+        port = listeners[0].getsockname()[1]
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self.redirect_uri = urlunsplit(parts._replace(netloc=f"{host}:{port}"))
+        app = web.Application()
+        app.router.add_get(parts.path or "/", self._answer, allow_head=False)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
+        await runner.setup()
+        try:
+            for listener in listeners:
+                await web.SockSite(runner, listener).start()
+            yield self
+        finally:
+            self._told.set()
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+
+    async def wait(self, seconds: float) -> str:
+        """The query the browser brought, as encoded as it came, at most SECONDS from now.
+
+        Raises:
+            AuthorizationFailed: nobody came.
+        """
+        with anyio.move_on_after(seconds):
+            await self._arrived.wait()
+        if not self._arrived.is_set():
+            raise AuthorizationFailed(
+                f"nobody came back from the authorization within {seconds:.0f} s: start the "
+                "login again, with --no-browser if the browser runs on another machine"
+            )
+        return self._query
+
+    def tell(self, title: str, text: str) -> None:
+        """Give the browser its page."""
+        self._page = (title, text)
+        self._told.set()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if not {"code", "error"} & request.query.keys():
+            return _html("Nothing to see", "A login in progress is answered here.", status=400)
+        if self._arrived.is_set():
+            return _html("Already received", "This login has been received before.")
+        self._query = request.rel_url.raw_query_string
+        self._arrived.set()
+        await self._told.wait()
+        return _html(*self._page)
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets for HOST: both families for ``localhost``, which a browser may take either way."""
+    addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+    listeners: list[socket.socket] = []
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            listener = socket.create_server((address, port), family=family)
+        except OSError as error:
+            if listeners and error.errno != errno.EADDRINUSE:
+                break  # a machine without IPv6
+            for bound in listeners:
+                bound.close()
+            raise AuthorizationFailed(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses that port, "
+                "register another loopback redirect URI, or use --no-browser"
+            ) from error
+        listeners.append(listener)
+        port = listener.getsockname()[1]
+    return listeners
+
+
+def _html(title: str, text: str, *, status: int = 200) -> web.Response:
+    page = _PAGE.format(style=_STYLE, title=escape(title), text=escape(text))
+    response = web.Response(text=page, status=status, content_type="text/html", headers=_HEADERS)
+    response.force_close()
+    return response

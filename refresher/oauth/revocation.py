@@ -1,0 +1,78 @@
+"""Revoking tokens: RFC 7009, and what providers made of it, as data."""
+
+from enum import StrEnum
+
+from refresher.domain.clients import Client, Revocation
+from refresher.domain.outcomes import NotSent
+from refresher.domain.secret import Secret
+from refresher.oauth.documents import read_fields
+from refresher.oauth.token_endpoint import TokenEndpoint
+from refresher.oauth.transport import Reply
+
+ACCESS_TOKEN = "access_token"
+
+
+class RevocationResult(StrEnum):
+    """What became of a request to revoke."""
+
+    REVOKED = "revoked"
+    """The server says the token is no longer valid."""
+    REFUSED = "refused"
+    """The server answered that it did not."""
+    UNKNOWN = "unknown"
+    """The request left and no usable answer came; asking again is harmless."""
+    NOT_SENT = "not_sent"
+    """The server could not be reached; asking again is harmless."""
+    UNSUPPORTED = "unsupported"
+    """The client names no revocation endpoint."""
+    NO_TOKEN = "no_token"
+    """There is no token of the kind that the provider revokes."""
+
+
+async def revoke(
+    endpoint: TokenEndpoint,
+    client: Client,
+    *,
+    refresh_token: Secret | None,
+    access_token: Secret | None,
+    deadline: float,
+) -> RevocationResult:
+    """Revoke the one of both tokens that CLIENT's provider wants, within DEADLINE seconds.
+
+    At most providers the other one dies with it. Never raises for network or server.
+    """
+    revocation = client.revocation
+    if revocation is None:
+        return RevocationResult.UNSUPPORTED
+    token = access_token if revocation.token == ACCESS_TOKEN else refresh_token
+    if token is None:
+        return RevocationResult.NO_TOKEN
+    parameters = {revocation.parameter: token.reveal()}
+    if revocation.parameter == "token":
+        parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
+    reply = await endpoint.post(
+        client,
+        revocation.endpoint,
+        parameters,
+        placement=revocation.placement,
+        authenticated=revocation.authenticated,
+        deadline=deadline,
+    )
+    if isinstance(reply, Reply):
+        return _judged(reply, revocation)
+    return RevocationResult.NOT_SENT if isinstance(reply, NotSent) else RevocationResult.UNKNOWN
+
+
+def _judged(reply: Reply, revocation: Revocation) -> RevocationResult:
+    """RFC 7009 2.2: 200 also for a token that was dead already; a field decides at some."""
+    if reply.status >= 500:  # noqa: PLR2004  the class of status codes
+        return RevocationResult.UNKNOWN
+    if not 200 <= reply.status < 300:  # noqa: PLR2004  the class of status codes
+        return RevocationResult.REFUSED
+    if revocation.success_field is None:
+        return RevocationResult.REVOKED
+    fields = read_fields(reply.body, is_whole=reply.broken is None)
+    if fields is None or not isinstance(fields.get(revocation.success_field), bool):
+        return RevocationResult.UNKNOWN
+    is_revoked = fields[revocation.success_field]
+    return RevocationResult.REVOKED if is_revoked else RevocationResult.REFUSED

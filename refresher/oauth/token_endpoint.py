@@ -1,0 +1,113 @@
+"""Token requests: one exchange with an authorization server and what became of it."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from refresher.clock import Clock, SystemClock
+from refresher.domain.clients import Client, Placement
+from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown
+from refresher.domain.secret import Secret
+from refresher.oauth.requests import build_request
+from refresher.oauth.responses import classify
+from refresher.oauth.transport import Reply, Transport
+
+
+class TokenEndpoint:
+    """Sends token requests for every client over one pool of connections.
+
+    An async context manager. No method raises for what a network or a server does. A
+    request that was sent cannot be unsent: callers shield an exchange from cancellation.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._transport = Transport()
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def refresh(
+        self,
+        client: Client,
+        refresh_token: Secret,
+        *,
+        scope: tuple[str, ...] = (),
+        deadline: float,
+    ) -> Outcome:
+        """Send one refresh_token grant (RFC 6749 6).
+
+        Args:
+            scope: sent only for a client that asks for it.
+            deadline: seconds for the whole exchange.
+        """
+        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        if client.send_scope_on_refresh and scope:
+            parameters["scope"] = client.scope_separator.join(scope)
+        if client.send_redirect_uri_on_refresh and client.redirect_uris:
+            parameters[client.redirect_uri_parameter] = client.redirect_uris[0]
+        return await self._exchange(client, parameters, deadline)
+
+    async def redeem(
+        self,
+        client: Client,
+        code: Secret,
+        *,
+        redirect_uri: str,
+        code_verifier: Secret | None,
+        deadline: float,
+    ) -> Outcome:
+        """Send one authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.5)."""
+        parameters = {
+            "grant_type": "authorization_code",
+            "code": code.reveal(),
+            client.redirect_uri_parameter: redirect_uri,
+        }
+        if code_verifier is not None:
+            parameters["code_verifier"] = code_verifier.reveal()
+        return await self._exchange(client, parameters, deadline)
+
+    async def post(
+        self,
+        client: Client,
+        endpoint: str,
+        parameters: Mapping[str, str],
+        *,
+        placement: Placement,
+        deadline: float,
+        authenticated: bool = True,
+    ) -> Reply | NotSent | OutcomeUnknown:
+        """POST PARAMETERS to ENDPOINT as CLIENT, at most DEADLINE seconds long."""
+        try:
+            request = build_request(
+                client, endpoint, parameters, placement=placement, authenticated=authenticated
+            )
+        except ValueError:
+            return NotSent(reason="invalid_url")
+        return await self._transport.post(client, request, deadline=deadline)
+
+    async def _exchange(
+        self, client: Client, parameters: Mapping[str, str], deadline: float
+    ) -> Outcome:
+        sent_at = self._clock.now()
+        reply = await self.post(
+            client,
+            client.token_endpoint,
+            {**client.token_parameters, **parameters},
+            placement=client.placement,
+            deadline=deadline,
+        )
+        if not isinstance(reply, Reply):
+            return reply
+        return classify(
+            reply.status, reply.headers, reply.body, client, sent_at, broken=reply.broken
+        )

@@ -1,0 +1,132 @@
+"""What commands can ask for: JSON in, JSON out, over the administration of an open vault.
+
+A running daemon offers these on its control socket; a command without a daemon calls the
+very same functions on a vault it opened itself.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from refresher.domain.grants import Grant, GrantKind, Seed, repair
+from refresher.domain.secret import Secret
+from refresher.engine.administration import Administration, Login
+
+JSON = Any
+"""Whatever ``json`` reads and writes."""
+
+Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
+
+
+class Operations:
+    """The operations by name, each a method that takes the parameters of one call."""
+
+    def __init__(self, administration: Administration, about: Mapping[str, JSON]) -> None:
+        self._administration = administration
+        self._about = about
+
+    def by_name(self) -> dict[str, Operation]:
+        """Every operation, as the control socket offers it."""
+        return {
+            "status": self.status,
+            "refresh": self.refresh,
+            "login_begin": self.login_begin,
+            "login_finish": self.login_finish,
+            "import": self.import_grants,
+            "remove": self.remove,
+            "set_token": self.set_token,
+        }
+
+    async def status(self, _: Mapping[str, JSON]) -> JSON:
+        """Every grant, and who answers."""
+        grants = await self._administration.grants()
+        return {"daemon": dict(self._about), "grants": [view(grant) for grant in grants]}
+
+    async def refresh(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Make ``name`` due now; ``accepted`` is false where no refresh is possible."""
+        grant = await self._administration.refresh(parameters["name"])
+        return {"accepted": grant is not None}
+
+    async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Start a login; gives the URL to open and where the server will redirect to."""
+        login: Login = await self._administration.begin_login(
+            parameters["name"],
+            redirect_uri=parameters.get("redirect_uri"),
+            client_name=parameters.get("client"),
+        )
+        return {
+            "login": login.id,
+            "client": login.client.name,
+            "authorization_url": login.request.url,
+            "redirect_uri": login.request.redirect_uri,
+        }
+
+    async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Redeem the code in ``pasted``."""
+        grant = await self._administration.finish_login(parameters["login"], parameters["pasted"])
+        return view(grant)
+
+    async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Add ``grants``, all or none."""
+        seeds = [read_seed(grant) for grant in parameters["grants"]]
+        done = await self._administration.import_grants(
+            seeds, replace=parameters.get("replace", False)
+        )
+        return [
+            {"name": seeded.grant.name, "result": seeded.result.value, **view(seeded.grant)}
+            for seeded in done
+        ]
+
+    async def remove(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Forget ``name``."""
+        await self._administration.remove(parameters["name"])
+        return {"removed": parameters["name"]}
+
+    async def set_token(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Replace the static token of ``name``."""
+        grant = await self._administration.set_token(
+            parameters["name"],
+            Secret(parameters["token"]),
+            expires_at=parameters.get("expires_at"),
+            token_type=parameters.get("token_type") or "Bearer",
+        )
+        return view(grant)
+
+
+def view(grant: Grant) -> dict[str, JSON]:
+    """GRANT as people and programs see it: everything but its secrets."""
+    return {
+        "name": grant.name,
+        "client": grant.client,
+        "kind": grant.kind.value,
+        "state": grant.state.value,
+        "reason": grant.reason,
+        "since": grant.since,
+        "version": grant.version,
+        "issued_at": grant.issued_at,
+        "expires_at": grant.expires_at,
+        "next_attempt_at": grant.due_at,
+        "failures": grant.failures,
+        "exchange_open": grant.intent is not None,
+        "refresh_token": grant.refresh_token_fingerprint is not None,
+        "refresh_token_expires_at": grant.refresh_token_expires_at,
+        "scope": list(grant.scope),
+        "labels": dict(grant.labels),
+        "repair": repair(grant),
+    }
+
+
+def read_seed(content: Mapping[str, JSON]) -> Seed:
+    """The seed in CONTENT, an object the command has validated."""
+    refresh_token = content.get("refresh_token")
+    access_token = content.get("access_token")
+    return Seed(
+        name=content["name"],
+        kind=GrantKind.REFRESHABLE if refresh_token else GrantKind.STATIC,
+        client=content.get("client"),
+        scope=tuple(content.get("scope") or ()),
+        labels=content.get("labels") or {},
+        refresh_token=Secret(refresh_token) if refresh_token else None,
+        access_token=Secret(access_token) if access_token else None,
+        expires_at=content.get("expires_at"),
+        token_type=content.get("token_type") or "Bearer",
+    )

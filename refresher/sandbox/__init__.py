@@ -1,0 +1,52 @@
+"""An OAuth 2.0 authorization server with scripted faults, for the demo and the tests.
+
+It stands apart: nothing else in the package knows it, and it knows nothing of the daemon.
+It keeps everything in memory, listens on loopback only, and tells what it saw. Used in
+process (``Sandbox``) or as a process of its own (``python -m refresher.sandbox``).
+"""
+
+from refresher.sandbox.applications import Application
+from refresher.sandbox.authorization_server import Minted
+from refresher.sandbox.exchange_log import ExchangeRecord
+from refresher.sandbox.families import TokenPolicy
+from refresher.sandbox.faults import (
+    AlterAnswer,
+    DropAfter,
+    DropBefore,
+    Fault,
+    FaultMix,
+    FaultPlan,
+    Raw,
+    Redirect,
+    RetryAfter,
+    Slow,
+    Status,
+    StatusAfter,
+    Truncate,
+)
+from refresher.sandbox.options import SandboxOptions
+from refresher.sandbox.process import run
+from refresher.sandbox.server import Sandbox
+
+__all__ = [
+    "AlterAnswer",
+    "Application",
+    "DropAfter",
+    "DropBefore",
+    "ExchangeRecord",
+    "Fault",
+    "FaultMix",
+    "FaultPlan",
+    "Minted",
+    "Raw",
+    "Redirect",
+    "RetryAfter",
+    "Sandbox",
+    "SandboxOptions",
+    "Slow",
+    "Status",
+    "StatusAfter",
+    "TokenPolicy",
+    "Truncate",
+    "run",
+]

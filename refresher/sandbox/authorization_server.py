@@ -1,0 +1,377 @@
+"""The authorization server itself, without HTTP: requests in, answers and redirects out.
+
+Joins applications, authorization codes and families under one clock and one set of
+options. Every method runs to its end without awaiting: two token requests are never
+processed at the same time, however their waits overlap.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from refresher.sandbox.answers import Answer, Refused, json_answer, refusal
+from refresher.sandbox.applications import Application, Applications
+from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
+from refresher.sandbox.options import SandboxOptions
+
+OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minted:
+    """A grant made without a browser; ``expires_in`` in seconds."""
+
+    refresh_token: str
+    access_token: str
+    expires_in: int | None
+    family_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """Who stands behind a valid access token or static API token, and what it permits."""
+
+    subject: str
+    scope: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A token request as it arrived; ``problem`` is a fault of its form, found by HTTP."""
+
+    parameters: Mapping[str, str]
+    authorization: str | None
+    problem: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processed:
+    """What came of a token request: the true answer, and whose it was if it succeeded."""
+
+    answer: Answer
+    family: Family | None = None
+    generation: int | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Code:
+    """An authorization code; ``family`` is what its one exchange began."""
+
+    client_id: str
+    redirect_uri: str
+    redirect_uri_was_sent: bool
+    subject: str
+    scope: tuple[str, ...]
+    challenge: str | None
+    expires_at: float
+    family: Family | None = None
+
+
+class AuthorizationServer:
+    """All state of one sandbox."""
+
+    def __init__(self, options: SandboxOptions, clock: Callable[[], float]) -> None:
+        self.options = options
+        self.families = Families()
+        self.applications = Applications()
+        self._clock = clock
+        self._codes: dict[str, _Code] = {}
+        self._api_tokens: dict[str, Bearer] = {}
+
+    def register(
+        self,
+        *,
+        name: str,
+        description: str = "",
+        redirect_uris: Sequence[str],
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        public: bool = False,
+        policy: TokenPolicy | None = None,
+        created_by: str = OWNER,
+    ) -> Application:
+        """Register an application; one of the same id is replaced.
+
+        Args:
+            public: it has no secret.
+            policy: of its tokens; None for the sandbox's own.
+            created_by: the account at the keyboard.
+
+        Raises:
+            PermissionError: that account has limited rights.
+        """
+        if not self.has_full_rights(created_by):
+            raise PermissionError("only an account with full access may create an application")
+        application = Application(
+            client_id=client_id or f"client-{secrets.token_hex(8)}",
+            client_secret=None if public else client_secret or secrets.token_urlsafe(24),
+            name=name,
+            description=description,
+            redirect_uris=tuple(redirect_uris),
+            policy=policy or self.options,
+        )
+        self.applications.add(application)
+        return application
+
+    def has_full_rights(self, subject: str) -> bool:
+        return subject not in self.options.allowed_scopes
+
+    def mint(self, *, client_id: str | None, subject: str, scope: str) -> Minted:
+        """A grant as if the account had just authorized the client.
+
+        Args:
+            client_id: None for the application that exists from the start.
+            scope: separated by commas or spaces.
+
+        Raises:
+            KeyError: there is no such client.
+        """
+        client_id = client_id or self.options.client_id
+        application = self.applications.find(client_id)
+        if application is None:
+            raise KeyError(client_id)
+        family, pair = self.families.open(
+            client_id=client_id,
+            subject=subject,
+            scope=tuple(scope.replace(",", " ").split()),
+            policy=application.policy,
+            now=self._clock(),
+        )
+        assert pair.refresh_token is not None
+        return Minted(
+            refresh_token=pair.refresh_token,
+            access_token=pair.access_token,
+            expires_in=pair.expires_in,
+            family_id=family.family_id,
+        )
+
+    def make_api_token(self, subject: str, rights: Sequence[str]) -> str:
+        """A static token as the portal's page makes one; it never ends."""
+        value = f"api-{secrets.token_urlsafe(24)}"
+        self._api_tokens[value] = Bearer(subject=subject, scope=tuple(rights))
+        return value
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret this server ever knew, to be searched for where none may be."""
+        yield from self.families.token_values()
+        yield from self._codes
+        yield from self._api_tokens
+        for application in self.applications:
+            if application.client_secret is not None:
+                yield application.client_secret
+
+    def authorize(self, query: Mapping[str, str]) -> str:
+        """Process an authorization request (RFC 6749 section 4.1.1).
+
+        Returns:
+            Where the browser is sent: the redirect URI with a code or with an error.
+
+        Raises:
+            Refused: the client or the redirect URI is bad; the browser must stay here.
+        """
+        application = self.applications.find(query.get("client_id", ""))
+        if application is None:
+            raise Refused("invalid_request", "the client is unknown")
+        redirect_uri = self._redirect_uri(application, query)
+        try:
+            answer = {"code": self._approve(application, redirect_uri, query)}
+        except Refused as refused:
+            answer = {"error": refused.error, "error_description": refused.description}
+        if "state" in query:
+            answer["state"] = query["state"]
+        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(answer)}"
+
+    def token(self, request: TokenRequest) -> Processed:
+        """Process a token request; answers are those of RFC 6749 sections 5.1 and 5.2."""
+        try:
+            if request.problem is not None:
+                raise request.problem
+            return self._grant(request)
+        except Refused as refused:
+            return Processed(answer=refusal(refused))
+
+    def bearer(self, authorization: str | None) -> Bearer | None:
+        """Who an Authorization header speaks for; None if its token is not valid now."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if token in self._api_tokens:
+            return self._api_tokens[token]
+        access_token = self.families.use(token, self._clock())
+        if access_token is None:
+            return None
+        return Bearer(subject=access_token.family.subject, scope=access_token.scope)
+
+    def revoke(self, request: TokenRequest) -> Answer:
+        """Process a revocation request (RFC 7009)."""
+        try:
+            if request.problem is not None:
+                raise request.problem
+            application = self._authenticate(request)
+            token = _required(request.parameters, "token")
+            self.families.revoke_token(token, client_id=application.client_id, now=self._clock())
+        except Refused as refused:
+            return refusal(refused)
+        return Answer(status=200, body=b"")
+
+    def revoke_family(self, family_id: str, because: str = "revoked by the account") -> None:
+        """End one authorization, as an account does on the server's own pages.
+
+        Raises:
+            KeyError: there is no such family.
+        """
+        family = self.families.find(family_id)
+        if family is None:
+            raise KeyError(family_id)
+        self.families.revoke(family, because=because, now=self._clock())
+
+    def _redirect_uri(self, application: Application, query: Mapping[str, str]) -> str:
+        uri = query.get(self.options.redirect_parameter)
+        if uri is None and len(application.redirect_uris) == 1:
+            return application.redirect_uris[0]
+        any_port = self.options.dialect == "standard"
+        if uri is None or not application.allows_redirect(uri, any_loopback_port=any_port):
+            raise Refused("invalid_request", "the redirect URI is not registered")
+        return uri
+
+    def _approve(
+        self, application: Application, redirect_uri: str, query: Mapping[str, str]
+    ) -> str:
+        """The code for an authorization request whose errors may be redirected."""
+        if query.get("response_type") != "code":
+            raise Refused("unsupported_response_type", "only code is supported")
+        challenge = query.get("code_challenge")
+        if challenge is not None and query.get("code_challenge_method") != "S256":
+            raise Refused("invalid_request", "the code challenge method must be S256")
+        scope = self._known_scope(query.get("scope"))
+        approves = self.options.consent == "approve"
+        if query.get("decision", "approve" if approves else "deny") == "deny":
+            raise Refused("access_denied", "the account refused")
+        subject = query.get("login_hint", OWNER)
+        allowed = self.options.allowed_scopes.get(subject, scope)
+        granted = tuple(name for name in scope if name in allowed)
+        if not granted:
+            raise Refused("invalid_scope", "the account may grant nothing of this scope")
+        code = f"code-{secrets.token_urlsafe(16)}"
+        self._codes[code] = _Code(
+            client_id=application.client_id,
+            redirect_uri=redirect_uri,
+            redirect_uri_was_sent=self.options.redirect_parameter in query,
+            subject=subject,
+            scope=granted,
+            challenge=challenge,
+            expires_at=self._clock() + self.options.code_lifetime,
+        )
+        return code
+
+    def _known_scope(self, text: str | None) -> tuple[str, ...]:
+        known = self.options.scopes
+        if not text:
+            return known or ("read",)
+        names = tuple(name for name in text.split(self.options.scope_separator) if name)
+        if known and not set(names) <= set(known):
+            raise Refused("invalid_scope", "the scope is unknown")
+        return names
+
+    def _authenticate(self, request: TokenRequest) -> Application:
+        # The portal documents parameters only; what it would do with Basic is not known.
+        by_the_book = self.options.dialect == "standard"
+        return self.applications.authenticate(
+            request.parameters, request.authorization if by_the_book else None
+        )
+
+    def _grant(self, request: TokenRequest) -> Processed:
+        application = self._authenticate(request)
+        match _required(request.parameters, "grant_type"):
+            case "refresh_token":
+                family, pair = self._refresh(application, request.parameters)
+            case "authorization_code":
+                family, pair = self._exchange_code(application, request.parameters)
+            case _:
+                raise Refused("unsupported_grant_type", "the grant type is unknown")
+        return Processed(
+            answer=json_answer(self._success(pair)), family=family, generation=pair.generation
+        )
+
+    def _success(self, pair: TokenPair) -> dict[str, str | int]:
+        payload: dict[str, str | int] = {
+            "access_token": pair.access_token,
+            "token_type": "Bearer",
+            "scope": self.options.scope_separator.join(pair.scope),
+        }
+        if pair.expires_in is not None:
+            payload["expires_in"] = pair.expires_in
+        if pair.refresh_token is not None:
+            payload["refresh_token"] = pair.refresh_token
+        return payload
+
+    def _refresh(
+        self, application: Application, parameters: Mapping[str, str]
+    ) -> tuple[Family, TokenPair]:
+        presented = _required(parameters, "refresh_token")
+        scope = parameters.get("scope")
+        token = self.families.locate(presented)
+        uri = parameters.get(self.options.redirect_parameter)
+        if token is not None and uri is not None:
+            expected = token.family.redirect_uri
+            allowed = application.redirect_uris if expected is None else (expected,)
+            if uri not in allowed:
+                raise Refused("invalid_grant", "the redirect URI does not match")
+        pair = self.families.refresh(
+            presented,
+            client_id=application.client_id,
+            scope=self._known_scope(scope) if scope else None,
+            now=self._clock(),
+        )
+        assert token is not None
+        return token.family, pair
+
+    def _exchange_code(
+        self, application: Application, parameters: Mapping[str, str]
+    ) -> tuple[Family, TokenPair]:
+        code = self._codes.get(_required(parameters, "code"))
+        now = self._clock()
+        if code is None or code.client_id != application.client_id:
+            raise Refused("invalid_grant", "the code is unknown")
+        if code.family is not None:
+            # RFC 6749 section 4.1.2: a code used twice ends what the first use brought.
+            self.families.revoke(code.family, because="reuse of a code", now=now)
+            raise Refused("invalid_grant", "the code was used before")
+        if now >= code.expires_at:
+            raise Refused("invalid_grant", "the code expired")
+        uri = parameters.get(self.options.redirect_parameter)
+        if uri != code.redirect_uri and (uri is not None or code.redirect_uri_was_sent):
+            raise Refused("invalid_grant", "the redirect URI does not match")
+        _verify_challenge(code.challenge, parameters.get("code_verifier"))
+        code.family, pair = self.families.open(
+            client_id=application.client_id,
+            subject=code.subject,
+            scope=code.scope,
+            policy=application.policy,
+            redirect_uri=code.redirect_uri,
+            with_refresh_token=application.policy.refresh_token_at_authorization,
+            now=now,
+        )
+        return code.family, pair
+
+
+def _required(parameters: Mapping[str, str], name: str) -> str:
+    # RFC 6749 section 3.2: a parameter without a value counts as absent.
+    value = parameters.get(name)
+    if not value:
+        raise Refused("invalid_request", f"{name} is missing")
+    return value
+
+
+def _verify_challenge(challenge: str | None, verifier: str | None) -> None:
+    """PKCE with S256 (RFC 7636 section 4.6); a verifier without a challenge is refused too."""
+    if challenge is None and verifier is None:
+        return
+    digest = hashlib.sha256((verifier or "").encode()).digest()
+    computed = base64.urlsafe_b64encode(digest).rstrip(b"=")
+    if verifier is None or not hmac.compare_digest(computed, (challenge or "").encode()):
+        raise Refused("invalid_grant", "the code verifier does not match")

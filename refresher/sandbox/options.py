@@ -1,0 +1,106 @@
+"""What can be chosen about a sandbox, from Python or from JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from refresher.sandbox.families import TokenPolicy
+from refresher.sandbox.faults import FaultMix
+
+Dialect = Literal["standard", "survilla"]
+
+# The whole list of the portal's documentation.
+SURVILLA_SCOPES = (
+    "read",
+    "write",
+    "liveview",
+    "audiotransmit",
+    "liveview_ptz",
+    "liveview_light",
+    "liveview_audioclip",
+    "recordings",
+    "recordings_delete",
+    "events",
+)
+
+# What tells a Survilla portal from a server by the book; each can be overridden.
+_SURVILLA_DEFAULTS: dict[str, Any] = {
+    "dialect": "survilla",
+    "scopes": SURVILLA_SCOPES,
+    "parameters_in": "query",
+    "allowed_scopes": {"guest": ("read", "liveview")},
+}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SandboxOptions(TokenPolicy):
+    """A sandbox: the policy of its tokens, its manners and its faults.
+
+    Args:
+        port: on 127.0.0.1; 0 takes a free one.
+        client_id: of the application that exists from the start.
+        scopes: every scope the server knows; empty: whatever is asked for.
+        allowed_scopes: what accounts of limited rights may grant; an account that is not
+            named here has full rights.
+        consent: what the account answers when it is asked; ``decision`` in an
+            authorization request overrides it.
+        code_lifetime: of an authorization code, in seconds.
+        parameters_in: where the token endpoint looks for its parameters.
+        redirect_parameter: what the redirect URI is called in requests.
+        latency: seconds from, to, which every token answer takes.
+        mix: faults by chance.
+        seed: of the latency.
+    """
+
+    port: int = 0
+    dialect: Dialect = "standard"
+    client_id: str = "sandbox-client"
+    client_secret: str = "sandbox-secret"
+    redirect_uris: tuple[str, ...] = ("http://127.0.0.1/callback",)
+    scopes: tuple[str, ...] = ()
+    allowed_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    consent: Literal["approve", "deny"] = "approve"
+    code_lifetime: float = 60.0
+    parameters_in: Literal["form", "query", "either"] = "form"
+    redirect_parameter: Literal["redirect_uri", "redirect_url"] = "redirect_uri"
+    latency: tuple[float, float] = (0.0, 0.0)
+    mix: FaultMix | None = None
+    seed: int = 0
+
+    @classmethod
+    def survilla(cls, **changes: Any) -> Self:
+        """The manners of a Survilla portal, with changes by field name."""
+        return cls(**{**_SURVILLA_DEFAULTS, **changes})
+
+    @classmethod
+    def from_json(cls, text: str) -> "SandboxOptions":
+        """Options from a JSON object; the dialect decides the defaults.
+
+        Raises:
+            ValueError: not JSON, an unknown field or a bad value; the text says which.
+        """
+        given = json.loads(text)
+        if not isinstance(given, dict):
+            raise ValueError("the options must be a JSON object")  # noqa: TRY004  a bad value, not a bad call
+        defaults = _SURVILLA_DEFAULTS if given.get("dialect") == "survilla" else {}
+        return TypeAdapter(SandboxOptions).validate_python({**defaults, **given})
+
+    @classmethod
+    def from_json_or_file(cls, argument: str) -> "SandboxOptions":
+        """Options from JSON on the command line or from the file it names.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: see from_json.
+        """
+        inline = argument.lstrip().startswith("{")
+        return cls.from_json(argument if inline else Path(argument).read_text(encoding="utf-8"))
+
+    @property
+    def scope_separator(self) -> str:
+        return "," if self.dialect == "survilla" else " "

@@ -1,0 +1,253 @@
+"""From sections of the settings and entries of the catalogue to domain clients."""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refresher.domain.clients import Client, ClientAuthentication, Revocation
+from refresher.domain.grants import NAME_RULE, is_valid_name
+from refresher.domain.secret import Secret
+from refresher.providers import Provider, providers
+from refresher.settings.document import ClientSection
+from refresher.settings.layers import KeyPath, absolute
+from refresher.settings.report import Report, suggestion
+from refresher.settings.secret_reader import SecretReader
+from refresher.settings.urls import endpoint_fault, joined, proxy_fault, redirect_uri_fault
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
+
+QUIRKS = (
+    "encode_basic",
+    "placement",
+    "scope_separator",
+    "send_scope_on_refresh",
+    "send_redirect_uri_on_refresh",
+    "redirect_uri_parameter",
+    "pkce",
+    "authorization_parameters",
+    "token_parameters",
+    "extras",
+    "rejection_codes",
+    "transient_codes",
+    "rotation",
+    "on_unknown_outcome",
+    "default_expires_in",
+    "refresh_token_idle",
+    "survive_outage",
+    "concurrency",
+    "rate",
+)
+"""What a section may leave to the provider, and a provider to the domain's default."""
+
+
+class ClientBuilder:
+    """Builds domain clients; whatever is wrong with one goes to the report.
+
+    Args:
+        base: the folder relative paths start at.
+    """
+
+    def __init__(self, *, base: Path, secrets: SecretReader, report: Report) -> None:
+        self._base = base
+        self._secrets = secrets
+        self._report = report
+
+    def build(self, name: str, section: ClientSection) -> Client | None:
+        """The client NAME, or None if so much is wrong that there is none."""
+        path: KeyPath = ("clients", name)
+        check_name(path, name, self._report)
+        provider = self._provider(path, section)
+        endpoints = self._endpoints(path, section, provider)
+        quirks = _quirks(section, provider)
+        self._check_redirect_uris(path, section.redirect_uris)
+        warn_of_scope((*path, "scope"), section.scope, provider, self._report)
+        secret = self._client_secret(path, section, quirks.get("authentication"))
+        proxy = self._proxy(path, section)
+        ca_bundle = self._ca_bundle(path, section)
+        self._require(path, "client_id", section.client_id, "set the id the server gave it")
+        if section.client_id is None or "token_endpoint" not in endpoints:
+            return None
+        return Client(
+            name=name,
+            client_id=section.client_id,
+            client_secret=secret,
+            token_endpoint=endpoints["token_endpoint"],
+            authorization_endpoint=endpoints.get("authorization_endpoint"),
+            revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+            provider=section.provider,
+            description=section.description,
+            redirect_uris=section.redirect_uris,
+            scope=section.scope,
+            proxy=proxy,
+            ca_bundle=ca_bundle,
+            **quirks,
+        )
+
+    def _provider(self, path: KeyPath, section: ClientSection) -> Provider | None:
+        known = providers()
+        if section.provider is None or section.provider in known:
+            return known.get(section.provider or "")
+        self._report.problem(
+            (*path, "provider"),
+            f"is not in the catalogue ({', '.join(sorted(known))}): without a provider set "
+            f"token_endpoint{suggestion(section.provider, known)}",
+        )
+        return None
+
+    def _endpoints(
+        self, path: KeyPath, section: ClientSection, provider: Provider | None
+    ) -> dict[str, str]:
+        """Absolute URLs of the endpoints that are known and right."""
+        catalogue = _endpoints_of(provider) if provider else {}
+        given = {key: getattr(section, key) or catalogue.get(key) for key in ENDPOINTS}
+        base_url = self._base_url(path, section, provider, given)
+        if not self._report.is_faulty((*path, "provider")):
+            self._require(
+                path,
+                "token_endpoint",
+                given["token_endpoint"],
+                f"set it, or a provider of the catalogue ({', '.join(sorted(providers()))})",
+            )
+        found: dict[str, str] = {}
+        for key, endpoint in given.items():
+            if endpoint is None or (endpoint.startswith("/") and base_url is None):
+                continue
+            url = joined(base_url, endpoint)
+            fault = endpoint_fault(url, allow_plain_http=section.allow_plain_http)
+            if fault is None:
+                found[key] = url
+            elif getattr(section, key) is not None:
+                self._report.problem((*path, key), fault)
+        return found
+
+    def _base_url(
+        self,
+        path: KeyPath,
+        section: ClientSection,
+        provider: Provider | None,
+        endpoints: Mapping[str, str | None],
+    ) -> str | None:
+        if section.base_url is None:
+            relative = [key for key, url in endpoints.items() if url and url.startswith("/")]
+            example = provider.base_url_example if provider else None
+            hint = f" (for example {example})" if example else ""
+            if relative:
+                self._require(
+                    path,
+                    "base_url",
+                    None,
+                    f"{', '.join(relative)} {'are paths' if relative[1:] else 'is a path'} on a "
+                    f"host of your own: set its URL{hint}",
+                )
+            return None
+        fault = endpoint_fault(section.base_url, allow_plain_http=section.allow_plain_http)
+        if fault is None and "?" in section.base_url:
+            fault = "has a query (?...), so nothing can be joined to it"
+        if fault is not None:
+            self._report.problem((*path, "base_url"), fault)
+            return None
+        return section.base_url
+
+    def _client_secret(
+        self, path: KeyPath, section: ClientSection, authentication: ClientAuthentication | None
+    ) -> Secret | None:
+        secret = self._secrets.read((*path, "client_secret"), section.client_secret)
+        is_public = authentication is ClientAuthentication.NONE
+        is_doubtful = any(
+            self._report.is_faulty((*path, key)) for key in ("client_authentication", "provider")
+        )
+        if section.client_secret is None and not is_public and not is_doubtful:
+            self._require(
+                path,
+                "client_secret",
+                None,
+                'set it, or client_authentication = "none" for a public client',
+            )
+        return secret
+
+    def _check_redirect_uris(self, path: KeyPath, uris: Sequence[str]) -> None:
+        for position, uri in enumerate(uris):
+            fault = redirect_uri_fault(uri)
+            if fault is not None:
+                self._report.problem((*path, "redirect_uris", position), fault)
+
+    def _proxy(self, path: KeyPath, section: ClientSection) -> str | None:
+        secret = self._secrets.read((*path, "proxy"), section.proxy, is_url=True)
+        if secret is None:
+            return None
+        # The domain holds it as text: the HTTP library needs it for every connection.
+        url = secret.reveal()
+        fault = proxy_fault(url)
+        if fault is not None:
+            self._report.problem((*path, "proxy"), fault)
+        return url
+
+    def _ca_bundle(self, path: KeyPath, section: ClientSection) -> str | None:
+        if section.ca_bundle is None:
+            return None
+        file = absolute(self._base, section.ca_bundle)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        except ssl.SSLError:
+            self._report.problem(
+                (*path, "ca_bundle"), f"is {file}, which holds no certificates in PEM form"
+            )
+        except OSError as error:
+            self._report.problem(
+                (*path, "ca_bundle"), f"is {file}, which cannot be read: {error.strerror}"
+            )
+        return str(file)
+
+    def _require(self, path: KeyPath, key: str, value: object, mend: str) -> None:
+        if value is None and not self._report.is_faulty((*path, key)):
+            self._report.problem((*path, key), f"is missing: {mend}")
+
+
+def check_name(path: KeyPath, name: str, report: Report) -> None:
+    """Report a NAME that no client or grant may have."""
+    if not is_valid_name(name):
+        report.problem(path, f"is a name that is not allowed: use {NAME_RULE}")
+
+
+def warn_of_scope(
+    path: KeyPath, scope: Sequence[str], provider: Provider | None, report: Report
+) -> None:
+    """Warn of values the PROVIDER does not document, where its documentation is complete."""
+    if provider is None or not provider.scopes:
+        return
+    for value in scope:
+        if value not in provider.scopes:
+            mend = suggestion(value, provider.scopes)
+            report.warning(path, f"has {value}, which {provider.name} does not document{mend}")
+
+
+def _quirks(section: ClientSection, provider: Provider | None) -> dict[str, Any]:
+    """What the section or else the provider says; the domain knows the rest."""
+    chosen: dict[str, Any] = {}
+    for key in (*QUIRKS, "client_authentication"):
+        ours, theirs = getattr(section, key), getattr(provider, key, None)
+        value = theirs if ours is None else ours
+        if isinstance(ours, dict) and theirs:
+            value = {**theirs, **ours}
+        if value is not None:
+            chosen["authentication" if key == "client_authentication" else key] = value
+    return chosen
+
+
+def _endpoints_of(provider: Provider) -> dict[str, str]:
+    endpoints = {
+        "authorization_endpoint": provider.authorization_endpoint,
+        "token_endpoint": provider.token_endpoint,
+    }
+    if provider.revocation:
+        endpoints["revocation_endpoint"] = provider.revocation.endpoint
+    return endpoints
+
+
+def _revocation(provider: Provider | None, endpoint: str | None) -> Revocation | None:
+    if endpoint is None:
+        return None
+    if provider and provider.revocation:
+        return provider.revocation.at(endpoint)
+    return Revocation(endpoint=endpoint)

@@ -1,0 +1,311 @@
+"""What may stand in the settings: every section, every key, its type and its meaning.
+
+The descriptions are the settings table of the README. Every key has a default, so that
+one mistake never hides another: what is required is asked for in ``checks``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from refresher.domain.clients import ClientAuthentication, Placement, UnknownOutcome
+from refresher.logs import Level
+from refresher.settings.values import (
+    Duration,
+    Instant,
+    Kind,
+    RotationValue,
+    Scope,
+    SecretValue,
+    Uris,
+    Words,
+)
+
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+Text = Annotated[str, Field(min_length=1)]
+PathText = Annotated[str, Field(min_length=1), Kind("path")]
+Positive = Annotated[Duration, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of the settings; a key it does not know is a problem, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class VaultSection(Section):
+    """Where the durable store is."""
+
+    path: PathText | None = Field(
+        default=None,
+        description="The vault's SQLite file. Default: refresher.db beside the settings file; "
+        "/var/lib/refresher/vault.db when that file is below /etc or there is none. Keep it on a "
+        "local disk: it holds the only copy of refresh tokens that rotate.",
+    )
+    key_file: PathText | None = Field(
+        default=None,
+        description="The file with the master key that seals the vault's secrets. Default: the "
+        "vault's name ending in .key. Back it up apart from the vault: neither is of use alone.",
+    )
+
+
+class RedisSection(Section):
+    """Where access tokens are published."""
+
+    url: SecretValue | None = Field(
+        default=None,
+        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH. May be "
+        "a secret's table, because it may hold a password. Default: "
+        f"{DEFAULT_REDIS_URL}.",
+    )
+    username: Text | None = Field(
+        default=None, description="The ACL user, where the URL does not name one."
+    )
+    password: SecretValue | None = Field(
+        default=None, description="The password, where the URL does not hold it."
+    )
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@+-]{1,64}$")] = Field(
+        default="refresher:",
+        description="What every key and channel begins with, so that several daemons and other "
+        "programs can share a server.",
+    )
+
+
+class ControlSection(Section):
+    """How commands and health probes reach the daemon."""
+
+    socket: PathText | None = Field(
+        default=None,
+        description="The Unix socket of the control interface; whoever may write to it commands "
+        "the daemon. Default: refresher.sock beside the vault. At most 107 bytes (unix(7)).",
+    )
+    listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):\d{1,5}$")] | None = (
+        Field(
+            default=None,
+            description="HOST:PORT, such as 127.0.0.1:9464, for liveness and readiness probes over "
+            "TCP; off by default, because the control socket answers them too.",
+        )
+    )
+
+
+class LogSection(Section):
+    """What is logged, on standard output."""
+
+    level: Level = Field(
+        default=Level.INFO,
+        description="The lowest level that is written; error: a person must act.",
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description="json: one object a line; console: for reading; auto: console on a terminal.",
+    )
+
+
+class DaemonSection(Section):
+    """How the daemon works."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=64,
+        description="Token requests in flight at once over all clients; each takes a connection "
+        "and a few kilobytes.",
+    )
+    shutdown_deadline: Positive = Field(
+        default=40.0,
+        description="Seconds a stopping daemon waits for requests in flight, whose answers may "
+        "hold the only valid refresh token. Let the service manager wait 5 s more before it kills.",
+    )
+    standby: bool = Field(
+        default=False,
+        description="Wait for the vault when another daemon holds it, instead of exiting.",
+    )
+
+
+class ClientSection(Section):
+    """One OAuth 2.0 client: an application registered at an authorization server."""
+
+    provider: Text | None = Field(
+        default=None,
+        description="An entry of the catalogue (refresher providers): its endpoints and quirks "
+        "are the defaults of everything below.",
+    )
+    base_url: Text | None = Field(
+        default=None,
+        description="What endpoints given as paths are joined to, where every customer or "
+        "reseller of the provider has a host of its own.",
+    )
+    authorization_endpoint: Text | None = Field(
+        default=None, description="URL of the authorization endpoint; only login needs it."
+    )
+    token_endpoint: Text | None = Field(
+        default=None, description="URL of the token endpoint. Required without a provider."
+    )
+    revocation_endpoint: Text | None = Field(
+        default=None, description="URL of the revocation endpoint (RFC 7009); only revoke needs it."
+    )
+    allow_plain_http: bool = Field(
+        default=False,
+        description="Accept http:// endpoints beyond loopback. Secrets then travel in the clear, "
+        "against RFC 6749 3.2.",
+    )
+    description: str = Field(default="", description="For people: what the application is for.")
+    redirect_uris: Uris = Field(
+        default=(),
+        description="Redirect URIs registered for the client, exactly as registered; login uses "
+        "the first. As text they are separated by spaces.",
+    )
+    client_id: Text | None = Field(
+        default=None, description="The id the authorization server gave the client. Required."
+    )
+    client_secret: SecretValue | None = Field(
+        default=None,
+        description="The client's secret. Required unless client_authentication is none.",
+    )
+    client_authentication: ClientAuthentication | None = Field(
+        default=None,
+        description="How the client proves itself: in an HTTP Basic header, as parameters, or not "
+        "at all (a public client).",
+    )
+    encode_basic: bool | None = Field(
+        default=None,
+        description="Form-encode id and secret inside HTTP Basic (RFC 6749 2.3.1); some servers "
+        "fail to decode them.",
+    )
+    scope: Scope = Field(
+        default=(),
+        description="Scope to ask for at login: a list, or a text parted at spaces and commas.",
+    )
+    authorization_parameters: dict[str, str] | None = Field(
+        default=None,
+        description='More parameters of authorization requests, such as access_type = "offline".',
+    )
+    token_parameters: dict[str, str] | None = Field(
+        default=None,
+        description="More parameters of every token request, such as audience; never secrets.",
+    )
+    placement: Placement | None = Field(
+        default=None,
+        description="Where token request parameters go. query puts secrets in URLs, which proxies "
+        "log: only where the provider documents it.",
+    )
+    scope_separator: Text | None = Field(
+        default=None, description="What separates scope values in requests, where not a space."
+    )
+    redirect_uri_parameter: Text | None = Field(
+        default=None, description="Name of the redirect URI parameter, where not the standard one."
+    )
+    send_scope_on_refresh: bool | None = Field(
+        default=None,
+        description="Send the scope with every refresh. Off: at several servers it narrows the "
+        "grant for ever.",
+    )
+    send_redirect_uri_on_refresh: bool | None = Field(
+        default=None,
+        description="Send the redirect URI with every refresh, for servers that ask for it.",
+    )
+    pkce: bool | None = Field(
+        default=None, description="Protect logins with PKCE (RFC 7636, S256)."
+    )
+    extras: Words | None = Field(
+        default=None,
+        description="Fields of the token response published with the token, such as instance_url.",
+    )
+    rejection_codes: Words | None = Field(
+        default=None,
+        description="Error codes of the server that mean invalid_grant: the grant is lost.",
+    )
+    transient_codes: Words | None = Field(
+        default=None, description="Error codes of the server that mean: try again later."
+    )
+    rotation: RotationValue | None = Field(
+        default=None,
+        description="What a refresh does to the refresh token it used: none (stays valid), "
+        "grace(SECONDS) (accepted again that long), until_used (until its successor is used), "
+        "strict (dead at once), unknown (as strict). Decides what is safe after a lost answer.",
+    )
+    on_unknown_outcome: UnknownOutcome | None = Field(
+        default=None,
+        description="After a lost answer under strict or unknown: replay at once, defer until the "
+        "access token nears its end, or halt for an operator.",
+    )
+    default_expires_in: Positive | None = Field(
+        default=None,
+        description="Seconds an access token lives whose answer does not tell. None: one hour, "
+        "with a warning.",
+    )
+    refresh_token_idle: Positive | None = Field(
+        default=None,
+        description="Seconds after which an unused refresh token dies; it is used before half of "
+        "them have passed.",
+    )
+    survive_outage: Duration | None = Field(
+        default=None,
+        description="Seconds of outage of the authorization server that tokens should outlive; "
+        "refreshes earlier, up to half the lifetime.",
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="Token requests in flight at once for this client."
+    )
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Token requests a second for this client. None: as concurrency allows.",
+    )
+    proxy: SecretValue | None = Field(
+        default=None,
+        description="URL of the outgoing HTTP proxy; nothing else (no variable, no .netrc) is "
+        "asked. May hold a password.",
+    )
+    ca_bundle: PathText | None = Field(
+        default=None,
+        description="PEM file of the certificate authorities to trust instead of the system's.",
+    )
+
+
+class GrantSection(Section):
+    """One grant: an account that authorized a client, or a static token."""
+
+    client: Text | None = Field(
+        default=None,
+        description="Name of the client. Required, except for a static token.",
+    )
+    scope: Scope = Field(
+        default=(), description="Scope to ask for at login instead of the client's."
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Published with the token as label.KEY; keys of a-z 0-9 _ only.",
+    )
+    refresh_token: SecretValue | None = Field(
+        default=None,
+        description="A refresh token to begin with. It is adopted once: its successors live in "
+        "the vault, and only another one written here replaces them.",
+    )
+    static_token: SecretValue | None = Field(
+        default=None,
+        description="An access token made by hand, published as it is and never refreshed.",
+    )
+    expires_at: Instant | None = Field(
+        default=None,
+        description="End of the static token: 2030-01-31T12:00:00Z or unix seconds. None: never.",
+    )
+    token_type: Text | None = Field(
+        default=None, description="Type of the static token. None: Bearer."
+    )
+
+
+class Document(Section):
+    """The whole of the settings."""
+
+    secrets_dir: PathText | None = Field(
+        default=None,
+        description="Directory of Docker or Kubernetes secrets. A file in it named like a variable "
+        '(REFRESHER_CLIENTS__acme__CLIENT_SECRET) sets that key; { credential = "NAME" } reads the '
+        "file NAME. Default: /run/secrets.",
+    )
+    vault: VaultSection = VaultSection()
+    redis: RedisSection = RedisSection()
+    control: ControlSection = ControlSection()
+    log: LogSection = LogSection()
+    daemon: DaemonSection = DaemonSection()
+    clients: dict[str, ClientSection] = Field(default_factory=dict)
+    grants: dict[str, GrantSection] = Field(default_factory=dict)

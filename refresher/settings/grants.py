@@ -1,0 +1,108 @@
+"""From sections of the settings to seeds: what the settings say a grant should be."""
+
+import re
+from collections.abc import Mapping
+
+from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.secret import Secret
+from refresher.providers import providers
+from refresher.settings.clients import check_name, warn_of_scope
+from refresher.settings.document import ClientSection, GrantSection
+from refresher.settings.layers import KeyPath
+from refresher.settings.report import Report, suggestion
+from refresher.settings.secret_reader import SecretReader
+
+LABEL = re.compile(r"[a-z0-9_]+")
+"""Labels become field names in Redis, in languages that map them to attributes."""
+
+
+def read_seeds(
+    grants: Mapping[str, GrantSection],
+    clients: Mapping[str, ClientSection],
+    secrets: SecretReader,
+    report: Report,
+) -> list[Seed]:
+    """A seed for each of GRANTS; whatever is wrong with one goes to the report."""
+    seeds = [_seed(name, section, clients, secrets, report) for name, section in grants.items()]
+    _refuse_shared_refresh_tokens(seeds, report)
+    return seeds
+
+
+def _seed(
+    name: str,
+    section: GrantSection,
+    clients: Mapping[str, ClientSection],
+    secrets: SecretReader,
+    report: Report,
+) -> Seed:
+    path: KeyPath = ("grants", name)
+    check_name(path, name, report)
+    _check_labels(path, section, report)
+    _check_kind(path, section, report)
+    client = _check_client(path, section, clients, report)
+    provider = providers().get(client.provider or "") if client else None
+    warn_of_scope((*path, "scope"), section.scope, provider, report)
+    is_static = section.static_token is not None
+    return Seed(
+        name=name,
+        kind=GrantKind.STATIC if is_static else GrantKind.REFRESHABLE,
+        client=section.client,
+        scope=section.scope,
+        labels=section.labels,
+        refresh_token=secrets.read((*path, "refresh_token"), section.refresh_token),
+        access_token=secrets.read((*path, "static_token"), section.static_token),
+        expires_at=section.expires_at,
+        token_type=section.token_type or "Bearer",
+    )
+
+
+def _check_labels(path: KeyPath, section: GrantSection, report: Report) -> None:
+    for label in section.labels:
+        if not LABEL.fullmatch(label):
+            report.problem((*path, "labels", label), "is no label: use a-z 0-9 _ only")
+
+
+def _check_kind(path: KeyPath, section: GrantSection, report: Report) -> None:
+    if section.static_token is None:
+        if report.is_faulty((*path, "static_token")):
+            return
+        for key in ("expires_at", "token_type"):
+            if getattr(section, key) is not None:
+                report.problem((*path, key), "belongs to a static_token: the server tells it here")
+    elif section.refresh_token is not None:
+        report.problem(
+            (*path, "static_token"),
+            "and refresh_token are both set: a grant is either static or refreshed; keep one",
+        )
+
+
+def _check_client(
+    path: KeyPath,
+    section: GrantSection,
+    clients: Mapping[str, ClientSection],
+    report: Report,
+) -> ClientSection | None:
+    key = (*path, "client")
+    if section.client is None:
+        is_static = section.static_token is not None
+        if not (is_static or report.is_faulty(key) or report.is_faulty((*path, "static_token"))):
+            report.problem(key, "is missing: name one of clients, or set a static_token")
+        return None
+    if section.client not in clients and not report.is_faulty(("clients", section.client)):
+        known = f"known: {', '.join(sorted(clients))}" if clients else "no client is known"
+        report.problem(key, f"names {section.client}, {known}{suggestion(section.client, clients)}")
+    return clients.get(section.client)
+
+
+def _refuse_shared_refresh_tokens(seeds: list[Seed], report: Report) -> None:
+    """Two grants that spend one refresh token would destroy each other."""
+    owners: dict[tuple[str | None, Secret], str] = {}
+    for seed in seeds:
+        if seed.refresh_token is None:
+            continue
+        owner = owners.setdefault((seed.client, seed.refresh_token), seed.name)
+        if owner != seed.name:
+            report.problem(
+                ("grants", seed.name, "refresh_token"),
+                f"is the one of grant {owner} of the same client: give each grant its own",
+            )

@@ -1,0 +1,219 @@
+"""Loading the settings: find, merge, judge, resolve; every problem at once.
+
+Nothing is remembered between two loads, so SIGHUP simply loads again. Loading reads files
+and runs commands: a daemon does it in a worker thread.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refresher.domain.secret import Secret
+from refresher.errors import SettingsError
+from refresher.settings.clients import ClientBuilder
+from refresher.settings.describe import describe
+from refresher.settings.document import (
+    DEFAULT_REDIS_URL,
+    ControlSection,
+    Document,
+    LogSection,
+    RedisSection,
+    VaultSection,
+)
+from refresher.settings.grants import read_seeds
+from refresher.settings.layers import (
+    Layer,
+    absolute,
+    argument_layer,
+    directory_layer,
+    environment_layer,
+    file_layer,
+    merge,
+    misspelled_variables,
+)
+from refresher.settings.model import (
+    ControlSettings,
+    DaemonSettings,
+    LoadedSettings,
+    LogSettings,
+    RedisSettings,
+    Settings,
+    VaultSettings,
+)
+from refresher.settings.report import Report, judge
+from refresher.settings.secret_reader import SecretReader, is_world_readable
+from refresher.settings.urls import redis_fault
+
+CONFIG_VARIABLE = "REFRESHER_CONFIG"
+LOCAL_FILE = "refresher.toml"
+SYSTEM_FILE = Path("/etc/refresher/refresher.toml")
+SYSTEM_FOLDER = Path("/etc")
+SYSTEM_VAULT = Path("/var/lib/refresher/vault.db")
+LOCAL_VAULT = "refresher.db"
+SECRETS_DIRECTORY = "/run/secrets"
+"""Where Docker mounts secrets, and where Kubernetes pods commonly do."""
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes: ``sun_path`` of unix(7) less its closing NUL."""
+
+
+def load(
+    config: Path | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> LoadedSettings:
+    """Load the settings of this process.
+
+    Args:
+        config: the TOML file; None looks at REFRESHER_CONFIG and the usual places.
+        arguments: nested tables that win over everything, from the command line.
+        environment: None means that of the process.
+
+    Raises:
+        SettingsError: lists every problem there is.
+    """
+    variables = os.environ if environment is None else environment
+    file, from_file = _find_file(config, variables)
+    from_environment = environment_layer(variables)
+    base = file.absolute().parent if file else Path.cwd()
+    directories = _directories(base, variables, from_environment, from_file)
+    layers = [
+        argument_layer(arguments or {}),
+        from_environment,
+        *(directory_layer(directory) for directory in directories),
+        from_file,
+    ]
+    if file is None and not any(layer.values or layer.problems for layer in layers[1:]):
+        raise SettingsError([_nothing_found()])
+    if from_file.problems:
+        # What the other layers say cannot be judged without the file they add to.
+        raise SettingsError([problem for layer in layers for problem in layer.problems])
+    report = Report(layers)
+    document = judge(merge(layers), report)
+    secrets = SecretReader(base=base, directories=directories, environment=variables, report=report)
+    settings = _build(document, base, file, secrets, report)
+    _check_secrets_directory(document, base, report)
+    if settings is None or report.problems:
+        raise SettingsError(report.problems)
+    return LoadedSettings(
+        settings=settings,
+        file=file,
+        warnings=(*report.warnings, *_warnings(file, secrets, variables)),
+        secret_origins=secrets.origins,
+    )
+
+
+def _find_file(config: Path | None, environment: Mapping[str, str]) -> tuple[Path | None, Layer]:
+    """The file to read, if any, and its layer; a file asked for by name must exist."""
+    named = config or (
+        Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None
+    )
+    if named is not None:
+        return named, file_layer(named)
+    for path in (Path.cwd() / LOCAL_FILE, SYSTEM_FILE):
+        if os.path.lexists(path):
+            return path, file_layer(path)
+    return None, Layer(values={}, place="settings")
+
+
+def _nothing_found() -> str:
+    return (
+        f"settings: none found; tried --config, {CONFIG_VARIABLE}, {Path.cwd() / LOCAL_FILE}, "
+        f"{SYSTEM_FILE} and variables such as REFRESHER_REDIS__URL; "
+        "`refresher init` writes a first file"
+    )
+
+
+def _directories(base: Path, environment: Mapping[str, str], *layers: Layer) -> list[Path]:
+    """The folders of systemd's credentials and of other secrets, the winning one first."""
+    given = [layer.values["secrets_dir"] for layer in layers if "secrets_dir" in layer.values]
+    secrets_dir = given[0] if given and isinstance(given[0], str) else SECRETS_DIRECTORY
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    return [*([Path(credentials)] if credentials else []), absolute(base, secrets_dir)]
+
+
+def _build(
+    document: Document, base: Path, file: Path | None, secrets: SecretReader, report: Report
+) -> Settings | None:
+    """Everything the document means; None, and a report, if a client cannot be made."""
+    vault = _vault(document.vault, base, file)
+    redis = _redis(document.redis, secrets, report)
+    control = _control(document.control, base, vault, report)
+    builder = ClientBuilder(base=base, secrets=secrets, report=report)
+    clients = {name: builder.build(name, each) for name, each in document.clients.items()}
+    seeds = read_seeds(document.grants, document.clients, secrets, report)
+    made = {name: client for name, client in clients.items() if client is not None}
+    if len(made) < len(clients):
+        return None
+    return Settings(
+        vault=vault,
+        redis=redis,
+        control=control,
+        log=_log(document.log),
+        daemon=DaemonSettings(**document.daemon.model_dump()),
+        clients=made,
+        seeds=seeds,
+    )
+
+
+def _vault(section: VaultSection, base: Path, file: Path | None) -> VaultSettings:
+    is_system = file is None or file.absolute().is_relative_to(SYSTEM_FOLDER)
+    default = SYSTEM_VAULT if is_system else base / LOCAL_VAULT
+    path = absolute(base, section.path) if section.path else default
+    key_file = absolute(base, section.key_file) if section.key_file else path.with_suffix(".key")
+    return VaultSettings(path=path, key_file=key_file)
+
+
+def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> RedisSettings:
+    url = secrets.read(("redis", "url"), section.url, is_url=True)
+    fault = redis_fault(url.reveal()) if url else None
+    if fault is not None:
+        report.problem(("redis", "url"), fault)
+    return RedisSettings(
+        url=url or Secret(DEFAULT_REDIS_URL),
+        username=section.username,
+        password=secrets.read(("redis", "password"), section.password),
+        prefix=section.prefix,
+    )
+
+
+def _control(
+    section: ControlSection, base: Path, vault: VaultSettings, report: Report
+) -> ControlSettings:
+    default = vault.path.with_name("refresher.sock")
+    socket = absolute(base, section.socket) if section.socket else default
+    if len(bytes(socket)) > LONGEST_SOCKET_PATH:
+        report.problem(
+            ("control", "socket"),
+            f"is {socket}, longer than the {LONGEST_SOCKET_PATH} bytes a Unix socket's path may "
+            "have (unix(7)): set a shorter one, for example /run/refresher/refresher.sock",
+        )
+    return ControlSettings(socket=socket, listen=section.listen)
+
+
+def _log(section: LogSection) -> LogSettings:
+    json_lines = None if section.format == "auto" else section.format == "json"
+    return LogSettings(level=section.level, json_lines=json_lines)
+
+
+def _check_secrets_directory(document: Document, base: Path, report: Report) -> None:
+    if document.secrets_dir is None:
+        return
+    directory = absolute(base, document.secrets_dir)
+    if not directory.is_dir():
+        report.problem(("secrets_dir",), f"is {directory}, which is not a directory")
+
+
+def _warnings(
+    file: Path | None, secrets: SecretReader, environment: Mapping[str, str]
+) -> list[str]:
+    known = [line.variable for line in describe()]
+    found = [
+        f"environment {name}: is not a setting; did you mean {right}?"
+        for name, right in misspelled_variables(environment, known)
+    ]
+    if file and "literal" in secrets.origins.values() and is_world_readable(file):
+        found.append(f"{file}: holds secrets and everybody can read it: chmod 600 {file}")
+    return found

@@ -1,0 +1,105 @@
+"""What loading the settings gives: narrow values, no secret of which shows itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from refresher.domain.clients import Client
+from refresher.domain.grants import Seed
+from refresher.domain.secret import Secret
+from refresher.logs import Level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultSettings:
+    """Where the durable store is."""
+
+    path: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """Where access tokens are published."""
+
+    url: Secret
+    """May hold a password, so it is shown only as ``location``."""
+    username: str | None = None
+    password: Secret | None = None
+    prefix: str = "refresher:"
+
+    @property
+    def location(self) -> str:
+        """The URL without user, password and query, for people and logs."""
+        parts = urlsplit(self.url.reveal())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """How commands and health probes reach the daemon."""
+
+    socket: Path
+    listen: str | None = None
+    """``HOST:PORT`` of the health listener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is logged."""
+
+    level: Level = Level.INFO
+    json_lines: bool | None = None
+    """None: whether standard output is a terminal decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSettings:
+    """How the daemon works; durations in seconds."""
+
+    workers: int
+    shutdown_deadline: float
+    standby: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the composition root hands out, each room its own part."""
+
+    vault: VaultSettings
+    redis: RedisSettings
+    control: ControlSettings
+    log: LogSettings
+    daemon: DaemonSettings
+    clients: dict[str, Client]
+    seeds: list[Seed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSettings:
+    """Settings in which no problem was found, and what a person may want to know of them."""
+
+    settings: Settings
+    file: Path | None
+    """The TOML file, or None when everything came from elsewhere."""
+    warnings: tuple[str, ...] = ()
+    secret_origins: Mapping[str, str] = field(default_factory=dict)
+    """Key of each secret to the kind of its source, such as ``file`` or ``command``."""
+
+    def summary(self) -> list[str]:
+        """What was found, a line each; no secret."""
+        settings = self.settings
+        return [
+            f"settings: {self.file or 'no file, only variables and secret directories'}",
+            f"vault: {settings.vault.path} (key file {settings.vault.key_file})",
+            f"redis: {settings.redis.location}",
+            f"control socket: {settings.control.socket}",
+            f"clients: {_counted(settings.clients)}",
+            f"grants: {_counted([seed.name for seed in settings.seeds])}",
+            *(f"secret {key}: {origin}" for key, origin in sorted(self.secret_origins.items())),
+        ]
+
+
+def _counted(names: "dict[str, Client] | list[str]") -> str:
+    return f"{len(names)} ({', '.join(sorted(names))})" if names else "none"
