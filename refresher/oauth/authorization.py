@@ -116,9 +116,9 @@ def is_loopback(redirect_uri: str) -> bool:
     try:
         parts = urlsplit(redirect_uri)
         host = parts.hostname or ""
-        if parts.scheme != "http" or host == "localhost":
-            return parts.scheme == "http"
-        return ipaddress.ip_address(host).is_loopback
+        return parts.scheme == "http" and (
+            host == "localhost" or ipaddress.ip_address(host).is_loopback
+        )
     except ValueError:
         return False
 

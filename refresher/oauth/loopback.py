@@ -114,13 +114,14 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     """Sockets for HOST: both families for ``localhost``, which a browser may take either way."""
     addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
     listeners: list[socket.socket] = []
+    chosen = port
     for address in addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            listener = socket.create_server((address, port), family=family)
+            listener = socket.create_server((address, chosen), family=family)
         except OSError as error:
-            if listeners and error.errno != errno.EADDRINUSE:
-                break  # a machine without IPv6
+            if listeners and (port == 0 or error.errno != errno.EADDRINUSE):
+                break  # one family will do: there is no IPv6, or not at the port just found
             for bound in listeners:
                 bound.close()
             raise AuthorizationFailed(
@@ -128,7 +129,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
                 "register another loopback redirect URI, or use --no-browser"
             ) from error
         listeners.append(listener)
-        port = listener.getsockname()[1]
+        chosen = listener.getsockname()[1]
     return listeners
 
 

@@ -1,0 +1,143 @@
+"""A real daemon process for tests: its settings, its vault, its log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from refresher.vault.sealing import write_key_file
+
+SETTINGS = """
+[vault]
+path = "refresher.db"
+[redis]
+url = "{redis_url}"
+[log]
+format = "json"
+level = "debug"
+{clients}
+"""
+
+CLIENT = """
+[clients.{name}]
+authorization_endpoint = "{base_url}/authorize"
+token_endpoint = "{base_url}/token"
+redirect_uris = ["http://127.0.0.1/callback"]
+client_id = "{client_id}"
+client_secret = "{client_secret}"
+rotation = "{rotation}"
+{more}
+"""
+
+
+def wait_until(
+    predicate: Callable[[], object], *, within: float, description: str, every: float = 0.02
+) -> None:
+    """Wait until PREDICATE is true, or fail saying what never came about."""
+    deadline = time.monotonic() + within
+    while not predicate():
+        assert time.monotonic() < deadline, f"not within {within:g} s: {description}"
+        time.sleep(every)
+
+
+@dataclass(slots=True)
+class DaemonProcess:
+    """One folder with settings, key and vault, and the daemon that runs on it."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    kills: list[float] = field(default_factory=list)
+    """Wall times at which a daemon was killed."""
+
+    @property
+    def config(self) -> Path:
+        """The settings file."""
+        return self.folder / "refresher.toml"
+
+    @property
+    def log(self) -> Path:
+        """Stdout and stderr of every daemon and command run here."""
+        return self.folder / "daemon.log"
+
+    def prepare(self, *, redis_url: str, clients: str) -> None:
+        """Write settings and key."""
+        self.config.touch(0o600)
+        self.config.write_text(SETTINGS.format(redis_url=redis_url, clients=clients))
+        write_key_file(self.folder / "refresher.key")
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the daemon; WAIT until it says that it is ready."""
+        seen = self.ready_count()
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "refresher", "--config", str(self.config), "run"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        if wait:
+            wait_until(
+                lambda: self.ready_count() > seen,
+                within=20,
+                description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
+            )
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the daemon at once and see it dead."""
+        assert self.process is not None
+        self.kills.append(time.time())
+        self.process.send_signal(number)
+        self.process.wait(timeout=30)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=60)
+
+    def ready_count(self) -> int:
+        """How often a daemon has become ready here."""
+        return len(self.events("daemon.ready"))
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """The log lines whose event is one of NAMES."""
+        if not self.log.exists():
+            return []
+        lines = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{"):
+                content = json.loads(line)
+                if content.get("event") in names:
+                    lines.append(content)
+        return lines
+
+    def command(
+        self,
+        *arguments: str,
+        text: str = "",
+        check: int | None = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one refresher command; CHECK is the exit code it must have."""
+        done = subprocess.run(
+            [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+        with self.log.open("a") as log:
+            log.write(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, (arguments, done.returncode, done.stderr)
+        return done
