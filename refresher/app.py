@@ -8,9 +8,10 @@ changed published, the vault closed last.
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -19,7 +20,6 @@ from anyio.abc import TaskGroup
 from refresher import __version__
 from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client
-from refresher.domain.grants import Grant
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
@@ -27,10 +27,10 @@ from refresher.engine.recovery import recover
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
-from refresher.errors import PublicationUnavailable, SettingsError, UnknownGrant, VaultInUse
+from refresher.errors import SettingsError, UnknownGrant, VaultInUse
 from refresher.logs import Event, emit
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.operations import JSON, Operation, Operations, view
+from refresher.operations import Operations
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Health, Verdict, judge_liveness
 from refresher.ops.health_server import serving_health
@@ -55,6 +55,15 @@ STATUS_INTERVAL = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """How the parts with an outside are made; whoever composes the daemon may wrap them."""
+
+    open_vault: Callable[[Path, Path], Awaitable[Vault]] = open_vault
+    token_endpoint: Callable[[], AbstractAsyncContextManager[TokenEndpoint]] = TokenEndpoint
+    publisher: Callable[..., Publisher] = Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """The parts around one open vault that daemon and commands share."""
 
@@ -74,11 +83,12 @@ async def opened_core(
     publish: Callable[[str], None],
     wake: Callable[[], None],
     clock: Clock,
+    parts: Parts,
 ) -> AsyncIterator[Core]:
     """Put the shared parts around VAULT, which stays the caller's to close."""
     clients = dict(settings.clients)
     durability = Durability(vault)
-    async with TokenEndpoint() as endpoint:
+    async with parts.token_endpoint() as endpoint:
         yield Core(
             vault=vault,
             clients=clients,
@@ -102,14 +112,16 @@ async def opened_core(
         )
 
 
-def publisher_of(settings: Settings, clock: Clock) -> Publisher:
+def publisher_of(settings: Settings, clock: Clock, parts: Parts) -> Publisher:
     """The way to the Redis of SETTINGS."""
     address = Address(
         url=settings.redis.url.reveal(),
         username=settings.redis.username,
         password=settings.redis.password,
     )
-    return Publisher(server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock)
+    return parts.publisher(
+        server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock
+    )
 
 
 class Daemon:
@@ -121,16 +133,18 @@ class Daemon:
         load: Callable[[], Settings],
         vault: Vault,
         clock: Clock,
+        parts: Parts,
     ) -> None:
         self._settings = settings
         self._load = load
         self._vault = vault
         self._clock = clock
+        self._parts = parts
         manager = service_manager()
         self._notifier = Notifier(
             manager.notify_socket, manager.watchdog_usec, monotonic=clock.monotonic
         )
-        self._publisher = publisher_of(settings, clock)
+        self._publisher = publisher_of(settings, clock, parts)
         self._mirror = Mirror(
             publisher=self._publisher, source=vault, clock=clock, instance=vault.holder
         )
@@ -149,6 +163,7 @@ class Daemon:
             publish=self._mirror.publish,
             wake=self._wake,
             clock=self._clock,
+            parts=self._parts,
         ) as core:
             admission = Admission(core.clients, self._clock)
             scheduler = self._scheduler = Scheduler(
@@ -292,29 +307,33 @@ def _needing_restart(old: Settings, new: Settings) -> list[str]:
 
 
 async def run_daemon(
-    settings: Settings, load: Callable[[], Settings], *, clock: Clock | None = None
+    settings: Settings,
+    load: Callable[[], Settings],
+    *,
+    clock: Clock | None = None,
+    parts: Parts | None = None,
 ) -> None:
     """Run the daemon of SETTINGS; LOAD reads them again at SIGHUP.
 
     Raises:
         RefresherError: it could not start; the text says why.
     """
-    clock = clock or SystemClock()
+    clock, parts = clock or SystemClock(), parts or Parts()
     emit(Event.DAEMON_STARTED, pid=os.getpid(), clients=len(settings.clients))
-    vault = await _open_or_stand_by(settings)
+    vault = await _open_or_stand_by(settings, parts)
     emit(Event.VAULT_OPENED, vault=str(settings.vault.path))
     try:
-        await Daemon(settings, load, vault, clock).run()
+        await Daemon(settings, load, vault, clock, parts).run()
     finally:
         vault.close()
         emit(Event.DAEMON_STOPPED)
 
 
-async def _open_or_stand_by(settings: Settings) -> Vault:
+async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
     waiting = False
     while True:
         try:
-            return await open_vault(settings.vault.path, settings.vault.key_file)
+            return await parts.open_vault(settings.vault.path, settings.vault.key_file)
         except VaultInUse as error:
             if not settings.daemon.standby:
                 raise
@@ -322,61 +341,3 @@ async def _open_or_stand_by(settings: Settings) -> Vault:
                 emit(Event.DAEMON_WAITING, vault=str(settings.vault.path), pid=error.pid)
             waiting = True
         await anyio.sleep(STANDBY_INTERVAL)
-
-
-@asynccontextmanager
-async def alone(
-    settings: Settings, *, clock: Clock | None = None
-) -> AsyncIterator[dict[str, Operation]]:
-    """The operations on a vault no daemon has open, for one command.
-
-    What the command changes reaches Redis with it if Redis answers, else with the next
-    daemon; a refresh is carried out at once.
-
-    Raises:
-        VaultInUse: a daemon, or another command, has the vault.
-    """
-    clock = clock or SystemClock()
-    changed: set[str] = set()
-    vault = await open_vault(settings.vault.path, settings.vault.key_file)
-    try:
-        async with opened_core(
-            settings, vault, publish=changed.add, wake=lambda: None, clock=clock
-        ) as core:
-            await recover(vault, core.clients, clock)
-            await core.administration.apply_settings(settings.seeds)
-            operations = Operations(core.administration, {}).by_name()
-
-            async def refresh(parameters: Mapping[str, JSON]) -> JSON:
-                accepted = await core.administration.refresh(parameters["name"])
-                if accepted is not None:
-                    await _refresh_one(core, accepted)
-                grant = await vault.find(parameters["name"])
-                return {"accepted": accepted is not None, "grant": grant and view(grant)}
-
-            yield operations | {"refresh": refresh}
-            await _publish_once(settings, vault, changed, clock)
-    finally:
-        vault.close()
-
-
-async def _refresh_one(core: Core, grant: Grant) -> None:
-    client = core.clients.get(grant.client or "")
-    if client is None:
-        return
-    for claim in await core.refresh.claim({client.name: 1}, 1, only=grant.name):
-        await core.refresh.run(claim, client)
-
-
-async def _publish_once(settings: Settings, vault: Vault, names: set[str], clock: Clock) -> None:
-    """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
-    if not names:
-        return
-    publisher = publisher_of(settings, clock)
-    try:
-        await publisher.connect()
-        await publisher.publish(await vault.read(sorted(names)), now=clock.now())
-    except PublicationUnavailable as error:
-        emit(Event.REDIS_LOST, reason=str(error))
-    finally:
-        await publisher.server.aclose()

@@ -11,7 +11,7 @@ import anyio
 import click
 
 from refresher import logs
-from refresher.app import alone
+from refresher.alone import alone
 from refresher.errors import ControlUnavailable
 from refresher.ops.control_client import ControlClient
 from refresher.settings.loading import load

@@ -56,7 +56,7 @@ class Commands(click.Group):
 )
 @click.pass_context
 def cli(context: click.Context, config: Path | None) -> None:
-    r"""Keep OAuth 2.0 tokens fresh and publish them to Redis.
+    """Keep OAuth 2.0 tokens fresh and publish them to Redis.
 
     A daemon (`refresher run`) owns refresh tokens and client secrets. Consumers in any
     language read the current access token of a grant from one Redis key.
@@ -67,7 +67,7 @@ def cli(context: click.Context, config: Path | None) -> None:
     First tokens:    refresher login GRANT
     Run it:          refresher run
     Look:            refresher status, refresher show GRANT
-    """
+    """  # noqa: D301  click wants a real backspace before what it must not wrap
     context.obj = config
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         for command in module.COMMANDS:
             cli.add_command(command)
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -90,6 +90,7 @@ def main() -> None:
         sys.exit(_report_group(group))
     except RefresherError as error:
         sys.exit(report(error))
+    sys.exit(code)
 
 
 def report(error: RefresherError) -> Exit:

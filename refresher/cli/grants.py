@@ -55,14 +55,14 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
 @as_json_option
 @click.pass_context
 def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    r"""Print the access token of GRANT that consumers read from Redis now.
+    """Print the access token of GRANT that consumers read from Redis now.
 
     \b
     curl -H "Authorization: Bearer $(refresher show acme)" https://api.example.com/
 
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
-    """
+    """  # noqa: D301  click wants a real backspace before what it must not wrap
     settings = load_settings(context)
     token, state = run(_read_published, settings, grant)
     if "access_token" not in token:

@@ -38,7 +38,7 @@ class ImportRefused(RefresherError):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a grant.")
 @click.pass_context
 def import_command(context: click.Context, file: IO[str], replace: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
-    r"""Add grants from FILE (- for stdin), one JSON object a line.
+    """Add grants from FILE (- for stdin), one JSON object a line.
 
     \b
     {"name": "acme", "client": "crm", "refresh_token": "...",
@@ -49,7 +49,7 @@ def import_command(context: click.Context, file: IO[str], replace: bool, as_json
     grant is added: a file with a bad line adds nothing and names the line. A refresh
     token that was adopted before is left alone, for the vault knows its successor;
     --replace takes it all the same.
-    """
+    """  # noqa: D301  click wants a real backspace before what it must not wrap
     settings = load_settings(context)
     grants = read_lines(file, set(settings.clients))
     done: list[dict[str, Any]] = []

@@ -25,7 +25,10 @@ def init(directory: Path) -> None:
     Neither is ever overwritten. The key (mode 0600) opens the vault's refresh tokens:
     keep a copy of it where you keep no copy of the vault.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefresherError(f"{directory} cannot be made: {error.strerror}") from error
     settings, key = directory / "refresher.toml", directory / "refresher.key"
     for path, write in ((settings, _write_settings), (key, write_key_file)):
         try:

@@ -1,6 +1,6 @@
 """An OAuth 2.0 authorization server with scripted faults, for the demo and the tests.
 
-It stands apart: nothing else in the package knows it, and it knows nothing of the daemon.
+It stands apart: the daemon knows nothing of it, and it knows nothing of the daemon.
 It keeps everything in memory, listens on loopback only, and tells what it saw. Used in
 process (``Sandbox``) or as a process of its own (``python -m refresher.sandbox``).
 """

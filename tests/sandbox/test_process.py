@@ -1,0 +1,143 @@
+"""The sandbox as a process: the line it prints, its control endpoints, its end."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from refresher.sandbox import Sandbox, SandboxOptions
+from refresher.sandbox.process import parse
+from tests.sandbox.wire import get, post
+
+CLIENT = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
+
+
+@asynccontextmanager
+async def sandbox_process(*arguments: str) -> AsyncIterator[tuple[str, Process]]:
+    """A running sandbox: its base URL and its process, ended at the latest here."""
+    command = [sys.executable, "-W", "error", "-m", "refresher.sandbox", *arguments]
+    async with await anyio.open_process(command, stderr=subprocess.PIPE) as process:
+        try:
+            with anyio.fail_after(20.0):
+                assert process.stdout is not None
+                line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 4096)
+            yield json.loads(line)["base_url"], process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def control(base_url: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    reply = await post(f"{base_url}/_sandbox/{name}", json.dumps(body))
+    assert reply.status == 200, reply.body
+    return reply.json
+
+
+async def test_a_process_is_steered_and_terminated() -> None:
+    options = {"rotation": "grace", "grace_seconds": 5, "access_token_lifetime": 9}
+    async with sandbox_process("--port", "0", "--options-json", json.dumps(options)) as running:
+        base_url, process = running
+        minted = await control(base_url, "grants", {"subject": "guest", "scope": "read"})
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": minted["refresh_token"],
+            **CLIENT,
+        }
+        faults = {"families": {minted["family_id"]: [{"kind": "drop_after"}, None]}}
+        await control(base_url, "faults", faults)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await post(f"{base_url}/token", form)
+        reply = await post(f"{base_url}/token", form)
+        assert reply.json["expires_in"] == 9
+
+        dropped, answered = json.loads((await get(f"{base_url}/_sandbox/log")).body)
+        assert (dropped["fault"], dropped["answered_at"]) == ("drop_after", None)
+        assert (answered["status"], answered["subject"]) == (200, "guest")
+        later = json.loads((await get(f"{base_url}/_sandbox/log", query={"after": "1"})).body)
+        assert later == [answered]
+        stats = (await get(f"{base_url}/_sandbox/stats")).json
+        assert stats["injected"] == {"drop_after": 1}
+        assert stats["token_requests"] == 2
+
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(10.0):
+            assert await process.wait() == 0
+        assert process.stderr is not None
+        assert [chunk async for chunk in process.stderr] == []
+
+
+async def test_the_control_endpoints_do_the_rest() -> None:
+    async with sandbox_process("--options-json", '{"dialect": "survilla"}') as (base_url, _):
+        many = await control(base_url, "grants", {"count": 3})
+        assert len({grant["family_id"] for grant in many["grants"]}) == 3
+        application = await control(
+            base_url, "applications", {"client_secret": "s", "policy": {"rotation": "none"}}
+        )
+        minted = await control(base_url, "grants", {"client_id": application["client_id"]})
+        await control(base_url, "revocations", {"family_id": minted["family_id"]})
+        families = json.loads((await get(f"{base_url}/_sandbox/families")).body)
+        assert [family["revoked_because"] is not None for family in families] == [
+            False,
+            False,
+            False,
+            True,
+        ]
+        everything = (await get(f"{base_url}/_sandbox/log")).body
+        assert minted["refresh_token"].encode() not in everything
+
+        await control(base_url, "faults", {"mix": {"chances": [[1.0, {"kind": "status"}]]}})
+        query = {"grant_type": "refresh_token", "refresh_token": minted["refresh_token"]}
+        assert (await post(f"{base_url}/oauth2/token", query=query)).status == 503
+        await control(base_url, "faults", {"mix": {"chances": []}, "latency": [0.0, 0.001]})
+        assert (await post(f"{base_url}/oauth2/token", query=query)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"),
+    [
+        pytest.param("grants", {"client_id": "nobody"}, 404, id="unknown client"),
+        pytest.param("grants", {"colour": "red"}, 400, id="unknown member"),
+        pytest.param("revocations", {"family_id": "none"}, 404, id="unknown family"),
+        pytest.param("faults", {"queue": [{"kind": "flood"}]}, 400, id="unknown fault"),
+    ],
+)
+async def test_a_wrong_order_is_refused(name: str, body: dict[str, Any], status: int) -> None:
+    async with Sandbox() as sandbox:
+        reply = await post(f"{sandbox.base_url}/_sandbox/{name}", json.dumps(body))
+    assert reply.status == status
+
+
+def test_options_come_from_text_or_file(tmp_path: Path) -> None:
+    text = '{"rotation": "until_used", "latency": [0.1, 0.2], "mix": {"chances": []}}'
+    file = tmp_path / "options.json"
+    file.write_text(text)
+    inline = parse(["--options-json", text])
+    assert inline == parse(["--options-json", str(file)])
+    assert (inline.rotation, inline.latency) == ("until_used", (0.1, 0.2))
+    assert parse(["--port", "4711"]).port == 4711
+
+
+def test_the_survilla_dialect_brings_its_defaults() -> None:
+    assert SandboxOptions.from_json('{"dialect": "survilla"}') == SandboxOptions.survilla()
+    changed = SandboxOptions.from_json('{"dialect": "survilla", "parameters_in": "either"}')
+    assert changed == SandboxOptions.survilla(parameters_in="either")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["{", "[]", '{"colour": "red"}', '{"rotation": "sometimes"}', "/no/such/file"],
+)
+def test_bad_options_end_with_status_two(argument: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--options-json", argument])
+    assert ended.value.code == 2
