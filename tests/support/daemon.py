@@ -71,21 +71,33 @@ class DaemonProcess:
         self.config.write_text(SETTINGS.format(redis_url=redis_url, clients=clients))
         write_key_file(self.folder / "refresher.key")
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(
+        self,
+        *arguments: str,
+        wait: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start the daemon; WAIT until it says that it is ready."""
         seen = self.ready_count()
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "refresher", "--config", str(self.config), "run"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        self.process = self.spawn("run", *arguments, environment=environment)
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,
                 within=20,
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
+            )
+
+    def spawn(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start one refresher command that only writes to the log."""
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
             )
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -124,8 +136,14 @@ class DaemonProcess:
         text: str = "",
         check: int | None = 0,
         environment: Mapping[str, str] | None = None,
+        logged: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run one refresher command; CHECK is the exit code it must have."""
+        """Run one refresher command.
+
+        Args:
+            check: the exit code it must have.
+            logged: keep its output in the log, where no secret may be.
+        """
         done = subprocess.run(
             [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments],
             input=text,
@@ -136,7 +154,7 @@ class DaemonProcess:
             env={**os.environ, **(environment or {})},
         )
         with self.log.open("a") as log:
-            log.write(done.stdout + done.stderr)
+            log.write((done.stdout if logged else "") + done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
         if check is not None:
             assert done.returncode == check, (arguments, done.returncode, done.stderr)

@@ -1,12 +1,20 @@
-"""The sandbox as a process of its own, for tests that kill and signal processes."""
+"""The sandbox beside tests that are not async: a process of its own, or a thread of ours."""
 
 import json
 import subprocess
 import sys
 import urllib.request
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from refresher.sandbox import Sandbox, SandboxOptions
 from refresher.sandbox.exchange_log import ExchangeRecord
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SandboxProcess:
@@ -56,3 +64,29 @@ class SandboxProcess:
         )
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  loopback
             return json.loads(response.read())
+
+
+class SandboxThread:
+    """A sandbox that runs in a thread, where everything about it can be asked and changed."""
+
+    def __init__(self, sandbox: Sandbox, portal: BlockingPortal) -> None:
+        self.sandbox = sandbox
+        self._portal = portal
+
+    def call(self, operation: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Run OPERATION, a method of the sandbox or a part of it, in the sandbox's thread."""
+        return self._portal.call(lambda: operation(*arguments, **named))
+
+    def refresh_tokens(self, count: int) -> list[str]:
+        """The refresh tokens of COUNT new grants."""
+        return [self.call(self.sandbox.mint).refresh_token for _ in range(count)]
+
+
+@contextmanager
+def sandbox_thread(options: SandboxOptions) -> Iterator[SandboxThread]:
+    """An authorization server on loopback until the block ends."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Sandbox(options)) as sandbox,
+    ):
+        yield SandboxThread(sandbox, portal)

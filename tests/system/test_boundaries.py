@@ -1,0 +1,22 @@
+"""G3 at every boundary of one refresh, on real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.boundaries import PROFILES, run_boundaries
+from tests.support.probed_daemon import BOUNDARIES
+
+
+@pytest.mark.timeout(120)
+def test_a_kill_at_any_boundary_loses_nothing_under_grace(tmp_path: Path) -> None:
+    rows = run_boundaries(tmp_path, ["grace(30)"], BOUNDARIES, times=1)
+    assert [row for row in rows if row.lost or not row.holds] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_kills_at_each_boundary_hold_the_promises(tmp_path: Path, profile: str) -> None:
+    rows = run_boundaries(tmp_path, [profile], BOUNDARIES, times=3)
+    assert [row for row in rows if not row.holds] == []
