@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -29,6 +30,7 @@ from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import SettingsError, UnknownGrant, VaultInUse
 from refresher.logs import Event, emit
+from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.operations import Operations
 from refresher.ops.control import ControlServer
@@ -103,6 +105,7 @@ async def opened_core(
             administration=Administration(
                 vault=vault,
                 endpoint=endpoint,
+                revoke=partial(revoke, endpoint),
                 clients=clients,
                 durability=durability,
                 publish=publish,

@@ -58,6 +58,7 @@ class Event(StrEnum):
     GRANT_SEEDED = "grant.seeded"
     GRANT_TOKEN_SET = "grant.token_set"
     GRANT_REMOVED = "grant.removed"
+    GRANT_REVOKED = "grant.revoked"
     GRANT_RECOVERED = "grant.recovered"
     GRANT_DEGRADED = "grant.degraded"
     GRANT_EXPIRED = "grant.expired"
@@ -137,6 +138,7 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
     Event.GRANT_SEEDED: Entry(Level.INFO, "a refresh token was adopted from settings or import"),
     Event.GRANT_TOKEN_SET: Entry(Level.INFO, "a static token was set or replaced"),
+    Event.GRANT_REVOKED: Entry(Level.INFO, "an operator revoked a grant at its server"),
     Event.GRANT_REMOVED: Entry(Level.INFO, "a grant and its tokens are gone"),
     Event.GRANT_RECOVERED: Entry(Level.INFO, "a grant is fresh again"),
     Event.GRANT_DEGRADED: Entry(Level.WARNING, "a token nears its end and its refresh fails"),

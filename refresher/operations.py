@@ -33,6 +33,7 @@ class Operations:
             "login_finish": self.login_finish,
             "import": self.import_grants,
             "remove": self.remove,
+            "revoke": self.revoke,
             "set_token": self.set_token,
         }
 
@@ -80,6 +81,10 @@ class Operations:
         """Forget ``name``."""
         await self._administration.remove(parameters["name"])
         return {"removed": parameters["name"]}
+
+    async def revoke(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Revoke the tokens of ``name`` at its server."""
+        return view(await self._administration.revoke(parameters["name"]))
 
     async def set_token(self, parameters: Mapping[str, JSON]) -> JSON:
         """Replace the static token of ``name``."""

@@ -50,8 +50,21 @@ class Duration(click.ParamType[float]):
 
 
 @click.command()
-@click.option("--for", "duration", type=Duration(), default="60s", show_default=True)
-@click.option("--grants", type=click.IntRange(1, 500), default=6, show_default=True)
+@click.option(
+    "--for",
+    "duration",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="How long to go on, such as 90, 20s or 2m.",
+)
+@click.option(
+    "--grants",
+    type=click.IntRange(1, 500),
+    default=6,
+    show_default=True,
+    help="How many grants to keep fresh.",
+)
 @click.option("--faults", is_flag=True, help="503s, 429s, lost and slow answers among the others.")
 @click.option("--json", "as_json", is_flag=True, help="Summary as JSON on the last line.")
 @click.pass_context

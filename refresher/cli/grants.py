@@ -124,7 +124,7 @@ def refresh(context: click.Context, grant: str, as_json: bool) -> None:  # noqa:
 @click.argument("grant")
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read it from a file.")
 @click.option("--expires-at", type=float, help="Its end in unix seconds, if it has one.")
-@click.option("--token-type", default="Bearer", show_default=True)
+@click.option("--token-type", default="Bearer", show_default=True, help="Its type.")
 @click.pass_context
 def set_token(
     context: click.Context, grant: str, file: Path | None, expires_at: float | None, token_type: str
@@ -174,6 +174,27 @@ def remove(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT0
     click.echo(f"{grant} is removed")
 
 
+@click.command()
+@click.argument("grant")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def revoke(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT001  click's flag
+    """Revoke the tokens of GRANT at its server, and forget them here and in Redis.
+
+    The grant stays, waiting for a login. If the server does not revoke, nothing changes.
+    """
+    settings = load_settings(context)
+    if not yes:
+        click.confirm(f"revoke {grant} at its server?", abort=True, err=True)
+
+    async def ask() -> Any:
+        async with calling(settings) as call:
+            return await call("revoke", name=grant)
+
+    run(ask)
+    click.echo(f"{grant} is revoked; `refresher login {grant}` authorizes it again")
+
+
 COMMANDS = (
     logins.login,
     set_token,
@@ -181,5 +202,6 @@ COMMANDS = (
     show,
     refresh,
     importing.import_command,
+    revoke,
     remove,
 )

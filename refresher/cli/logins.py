@@ -11,6 +11,7 @@ import click
 from refresher.cli.calling import Call, calling, load_settings, run
 from refresher.cli.table import span
 from refresher.clock import SystemClock
+from refresher.domain.clients import Client
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
@@ -49,8 +50,7 @@ def login(  # noqa: PLR0917  one parameter an option
 
     async def authorize() -> Any:
         async with calling(settings) as call:
-            chosen = redirect_uri or await _first_redirect_uri(settings, call, grant, client)
-            _refuse_unregistered(settings, chosen, grant, client)
+            chosen = _chosen(redirect_uri, await _client_of(settings, call, grant, client))
             begin = {"name": grant, "client": client}
             if is_loopback(chosen) and not no_browser:
                 return await _through_browser(call, begin, chosen, timeout)
@@ -59,34 +59,38 @@ def login(  # noqa: PLR0917  one parameter an option
     _tell(run(authorize))
 
 
-async def _first_redirect_uri(
-    settings: Settings, call: Call, grant: str, client: str | None
-) -> str:
-    """The first redirect URI of the grant's client; the daemon knows which client that is."""
+async def _client_of(settings: Settings, call: Call, grant: str, named: str | None) -> Client:
+    """The client to authorize GRANT for; of a grant that exists the daemon knows it."""
     views = {view["name"]: view for view in (await call("status"))["grants"]}
-    name = views[grant]["client"] if grant in views else client
-    if name is None:
+    if grant not in views and named is None:
         raise AuthorizationFailed(
             f"there is no grant named {grant}: name its client with --client, one of "
             f"{', '.join(sorted(settings.clients)) or 'none in the settings'}"
         )
+    name = views[grant]["client"] if grant in views else named
+    if name is None:
+        raise AuthorizationFailed(
+            f"grant {grant} holds a static token: replace it with `refresher set-token {grant}`"
+        )
+    if named not in {None, name}:
+        raise AuthorizationFailed(
+            f"grant {grant} belongs to client {name}: take another name to authorize {named}"
+        )
     if name not in settings.clients:
         raise AuthorizationFailed(f"there is no client {name} in the settings")
-    if not settings.clients[name].redirect_uris:
-        raise AuthorizationFailed(f"client {name} has no redirect_uris in the settings")
-    return settings.clients[name].redirect_uris[0]
+    return settings.clients[name]
 
 
-def _refuse_unregistered(
-    settings: Settings, redirect_uri: str, grant: str, client: str | None
-) -> None:
-    """A redirect URI the application does not list would only fail at the server."""
-    registered = {uri for known in settings.clients.values() for uri in known.redirect_uris}
-    if redirect_uri not in registered:
+def _chosen(redirect_uri: str | None, client: Client) -> str:
+    """REDIRECT_URI or the client's first; an unregistered one would only fail at the server."""
+    if not client.redirect_uris:
+        raise AuthorizationFailed(f"client {client.name} has no redirect_uris in the settings")
+    if redirect_uri is not None and redirect_uri not in client.redirect_uris:
         raise AuthorizationFailed(
-            f"{redirect_uri} is in no client's redirect_uris (grant {grant}, client {client}): "
-            "add it there and at the provider"
+            f"{redirect_uri} is not in the redirect_uris of client {client.name}: add it there "
+            "and at the provider"
         )
+    return redirect_uri or client.redirect_uris[0]
 
 
 async def _through_browser(

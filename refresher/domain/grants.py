@@ -62,6 +62,8 @@ class Reason:
     MISCONFIGURED = "misconfigured"
     OUTCOME_UNKNOWN = "outcome_unknown"
     NO_PROGRESS = "no_progress"
+    REVOKED_HERE = "revoked_here"
+    """An operator revoked it with `refresher revoke`."""
     TOKEN_ENDED = "token_ended"
     """A static token reached its end."""
     SEED_SPENT = "seed_spent"

@@ -62,7 +62,12 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
                 refresh_token=answer.refresh_token,
                 refresh_token_expires_at=_refresh_token_end(answer, attempt.sent_at),
             )
-            after = replace(_failed(grant, attempt, None), intent=None)
+            after = replace(
+                _failed(grant, attempt, None),
+                intent=None,
+                refresh_token_expires_at=tokens.refresh_token_expires_at
+                or grant.refresh_token_expires_at,
+            )
             return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
         case NotSent():
             return Transition(grant=_unprocessed(grant, client, attempt, None))
@@ -92,7 +97,11 @@ def adopt_authorization(
     """Put the first tokens of a new authorization (a login) into GRANT."""
     tokens, warnings = read_tokens(client, answer, attempt.sent_at)
     after = replace(
-        grant, failures=0, intent=None, authorization_serial=grant.authorization_serial + 1
+        grant,
+        failures=0,
+        intent=None,
+        authorization_serial=grant.authorization_serial + 1,
+        refresh_token_expires_at=None,
     )
     if answer.refresh_token is None:
         after = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)
@@ -130,7 +139,7 @@ def read_tokens(
 
 def state_by_time(grant: Grant, now: float) -> GrantState:
     """The state that follows from the clock alone, for a grant that is still worked on."""
-    if grant.version == 0:
+    if grant.issued_at is None:
         return GrantState.PENDING
     if grant.expires_at is not None and grant.expires_at <= now:
         return GrantState.EXPIRED

@@ -33,6 +33,7 @@ from refresher.engine.durability import Durability
 from refresher.errors import AuthorizationFailed, RefresherError, UnknownGrant, VaultError
 from refresher.logs import Event, emit
 from refresher.oauth.authorization import AuthorizationRequest, begin, read_callback
+from refresher.oauth.revocation import RevocationResult
 from refresher.vault.authorizations import Seeded, SeedResult
 from refresher.vault.vault import Vault
 
@@ -42,6 +43,7 @@ LOGIN_MINUTES = 15
 LOGINS_OPEN = 100
 """Logins that may be under way at once; the oldest gives way."""
 
+REVOCATION_DEADLINE = 20.0
 CODE_DEADLINE = 30.0
 """Seconds the exchange of a code may take; codes live a minute or more."""
 
@@ -59,6 +61,20 @@ class CodeEndpoint(Protocol):
         deadline: float,
     ) -> Outcome:
         """POST one authorization_code grant (RFC 6749 4.1.3)."""
+
+
+class Revoke(Protocol):
+    """Revokes tokens at a client's server; never raises for what network or server do."""
+
+    async def __call__(
+        self,
+        client: Client,
+        *,
+        refresh_token: Secret | None,
+        access_token: Secret | None,
+        deadline: float,
+    ) -> RevocationResult:
+        """Ask for the revocation (RFC 7009) within DEADLINE seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ class Administration:
         *,
         vault: Vault,
         endpoint: CodeEndpoint,
+        revoke: Revoke,
         clients: Mapping[str, Client],
         durability: Durability,
         publish: Callable[[str], None],
@@ -88,6 +105,7 @@ class Administration:
     ) -> None:
         self._vault = vault
         self._endpoint = endpoint
+        self._revoke = revoke
         self._clients = clients
         self._durability = durability
         self._publish = publish
@@ -132,6 +150,36 @@ class Administration:
         await self._vault.remove(name, self._clock.now())
         emit(Event.GRANT_REMOVED, grant=name)
         self._changed([name])
+
+    async def revoke(self, name: str) -> Grant:
+        """Revoke the tokens of NAME at its server, then forget them here and in Redis.
+
+        Raises:
+            UnknownGrant: there is none of this name.
+            AuthorizationFailed: the server did not revoke; nothing has changed here.
+        """
+        grant = await self._vault.find(name)
+        if grant is None:
+            raise UnknownGrant(name)
+        client = self._client(grant.client)
+        refresh_token, access_token = await self._vault.tokens(name)
+        result = await self._revoke(
+            client,
+            refresh_token=refresh_token,
+            access_token=access_token,
+            deadline=REVOCATION_DEADLINE,
+        )
+        if result is not RevocationResult.REVOKED:
+            raise AuthorizationFailed(
+                f"grant {name} was not revoked ({result}): nothing has changed; "
+                f"`refresher remove {name}` forgets it here alone"
+            )
+        revoked = await self._durability.until_written(
+            lambda: self._vault.forget_tokens(name, self._clock.now()), grant=grant
+        )
+        emit(Event.GRANT_REVOKED, grant=name, client=grant.client)
+        self._changed([name])
+        return revoked
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str

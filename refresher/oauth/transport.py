@@ -16,6 +16,7 @@ from typing import Self
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
@@ -141,6 +142,10 @@ class Transport:
         context: ssl.SSLContext,
         progress: _Progress,
     ) -> None:
+        # An idle connection may have been closed without the loop having looked: one turn
+        # finds its end, the next one hears of it. Sending into it would leave the outcome open.
+        for _ in range(2):
+            await anyio.lowlevel.checkpoint()
         async with self._session.post(
             request.url,
             data=request.body,

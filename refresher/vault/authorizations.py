@@ -66,10 +66,8 @@ def apply_seed(
     adopted = _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
     changed = (dict(grant.labels), grant.scope) != (dict(seed.labels), seed.scope)
     if changed:
-        adopted = replace(adopted, labels=seed.labels, scope=seed.scope)
-        _write(
-            tx, adopted, {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
-        )
+        described = {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
+        adopted = _write(tx, adopted, described)
     if adopted.authorization_serial != grant.authorization_serial:
         return Seeded(SeedResult.ADOPTED, adopted)
     return Seeded(SeedResult.UPDATED if changed else SeedResult.UNCHANGED, adopted)
@@ -86,7 +84,11 @@ def authorize(tx: Transaction, name: str, outcome: Transition) -> Grant:
     stored = grant_of(row)
     tokens = outcome.tokens
     assert tokens is not None
-    after = replace(outcome.grant, authorization_serial=stored.authorization_serial + 1)
+    after = replace(
+        outcome.grant,
+        revision=stored.revision,
+        authorization_serial=stored.authorization_serial + 1,
+    )
     values: Values = {"refresh_token_sealed": None}
     if tokens.refresh_token is not None:
         refuse_duplicate(tx, stored, tokens.refresh_token)
@@ -124,6 +126,22 @@ def set_token(
     return _set_static(tx, stored, tokens)
 
 
+def forget_tokens(tx: Transaction, name: str) -> Grant:
+    """Forget the tokens of NAME, which were revoked; a login brings new ones.
+
+    Raises:
+        UnknownGrant: there is none of this name.
+    """
+    stored = grant_of(existing_row(tx, name))
+    after = replace(
+        _without_tokens(stored),
+        state=GrantState.REAUTHORIZATION_REQUIRED,
+        reason=Reason.REVOKED_HERE,
+        since=tx.now,
+    )
+    return _write(tx, after, dict(_NO_SECRETS))
+
+
 def remove(tx: Transaction, name: str) -> Grant:
     """Forget every secret of NAME; the row stays so that versions go on growing.
 
@@ -131,26 +149,8 @@ def remove(tx: Transaction, name: str) -> Grant:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
-    after = replace(
-        stored,
-        state=GrantState.REMOVED,
-        reason=None,
-        since=tx.now,
-        due_at=None,
-        intent=None,
-        failures=0,
-        issued_at=None,
-        expires_at=None,
-        refresh_token_expires_at=None,
-        authorization_serial=stored.authorization_serial + 1,
-    )
-    secrets_gone: Values = {
-        "refresh_token_sealed": None,
-        "refresh_token_fingerprint": None,
-        "predecessor_fingerprint": None,
-        "token_sealed": None,
-    }
-    return _write(tx, after, secrets_gone)
+    after = replace(_without_tokens(stored), state=GrantState.REMOVED, reason=None, since=tx.now)
+    return _write(tx, after, dict(_NO_SECRETS))
 
 
 def request_refresh(
@@ -228,6 +228,28 @@ def existing_row(tx: Transaction, name: str) -> sa.RowMapping:
     return row
 
 
+_NO_SECRETS: Values = {
+    "refresh_token_sealed": None,
+    "refresh_token_fingerprint": None,
+    "predecessor_fingerprint": None,
+    "token_sealed": None,
+}
+
+
+def _without_tokens(grant: Grant) -> Grant:
+    """GRANT with nothing to refresh and nothing to publish; older exchanges are void."""
+    return replace(
+        grant,
+        due_at=None,
+        intent=None,
+        failures=0,
+        issued_at=None,
+        expires_at=None,
+        refresh_token_expires_at=None,
+        authorization_serial=grant.authorization_serial + 1,
+    )
+
+
 def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: str) -> Grant:
     """A new grant, taking over the row and the version of a removed one of its name."""
     values: Values = {
@@ -266,8 +288,10 @@ def _adopt_seed(
     fingerprint = tx.sealer.fingerprint(secret)
     if fingerprint == grant.refresh_token_fingerprint:
         return grant
+    if seed.kind is GrantKind.REFRESHABLE:
+        refuse_duplicate(tx, grant, secret)
     if not replace_spent and _was_adopted(tx, grant, fingerprint):
-        if grant.state is GrantState.PENDING and grant.refresh_token_fingerprint is None:
+        if grant.reason == Reason.AWAITING_LOGIN:
             return _write(tx, replace(grant, reason=Reason.SEED_SPENT), {})
         return grant
     tokens = TokenSet(
@@ -280,7 +304,6 @@ def _adopt_seed(
     _remember_seed(tx, grant, secret)
     if seed.kind is GrantKind.STATIC:
         return _set_static(tx, grant, tokens)
-    refuse_duplicate(tx, grant, secret)
     return _seed_refresh_token(tx, grant, tokens, draw)
 
 

@@ -77,11 +77,14 @@ def claim(
 def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
     grant = grant_of(row)
     sequence = grant.attempt_sequence + 1
+    opened = grant.intent
+    if opened is not None and opened.presented != grant.refresh_token_fingerprint:
+        opened = None  # it presented a predecessor: this refresh token has never been sent
     intent: Values = {
         "intent_sequence": sequence,
-        "intent_presented": row["refresh_token_fingerprint"],
-        "intent_first_sent_at": grant.intent.first_sent_at if grant.intent else tx.now,
-        "intent_attempts": grant.intent.attempts + 1 if grant.intent else 1,
+        "intent_presented": grant.refresh_token_fingerprint,
+        "intent_first_sent_at": opened.first_sent_at if opened else tx.now,
+        "intent_attempts": opened.attempts + 1 if opened else 1,
     }
     tx.connection.execute(
         sa.update(grants)
@@ -108,9 +111,8 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     if stored is not None:
         verdict = judge(stored, claimed.grant, intent, brings_tokens=outcome.tokens is not None)
     if verdict is Verdict.APPLY:
-        assert stored is not None
-        after = _apply(tx, stored, claimed, outcome)
-        return Committed(verdict, after)
+        assert row is not None
+        return Committed(verdict, _apply(tx, row, claimed, outcome))
     if stored is not None and stored.attempt_sequence == intent.sequence:
         _release(tx, stored.id)
     if verdict is Verdict.SUPERSEDED and outcome.tokens is not None:
@@ -118,8 +120,8 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     return Committed(verdict, stored)
 
 
-def _apply(tx: Transaction, stored: Grant, claimed: Claim, outcome: Transition) -> Grant:
-    intent = claimed.intent
+def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transition) -> Grant:
+    stored, intent = grant_of(row), claimed.intent
     after = merge(stored, outcome.grant, intent)
     after = replace(after, revision=next_version(stored.revision, tx.now))
     values = status_values(after)
@@ -131,11 +133,7 @@ def _apply(tx: Transaction, stored: Grant, claimed: Claim, outcome: Transition) 
     tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(**values))
     if outcome.kept is not None:
         _keep(tx, claimed, "unreadable", outcome.kept)
-    return replace(
-        after,
-        version=values.get("version", stored.version),
-        adopted_sequence=values.get("adopted_sequence", stored.adopted_sequence),
-    )
+    return grant_of(_overlaid(row, values))
 
 
 def _token_values(tx: Transaction, stored: Grant, tokens: TokenSet, presented: bytes) -> Values:

@@ -149,6 +149,11 @@ class Sealer:
         value, extras = json.loads(plain)
         return Secret(value), extras
 
+    def tokens(self, row: RowMapping) -> tuple[Secret | None, Secret | None]:
+        """The refresh token and the access token in ROW."""
+        held = row["refresh_token_sealed"] is not None
+        return self.refresh_token(row) if held else None, self.access_token(row)[0]
+
     def publication(self, row: RowMapping) -> Publication:
         """Everything of ROW that goes to Redis."""
         access_token, extras = self.access_token(row)

@@ -122,6 +122,14 @@ class Vault:
         """Forget a grant's secrets; see ``authorizations.remove``."""
         return await self._write(lambda tx: authorizations.remove(tx, name), now)
 
+    async def tokens(self, name: str) -> tuple[Secret | None, Secret | None]:
+        """The refresh token and the access token of NAME, for their revocation."""
+        return await self._database.read(lambda c: queries.tokens(c, self._sealer, name))
+
+    async def forget_tokens(self, name: str, now: float) -> Grant:
+        """Forget revoked tokens; see ``authorizations.forget_tokens``."""
+        return await self._write(lambda tx: authorizations.forget_tokens(tx, name), now)
+
     async def request_refresh(
         self, name: str, now: float, *, version: int | None = None, limited: bool = False
     ) -> Grant | None:
