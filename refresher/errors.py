@@ -65,6 +65,10 @@ class DuplicateRefreshToken(VaultError):
         self.owner = owner
 
 
+class GrantConflict(VaultError):
+    """Raised when a seed contradicts a grant in a way that could cost its refresh token."""
+
+
 class UnknownGrant(RefresherError):
     """Raised when a grant is named that the vault does not hold."""
 

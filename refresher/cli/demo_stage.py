@@ -2,11 +2,10 @@
 
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from subprocess import DEVNULL
 
 import anyio
@@ -17,7 +16,7 @@ from refresher.errors import ControlUnavailable, RefresherError
 from refresher.ops.control_client import ControlClient
 from refresher.ops.protocol import JSON
 from refresher.publication.private_server import PrivateValkey
-from refresher.sandbox.faults import DropAfter, Fault, RetryAfter, Slow, Status
+from refresher.sandbox.faults import DropAfter, Fault, RetryAfter, Slow, Status, spread
 from refresher.sandbox.options import SandboxOptions
 from refresher.sandbox.server import Sandbox
 from refresher.vault.sealing import write_key_file
@@ -76,7 +75,8 @@ async def staged(*, grants: int, with_faults: bool) -> AsyncIterator[Stage]:
                     await _until_it_answers(control, folder / "daemon.log")
                     families = await _import(control, sandbox, grants)
                     if with_faults:
-                        sandbox.faults.enqueue(*plan_of_faults())
+                        plan = spread(FAULTS, every=FAULT_EVERY, exchanges=PLANNED)
+                        sandbox.faults.enqueue(*plan)
                     yield Stage(
                         folder=folder,
                         config=config,
@@ -88,17 +88,6 @@ async def staged(*, grants: int, with_faults: bool) -> AsyncIterator[Stage]:
                     )
         finally:
             valkey.stop()
-
-
-def plan_of_faults(seed: int = 0) -> Sequence[Fault | None]:
-    """One fault at a random place in each block of ``FAULT_EVERY`` exchanges, kinds in turn."""
-    chance = Random(seed)  # noqa: S311  a plan, not cryptography
-    plan: list[Fault | None] = []
-    for block in range(PLANNED // FAULT_EVERY):
-        exchanges: list[Fault | None] = [None] * FAULT_EVERY
-        exchanges[chance.randrange(FAULT_EVERY)] = FAULTS[block % len(FAULTS)]
-        plan.extend(exchanges)
-    return plan
 
 
 def _write_settings(folder: Path, redis_url: str, sandbox: Sandbox) -> Path:

@@ -34,7 +34,7 @@ from refresher.errors import AuthorizationFailed, RefresherError, UnknownGrant, 
 from refresher.logs import Event, emit
 from refresher.oauth.authorization import AuthorizationRequest, begin, read_callback
 from refresher.oauth.revocation import RevocationResult
-from refresher.vault.authorizations import Seeded, SeedResult
+from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.vault import Vault
 
 LOGIN_MINUTES = 15

@@ -31,8 +31,12 @@ def remaining_life(publication: Publication, now: float) -> float:
     """Seconds the access token can still be shown; infinite without an end."""
     if is_withdrawn(publication):
         return 0.0
-    ends = publication.grant.expires_at
-    return math.inf if ends is None else max(0.0, ends - now)
+    grant = publication.grant
+    if grant.expires_at is None:
+        return math.inf
+    remaining = max(0.0, grant.expires_at - now)
+    # A wall clock that stepped back must not lengthen a life.
+    return remaining if grant.lifetime is None else min(remaining, grant.lifetime)
 
 
 def token_fields(publication: Publication) -> Fields:

@@ -8,7 +8,7 @@ family's own queue, then the common queue, then chance. Everything can be built 
 import json
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import formatdate
 from http import HTTPStatus
@@ -179,6 +179,19 @@ class PlanChange:
     families: Mapping[str, tuple[Fault | None, ...]] = Field(default_factory=dict)
     mix: FaultMix | None = None
     latency: tuple[float, float] | None = None
+
+
+def spread(
+    faults: Sequence[Fault], *, every: int, exchanges: int, seed: int = 0
+) -> list[Fault | None]:
+    """A queue with one fault at a random place in each block of EVERY exchanges, in turn."""
+    chance = random.Random(seed)  # noqa: S311  reproducible on purpose
+    plan: list[Fault | None] = []
+    for block in range(exchanges // every):
+        part: list[Fault | None] = [None] * every
+        part[chance.randrange(every)] = faults[block % len(faults)]
+        plan.extend(part)
+    return plan
 
 
 class FaultPlan:

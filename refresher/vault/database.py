@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from refresher.errors import RefresherError, VaultUnavailable
+from refresher.errors import VaultUnavailable
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class _Waiting(Generic[T]):
     def __init__(self, operation: Callable[[Connection], T]) -> None:
         self.operation = operation
         self.is_done = False
-        self.error: RefresherError | None = None
+        self.error: Exception | None = None
         self.value: T | None = None
 
 
@@ -55,7 +55,7 @@ class Database:
 
         Raises:
             VaultUnavailable: nothing of it was written, or its commit failed.
-            RefresherError: raised by OPERATION itself, which is rolled back alone.
+            Exception: raised by OPERATION itself, which is rolled back alone.
         """
         mine = _Waiting(operation)
         self._waiting.append(mine)
@@ -99,18 +99,27 @@ class Database:
             for waiting in batch:
                 waiting.error = unavailable(error)
                 waiting.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001  supervision: nobody may believe this commit
+            for waiting in batch:
+                waiting.error = error
         finally:
             for waiting in batch:
                 waiting.is_done = True
 
 
 def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
-    """Run one operation in a savepoint, so that its refusal undoes nothing else."""
+    """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            waiting.value = waiting.operation(connection)
-    except RefresherError as error:
+        waiting.value = waiting.operation(connection)
+    except DBAPIError:
+        # The database refuses and has often rolled back by itself, the savepoint included.
+        raise
+    except Exception as error:  # noqa: BLE001  supervision: it is raised where it was asked for
+        savepoint.rollback()
         waiting.error = error
+    else:
+        savepoint.commit()
 
 
 def make_folder(path: Path) -> None:

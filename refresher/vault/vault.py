@@ -11,8 +11,7 @@ from sqlalchemy.engine import Connection
 from refresher.domain.grants import Claim, Grant, Publication, Seed
 from refresher.domain.secret import Secret
 from refresher.domain.transition import Transition
-from refresher.vault import authorizations, exchanges, queries
-from refresher.vault.authorizations import Seeded
+from refresher.vault import authorizations, exchanges, queries, seeds
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
@@ -21,6 +20,7 @@ from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer, Transaction
 from refresher.vault.schema import facts
 from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.seeds import Seeded
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Vault:
     async def apply_seed(
         self, seed: Seed, now: float, draw: float, *, origin: str, replace_spent: bool = False
     ) -> Seeded:
-        """Bring one grant in line with a seed; see ``authorizations.apply_seed``."""
+        """Bring one grant in line with a seed; see ``seeds.apply_seed``."""
         [seeded] = await self.apply_seeds(
             [seed], now, draw, origin=origin, replace_spent=replace_spent
         )
@@ -80,25 +80,25 @@ class Vault:
 
     async def apply_seeds(
         self,
-        seeds: Sequence[Seed],
+        wanted: Sequence[Seed],
         now: float,
         draw: float,
         *,
         origin: str,
         replace_spent: bool = False,
     ) -> list[Seeded]:
-        """Apply SEEDS in one transaction: all of them, or none."""
+        """Apply the seeds WANTED in one transaction: all of them, or none."""
 
         def apply(tx: Transaction) -> list[Seeded]:
             return [
-                authorizations.apply_seed(
+                seeds.apply_seed(
                     tx,
                     seed,
                     draw,
                     origin=origin,
                     replace_spent=replace_spent,
                 )
-                for seed in seeds
+                for seed in wanted
             ]
 
         return await self._write(apply, now)

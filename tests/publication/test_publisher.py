@@ -296,7 +296,7 @@ async def test_every_token_key_ends_unless_static(shared_valkey: Valkey) -> None
 @pytest.mark.parametrize("shift", [-90.0, 90.0], ids=["redis ahead", "redis behind"])
 async def test_clocks_that_differ_shorten_no_life(shared_valkey: Valkey, shift: float) -> None:
     clock = ShiftedClock(shift)
-    row = publication(expires_at=clock.now() + 60)
+    row = publication(issued_at=clock.now(), expires_at=clock.now() + 60)
     async with publishing(shared_valkey.url, clock) as publisher:
         with logged() as lines:
             await publisher.connect()
@@ -313,7 +313,7 @@ async def test_a_clock_stepped_since_is_measured_again(shared_valkey: Valkey) ->
         await publisher.connect()
         clock = ShiftedClock(-3600)
         publisher._clock = clock
-        row = publication(expires_at=clock.now() + 60)
+        row = publication(issued_at=clock.now(), expires_at=clock.now() + 60)
         report = await publisher.publish([row], now=clock.now())
     assert report.tokens == {"acme": Outcome.WRITTEN}
     with shared_valkey.client() as client:
@@ -333,3 +333,12 @@ async def test_an_evicting_server_is_doubted_once(valkey: Valkey) -> None:
 def test_no_record_shows_its_token() -> None:
     assert CANARY not in repr(publication())
     assert repr(Secret(CANARY)) == "***"
+
+
+async def test_a_clock_stepped_back_lengthens_no_life(shared_valkey: Valkey) -> None:
+    clock = ShiftedClock(-3600)
+    async with publishing(shared_valkey.url, clock) as publisher:
+        await publisher.connect()
+        await publisher.publish([publication(life=60.0)], now=clock.now())
+    with shared_valkey.client() as client:
+        assert 58 < client.pttl(TOKEN) / 1000 <= 60

@@ -1,0 +1,176 @@
+"""The statements that bring the vault in line with the settings or an import.
+
+A seed is what somebody says a grant should be. It never undoes a rotation: a refresh
+token is adopted once, and the vault alone knows its successors (FAILURES 28).
+"""
+
+import secrets
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from refresher.domain import schedule
+from refresher.domain.commit_rule import next_version
+from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, Seed, TokenSet
+from refresher.domain.transition import state_by_time
+from refresher.errors import GrantConflict
+from refresher.vault.authorizations import (
+    existing_row,
+    refuse_duplicate,
+    remember_seed,
+    renew,
+    row_by_name,
+    set_static,
+    was_adopted,
+    write,
+)
+from refresher.vault.rows import Transaction, Values, grant_of
+from refresher.vault.schema import grants
+
+
+class SeedResult(StrEnum):
+    """What applying a seed did."""
+
+    ADDED = "added"
+    ADOPTED = "adopted"
+    """A known grant took a new refresh token or static token."""
+    UPDATED = "updated"
+    """Only its labels or scope changed."""
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """What became of one seed."""
+
+    result: SeedResult
+    grant: Grant
+
+
+def apply_seed(
+    tx: Transaction, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False
+) -> Seeded:
+    """Bring the vault in line with SEED without ever undoing a rotation.
+
+    Args:
+        draw: spreads the first refresh of many seeds.
+        replace_spent: adopt a refresh token even if it was adopted before.
+
+    Raises:
+        GrantConflict: the name belongs to a grant of another client or kind.
+        DuplicateRefreshToken: another grant of the client holds this refresh token.
+    """
+    row = row_by_name(tx, seed.name)
+    if row is None or row["state"] == GrantState.REMOVED:
+        grant = _insert(tx, seed, row, origin)
+        return Seeded(
+            SeedResult.ADDED, _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
+        )
+    grant = grant_of(row)
+    _refuse_conflict(grant, seed)
+    adopted = _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
+    changed = (dict(grant.labels), grant.scope) != (dict(seed.labels), seed.scope)
+    if changed:
+        described = {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
+        adopted = write(tx, adopted, described)
+    if adopted.authorization_serial != grant.authorization_serial:
+        return Seeded(SeedResult.ADOPTED, adopted)
+    return Seeded(SeedResult.UPDATED if changed else SeedResult.UNCHANGED, adopted)
+
+
+def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: str) -> Grant:
+    """A new grant, taking over the row and the version of a removed one of its name."""
+    values: Values = {
+        "uid": secrets.token_hex(16),
+        "name": seed.name,
+        "kind": seed.kind.value,
+        "client": seed.client,
+        "origin": origin,
+        "labels": dict(seed.labels),
+        "scope": list(seed.scope),
+        "state": GrantState.PENDING.value,
+        "reason": Reason.AWAITING_LOGIN,
+        "since": tx.now,
+        "token_type": "Bearer",
+        "granted_scope": "",
+        "failures": 0,
+    }
+    if removed is not None:
+        values["revision"] = next_version(removed["revision"], tx.now)
+        tx.connection.execute(
+            sa.update(grants).where(grants.c.id == removed["id"]).values(**values)
+        )
+    else:
+        counters = ("authorization_serial", "attempt_sequence", "adopted_sequence", "version")
+        values |= dict.fromkeys(counters, 0) | {"revision": next_version(0, tx.now)}
+        tx.connection.execute(sa.insert(grants).values(**values))
+    return grant_of(existing_row(tx, seed.name))
+
+
+def _adopt_seed(
+    tx: Transaction, grant: Grant, seed: Seed, draw: float, *, replace_spent: bool
+) -> Grant:
+    secret = seed.access_token if seed.kind is GrantKind.STATIC else seed.refresh_token
+    if secret is None:
+        return grant
+    fingerprint = tx.sealer.fingerprint(secret)
+    if fingerprint == grant.refresh_token_fingerprint:
+        return grant
+    if seed.kind is GrantKind.REFRESHABLE:
+        refuse_duplicate(tx, grant, secret)
+    if not replace_spent and was_adopted(tx, grant, fingerprint):
+        if grant.reason == Reason.AWAITING_LOGIN:
+            return write(tx, replace(grant, reason=Reason.SEED_SPENT), {})
+        return grant
+    tokens = TokenSet(
+        access_token=seed.access_token,
+        refresh_token=seed.refresh_token,
+        token_type=seed.token_type,
+        issued_at=tx.now,
+        expires_at=seed.expires_at,
+    )
+    remember_seed(tx, grant, secret)
+    if seed.kind is GrantKind.STATIC:
+        return set_static(tx, grant, tokens)
+    return _seed_refresh_token(tx, grant, tokens, draw)
+
+
+def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
+    """Adopt a refresh token: due at once, or when the access token that came along asks."""
+    assert tokens.refresh_token is not None
+    values = tx.sealer.refresh_token_values(
+        grant.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
+    )
+    after = replace(
+        grant,
+        authorization_serial=grant.authorization_serial + 1,
+        reason=None,
+        since=tx.now,
+        due_at=tx.now,
+        failures=0,
+        intent=None,
+        refresh_token_expires_at=None,
+    )
+    after = replace(after, state=state_by_time(after, tx.now))
+    end = tokens.expires_at
+    if tokens.access_token is None or end is None or end <= tx.now:
+        return write(tx, after, values)
+    after = replace(
+        after,
+        state=GrantState.FRESH,
+        issued_at=tx.now,
+        expires_at=end,
+        due_at=schedule.refresh_at(tx.now, end, draw),
+    )
+    return renew(tx, grant, after, tokens, values)
+
+
+def _refuse_conflict(grant: Grant, seed: Seed) -> None:
+    if (grant.client, grant.kind) == (seed.client, seed.kind):
+        return
+    raise GrantConflict(
+        f"grant {grant.name} is a {grant.kind} grant of client {grant.client} in the vault, not a "
+        f"{seed.kind} grant of client {seed.client}: give the new one another name, or "
+        f"`refresher remove {grant.name}` first (its refresh token is then gone)"
+    )

@@ -1,0 +1,174 @@
+import base64
+import hashlib
+import re
+import socket
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+import pytest
+from yarl import URL
+
+from refresher.errors import AuthorizationFailed
+from refresher.oauth.loopback import CallbackListener
+
+
+class Page:
+    """One answer, as a browser sees it."""
+
+    status = 0
+    text = ""
+    headers: dict[str, str] = {}  # noqa: RUF012  replaced, never changed
+
+    async def open(self, url: str, method: str = "GET") -> None:
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, URL(url, encoded=True)) as response,
+        ):
+            self.status, self.text = response.status, await response.text()
+            self.headers = dict(response.headers)
+
+
+async def fetched(url: str, method: str = "GET") -> Page:
+    page = Page()
+    await page.open(url, method)
+    return page
+
+
+async def test_the_query_comes_as_it_was_sent() -> None:
+    page = Page()
+    async with (
+        anyio.create_task_group() as group,
+        CallbackListener("http://127.0.0.1/cb").listening() as listener,
+    ):
+        group.start_soon(page.open, f"{listener.redirect_uri}?code=4%2F0A%2Bx%26y&state=S")
+
+        assert await listener.wait(5) == "code=4%2F0A%2Bx%26y&state=S"
+        listener.tell("Login done", "Close <this> page.")
+
+    assert page.status == 200
+    assert "<h1>Login done</h1><p>Close &lt;this&gt; page.</p>" in page.text
+    assert "4/0A" not in page.text
+
+
+async def test_the_page_keeps_the_code_to_itself() -> None:
+    page = Page()
+    async with (
+        anyio.create_task_group() as group,
+        CallbackListener("http://127.0.0.1/cb").listening() as listener,
+    ):
+        group.start_soon(page.open, f"{listener.redirect_uri}?code=C")
+        await listener.wait(5)
+        listener.tell("Done", "Done")
+
+    assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    style = re.search("<style>(.*)</style>", page.text)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert page.headers["Content-Security-Policy"] == (
+        f"default-src 'none'; frame-ancestors 'none'; style-src 'sha256-{digest}'"
+    )
+
+
+async def test_a_broken_off_login_is_told_too() -> None:
+    page = Page()
+    async with (
+        anyio.create_task_group() as group,
+        CallbackListener("http://127.0.0.1/cb").listening() as listener,
+    ):
+        group.start_soon(page.open, f"{listener.redirect_uri}?code=C")
+        await listener.wait(5)
+
+    assert "Login not finished" in page.text
+
+
+async def test_a_second_visit_is_answered_politely() -> None:
+    first = Page()
+    async with (
+        anyio.create_task_group() as group,
+        CallbackListener("http://127.0.0.1/cb").listening() as listener,
+    ):
+        group.start_soon(first.open, f"{listener.redirect_uri}?code=1")
+        query = await listener.wait(5)
+        second = await fetched(f"{listener.redirect_uri}?code=2")
+        listener.tell("Done", "Done")
+
+        assert query == "code=1"
+        assert await listener.wait(5) == "code=1"
+        assert "Already received" in second.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/favicon.ico", 404),
+        ("GET", "/cb/more?code=C", 404),
+        ("GET", "/cb", 400),
+        ("GET", "/cb?probe=1", 400),
+        ("HEAD", "/cb?code=C", 405),
+        ("POST", "/cb?code=C", 405),
+    ],
+)
+async def test_other_visits_do_not_end_the_wait(method: str, path: str, status: int) -> None:
+    async with CallbackListener("http://127.0.0.1:0/cb").listening() as listener:
+        base = listener.redirect_uri.removesuffix("/cb")
+
+        assert (await fetched(base + path, method)).status == status
+        with pytest.raises(AuthorizationFailed, match="nobody came back"):
+            await listener.wait(0.01)
+
+
+async def test_a_refusal_ends_the_wait_too() -> None:
+    async with (
+        anyio.create_task_group() as group,
+        CallbackListener("http://127.0.0.1").listening() as listener,
+    ):
+        group.start_soon(Page().open, f"{listener.redirect_uri}?error=access_denied")
+
+        assert await listener.wait(5) == "error=access_denied"
+        listener.tell("Login failed", "refused")
+
+
+async def test_a_registered_port_is_listened_on() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}/cb"
+
+    async with CallbackListener(uri).listening() as listener:
+        assert listener.redirect_uri == uri
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1/cb?x=1", "http://localhost:0/cb"])
+async def test_a_missing_port_is_chosen(uri: str) -> None:
+    async with CallbackListener(uri).listening() as listener:
+        parts = urlsplit(listener.redirect_uri)
+
+        assert parts.port
+        assert parts.hostname == urlsplit(uri).hostname
+        assert parts.query == urlsplit(uri).query
+        assert (await fetched(f"http://127.0.0.1:{parts.port}/cb")).status == 400
+
+
+async def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(AuthorizationFailed, match=rf"{host}:{port} .*in use.*--no-browser"):
+                async with CallbackListener(f"http://{host}:{port}/cb").listening():
+                    pass
+
+
+async def test_another_machine_is_not_listened_for() -> None:
+    with pytest.raises(AuthorizationFailed, match="does not lead to this machine"):
+        async with CallbackListener("https://app.example/cb").listening():
+            pass
+
+
+async def test_the_port_is_free_afterwards() -> None:
+    async with CallbackListener("http://127.0.0.1/cb").listening() as listener:
+        port = urlsplit(listener.redirect_uri).port
+
+    async with CallbackListener(f"http://127.0.0.1:{port}/cb").listening():
+        pass

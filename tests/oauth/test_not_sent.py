@@ -1,0 +1,141 @@
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from refresher.domain.outcomes import (
+    NotSent,
+    Refreshed,
+)
+from refresher.domain.secret import Secret
+from refresher.oauth.token_endpoint import TokenEndpoint
+from tests.oauth.world import (
+    TOKENS,
+    RawServer,
+    answering,
+    free_port,
+    http_answer,
+    make_certificate,
+    make_client,
+    refreshed,
+    server_context,
+    serving,
+)
+
+
+async def test_a_refused_connection_sends_nothing() -> None:
+    assert await refreshed(f"http://127.0.0.1:{free_port()}/") == NotSent(reason="refused")
+
+
+async def test_an_unknown_host_sends_nothing() -> None:
+    assert await refreshed("http://no-such-host.invalid/") == NotSent(reason="dns")
+
+
+@pytest.mark.parametrize("url", ["ftp://h/", "token", "", "http://", "http://[::1", "http://h:x/"])
+async def test_an_endpoint_that_is_no_url(url: str) -> None:
+    assert await refreshed(url) == NotSent(reason="invalid_url")
+
+
+async def test_a_connection_never_accepted_sends_nothing() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:  # a full backlog drops further SYNs
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        outcome = await refreshed(f"http://127.0.0.1:{address[1]}/", deadline=0.1)
+        for filler in fillers:
+            filler.close()
+
+    assert outcome == NotSent(reason="connect_timeout")
+
+
+async def test_tls_to_a_plain_port_sends_nothing() -> None:
+    async def handle(
+        _: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.read(1024)
+        writer.write(http_answer(b"speak HTTP", 400))
+
+    async with serving(handle) as raw:
+        outcome = await refreshed(raw.url.replace("http:", "https:"))
+
+    assert outcome == NotSent(reason="tls")
+
+
+async def test_a_hanging_handshake_sends_nothing() -> None:
+    async def handle(_: RawServer, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            pass
+
+    async with serving(handle) as raw:
+        outcome = await refreshed(raw.url.replace("http:", "https:"), deadline=0.1)
+
+    assert outcome == NotSent(reason="connect_timeout")
+
+
+async def test_a_handshake_cut_off_sends_nothing() -> None:
+    async def handle(_: RawServer, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    async with serving(handle) as raw:
+        outcome = await refreshed(raw.url.replace("http:", "https:"))
+
+    assert isinstance(outcome, NotSent)
+    assert outcome.reason in {"tls", "disconnected", "unreachable"}
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "trusted", "reason"),
+    [
+        ("127.0.0.1", 1, False, "tls_certificate_self_signed"),
+        ("127.0.0.1", -1, True, "tls_certificate_expired"),
+        ("other.example", 1, True, "tls_certificate_hostname"),
+    ],
+    ids=["self-signed", "expired", "hostname"],
+)
+async def test_a_doubtful_certificate_sends_nothing(
+    tmp_path: Path, *, host: str, days: int, trusted: bool, reason: str
+) -> None:
+    pem = make_certificate(tmp_path, host=host, days=days)
+    async with answering(http_answer(TOKENS), tls=server_context(pem)) as raw:
+        outcome = await refreshed(raw.url, ca_bundle=str(pem) if trusted else None)
+
+    assert outcome == NotSent(reason=reason)
+    assert raw.requests == []
+
+
+async def test_a_client_may_bring_its_authority(tmp_path: Path) -> None:
+    pem = make_certificate(tmp_path)
+    async with answering(http_answer(TOKENS), tls=server_context(pem)) as raw:
+        assert isinstance(await refreshed(raw.url, ca_bundle=str(pem)), Refreshed)
+
+
+async def test_a_replaced_bundle_counts_at_once(tmp_path: Path) -> None:
+    pem, bundle = make_certificate(tmp_path), tmp_path / "bundle.pem"
+    bundle.write_bytes(make_certificate(tmp_path, host="other.example").read_bytes())
+    async with (
+        answering(http_answer(TOKENS), tls=server_context(pem)) as raw,
+        TokenEndpoint() as endpoint,
+    ):
+        client = make_client(raw.url, ca_bundle=str(bundle))
+        before = await endpoint.refresh(client, Secret("RT"), deadline=5)
+        bundle.write_bytes(pem.read_bytes())
+        after = await endpoint.refresh(client, Secret("RT"), deadline=5)
+
+    assert isinstance(before, NotSent)
+    assert isinstance(after, Refreshed)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["none", "empty", "bad"])
+async def test_an_unusable_bundle_sends_nothing(tmp_path: Path, content: bytes | None) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+
+    assert await refreshed("https://127.0.0.1:9/", ca_bundle=str(bundle)) == NotSent(
+        reason="ca_bundle"
+    )

@@ -1,0 +1,218 @@
+"""Claims: who goes first, how many, and what a dead process leaves behind."""
+
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from refresher.domain.grants import GrantState
+from refresher.domain.secret import Secret
+from refresher.domain.transition import resume_unresolved
+from refresher.vault.vault import Vault
+from tests.vault.world import (
+    CRM,
+    LIFE,
+    NOT_SENT,
+    NOW,
+    UNKNOWN,
+    answered,
+    claim_again,
+    claim_one,
+    finish,
+    get,
+    make_seed,
+    refresh,
+    sow,
+    static_seed,
+)
+
+
+async def sow_with_life(vault: Vault, lives: dict[str, float]) -> None:
+    """Grants whose access tokens live LIVES more seconds, all of them due at NOW + 1000."""
+    for name, life in lives.items():
+        await sow(vault, make_seed(name, f"rt-{name}"))
+        grant = await refresh(vault, answered("at", expires_in=life), NOW, name)
+        await vault.reschedule([replace(grant, due_at=NOW + 1000)], NOW)
+
+
+async def test_the_least_time_left_goes_first(vault: Vault) -> None:
+    await sow_with_life(vault, {"long": 9000.0, "short": 1200.0, "middle": 4000.0, "gone": 500.0})
+    claims = await vault.claim(NOW + 1000, {"crm": 9}, 3)
+    assert [claim.grant.name for claim in claims] == ["gone", "short", "middle"]
+
+
+async def test_nothing_is_claimed_before_it_is_due(vault: Vault) -> None:
+    await sow_with_life(vault, {"acme": 1200.0})
+    assert await vault.claim(NOW + 999.9, {"crm": 9}, 9) == []
+    assert len(await vault.claim(NOW + 1000, {"crm": 9}, 9)) == 1
+
+
+async def test_each_client_has_room_of_its_own(vault: Vault) -> None:
+    for client in ("crm", "erp", "pay"):
+        await sow(vault, *(make_seed(f"{client}-{n}", f"rt-{n}", client=client) for n in range(4)))
+    claims = await vault.claim(NOW, {"crm": 2, "erp": 3, "pay": 0}, 99)
+    by_client = [claim.grant.client for claim in claims]
+    assert {client: by_client.count(client) for client in set(by_client)} == {"crm": 2, "erp": 3}
+
+
+async def test_a_busy_client_does_not_hide_another(vault: Vault) -> None:
+    """The client whose grants are more urgent has no room left; the other one's turn comes."""
+    await sow(vault, *(make_seed(f"crm-{n}", f"rt-{n}") for n in range(20)))
+    await sow(vault, make_seed("erp-0", "rt-0", client="erp"), now=NOW + 1)
+    claims = await vault.claim(NOW + 1, {"crm": 1, "erp": 1}, 99)
+    assert sorted(claim.grant.client or "" for claim in claims) == ["crm", "erp"]
+
+
+async def test_a_client_not_in_the_room_waits(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    assert await vault.claim(NOW, {"erp": 9}, 9) == []
+    assert await vault.claim(NOW, {}, 9) == []
+
+
+async def test_the_total_bounds_all_clients(vault: Vault) -> None:
+    for client in ("crm", "erp"):
+        await sow(vault, *(make_seed(f"{client}-{n}", f"rt-{n}", client=client) for n in range(4)))
+    assert len(await vault.claim(NOW, {"crm": 9, "erp": 9}, 5)) == 5
+    assert len(await vault.claim(NOW, {"crm": 9, "erp": 9}, 5)) == 3
+    assert await vault.claim(NOW, {"crm": 9}, 0) == []
+
+
+async def test_a_leased_grant_is_claimed_by_nobody(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await claim_one(vault)
+    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9) == []
+    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9, only="acme") == []
+    assert await vault.next_due(["crm"]) is None
+    assert await vault.overdue(NOW + 1e6) == []
+
+
+async def test_racing_claims_share_no_grant(vault: Vault) -> None:
+    await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(40)))
+    names: list[str] = []
+
+    async def claim() -> None:
+        names.extend(c.grant.name for c in await vault.claim(NOW, {"crm": 7}, 7))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(claim)
+    assert len(names) == 40
+    assert len(set(names)) == 40
+
+
+async def test_only_the_named_grant_is_claimed(vault: Vault) -> None:
+    await sow(vault, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
+    [claim] = await vault.claim(NOW, {"crm": 9}, 9, only="b")
+    assert claim.grant.name == "b"
+    assert claim.refresh_token == Secret("rt-b")
+
+
+async def test_static_and_removed_grants_are_never_due(vault: Vault) -> None:
+    await sow(vault, make_seed(), static_seed(client="crm"))
+    await vault.remove("acme", NOW)
+    assert await vault.next_due(["crm"]) is None
+    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9) == []
+
+
+async def test_the_next_due_is_the_earliest_of_the_clients(vault: Vault) -> None:
+    await sow(vault, make_seed("late", "rt-1"), now=NOW + 50)
+    await sow(vault, make_seed("early", "rt-2", client="erp"), now=NOW + 10)
+    assert await vault.next_due(["crm", "erp"]) == NOW + 10
+    assert await vault.next_due(["crm"]) == NOW + 50
+    assert await vault.next_due([]) is None
+
+
+async def test_a_claim_carries_the_published_token(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    first = await claim_one(vault)
+    assert first.access_token is None
+    await finish(vault, first, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW)
+    second = await claim_one(vault)
+    assert second.access_token == Secret("at-1")
+
+
+async def test_the_intent_is_durable_with_the_claim(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault, NOW + 3)
+    assert (await get(vault)).intent == claim.intent
+    assert (claim.intent.sequence, claim.intent.attempts) == (1, 1)
+    assert claim.intent.first_sent_at == NOW + 3
+    assert claim.intent.presented == claim.grant.refresh_token_fingerprint
+    assert not claim.intent.is_replay
+
+
+async def test_replays_count_from_the_first_send(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    for number in (1, 2, 3):
+        await vault.request_refresh("acme", NOW + number)
+        claim = await claim_one(vault, NOW + number)
+        assert (claim.intent.sequence, claim.intent.attempts) == (number, number)
+        assert claim.intent.first_sent_at == NOW + 1
+        assert claim.intent.is_replay is (number > 1)
+        await finish(vault, claim, UNKNOWN, NOW + number)
+
+
+async def test_a_request_not_sent_ends_its_intent(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    grant = await refresh(vault, NOT_SENT)
+    assert grant.intent is None
+    again = await claim_one(vault, NOW + 600)
+    assert (again.intent.sequence, again.intent.attempts) == (2, 1)
+    assert again.intent.first_sent_at == NOW + 600
+
+
+async def test_not_sent_ends_no_earlier_attempt(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, UNKNOWN, NOW)
+    grant = await refresh(vault, NOT_SENT, NOW + 1)
+    assert grant.intent is not None
+    assert (grant.intent.attempts, grant.intent.first_sent_at) == (1, NOW)
+    claim = await claim_one(vault, NOW + 900)
+    assert claim.intent.is_replay
+
+
+async def test_leases_of_the_dead_are_released(vault: Vault) -> None:
+    await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(3)))
+    await vault.claim(NOW, {"crm": 2}, 2)
+    released = await vault.release_leases(NOW + 1)
+    assert len(released) == 2
+    assert all(grant.intent is not None for grant in released)
+    assert await vault.release_leases(NOW + 1) == []
+    claims = await vault.claim(NOW + 1, {"crm": 9}, 9)
+    assert sorted(claim.intent.attempts for claim in claims) == [1, 2, 2]
+
+
+async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    await claim_one(vault, NOW + 60)
+    [leased] = await vault.release_leases(NOW + 70)
+    await vault.reschedule([resume_unresolved(leased, CRM, NOW + 70, 0.5)], NOW + 70)
+    grant = await get(vault)
+    assert grant.due_at == NOW + 70
+    assert (grant.failures, grant.state) == (1, GrantState.FRESH)
+    assert grant.intent == leased.intent
+    assert grant.expires_at == NOW + LIFE
+    assert grant.revision > leased.revision
+
+
+async def test_recovery_never_overwrites_a_newer_claim(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await claim_one(vault)
+    [leased] = await vault.release_leases(NOW)
+    claim = await claim_one(vault)
+    await vault.reschedule([replace(leased, due_at=NOW + 999)], NOW)
+    grant = await get(vault)
+    assert grant.intent == claim.intent
+    assert grant.due_at == NOW
+
+
+@pytest.mark.parametrize("seconds", [0.0, 86_400.0], ids=["at once", "after a day"])
+async def test_a_process_that_died_armed_is_a_replay(vault: Vault, seconds: float) -> None:
+    await sow(vault, make_seed())
+    await claim_one(vault)
+    again = await claim_again(vault, NOW + seconds)
+    assert again.intent.is_replay
+    assert again.intent.first_sent_at == NOW

@@ -1,0 +1,212 @@
+"""What people and consumers ask of a stored grant: tokens, refreshes, removal, mending."""
+
+import pytest
+
+from refresher.domain.clients import UnknownOutcome
+from refresher.domain.grants import GrantState
+from refresher.domain.outcomes import ClientRejected, GrantRejected, Misconfigured, Outcome
+from refresher.domain.secret import Secret
+from refresher.errors import GrantConflict, UnknownGrant
+from refresher.vault.vault import Vault
+from tests.vault.world import (
+    LIFE,
+    NOT_SENT,
+    NOW,
+    UNKNOWN,
+    access_token,
+    answered,
+    claim_one,
+    finish,
+    get,
+    login_of,
+    make_client,
+    make_seed,
+    refresh,
+    sow,
+    static_seed,
+)
+
+HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
+
+
+async def test_a_static_token_is_replaced(vault: Vault) -> None:
+    await sow(vault, static_seed(expires_at=NOW + 10))
+    await vault.time_passed(NOW + 11)
+    before = await get(vault, "pat")
+    grant = await vault.set_token(
+        "pat", Secret("static-1"), NOW + 20, expires_at=NOW + 99, token_type="Basic"
+    )
+    assert before.state is GrantState.REAUTHORIZATION_REQUIRED
+    assert (grant.state, grant.reason) == (GrantState.FRESH, None)
+    assert (grant.issued_at, grant.expires_at) == (NOW + 20, NOW + 99)
+    assert grant.version > before.version
+    assert await access_token(vault, "pat") == "static-1"
+
+
+async def test_a_refreshed_grant_takes_no_static_token(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    with pytest.raises(GrantConflict, match="refresher login acme"):
+        await vault.set_token("acme", Secret("x"), NOW, expires_at=None, token_type="Bearer")
+
+
+async def test_an_unknown_name_is_told_apart(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    change = login_of(await get(vault), answered("at"))
+    await vault.remove("acme", NOW)
+    with pytest.raises(UnknownGrant):
+        await vault.remove("acme", NOW)
+    with pytest.raises(UnknownGrant):
+        await vault.request_refresh("acme", NOW)
+    with pytest.raises(UnknownGrant):
+        await vault.authorize("acme", change, NOW)
+    with pytest.raises(UnknownGrant):
+        await vault.set_token("nobody", Secret("x"), NOW, expires_at=None, token_type="Bearer")
+
+
+async def test_removal_forgets_every_secret(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.remove("acme", NOW + 5)
+    [publication] = await vault.read(["acme"])
+    grant = publication.grant
+    assert publication.access_token is None
+    assert (grant.state, grant.since, grant.due_at) == (GrantState.REMOVED, NOW + 5, None)
+    assert grant.refresh_token_fingerprint is grant.predecessor_fingerprint is None
+    assert grant.expires_at is None
+    assert await vault.find("acme") is None
+    assert await vault.grants() == []
+    assert await vault.counts() == {"removed": 1}
+    assert [row.grant.name for row in await vault.walk(0, 9)] == ["acme"]
+
+
+async def test_a_request_makes_a_grant_due(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    grant = await vault.request_refresh("acme", NOW + 60, limited=True)
+    assert grant is not None
+    assert grant.due_at == NOW + 60 == (await get(vault)).due_at
+
+
+async def test_a_request_about_an_older_version_is_ignored(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    first = await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60, version=first.version)
+    second = await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
+    assert await vault.request_refresh("acme", NOW + 120, version=first.version) is None
+    assert (await get(vault)).due_at == second.due_at
+    assert await vault.request_refresh("acme", NOW + 120, version=second.version) is not None
+
+
+@pytest.mark.parametrize(
+    ("life", "interval"), [(LIFE, 30.0), (40.0, 10.0), (2.0, 1.0)], ids=["hour", "short", "tiny"]
+)
+async def test_consumers_requests_are_limited(vault: Vault, life: float, interval: float) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1", expires_in=life))
+    assert await vault.request_refresh("acme", NOW, limited=True) is not None
+    assert await vault.request_refresh("acme", NOW + interval - 0.1, limited=True) is None
+    assert await vault.request_refresh("acme", NOW + interval, limited=True) is not None
+
+
+async def test_a_clock_set_back_does_not_mute_requests(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 5000, limited=True)
+    assert await vault.request_refresh("acme", NOW, limited=True) is not None
+
+
+async def test_an_operators_request_is_not_limited(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    assert await vault.request_refresh("acme", NOW) is not None
+    assert await vault.request_refresh("acme", NOW) is not None
+
+
+async def test_requests_need_a_refresh_token(vault: Vault) -> None:
+    await sow(vault, make_seed("awaiting", None), static_seed())
+    assert await vault.request_refresh("awaiting", NOW) is None
+    assert await vault.request_refresh("pat", NOW) is None
+
+
+async def test_a_dead_refresh_token_is_never_requested(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, GrantRejected(error="invalid_grant", status=400))
+    assert await vault.request_refresh("acme", NOW + 60) is None
+    assert (await get(vault)).due_at is None
+
+
+async def test_a_request_resumes_a_paused_grant(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    claim = await claim_one(vault, NOW + 60)
+    await finish(vault, claim, UNKNOWN, NOW + 60, HALTING)
+    paused = await get(vault)
+    assert (paused.state, paused.due_at) == (GrantState.PAUSED, None)
+    resumed = await vault.request_refresh("acme", NOW + 90)
+    assert resumed is not None
+    assert resumed.state is GrantState.DEGRADED
+    replay = await claim_one(vault, NOW + 90)
+    assert replay.intent.is_replay
+
+
+async def test_a_login_brings_tokens_and_a_serial(vault: Vault) -> None:
+    await sow(vault, make_seed(refresh_token=None))
+    change = login_of(await get(vault), answered("at-login", "rt-login", scope="a b"))
+    grant = await vault.authorize("acme", change, NOW)
+    assert grant == await get(vault)
+    assert (grant.state, grant.authorization_serial) == (GrantState.FRESH, 1)
+    assert await access_token(vault) == "at-login"
+    [publication] = await vault.read(["acme"])
+    assert publication.scope == "a b"
+    await vault.request_refresh("acme", NOW)
+    assert (await claim_one(vault)).refresh_token == Secret("rt-login")
+
+
+async def test_a_login_clears_a_dead_grant(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    dead = await refresh(vault, GrantRejected(error="invalid_grant", status=400))
+    grant = await vault.authorize("acme", login_of(dead, answered("at", "rt-login")), NOW)
+    assert (grant.state, grant.reason, grant.failures) == (GrantState.FRESH, None, 0)
+    assert grant.due_at is not None
+
+
+async def test_a_login_without_a_refresh_token_says_so(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    grant = await vault.authorize("acme", login_of(await get(vault), answered("at")), NOW)
+    assert (grant.state, grant.reason) == (GrantState.FRESH, "no_refresh_token")
+    assert grant.refresh_token_fingerprint is None
+    assert grant.due_at is None
+
+
+async def test_a_login_forgets_the_old_ones_end(vault: Vault) -> None:
+    """The end of a refresh token that is gone must not be announced."""
+    await sow(vault, make_seed())
+    before = await refresh(vault, answered("at-1", "rt-1", refresh_token_expires_in=86_400.0))
+    assert before.refresh_token_expires_at == NOW + 86_400
+    change = login_of(await get(vault), answered("at", "rt-login"))
+    assert (await vault.authorize("acme", change, NOW)).refresh_token_expires_at is None
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        ClientRejected(error="invalid_client", status=401),
+        Misconfigured(error="invalid_scope", status=400),
+    ],
+    ids=["client rejected", "misconfigured"],
+)
+async def test_a_mended_client_is_tried_at_once(vault: Vault, outcome: Outcome) -> None:
+    await sow(vault, make_seed("blocked", "rt-1"), make_seed("waiting", "rt-2"))
+    await sow(vault, make_seed("elsewhere", "rt-3", client="erp"))
+    blocked = await refresh(vault, outcome, name="blocked")
+    waiting = await refresh(vault, NOT_SENT, name="waiting")
+    assert blocked.due_at is not None
+    assert blocked.due_at >= NOW + 300
+    assert await vault.hasten("crm", NOW + 10) == ["blocked"]
+    assert (await get(vault, "blocked")).due_at == NOW + 10
+    assert (await get(vault, "waiting")).due_at == waiting.due_at
+
+
+async def test_a_proof_of_writability_is_repeatable(vault: Vault) -> None:
+    await vault.prove_writable(NOW)
+    await vault.prove_writable(NOW + 1)

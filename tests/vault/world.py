@@ -1,0 +1,153 @@
+"""What the tests of vault and engine share: clients, seeds, outcomes, and an open vault."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from refresher.domain.clients import Client, Rotation
+from refresher.domain.grants import Claim, Grant, GrantKind, Seed
+from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Attempt, Transition, adopt_authorization, transition
+from refresher.vault.exchanges import Committed
+from refresher.vault.schema import kept_answers
+from refresher.vault.sealing import write_key_file
+from refresher.vault.vault import Vault, open_vault
+
+NOW = 1_800_000_000.0
+LIFE = 3600.0
+DRAW = 0.5
+UNKNOWN: Outcome = OutcomeUnknown(reason="timeout")
+NOT_SENT: Outcome = NotSent(reason="refused")
+
+
+def make_client(name: str = "crm", *, rotation: str = "strict", **changes: Any) -> Client:
+    """A client of a server that rotates strictly, unless told otherwise."""
+    return Client(
+        name=name,
+        client_id=f"{name}-id",
+        client_secret=Secret("canary-client-secret"),
+        token_endpoint=f"https://{name}.example/token",
+        authorization_endpoint=f"https://{name}.example/authorize",
+        redirect_uris=("http://127.0.0.1:8400/callback",),
+        rotation=Rotation.parse(rotation),
+        **changes,
+    )
+
+
+CRM = make_client()
+
+
+def make_seed(
+    name: str = "acme", refresh_token: str | None = "rt-0", *, client: str = "crm", **parts: Any
+) -> Seed:
+    """A refreshable grant of the settings, with REFRESH_TOKEN unless that is None."""
+    token = None if refresh_token is None else Secret(refresh_token)
+    return Seed(name=name, client=client, refresh_token=token, **parts)
+
+
+def static_seed(name: str = "pat", token: str = "static-0", **parts: Any) -> Seed:
+    """A static token of the settings."""
+    return Seed(name=name, kind=GrantKind.STATIC, access_token=Secret(token), **parts)
+
+
+def answered(access_token: str, refresh_token: str | None = None, **parts: Any) -> Refreshed:
+    """A token response with an hour of life."""
+    parts.setdefault("expires_in", LIFE)
+    answer = TokenAnswer(
+        access_token=Secret(access_token),
+        refresh_token=None if refresh_token is None else Secret(refresh_token),
+        **parts,
+    )
+    return Refreshed(answer=answer, status=200)
+
+
+def outcome_of(
+    claim: Claim, outcome: Outcome, now: float = NOW, client: Client = CRM
+) -> Transition:
+    """What OUTCOME, sent and answered at NOW, makes of the claimed grant."""
+    return transition(claim, client, outcome, Attempt(sent_at=now, ended_at=now, draw=DRAW))
+
+
+def login_of(
+    grant: Grant, outcome: Refreshed, now: float = NOW, client: Client = CRM
+) -> Transition:
+    """What a login that ended in OUTCOME makes of GRANT."""
+    attempt = Attempt(sent_at=now, ended_at=now, draw=DRAW)
+    return adopt_authorization(grant, client, outcome.answer, attempt)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Vault]:
+    """The vault in FOLDER, made with its key if missing, closed afterwards."""
+    key_file = folder / "key"
+    if not key_file.exists():
+        write_key_file(key_file)
+    vault = await open_vault(folder / "vault.db", key_file)
+    try:
+        yield vault
+    finally:
+        vault.close()
+
+
+async def sow(vault: Vault, *seeds: Seed, now: float = NOW) -> None:
+    """Add SEEDS as the settings would."""
+    await vault.apply_seeds(seeds, now, DRAW, origin="settings")
+
+
+async def claim_one(vault: Vault, now: float = NOW, name: str = "acme") -> Claim:
+    """Lease NAME, which must be due."""
+    [claim] = await vault.claim(now, {"crm": 1}, 1, only=name)
+    return claim
+
+
+async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Claim:
+    """Lease NAME although an exchange is open, as after the death of its holder."""
+    await vault.release_leases(now)
+    return await claim_one(vault, now, name)
+
+
+async def finish(
+    vault: Vault, claim: Claim, outcome: Outcome, now: float = NOW, client: Client = CRM
+) -> Committed:
+    """Commit OUTCOME for CLAIM."""
+    return await vault.commit(claim, outcome_of(claim, outcome, now, client), now)
+
+
+async def refresh(vault: Vault, outcome: Outcome, now: float = NOW, name: str = "acme") -> Grant:
+    """Carry out one refresh of NAME, which must be due, with OUTCOME."""
+    committed = await finish(vault, await claim_one(vault, now, name), outcome, now)
+    assert committed.grant is not None
+    return committed.grant
+
+
+async def get(vault: Vault, name: str = "acme") -> Grant:
+    """The grant NAME, which must exist."""
+    grant = await vault.find(name)
+    assert grant is not None
+    return grant
+
+
+async def access_token(vault: Vault, name: str = "acme") -> str | None:
+    """The access token that would be published for NAME."""
+    [publication] = await vault.read([name])
+    return publication.access_token.reveal() if publication.access_token else None
+
+
+def holds(vault: Vault, grant: Grant, refresh_token: str) -> bool:
+    """Whether REFRESH_TOKEN is the stored one."""
+    return grant.refresh_token_fingerprint == vault._sealer.fingerprint(Secret(refresh_token))
+
+
+async def orphans(vault: Vault) -> list[dict[str, Any]]:
+    """The orphaned answers, opened, oldest first."""
+    statement = sa.select(kept_answers).where(kept_answers.c.kind == "orphan")
+    rows = await vault._database.read(lambda c: c.execute(statement).mappings().all())
+    return [
+        json.loads(vault._sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column="orphan"))
+        for row in rows
+    ]
