@@ -1,0 +1,15 @@
+"""Every fault at once, in a shorter form."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import holds, run_chaos
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+async def test_chaos_violates_no_guarantee(tmp_path: Path) -> None:
+    result = await run_chaos(tmp_path, seconds=120, seed=3)
+    assert holds(result), result
+    assert sum(result["faults"].values()) >= 5
