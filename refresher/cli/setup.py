@@ -9,6 +9,7 @@ from refresher.cli.entry import Exit
 from refresher.errors import RefresherError, SettingsError
 from refresher.settings.loading import load
 from refresher.settings.template import template
+from refresher.vault.backup import back_up
 from refresher.vault.sealing import Keyring, write_key_file
 
 
@@ -86,4 +87,20 @@ def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
         click.echo("the settings are good")
 
 
-COMMANDS = (init, check)
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_context
+def backup(context: click.Context, file: Path) -> None:
+    """Copy the vault to FILE, whether or not a daemon is running.
+
+    The copy opens only with the vault key, which is not in it. Restore it only when the
+    vault itself is gone: refresh tokens that rotated since the copy are in no backup, and
+    their grants will need a login. To restore, stop the daemon, put the copy in the
+    vault's place, remove the files beside it that end in -wal and -shm, and start again.
+    """
+    settings = load(context.obj).settings
+    size = back_up(settings.vault.path, file)
+    click.echo(f"{file}: {size} bytes; keep {settings.vault.key_file} in another place")
+
+
+COMMANDS = (init, check, backup)
