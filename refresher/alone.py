@@ -47,7 +47,13 @@ async def alone(
                 if accepted is not None:
                     await _refresh_one(core, accepted)
                 grant = await vault.find(parameters["name"])
-                return {"accepted": accepted is not None, "grant": grant and view(grant)}
+                assert grant is not None
+                renewed = accepted is not None and grant.version > accepted.version
+                return {
+                    "accepted": accepted is not None,
+                    "refreshed": renewed,
+                    "grant": view(grant),
+                }
 
             yield operations | {"refresh": refresh}
             await _publish_once(settings, vault, changed, clock)

@@ -27,8 +27,9 @@ from refresher.engine.durability import Durability
 from refresher.engine.recovery import recover
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
+from refresher.engine.supervision import supervise
 from refresher.engine.watch import Watch
-from refresher.errors import SettingsError, UnknownGrant, VaultInUse
+from refresher.errors import SettingsError, UnknownGrant, VaultInUse, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -51,6 +52,8 @@ STANDBY_INTERVAL = 0.1
 
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STATUS_INTERVAL = 5.0
 """Seconds between updates of the line ``systemctl status`` shows."""
@@ -182,16 +185,20 @@ class Daemon:
             # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
             gc.collect()
             gc.freeze()
-            async with anyio.create_task_group() as tasks:
-                self._start(core, scheduler, tasks)
-                async with self._listening(core, scheduler):
-                    self._notifier.ready()
-                    emit(Event.DAEMON_READY, instance=self._vault.holder)
-                    await self._until_told_to_stop(core, admission)
-                    self._notifier.stopping()
-                    emit(Event.DAEMON_STOPPING, count=scheduler.in_flight)
-                    await self._drain(core, scheduler)
-                tasks.cancel_scope.cancel()
+            # Signals are received to the very end: a second SIGTERM, with its default
+            # effect back in force, would kill exchanges in flight.
+            with anyio.open_signal_receiver(*SIGNALS) as signals:
+                async with anyio.create_task_group() as tasks:
+                    self._start(core, scheduler, tasks)
+                    async with self._listening(core, scheduler):
+                        self._notifier.ready()
+                        emit(Event.DAEMON_READY, instance=self._vault.holder)
+                        await self._until_told_to_stop(core, admission, signals)
+                        self._notifier.stopping()
+                        emit(Event.DAEMON_STOPPING, count=scheduler.in_flight)
+                        tasks.start_soon(self._answer_impatience, scheduler, signals)
+                        await self._drain(core, scheduler)
+                    tasks.cancel_scope.cancel()
 
     def _start(self, core: Core, scheduler: Scheduler, tasks: TaskGroup) -> None:
         async def answer(request: RefreshRequest) -> None:
@@ -210,11 +217,15 @@ class Daemon:
         )
         inbox = Inbox(server=self._publisher.server, keys=self._publisher.keys, clock=self._clock)
         scheduler.start(tasks)
-        tasks.start_soon(self._mirror.run, name="mirror")
-        tasks.start_soon(inbox.run, answer, name="inbox")
-        tasks.start_soon(watch.run, name="watch")
-        tasks.start_soon(self._notifier.feed_watchdog, self._is_live, name="watchdog")
-        tasks.start_soon(self._tell_status, name="status")
+        supervised: dict[str, Callable[[], Awaitable[None]]] = {
+            "mirror": self._mirror.run,
+            "inbox": partial(inbox.run, answer),
+            "watch": watch.run,
+            "watchdog": partial(self._notifier.feed_watchdog, self._is_live),
+            "status": self._tell_status,
+        }
+        for name, work in supervised.items():
+            tasks.start_soon(supervise, name, work, name=name)
 
     @asynccontextmanager
     async def _listening(self, core: Core, scheduler: Scheduler) -> AsyncIterator[None]:
@@ -251,12 +262,20 @@ class Daemon:
         assert self._scheduler is not None
         return judge_liveness(self._scheduler.turned_at, self._clock.monotonic()).passed
 
-    async def _until_told_to_stop(self, core: Core, admission: Admission) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async for number in signals:
-                if number is not signal.SIGHUP:
-                    return
-                await self._reload(core, admission)
+    async def _until_told_to_stop(
+        self, core: Core, admission: Admission, signals: AsyncIterator[signal.Signals]
+    ) -> None:
+        async for number in signals:
+            if number is not signal.SIGHUP:
+                return
+            await self._reload(core, admission)
+
+    async def _answer_impatience(
+        self, scheduler: Scheduler, signals: AsyncIterator[signal.Signals]
+    ) -> None:
+        """Say again what is being waited for; giving up could cost a refresh token."""
+        async for number in signals:
+            emit(Event.DAEMON_STOPPING, count=scheduler.in_flight, signal=number.name)
 
     async def _reload(self, core: Core, admission: Admission) -> None:
         """Take over clients and grants of the changed settings; exchanges in flight go on."""
@@ -267,6 +286,20 @@ class Daemon:
             emit(Event.SETTINGS_REFUSED, problems=error.problems)
             self._notifier.ready()
             return
+        try:
+            await self._take_over(settings, core, admission)
+        except VaultUnavailable as error:
+            emit(Event.SETTINGS_REFUSED, problems=[f"{error}: send SIGHUP again when it is back"])
+        else:
+            emit(
+                Event.SETTINGS_RELOADED,
+                clients=len(settings.clients),
+                grants=len(settings.seeds),
+                warnings=_needing_restart(self._settings, settings),
+            )
+        self._notifier.ready()
+
+    async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
         core.clients.clear()
         core.clients.update(settings.clients)
@@ -275,13 +308,6 @@ class Daemon:
             await self._vault.hasten(client.name, self._clock.now())
         await core.administration.apply_settings(settings.seeds)
         self._wake()
-        emit(
-            Event.SETTINGS_RELOADED,
-            clients=len(settings.clients),
-            grants=len(settings.seeds),
-            warnings=_needing_restart(self._settings, settings),
-        )
-        self._notifier.ready()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:
         """Let exchanges end, then send what they changed to Redis."""
@@ -292,7 +318,12 @@ class Daemon:
 
     async def _tell_status(self) -> None:
         while True:
-            counts = await self._vault.counts()
+            try:
+                counts = await self._vault.counts()
+            except VaultUnavailable as error:
+                self._notifier.status(f"the vault cannot be read: {error}")
+                await anyio.sleep(STATUS_INTERVAL)
+                continue
             told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
             redis = "" if self._mirror.is_connected else "; Redis is away"
             self._notifier.status(f"grants: {told or 'none'}{redis}")

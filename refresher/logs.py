@@ -91,6 +91,7 @@ class Event(StrEnum):
     CLOCK_JUMPED = "clock.jumped"
     TASK_RESTARTED = "task.restarted"
     CONTROL_OPENED = "control.opened"
+    LOG_INTERRUPTED = "log.interrupted"
     OPERATION_FAILED = "operation.failed"
     SUPERVISOR_LOST = "supervisor.lost"
     WATCHDOG_STARVED = "watchdog.starved"
@@ -176,6 +177,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REQUEST_IGNORED: Entry(Level.DEBUG, "a request for a refresh changed nothing"),
     Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
+    Event.LOG_INTERRUPTED: Entry(
+        Level.WARNING, "as many lines as count says could not be written before this one"
+    ),
     Event.CONTROL_OPENED: Entry(Level.INFO, "commands reach the daemon here"),
     Event.OPERATION_FAILED: Entry(Level.ERROR, "a bug ended what a command asked for"),
     Event.SUPERVISOR_LOST: Entry(Level.WARNING, "systemd cannot be told how the daemon is"),
@@ -235,8 +239,42 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=LineLogger(stream).as_factory,
     )
+
+
+class LineLogger:
+    """Writes lines straight to a stream, and never fails its caller.
+
+    A full disk or a closed pipe costs lines, not refresh tokens: what could not be written
+    is counted, and told once writing works again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def as_factory(self, *_: object) -> "LineLogger":
+        """The one logger, as structlog asks for it."""
+        return self
+
+    def msg(self, line: str) -> None:
+        """Write LINE."""
+        if not self._has_written(line):
+            self._lost += 1
+        elif self._lost:
+            lost, self._lost = self._lost, 0
+            emit(Event.LOG_INTERRUPTED, count=lost)
+
+    debug = info = warning = error = critical = log = msg
+
+    def _has_written(self, line: str) -> bool:
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # ValueError: somebody closed the stream
+            return False
+        return True
 
 
 def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

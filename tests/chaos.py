@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,8 @@ class Findings:
 class Chaos:
     """One run."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, seed: int) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox, seed: int, only: Sequence[str] = ()) -> None:
+        self.only = only
         self.chance = random.Random(seed)  # noqa: S311  a replayable tormentor
         self.sandbox = sandbox
         self.valkey = PrivateValkey()
@@ -132,12 +133,18 @@ class Chaos:
         }
         while True:
             await anyio.sleep(self.chance.uniform(*CALM))
-            kind = self.chance.choice(list(torments))
+            kind = self.chance.choice(self.only or list(torments))
             self.faults[kind] += 1
             with anyio.CancelScope(shield=True):
                 await torments[kind]()
                 started = time.monotonic()
-                await self._until_healed(HEALED_WITHIN)
+                try:
+                    await self._until_healed(HEALED_WITHIN)
+                except TimeoutError as error:
+                    log = self.daemon.log.read_text()[-8000:]
+                    raise AssertionError(
+                        f"not healed after {kind}; the log ends:\n{log}"
+                    ) from error
                 self.heals.setdefault(kind, []).append(time.monotonic() - started)
 
     async def _kill_daemon(self) -> None:
@@ -295,7 +302,9 @@ class Chaos:
         return hits
 
 
-async def run_chaos(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+async def run_chaos(
+    folder: Path, seconds: float, seed: int, only: Sequence[str] = ()
+) -> dict[str, Any]:
     """Torment for SECONDS in FOLDER."""
     options = SandboxOptions(
         rotation="grace",
@@ -305,7 +314,7 @@ async def run_chaos(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
         seed=seed,
     )
     async with Sandbox(options) as sandbox:
-        return await Chaos(folder, sandbox, seed).run(seconds)
+        return await Chaos(folder, sandbox, seed, only).run(seconds)
 
 
 def holds(result: dict[str, Any]) -> bool:
@@ -319,12 +328,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", action="append", help="a torment, such as 'redis killed'")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="refresher-chaos-") as name:
         mounted = mount_small(Path(name))
         try:
-            result = anyio.run(run_chaos, Path(name), options.minutes * 60, options.seed)
+            seconds, only = options.minutes * 60, options.only or ()
+            result = anyio.run(run_chaos, Path(name), seconds, options.seed, only)
         finally:
             if mounted:
                 subprocess.run(["umount", "-l", name], check=True)  # noqa: S607  the system's

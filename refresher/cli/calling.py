@@ -11,8 +11,7 @@ import anyio
 import click
 
 from refresher import logs
-from refresher.alone import alone
-from refresher.errors import ControlUnavailable
+from refresher.errors import ControlUnavailable, RefresherError
 from refresher.ops.control_client import ControlClient
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -26,7 +25,7 @@ LONGEST_CALL = 90.0
 
 def load_settings(context: click.Context) -> Settings:
     """The settings a command works with; its own log lines go to stderr and only if bad."""
-    settings = load(context.obj).settings
+    settings = load(context.obj, public_only=True).settings
     logs.configure(level="error", output=sys.stderr)
     return settings
 
@@ -42,7 +41,11 @@ async def calling(settings: Settings) -> AsyncIterator[Call]:
     try:
         await client.call("status", answer_within=10.0)
     except ControlUnavailable:
-        async with alone(settings) as operations:
+        # Half of a command's time to start, and not needed beside a daemon.
+        from refresher.alone import alone  # noqa: PLC0415  see above
+
+        complete = load(click.get_current_context().obj).settings
+        async with alone(complete) as operations:
 
             async def call(operation: str, **parameters: Any) -> Any:
                 return await operations[operation](parameters)
@@ -58,10 +61,20 @@ def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
 
 def read_text(path: Path | None, prompt: str) -> str:
-    """A secret from a file, or from stdin: asked for without echo on a terminal."""
-    if path is not None:
-        return path.read_text().strip()
-    stream = sys.stdin
-    if stream.isatty():
-        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
-    return stream.read().strip()
+    """A secret from a file, or from stdin: asked for without echo on a terminal.
+
+    Raises:
+        RefresherError: the file cannot be read, or what is in it is no text.
+    """
+    try:
+        if path is not None:
+            return path.read_text("utf-8").strip()
+        stream = sys.stdin
+        if stream.isatty():
+            return str(click.prompt(prompt, hide_input=True, err=True)).strip()
+        return stream.read().strip()
+    except OSError as error:
+        raise RefresherError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Not chained: the error carries what it failed on.
+        raise RefresherError(f"the {prompt} is not UTF-8 text") from None

@@ -6,7 +6,6 @@ from functools import partial
 import click
 
 from refresher import logs
-from refresher.app import run_daemon
 from refresher.cli.calling import run
 from refresher.cli.entry import Exit
 from refresher.ops.health import Probe, check_health
@@ -24,6 +23,8 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     with --standby. SIGTERM and SIGINT let exchanges in flight finish; SIGHUP reads the
     settings again.
     """
+    from refresher.app import run_daemon  # noqa: PLC0415  `health` must not wait for it
+
     arguments = {"daemon": {"standby": True}} if standby else {}
 
     def read() -> Settings:
@@ -47,7 +48,7 @@ def health(context: click.Context, ready: bool) -> None:  # noqa: FBT001  click'
     be written. A container's health check should ask for the first: a daemon that cannot
     write must not be killed, it may hold the only copy of a refresh token.
     """
-    settings = load(context.obj).settings
+    settings = load(context.obj, public_only=True).settings
     probe = Probe.READY if ready else Probe.LIVE
     verdict = run(partial(check_health, settings.control.socket, probe=probe))
     for reason in verdict.reasons:

@@ -1,6 +1,7 @@
 """The commands about grants: status, show, refresh, login, set-token, import, remove."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from refresher.errors import RefresherError, UnknownGrant
 from refresher.publication.connection import Address, open_server
 from refresher.publication.keys import Keys
 from refresher.settings.model import Settings
+
+VISIBLE = re.compile(r"[\x21-\x7e]+")
+"""What an access token is made of (RFC 6749 A.12, RFC 6750 2.1)."""
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -111,13 +115,18 @@ def refresh(context: click.Context, grant: str, as_json: bool) -> None:  # noqa:
             return await call("refresh", name=grant)
 
     answer = run(ask)
+    done = answer.get("grant")  # only without a daemon the exchange has ended by now
     if as_json:
         click.echo(json.dumps(answer))
-    elif answer["accepted"]:
-        click.echo(f"{grant} is being refreshed" if "grant" not in answer else f"{grant}: done")
     if not answer["accepted"]:
         click.echo(f"refresher: {grant} cannot be refreshed: see `refresher status`", err=True)
         context.exit(Exit.NEEDS_PERSON)
+    if done is not None and not answer["refreshed"]:
+        told = done["reason"] or "a running daemon tries again"
+        click.echo(f"refresher: {grant} was not refreshed ({done['state']}: {told})", err=True)
+        context.exit(Exit.NEEDS_PERSON if needs_person(done) else Exit.FAILED)
+    if not as_json:
+        click.echo(f"{grant} is being refreshed" if done is None else f"{grant}: done")
 
 
 @click.command("set-token")
@@ -135,8 +144,10 @@ def set_token(
     """
     settings = load_settings(context)
     token = read_text(file, "token")
-    if not token or any(character.isspace() for character in token):
-        raise RefresherError("that is no token: it is empty or has blanks in it")
+    if not VISIBLE.fullmatch(token):
+        raise RefresherError("that is no token: it is empty or has blanks or letters like ä in it")
+    if expires_at is not None and not 0 < expires_at < importing.LATEST_INSTANT:
+        raise RefresherError("--expires-at is no time in unix seconds")
 
     async def ask() -> Any:
         async with calling(settings) as call:

@@ -8,6 +8,7 @@ import click
 from refresher.cli.calling import calling, load_settings, run
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.errors import RefresherError
+from refresher.settings.grants import LABEL
 
 FIELDS: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -21,6 +22,9 @@ FIELDS: dict[str, tuple[type, ...]] = {
 """Every field of a line and its JSON type."""
 
 REQUIRED = ("name", "client", "refresh_token")
+
+LATEST_INSTANT = 1e11
+"""Unix seconds: the year 5138; what is later was written in milliseconds, or is no number."""
 
 MANY = 500
 """Lines sent at once: progress is shown between, and one request stays small."""
@@ -115,6 +119,10 @@ def _read_line(line: str, clients: set[str]) -> tuple[dict[str, Any] | None, str
     for field in REQUIRED:
         if not content.get(field):
             return None, f"{field} is missing"
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, "holds an unpaired surrogate (\\ud800 to \\udfff), which is no text"
     for field, kind in FIELDS.items():
         value = content.get(field)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -130,9 +138,12 @@ def _checked(
     if content["client"] not in clients:
         known = ", ".join(sorted(clients)) or "none"
         return None, f"there is no client {content['client'][:128]!r}: there are {known}"
+    expires_at = content.get("expires_at")
+    if expires_at is not None and not 0 < expires_at < LATEST_INSTANT:
+        return None, "expires_at is no time in unix seconds"
     labels = content.get("labels") or {}
-    if not all(isinstance(value, str) for value in labels.values()):
-        return None, "labels must be strings"
+    if not all(isinstance(value, str) and LABEL.fullmatch(key) for key, value in labels.items()):
+        return None, "labels must be strings, their keys of a-z 0-9 _ only"
     scope = content.get("scope") or []
     words = scope.split() if isinstance(scope, str) else scope
     if not all(isinstance(word, str) for word in words):

@@ -12,6 +12,7 @@ from refresher.cli.calling import Call, calling, load_settings, run
 from refresher.cli.table import span
 from refresher.clock import SystemClock
 from refresher.domain.clients import Client
+from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
@@ -67,6 +68,8 @@ async def _client_of(settings: Settings, call: Call, grant: str, named: str | No
             f"there is no grant named {grant}: name its client with --client, one of "
             f"{', '.join(sorted(settings.clients)) or 'none in the settings'}"
         )
+    if grant not in views and not is_valid_name(grant):
+        raise AuthorizationFailed(f"the grant's name is outside the alphabet ({NAME_RULE})")
     name = views[grant]["client"] if grant in views else named
     if name is None:
         raise AuthorizationFailed(
@@ -127,7 +130,11 @@ def _read_pasted() -> str:
     stream = sys.stdin
     if stream.isatty():
         click.echo("> ", nl=False, err=True)
-    return stream.readline()
+    try:
+        return stream.readline()
+    except UnicodeDecodeError:
+        # Not chained: the error carries what was pasted.
+        raise AuthorizationFailed("that is neither a redirected URL nor a code") from None
 
 
 def _tell(grant: dict[str, Any]) -> None:

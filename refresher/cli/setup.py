@@ -1,12 +1,14 @@
 """``refresher init`` and ``refresher check``: from nothing to settings that hold."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from refresher.cli.entry import Exit
 from refresher.errors import RefresherError, SettingsError
+from refresher.providers import providers
 from refresher.settings.loading import load
 from refresher.settings.template import template
 from refresher.vault.backup import back_up
@@ -30,17 +32,24 @@ def init(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RefresherError(f"{directory} cannot be made: {error.strerror}") from error
-    settings, key = directory / "refresher.toml", directory / "refresher.key"
-    for path, write in ((settings, _write_settings), (key, write_key_file)):
-        try:
-            write(path)
-        except FileExistsError:
-            click.echo(f"{path} exists; left as it is")
-        except OSError as error:
-            raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
-        else:
-            click.echo(f"{path} written")
+    settings = directory / "refresher.toml"
+    _write_once(settings, _write_settings)
+    # Where the settings look for it: beside the vault, which is elsewhere for those in /etc.
+    key = load(settings, public_only=True).settings.vault.key_file
+    key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_once(key, write_key_file)
     click.echo(f"next: edit {settings}, then `refresher check`")
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        write(path)
+    except FileExistsError:
+        click.echo(f"{path} exists; left as it is")
+    except OSError as error:
+        raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
+    else:
+        click.echo(f"{path} written")
 
 
 def _write_settings(path: Path) -> None:
@@ -103,4 +112,22 @@ def backup(context: click.Context, file: Path) -> None:
     click.echo(f"{file}: {size} bytes; keep {settings.vault.key_file} in another place")
 
 
-COMMANDS = (init, check, backup)
+@click.command("providers")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
+    """List the providers the settings can name, with their scopes and documentation."""
+    catalogue = providers()
+    if as_json:
+        shown = {
+            name: {"title": entry.title, "documentation": entry.documentation}
+            for name, entry in catalogue.items()
+        }
+        click.echo(json.dumps(shown))
+        return
+    for name, entry in catalogue.items():
+        click.echo(f"{name}: {entry.title}")
+        click.echo(f"  scopes         {' '.join(entry.scopes)}")
+        click.echo(f"  documentation  {entry.documentation}")
+
+
+COMMANDS = (init, check, providers_command, backup)

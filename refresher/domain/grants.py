@@ -222,6 +222,8 @@ class Seed:
 def repair(grant: Grant) -> str | None:
     """The command that mends GRANT, or None when nothing needs a person."""
     match grant.state:
+        case GrantState.PENDING if grant.refresh_token_fingerprint is not None:
+            return None
         case GrantState.PENDING | GrantState.REAUTHORIZATION_REQUIRED:
             static = grant.kind is GrantKind.STATIC
             return f"refresher {'set-token' if static else 'login'} {grant.name}"

@@ -30,7 +30,12 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import Attempt, adopt_authorization
 from refresher.engine.announcements import announce_tokens_without_refresh
 from refresher.engine.durability import Durability
-from refresher.errors import AuthorizationFailed, RefresherError, UnknownGrant, VaultError
+from refresher.errors import (
+    AuthorizationFailed,
+    DuplicateRefreshToken,
+    GrantConflict,
+    UnknownGrant,
+)
 from refresher.logs import Event, emit
 from refresher.oauth.authorization import AuthorizationRequest, begin, read_callback
 from refresher.oauth.revocation import RevocationResult
@@ -161,6 +166,11 @@ class Administration:
         grant = await self._vault.find(name)
         if grant is None:
             raise UnknownGrant(name)
+        if grant.client is None:
+            raise AuthorizationFailed(
+                f"grant {name} has no client to revoke it with: delete its token at the provider, "
+                f"then `refresher remove {name}`"
+            )
         client = self._client(grant.client)
         refresh_token, access_token = await self._vault.tokens(name)
         result = await self._revoke(
@@ -208,9 +218,7 @@ class Administration:
                 seeded = await self._vault.apply_seed(
                     seed, self._clock.now(), self._clock.draw(), origin="settings"
                 )
-            except RefresherError as error:
-                if not isinstance(error, VaultError):
-                    raise
+            except (DuplicateRefreshToken, GrantConflict) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
             self._report(seeded, "settings")
@@ -259,8 +267,6 @@ class Administration:
                 f"grant {name} holds a static token: replace it with `refresher set-token {name}`"
             )
         client = self._client(grant.client if grant is not None else client_name)
-        if grant is None:
-            await self._add(name, client)
         chosen = redirect_uri or next(iter(client.redirect_uris), None)
         if chosen is None:
             raise AuthorizationFailed(f"client {client.name} has no redirect_uris in the settings")
@@ -272,6 +278,8 @@ class Administration:
             request=begin(client, redirect_uri=chosen, scope=scope),
             begun_at=self._clock.now(),
         )
+        if grant is None:
+            await self._add(name, client)
         while len(self._logins) >= LOGINS_OPEN:
             del self._logins[next(iter(self._logins))]
         self._logins[login.id] = login
@@ -317,6 +325,11 @@ class Administration:
         grant = await self._vault.find(login.name)
         if grant is None:
             raise UnknownGrant(login.name)
+        if grant.client != login.client.name:
+            raise AuthorizationFailed(
+                f"grant {login.name} was given to client {grant.client} meanwhile: "
+                "start the login again"
+            )
         attempt = Attempt(sent_at=sent_at, ended_at=self._clock.now(), draw=self._clock.draw())
         change = adopt_authorization(grant, login.client, outcome.answer, attempt)
         for warning in change.warnings:
@@ -329,6 +342,7 @@ class Administration:
         seed = Seed(name=name, client=client.name)
         now, draw = self._clock.now(), self._clock.draw()
         self._report(await self._vault.apply_seed(seed, now, draw, origin="runtime"), "login")
+        self._changed([name])
 
     def _client(self, name: str | None) -> Client:
         if name is None or name not in self._clients:

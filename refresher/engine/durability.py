@@ -131,7 +131,14 @@ def read_rescue_record(record: bytes, stored: Grant) -> tuple[Claim, Transition]
         uid=content["uid"],
         authorization_serial=content["authorization_serial"],
     )
-    after = replace(stored, intent=None, failures=0, due_at=content["due_at"], reason=None)
+    after = replace(
+        stored,
+        intent=None,
+        failures=0,
+        due_at=content["due_at"],
+        reason=None,
+        refresh_token_expires_at=tokens.refresh_token_expires_at or stored.refresh_token_expires_at,
+    )
     if tokens.access_token is not None:
         after = replace(
             after,

@@ -7,6 +7,7 @@ armed and unsent.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,8 +18,9 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
 from refresher.engine.admission import Admission
 from refresher.engine.refresh import Refresh
+from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
-from refresher.logs import Event, emit, frames
+from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
 
 LONGEST_SLEEP = 30.0
@@ -52,6 +54,7 @@ class Scheduler:
         self._idle = self._workers = workers
         self._wake = anyio.Event()
         self._all_idle = anyio.Event()
+        self._loop_ended = anyio.Event()
         self._is_stopping = False
         self._vault_refuses = False
         self.turned_at = clock.monotonic()
@@ -83,39 +86,40 @@ class Scheduler:
         """Begin no more exchanges and return once those in flight are durable."""
         self._is_stopping = True
         self.wake()
+        await self._loop_ended.wait()  # a claim under way still hands out its exchanges
         while self._idle < self._workers:
             self._all_idle = anyio.Event()
             await self._all_idle.wait()
 
     async def _run(self, claims: MemoryObjectSendStream[_Work]) -> None:
         """The loop; it outlives its own bugs, and says so."""
-        with claims:
-            while not self._is_stopping:
-                try:
-                    await self._turn(claims)
-                except VaultUnavailable as error:
-                    self._report_refusal(error)
-                    await self._sleep(VAULT_RETRY)
-                except Exception as error:  # noqa: BLE001  supervision: the loop must not die
-                    emit(
-                        Event.TASK_RESTARTED,
-                        task="scheduler",
-                        error=type(error).__name__,
-                        traceback=frames(error),
-                    )
-                    await self._sleep(VAULT_RETRY)
+        try:
+            with claims:
+                while not self._is_stopping:
+                    await self._turn_supervised(claims)
+        finally:
+            self._loop_ended.set()
+
+    async def _turn_supervised(self, claims: MemoryObjectSendStream[_Work]) -> None:
+        try:
+            await self._turn(claims)
+        except VaultUnavailable as error:
+            self._report_refusal(error)
+            await self._sleep(VAULT_RETRY)
+        except Exception as error:  # noqa: BLE001  supervision: the loop must not die
+            report_bug("scheduler", error)
+            await self._sleep(VAULT_RETRY)
 
     async def _turn(self, claims: MemoryObjectSendStream[_Work]) -> None:
         """Claim what is due and allowed, then sleep until there may be more."""
         self.turned_at = self._clock.monotonic()
         self._wake = anyio.Event()
-        room = self._admission.room()
+        await self._prove_recovery()
+        room, clients = self._admission.room(), dict(self._clients)
         due_at = await self._vault.next_due(list(room)) if room and self._idle else math.inf
         due_at = math.inf if due_at is None else due_at
         if due_at <= self._clock.now():
-            clients = dict(self._clients)
             claimed = await self._refresh.claim(room, self._idle)
-            self._report_recovery()
             for claim in claimed:
                 client = clients[claim.grant.client or ""]
                 self._admission.begun(client)
@@ -146,15 +150,12 @@ class Scheduler:
         outcome = None
         try:
             outcome = await self._refresh.run(claim, client)
+        except VaultUnavailable:
+            return  # abandoned as the process ends; an answer is in the rescue file
         except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
-            emit(
-                Event.TASK_RESTARTED,
-                task="worker",
-                grant=claim.grant.name,
-                error=type(error).__name__,
-                traceback=frames(error),
-            )
-            await self._refresh.give_back(claim, client)
+            report_bug("worker", error, grant=claim.grant.name)
+            with suppress(VaultUnavailable):  # abandoned too
+                await self._refresh.give_back(claim, client)
         finally:
             self._admission.ended(client, outcome)
 
@@ -163,7 +164,9 @@ class Scheduler:
             self._vault_refuses = True
             emit(Event.VAULT_REFUSED, reason=str(error))
 
-    def _report_recovery(self) -> None:
+    async def _prove_recovery(self) -> None:
+        """After a refusal, learn that the vault is back without waiting for a due grant."""
         if self._vault_refuses:
+            await self._vault.prove_writable(self._clock.now())
             self._vault_refuses = False
             emit(Event.VAULT_RECOVERED)

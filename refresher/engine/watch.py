@@ -12,7 +12,7 @@ from refresher.clock import Clock
 from refresher.domain.grants import Grant, repair
 from refresher.engine.announcements import announce
 from refresher.errors import VaultUnavailable
-from refresher.logs import Event, emit, frames
+from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
 
 INTERVAL = 1.0
@@ -64,13 +64,6 @@ class Watch:
                 await self._look(now)
             except VaultUnavailable:
                 continue  # the scheduler's claims fail for the same reason and report it
-            except Exception as error:  # noqa: BLE001  supervision: the watch must not die
-                emit(
-                    Event.TASK_RESTARTED,
-                    task="watch",
-                    error=type(error).__name__,
-                    traceback=frames(error),
-                )
 
     async def _look(self, now: float) -> None:
         for before, after in await self._vault.time_passed(now):

@@ -63,6 +63,7 @@ def load(
     *,
     arguments: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    public_only: bool = False,
 ) -> LoadedSettings:
     """Load the settings of this process.
 
@@ -70,6 +71,8 @@ def load(
         config: the TOML file; None looks at REFRESHER_CONFIG and the usual places.
         arguments: nested tables that win over everything, from the command line.
         environment: None means that of the process.
+        public_only: do not read the secrets of clients and grants: a command that asks a
+            running daemon needs none, and may run as somebody who cannot read them.
 
     Raises:
         SettingsError: lists every problem there is.
@@ -92,7 +95,13 @@ def load(
         raise SettingsError([problem for layer in layers for problem in layer.problems])
     report = Report(layers)
     document = judge(merge(layers), report)
-    secrets = SecretReader(base=base, directories=directories, environment=variables, report=report)
+    secrets = SecretReader(
+        base=base,
+        directories=directories,
+        environment=variables,
+        report=report,
+        public_only=public_only,
+    )
     settings = _build(document, base, file, secrets, report)
     _check_secrets_directory(document, base, report)
     if settings is None or report.problems:

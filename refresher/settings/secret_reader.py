@@ -29,6 +29,10 @@ LONGEST_COMPLAINT = 200
 """Characters of a failed command's first line of complaint that are shown."""
 
 
+UNREAD = Secret("unread")
+"""Stands for a client secret that a command beside a daemon has no use for."""
+
+
 class SecretReader:
     """Resolves the secrets of one load and remembers how each came.
 
@@ -37,6 +41,7 @@ class SecretReader:
         directories: systemd's credentials and the secret directory, in this order.
         environment: what ``{ env = ... }`` and commands see.
         report: takes problems and warnings.
+        public_only: leaves the secrets of clients and grants where they are.
     """
 
     def __init__(
@@ -46,7 +51,9 @@ class SecretReader:
         directories: Sequence[Path],
         environment: Mapping[str, str],
         report: Report,
+        public_only: bool = False,
     ) -> None:
+        self._public_only = public_only
         self._base = base
         self._directories = directories
         self._environment = environment
@@ -64,6 +71,8 @@ class SecretReader:
         """
         if source is None:
             return None
+        if self._public_only and path[0] in {"clients", "grants"}:
+            return UNREAD if path[-1] == "client_secret" else None
         try:
             secret = self._resolve(path, source)
         except ValueError as error:

@@ -60,6 +60,7 @@ class RescueFile:
             os.fdatasync(self._descriptor)
         except OSError:
             # The answer is still in memory and its commit is tried for ever; nothing to add.
+            self._free.append(slot)
             return None
         return slot
 
