@@ -251,7 +251,8 @@ class Daemon:
         if scheduler.is_refused or core.durability.is_refused:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:
-            reasons.append("Redis cannot be used")
+            why = self._mirror.last_error
+            reasons.append(f"Redis cannot be used: {why}" if why else "Redis cannot be used")
         return Verdict(tuple(reasons))
 
     def _wake(self) -> None:

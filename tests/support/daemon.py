@@ -65,6 +65,11 @@ class DaemonProcess:
         """Stdout and stderr of every daemon and command run here."""
         return self.folder / "daemon.log"
 
+    @property
+    def program(self) -> list[str]:
+        """What every command line begins with."""
+        return [sys.executable, "-m", "refresher", "--config", str(self.config)]
+
     def prepare(self, *, redis_url: str, clients: str) -> None:
         """Write settings and key."""
         self.config.touch(0o600)
@@ -93,7 +98,7 @@ class DaemonProcess:
         """Start one refresher command that only writes to the log."""
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments],
+                [*self.program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -124,10 +129,14 @@ class DaemonProcess:
             return []
         lines = []
         for line in self.log.read_text().splitlines():
-            if line.startswith("{"):
+            if not line.startswith("{"):
+                continue
+            try:
                 content = json.loads(line)
-                if content.get("event") in names:
-                    lines.append(content)
+            except ValueError:
+                continue  # cut short: by a kill, or by a full disk
+            if content.get("event") in names:
+                lines.append(content)
         return lines
 
     def command(
@@ -145,7 +154,7 @@ class DaemonProcess:
             logged: keep its output in the log, where no secret may be.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments],
+            [*self.program, *arguments],
             input=text,
             capture_output=True,
             text=True,

@@ -21,7 +21,9 @@ from tests.vault.world import (
     holds,
     make_seed,
     opened,
+    pragma,
     refresh,
+    set_writable,
     sow,
 )
 
@@ -31,17 +33,6 @@ def count_commits(vault: Vault) -> Callable[[], int]:
     commits: list[None] = []
     sa.event.listen(vault._database._writer, "commit", lambda _: commits.append(None))
     return lambda: len(commits)
-
-
-def pragma(vault: Vault, statement: str) -> object:
-    """Run PRAGMA STATEMENT on the one connection that writes, outside of transactions."""
-    connection = vault._database._writer.raw_connection()
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA {statement}")
-    row = cursor.fetchone()
-    cursor.close()
-    connection.close()
-    return row and row[0]
 
 
 async def fill_the_disk(vault: Vault) -> None:
@@ -212,13 +203,13 @@ async def test_a_full_disk_refuses_the_whole_commit(vault: Vault) -> None:
 
 async def test_a_read_only_vault_is_said_and_survived(vault: Vault) -> None:
     await sow(vault, make_seed())
-    pragma(vault, "query_only = 1")
+    set_writable(vault, writable=False)
     with pytest.raises(VaultUnavailable, match="the vault is read-only"):
         await claim_one(vault)
     with pytest.raises(VaultUnavailable, match="the vault is read-only"):
         await vault.prove_writable(NOW)
     assert (await get(vault)).intent is None
-    pragma(vault, "query_only = 0")
+    set_writable(vault, writable=True)
     assert (await claim_one(vault)).intent.attempts == 1
 
 

@@ -151,3 +151,19 @@ async def orphans(vault: Vault) -> list[dict[str, Any]]:
         json.loads(vault._sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column="orphan"))
         for row in rows
     ]
+
+
+def pragma(vault: Vault, statement: str) -> object:
+    """Run PRAGMA STATEMENT on the one connection that writes, outside of transactions."""
+    connection = vault._database._writer.raw_connection()
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA {statement}")
+    row = cursor.fetchone()
+    cursor.close()
+    connection.close()
+    return row and row[0]
+
+
+def set_writable(vault: Vault, *, writable: bool) -> None:
+    """Let the vault's own database refuse every write, or take them again."""
+    pragma(vault, f"query_only = {int(not writable)}")

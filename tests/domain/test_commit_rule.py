@@ -1,0 +1,91 @@
+"""The commit rule as a table, and the numbers that only grow."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refresher.domain.commit_rule import Verdict, judge, merge, next_version
+from refresher.domain.grants import Grant, GrantKind, Intent
+
+APPLY, DONE, VOID = Verdict.APPLY, Verdict.ALREADY_APPLIED, Verdict.SUPERSEDED
+
+STORED = Grant(
+    id=1,
+    uid="uid-1",
+    name="acme",
+    kind=GrantKind.REFRESHABLE,
+    client="crm",
+    origin="settings",
+    authorization_serial=3,
+    attempt_sequence=7,
+    adopted_sequence=5,
+    refresh_token_fingerprint=b"stored",
+    predecessor_fingerprint=b"predecessor",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One situation: what the attempt was, and what counts of it."""
+
+    name: str
+    tokens: Verdict
+    """With tokens in the answer."""
+    failure: Verdict
+    """Without."""
+    sequence: int = 7
+    presented: bytes = b"stored"
+    uid: str = "uid-1"
+    serial: int = 3
+
+
+TABLE = [
+    Row("the latest attempt", APPLY, APPLY),
+    Row("an earlier attempt, not adopted", APPLY, VOID, sequence=6),
+    Row("the adopted attempt itself", DONE, DONE, sequence=5),
+    Row("before the adopted attempt", VOID, VOID, sequence=4),
+    Row("latest, presented the predecessor", APPLY, VOID, presented=b"predecessor"),
+    Row("earlier, presented the predecessor", APPLY, VOID, sequence=6, presented=b"predecessor"),
+    Row("presented something older", VOID, VOID, presented=b"ancestor"),
+    Row("of an earlier authorization", VOID, VOID, serial=2),
+    Row("of a later authorization", VOID, VOID, serial=4),
+    Row("of a removed grant of this name", VOID, VOID, uid="uid-0"),
+    Row("adopted, but of another authorization", VOID, VOID, sequence=5, serial=2),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row.name for row in TABLE])
+@pytest.mark.parametrize("brings_tokens", [True, False], ids=["tokens", "failure"])
+def test_every_situation_has_its_verdict(row: Row, *, brings_tokens: bool) -> None:
+    claimed = replace(STORED, uid=row.uid, authorization_serial=row.serial)
+    intent = Intent(sequence=row.sequence, presented=row.presented, first_sent_at=0.0, attempts=1)
+    verdict = judge(STORED, claimed, intent, brings_tokens=brings_tokens)
+    assert verdict is (row.tokens if brings_tokens else row.failure)
+
+
+@pytest.mark.parametrize("brings_tokens", [True, False], ids=["tokens", "failure"])
+def test_nothing_counts_for_a_grant_without_tokens(*, brings_tokens: bool) -> None:
+    """No fingerprint is stored, so none was presented."""
+    stored = replace(STORED, refresh_token_fingerprint=None, predecessor_fingerprint=None)
+    intent = Intent(sequence=7, presented=b"stored", first_sent_at=0.0, attempts=1)
+    assert judge(stored, stored, intent, brings_tokens=brings_tokens) is VOID
+
+
+def test_a_later_attempt_in_flight_keeps_its_intent() -> None:
+    later = Intent(sequence=7, presented=b"stored", first_sent_at=9.0, attempts=2)
+    stored = replace(STORED, intent=later)
+    after = replace(STORED, attempt_sequence=6, intent=None, failures=0)
+    earlier = Intent(sequence=6, presented=b"stored", first_sent_at=9.0, attempts=1)
+    merged = merge(stored, after, earlier)
+    assert (merged.attempt_sequence, merged.intent) == (7, later)
+    assert merge(stored, after, later) is after
+
+
+@given(st.integers(0, 2**60), st.floats(0, 1e11))
+def test_the_next_version_is_always_higher(previous: int, now: float) -> None:
+    version = next_version(previous, now)
+    assert version > previous
+    assert version >= int(now * 1000)
+    assert version in {previous + 1, int(now * 1000)}

@@ -1,0 +1,258 @@
+"""When: the bounds of every computed instant, for all lifetimes and draws."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from refresher.domain import schedule
+from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.grants import Intent
+
+NOW = 1_800_000_000.0
+SLACK = 1e-6
+"""Unix seconds as floats are this exact."""
+
+draws = st.floats(0, 1, exclude_max=True)
+lifetimes = st.floats(1, 10 * 366 * 86_400)
+waits = st.floats(0, 1e7)
+rotations = st.one_of(
+    st.sampled_from([p for p in RotationProfile if p is not RotationProfile.GRACE]).map(Rotation),
+    st.floats(1, 86_400).map(lambda grace: Rotation(RotationProfile.GRACE, grace)),
+)
+policies = st.sampled_from(UnknownOutcome)
+
+
+def lead_of(lifetime: float, draw: float, **parts: float) -> float:
+    """How long before its end a token of LIFETIME is refreshed."""
+    return NOW + lifetime - schedule.refresh_at(NOW, NOW + lifetime, draw, **parts)
+
+
+@given(lifetimes, draws, waits)
+def test_a_lead_never_takes_half_the_life(lifetime: float, draw: float, outage: float) -> None:
+    lead = lead_of(lifetime, draw, survive_outage=outage)
+    assert 0 < lead <= lifetime / 2 + SLACK
+
+
+@given(st.floats(300, 1e8), draws)
+def test_a_long_life_leads_by_a_quarter(lifetime: float, draw: float) -> None:
+    assert 0.2 * lifetime - SLACK <= lead_of(lifetime, draw) <= 0.3 * lifetime + SLACK
+
+
+@given(st.floats(1, 120), draws)
+def test_a_short_life_leads_by_almost_half(lifetime: float, draw: float) -> None:
+    assert 0.4 * lifetime - SLACK <= lead_of(lifetime, draw) <= 0.5 * lifetime + SLACK
+
+
+@given(st.floats(120.001, 299.999), draws)
+def test_a_middling_life_leads_by_a_minute(lifetime: float, draw: float) -> None:
+    assert 60 - SLACK <= lead_of(lifetime, draw) <= max(75, 0.3 * lifetime) + SLACK
+
+
+@given(lifetimes, draws, waits)
+def test_an_outage_to_survive_moves_it_earlier(lifetime: float, draw: float, outage: float) -> None:
+    lead = lead_of(lifetime, draw, survive_outage=outage)
+    assert lead >= lead_of(lifetime, draw) - SLACK
+    assert lead >= min(outage, lifetime / 2) - SLACK
+
+
+@given(lifetimes, draws, st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_the_servers_own_instant_is_honoured(lifetime: float, draw: float, share: float) -> None:
+    refresh_in = lifetime * share
+    assume(0 < refresh_in < lifetime)
+    due_at = schedule.refresh_at(NOW, NOW + lifetime, draw, refresh_in=refresh_in)
+    assert NOW + refresh_in - SLACK <= due_at <= NOW + lifetime + SLACK
+    assert due_at <= NOW + refresh_in * 1.05 + SLACK
+
+
+@pytest.mark.parametrize("refresh_in", [0.0, -5.0, 3600.0, 1e9])
+def test_an_absurd_instant_of_the_server_is_ignored(refresh_in: float) -> None:
+    due_at = schedule.refresh_at(NOW, NOW + 3600, 0.5, refresh_in=refresh_in)
+    assert due_at == schedule.refresh_at(NOW, NOW + 3600, 0.5)
+
+
+@given(st.lists(draws, min_size=2, max_size=2, unique=True), st.floats(300, 1e6))
+def test_draws_spread_refreshes(two: list[float], lifetime: float) -> None:
+    """Grants that were issued together do not come back together."""
+    first, second = (lead_of(lifetime, draw) for draw in two)
+    assert first - second == pytest.approx((two[0] - two[1]) * 0.1 * lifetime, abs=1e-5)
+
+
+@given(st.integers(1, 10_000), draws, st.one_of(st.none(), lifetimes), st.floats(-1e6, 1e6))
+def test_retries_keep_their_bounds(
+    failures: int, draw: float, lifetime: float | None, left: float
+) -> None:
+    due_at = schedule.retry_at(NOW, failures, draw, expires_at=NOW + left, lifetime=lifetime)
+    wait = due_at - NOW
+    assert wait >= 0.05 - SLACK
+    assert wait <= (300 if left > 0 else 900) + SLACK
+    if 0 < left < 30:
+        assert wait <= 30 + SLACK
+    scale = 1.0 if lifetime is None else min(1.0, max(lifetime / 600, 0.05))
+    assert wait <= 5 * scale * 2 ** min(failures - 1, 16) + SLACK
+
+
+@pytest.mark.parametrize(
+    ("failures", "left", "longest"),
+    [
+        (1, 3000.0, 5.0),
+        (2, 3000.0, 10.0),
+        (4, 3000.0, 40.0),
+        (50, 3000.0, 300.0),
+        (50, 299.0, 30.0),
+        (50, -1.0, 900.0),
+        (1, -1.0, 5.0),
+    ],
+    ids=["first", "second", "fourth", "late", "near the end", "expired", "first expired"],
+)
+def test_the_longest_retry_of_an_hour(failures: int, left: float, longest: float) -> None:
+    waits = [
+        schedule.retry_at(NOW, failures, draw, expires_at=NOW + left, lifetime=3600.0) - NOW
+        for draw in (0.0, 1.0 - 1e-12)
+    ]
+    assert waits == pytest.approx([1.0, longest], abs=1e-3)
+
+
+def test_retries_of_a_short_life_are_scaled_down() -> None:
+    wait = schedule.retry_at(NOW, 9, 0.999, expires_at=NOW + 55, lifetime=60.0) - NOW
+    assert wait <= 30
+
+
+@given(st.integers(1, 100), draws, st.one_of(st.none(), st.floats(-1e9, 1e9)))
+def test_a_retry_after_is_kept_up_to_an_hour(
+    failures: int, draw: float, retry_after: float | None
+) -> None:
+    due_at = schedule.retry_at(
+        NOW, failures, draw, expires_at=NOW + 9e3, lifetime=9e3, retry_after=retry_after
+    )
+    asked = min(max(retry_after or 0.0, 0.0), 3600.0)
+    assert NOW + asked - SLACK <= due_at <= NOW + max(asked, 300.0) + SLACK
+
+
+@given(rotations, st.one_of(st.none(), st.floats(-1e6, 1e9)))
+def test_deadlines_leave_room_for_a_replay(rotation: Rotation, remaining: float | None) -> None:
+    deadline = schedule.attempt_deadline(rotation, remaining)
+    assert 5.0 <= deadline <= 30.0
+    if rotation.profile is RotationProfile.GRACE:
+        assert deadline <= max(rotation.grace / 4, 5.0)
+    if remaining is not None:
+        assert deadline <= max(remaining / 3, 5.0)
+
+
+def intent_of(attempts: int, age: float) -> Intent:
+    return Intent(
+        sequence=attempts, presented=b"fingerprint", first_sent_at=NOW - age, attempts=attempts
+    )
+
+
+def replay(
+    rotation: Rotation,
+    policy: UnknownOutcome,
+    *,
+    attempts: int,
+    age: float = 1.0,
+    fallback: float = 60.0,
+    left: float | None = 3000.0,
+) -> float | None:
+    """The wait before a replay."""
+    due_at = schedule.replay_at(
+        NOW,
+        intent_of(attempts, age),
+        rotation,
+        policy,
+        NOW + fallback,
+        expires_at=None if left is None else NOW + left,
+        lifetime=None if left is None else 3600.0,
+    )
+    return None if due_at is None else due_at - NOW
+
+
+ages = st.floats(0, 1e6)
+fallbacks = st.floats(0.05, 900)
+
+
+@given(rotations, policies, st.integers(1, 50), ages, fallbacks, st.floats(-1e6, 1e6))
+def test_a_replay_is_never_in_the_past(
+    rotation: Rotation,
+    policy: UnknownOutcome,
+    attempts: int,
+    age: float,
+    fallback: float,
+    left: float,
+) -> None:
+    wait = replay(rotation, policy, attempts=attempts, age=age, fallback=fallback, left=left)
+    if wait is None:
+        assert policy is UnknownOutcome.HALT
+        return
+    assert wait >= 0
+    if attempts > 1:
+        assert wait >= min(1.0, fallback) - SLACK
+
+
+@given(st.floats(1, 86_400), st.integers(2, 50), ages, fallbacks)
+def test_a_prompt_replay_ends_inside_the_grace(
+    grace: float, attempts: int, age: float, fallback: float
+) -> None:
+    """Its answer must arrive before 0.66 N after the first send; else it waits as strict."""
+    rotation = Rotation(RotationProfile.GRACE, grace)
+    wait = replay(rotation, UnknownOutcome.REPLAY, attempts=attempts, age=age, fallback=fallback)
+    assert wait is not None
+    end = age + wait + schedule.attempt_deadline(rotation, None)
+    assert end <= 0.66 * grace + 1e-5 or wait == pytest.approx(fallback, abs=SLACK)
+
+
+def test_replays_inside_a_grace_are_prompt() -> None:
+    rotation = Rotation(RotationProfile.GRACE, 600.0)
+    found = [replay(rotation, UnknownOutcome.HALT, attempts=n) for n in range(1, 7)]
+    assert found == [0.0, 1.0, 2.0, 4.0, 4.0, 4.0]
+
+
+def test_replays_until_used_turn_into_retries() -> None:
+    rotation = Rotation(RotationProfile.UNTIL_USED)
+    found = [replay(rotation, UnknownOutcome.HALT, attempts=n) for n in range(1, 7)]
+    assert found == [0.0, 1.0, 2.0, 4.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize("policy", UnknownOutcome)
+def test_without_rotation_a_replay_is_a_retry(policy: UnknownOutcome) -> None:
+    assert replay(Rotation(RotationProfile.NONE), policy, attempts=1) == 60.0
+
+
+@pytest.mark.parametrize("profile", [RotationProfile.STRICT, RotationProfile.UNKNOWN])
+@pytest.mark.parametrize(
+    ("policy", "attempts", "left", "expected"),
+    [
+        (UnknownOutcome.REPLAY, 1, 3000.0, 0.0),
+        (UnknownOutcome.REPLAY, 2, 3000.0, 60.0),
+        (UnknownOutcome.DEFER, 1, 3000.0, 2700.0),
+        (UnknownOutcome.DEFER, 2, 3000.0, 2700.0),
+        (UnknownOutcome.DEFER, 1, 100.0, 0.0),
+        (UnknownOutcome.DEFER, 2, 100.0, 60.0),
+        (UnknownOutcome.DEFER, 1, None, 0.0),
+        (UnknownOutcome.HALT, 1, 3000.0, None),
+    ],
+    ids=str,
+)
+def test_a_strict_server_gets_one_prompt_replay(
+    profile: RotationProfile,
+    policy: UnknownOutcome,
+    attempts: int,
+    left: float | None,
+    expected: float | None,
+) -> None:
+    assert replay(Rotation(profile), policy, attempts=attempts, left=left) == expected
+
+
+def test_after_its_grace_a_server_is_strict() -> None:
+    rotation = Rotation(RotationProfile.GRACE, 30.0)
+    assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=1.0) == 0.0
+    assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=15.0) is None
+    assert replay(rotation, UnknownOutcome.REPLAY, attempts=1, age=15.0) == 0.0
+    assert replay(rotation, UnknownOutcome.REPLAY, attempts=2, age=15.0) == 60.0
+
+
+@given(lifetimes)
+def test_intervals_keep_their_order(lifetime: float) -> None:
+    assert schedule.floor_between(lifetime) == max(1.0, lifetime / 4)
+    assert 1.0 <= schedule.request_interval(lifetime) <= 30.0
+    assert 0 < schedule.mandatory_window(lifetime) <= min(300.0, lifetime / 4)
+    assert schedule.request_interval(None) == schedule.mandatory_window(None) == 30.0

@@ -1,0 +1,22 @@
+"""An open vault, and the lines that are logged, for every test of the engine."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from refresher import logs
+from tests.engine.world import Lines
+from tests.vault.conftest import vault
+
+__all__ = ["vault"]
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[Lines]:
+    """The lines of this test, every level."""
+    before = structlog.get_config()
+    captured = Lines()
+    logs.configure(level="debug", output=captured.output, json_lines=True)
+    yield captured
+    structlog.configure(**before)

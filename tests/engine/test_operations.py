@@ -1,0 +1,142 @@
+"""The operations: what a command asks for in JSON, and what it gets back."""
+
+import json
+from typing import Any
+
+import pytest
+
+from refresher.domain.grants import GrantKind
+from refresher.domain.secret import Secret
+from refresher.engine.administration import Administration
+from refresher.engine.durability import Durability
+from refresher.operations import Operations, read_seed
+from refresher.vault.vault import Vault
+from tests.canary import Canary
+from tests.engine.test_administration import Revocations
+from tests.engine.world import FakeClock, answering
+from tests.vault.world import (
+    CRM,
+    LIFE,
+    NOW,
+    access_token,
+    answered,
+    get,
+    make_seed,
+    refresh,
+    sow,
+    static_seed,
+)
+
+
+def offered(vault: Vault, *outcomes: Any) -> Any:
+    """The operations by name, as the control socket calls them."""
+    administration = Administration(
+        vault=vault,
+        endpoint=answering(*outcomes),
+        revoke=Revocations(),
+        clients={"crm": CRM},
+        durability=Durability(vault),
+        publish=lambda _: None,
+        wake=lambda: None,
+        clock=FakeClock(),
+    )
+    return Operations(administration, {"pid": 7}).by_name()
+
+
+async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
+    await sow(
+        vault,
+        make_seed(refresh_token=canary.plant("seed"), labels={"team": "a"}, scope=("r", "w")),
+        static_seed(token=canary.plant("static")),
+    )
+    grant = await refresh(vault, answered(canary.plant("at"), canary.plant("rt")))
+    status = await offered(vault)["status"]({})
+    assert status["daemon"] == {"pid": 7}
+    assert status["grants"][0] == {
+        "name": "acme",
+        "client": "crm",
+        "kind": "refreshable",
+        "state": "fresh",
+        "reason": None,
+        "since": NOW,
+        "version": grant.version,
+        "issued_at": NOW,
+        "expires_at": NOW + LIFE,
+        "next_attempt_at": NOW + 0.75 * LIFE,
+        "failures": 0,
+        "exchange_open": False,
+        "refresh_token": True,
+        "refresh_token_expires_at": None,
+        "scope": ["r", "w"],
+        "labels": {"team": "a"},
+        "repair": None,
+    }
+    assert canary.found_in(json.dumps(status).encode()) == set()
+
+
+async def test_a_login_goes_through_two_calls(vault: Vault) -> None:
+    operations = offered(vault, answered("at-1", "rt-1"))
+    begun = await operations["login_begin"]({"name": "acme", "client": "crm"})
+    assert (begun["client"], begun["redirect_uri"]) == ("crm", CRM.redirect_uris[0])
+    assert begun["authorization_url"].startswith("https://crm.example/authorize?")
+    done = await operations["login_finish"]({"login": begun["login"], "pasted": "the-code"})
+    assert (done["name"], done["state"]) == ("acme", "fresh")
+    assert await access_token(vault) == "at-1"
+
+
+async def test_an_import_reports_every_grant(vault: Vault) -> None:
+    done = await offered(vault)["import"](
+        {"grants": [{"name": "acme", "client": "crm", "refresh_token": "rt-0"}]}
+    )
+    assert [(grant["name"], grant["result"], grant["state"]) for grant in done] == [
+        ("acme", "added", "pending")
+    ]
+
+
+async def test_small_operations_reach_their_grant(vault: Vault) -> None:
+    await sow(vault, make_seed(), static_seed())
+    operations = offered(vault)
+    assert await operations["refresh"]({"name": "acme"}) == {"accepted": True}
+    assert await operations["refresh"]({"name": "pat"}) == {"accepted": False}
+    token = {"name": "pat", "token": "static-1", "expires_at": NOW + 9}
+    assert (await operations["set_token"](token))["expires_at"] == NOW + 9
+    assert await access_token(vault, "pat") == "static-1"
+    assert (await operations["revoke"]({"name": "acme"}))["reason"] == "revoked_here"
+    assert (await get(vault)).refresh_token_fingerprint is None
+    assert await operations["remove"]({"name": "acme"}) == {"removed": "acme"}
+    assert await vault.find("acme") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({"name": "a", "client": "crm", "refresh_token": "rt"}, GrantKind.REFRESHABLE),
+        ({"name": "a", "access_token": "at"}, GrantKind.STATIC),
+    ],
+    ids=["refreshable", "static"],
+)
+def test_the_kind_of_a_seed_follows_its_token(content: dict[str, str], kind: GrantKind) -> None:
+    assert read_seed(content).kind is kind
+
+
+def test_a_whole_seed_is_read() -> None:
+    seed = read_seed(
+        {
+            "name": "acme",
+            "client": "crm",
+            "refresh_token": "rt",
+            "access_token": "at",
+            "expires_at": NOW,
+            "token_type": "DPoP",
+            "scope": ["r", "w"],
+            "labels": {"team": "a"},
+        }
+    )
+    assert seed == make_seed(
+        refresh_token="rt",
+        access_token=Secret("at"),
+        expires_at=NOW,
+        token_type="DPoP",
+        scope=("r", "w"),
+        labels={"team": "a"},
+    )

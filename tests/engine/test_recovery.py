@@ -1,0 +1,286 @@
+"""What a new process takes up: answers in the rescue file, leases and open exchanges."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from refresher.domain.clients import Client, UnknownOutcome
+from refresher.domain.grants import Claim, Grant, GrantState
+from refresher.domain.outcomes import Outcome, RefreshTokenOnly, TokenAnswer
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Transition
+from refresher.engine.durability import read_rescue_record, rescue_record
+from refresher.engine.recovery import recover
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event
+from refresher.vault.vault import Vault
+from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, wait_until
+from tests.vault.world import (
+    CRM,
+    LIFE,
+    NOW,
+    UNKNOWN,
+    access_token,
+    answered,
+    claim_one,
+    get,
+    holds,
+    login_of,
+    make_client,
+    make_seed,
+    opened,
+    orphans,
+    outcome_of,
+    refresh,
+    set_writable,
+    sow,
+)
+
+WHOLE = answered(
+    "at-1",
+    "rt-1",
+    token_type="DPoP",
+    scope="a b",
+    refresh_token_expires_in=86_400.0,
+    extras={"instance_url": "https://one.example"},
+)
+
+
+async def leave_rescued(vault: Vault, outcome: Outcome, now: float = NOW) -> Claim:
+    """What a process leaves that dies with OUTCOME in hand: a lease, an intent, a record."""
+    claim = await claim_one(vault, now)
+    record = rescue_record(claim, outcome_of(claim, outcome, now))
+    assert record is not None
+    assert vault.rescue(record) is not None
+    return claim
+
+
+def timeless(grant: Grant) -> Grant:
+    """GRANT without what tells only when it was committed."""
+    return replace(grant, since=0.0, revision=0, version=0, refresh_token_obtained_at=0.0)
+
+
+async def resume(vault: Vault, now: float = NOW, client: Client = CRM) -> None:
+    await recover(vault, {"crm": client}, FakeClock(now))
+
+
+async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: Lines) -> None:
+    """The whole way: the vault refuses, the process gives up, the next one adopts."""
+    async with opened(tmp_path) as vault:
+
+        async def script(_: Call) -> Outcome:
+            set_writable(vault, writable=False)
+            return answered("at-1", "rt-1")
+
+        parts = assemble(vault, Endpoint(script))
+        await sow(vault, make_seed())
+        [claim] = await parts.refresh.claim({"crm": 1}, 1)
+
+        async def give_up() -> None:
+            await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+            parts.durability.abandon()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(give_up)
+            with pytest.raises(VaultUnavailable):
+                await parts.refresh.run(claim, CRM)
+    async with opened(tmp_path) as vault:
+        await resume(vault, NOW + 5)
+        grant = await get(vault)
+        assert holds(vault, grant, "rt-1")
+        assert await access_token(vault) == "at-1"
+        assert (grant.state, grant.intent, grant.failures) == (GrantState.FRESH, None, 0)
+        assert await vault.release_leases(NOW + 5) == []
+    assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["rescued", "apply"]
+    assert lines.of(Event.EXCHANGE_RESUMED) == []
+
+
+async def committed_and_rescued(
+    tmp_path: Path, outcome: Outcome, *, earlier: Outcome | None = None
+) -> tuple[Any, Any]:
+    """What is stored after OUTCOME, once committed and once rescued, of one and the same vault."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    await anyio.Path(original).mkdir()
+    async with opened(original) as vault:
+        await sow(vault, make_seed())
+        if earlier is not None:
+            await refresh(vault, earlier)
+            await vault.request_refresh("acme", NOW + 60)
+        claim = await leave_rescued(vault, outcome, NOW + 60)
+    await anyio.to_thread.run_sync(shutil.copytree, original, copy)
+    async with opened(original) as vault:
+        await vault.commit(claim, outcome_of(claim, outcome, NOW + 60), NOW + 60)
+        [direct] = await vault.read(["acme"])
+    async with opened(copy) as vault:
+        await resume(vault, NOW + 90)
+        [rescued] = await vault.read(["acme"])
+    return direct, rescued
+
+
+@pytest.mark.parametrize(
+    ("outcome", "earlier"),
+    [
+        (WHOLE, None),
+        (WHOLE, answered("at-0", "rt-00", refresh_token_expires_in=1000.0)),
+        (answered("at-1"), UNKNOWN),
+    ],
+    ids=["the first token", "a later token", "after a failure"],
+)
+async def test_rescued_or_committed_is_the_same(
+    tmp_path: Path, outcome: Outcome, earlier: Outcome | None
+) -> None:
+    direct, rescued = await committed_and_rescued(tmp_path, outcome, earlier=earlier)
+    assert timeless(rescued.grant) == timeless(direct.grant)
+    assert replace(rescued, grant=direct.grant) == direct
+
+
+async def test_a_rescued_lone_refresh_token_is_adopted(tmp_path: Path) -> None:
+    answer = TokenAnswer(
+        access_token=None, refresh_token=Secret("rt-1"), refresh_token_expires_in=86_400.0
+    )
+    outcome = RefreshTokenOnly(answer=answer, status=200)
+    direct, rescued = await committed_and_rescued(tmp_path, outcome, earlier=answered("at-0"))
+    assert rescued.access_token == direct.access_token == Secret("at-0")
+    for name in ("refresh_token_fingerprint", "refresh_token_expires_at", "due_at", "intent"):
+        assert getattr(rescued.grant, name) == getattr(direct.grant, name)
+
+
+async def test_an_adopted_record_is_adopted_once(tmp_path: Path, lines: Lines) -> None:
+    """The process died between the commit and the blanking of the slot."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        claim = await leave_rescued(vault, WHOLE)
+        await vault.commit(claim, outcome_of(claim, WHOLE), NOW)
+        before = await get(vault)
+    async with opened(tmp_path) as vault:
+        await resume(vault)
+        assert await get(vault) == before
+        assert await orphans(vault) == []
+        assert vault.rescued == {}
+    async with opened(tmp_path) as vault:
+        assert vault.rescued == {}
+    assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["already_applied"]
+
+
+async def test_a_record_of_an_older_authorization_is_orphaned(tmp_path: Path, lines: Lines) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await leave_rescued(vault, WHOLE)
+        await vault.authorize("acme", login_of(await get(vault), answered("at", "rt-login")), NOW)
+    async with opened(tmp_path) as vault:
+        await resume(vault)
+        assert holds(vault, await get(vault), "rt-login")
+        assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]
+        assert vault.rescued == {}
+    assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["superseded"]
+
+
+async def test_a_record_of_a_removed_grant_is_orphaned(tmp_path: Path) -> None:
+    """Nothing is ever thrown away: somebody may want to revoke what came."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await leave_rescued(vault, WHOLE)
+        await vault.remove("acme", NOW)
+    async with opened(tmp_path) as vault:
+        await resume(vault)
+        assert await vault.find("acme") is None
+        assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]
+        assert vault.rescued == {}
+
+
+async def test_a_refusing_vault_keeps_the_record(tmp_path: Path) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await leave_rescued(vault, WHOLE)
+    async with opened(tmp_path) as vault:
+        set_writable(vault, writable=False)
+        with pytest.raises(VaultUnavailable):
+            await resume(vault)
+    async with opened(tmp_path) as vault:
+        assert len(vault.rescued) == 1
+        await resume(vault)
+        assert holds(vault, await get(vault), "rt-1")
+
+
+async def test_a_record_carries_its_whole_claim(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    change = outcome_of(claim, WHOLE)
+    record = rescue_record(claim, change)
+    assert record is not None
+    read, transition = read_rescue_record(record, await get(vault))
+    assert read.grant == claim.grant
+    assert read.intent == claim.intent
+    assert transition.tokens == change.tokens
+    assert transition.grant == replace(change.grant, since=transition.grant.since)
+
+
+async def test_only_tokens_need_a_record(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    assert rescue_record(claim, outcome_of(claim, UNKNOWN)) is None
+    assert rescue_record(claim, Transition(grant=claim.grant)) is None
+
+
+STRICT = make_client()
+DEFERRING = make_client(on_unknown_outcome=UnknownOutcome.DEFER)
+HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
+
+
+@pytest.mark.parametrize(
+    ("client", "due_at", "state"),
+    [
+        (STRICT, NOW + 70, GrantState.FRESH),
+        (DEFERRING, NOW + LIFE - 300, GrantState.FRESH),
+        (HALTING, None, GrantState.PAUSED),
+        (make_client(rotation="none"), NOW + 70 + 3.0, GrantState.FRESH),
+        (make_client(rotation="until_used"), NOW + 70, GrantState.FRESH),
+        (make_client(rotation="grace(60)"), NOW + 70, GrantState.FRESH),
+    ],
+    ids=["strict", "defer", "halt", "none", "until used", "grace"],
+)
+async def test_an_open_exchange_follows_its_profile(
+    vault: Vault, lines: Lines, client: Client, due_at: float | None, state: GrantState
+) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    claim = await claim_one(vault, NOW + 60)
+    await resume(vault, NOW + 70, client)
+    grant = await get(vault)
+    assert grant.due_at == due_at
+    assert (grant.state, grant.intent) == (state, claim.intent)
+    [line] = lines.of(Event.EXCHANGE_RESUMED)
+    assert line | {"timestamp": None} == {
+        "event": "exchange.resumed",
+        "level": "warning",
+        "timestamp": None,
+        "grant": "acme",
+        "client": "crm",
+        "sequence": 2,
+        "attempts": 1,
+        "next_attempt_at": due_at,
+        "state": state.value,
+    }
+
+
+async def test_an_unknown_clients_exchange_stays_open(vault: Vault, lines: Lines) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    await recover(vault, {}, FakeClock())
+    assert lines.events() == []
+    assert (await get(vault)).intent == claim.intent
+    assert (await claim_one(vault)).intent.is_replay
+
+
+async def test_a_vault_left_in_order_needs_nothing(vault: Vault, lines: Lines) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    before = await get(vault)
+    await resume(vault)
+    assert await get(vault) == before
+    assert lines.events() == []

@@ -1,0 +1,201 @@
+"""The watch: what the clock does to grants is said once, and what nobody works on is seen."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, Watch
+from refresher.logs import Event
+from refresher.vault.vault import Vault
+from tests.engine.world import FakeClock, Lines, wait_until
+from tests.vault.world import (
+    LIFE,
+    NOT_SENT,
+    NOW,
+    answered,
+    claim_one,
+    get,
+    login_of,
+    make_seed,
+    refresh,
+    set_writable,
+    sow,
+    static_seed,
+)
+
+
+@dataclass
+class Observed:
+    """A watch, its clock, and whom it told."""
+
+    watch: Watch
+    clock: FakeClock
+    published: list[str] = field(default_factory=list)
+    woken: list[float] = field(default_factory=list)
+
+    async def look(self, now: float) -> None:
+        """What the watch does once a second."""
+        await self.watch._look(now)
+
+
+@pytest.fixture
+def observed(vault: Vault) -> Observed:
+    clock = FakeClock()
+    published: list[str] = []
+    woken: list[float] = []
+    watch = Watch(
+        vault=vault,
+        publish=published.append,
+        wake=lambda: woken.append(clock.now()),
+        clock=clock,
+    )
+    return Observed(watch, clock, published, woken)
+
+
+async def test_states_moved_by_the_clock_are_published(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW)
+    failed = await refresh(vault, NOT_SENT)
+    for now in (NOW + LIFE - 301, NOW + LIFE - 299, NOW + LIFE - 298, NOW + LIFE, NOW + LIFE + 1):
+        await observed.look(now)
+    assert observed.published == ["acme", "acme"]
+    degraded, expired = lines.of(Event.GRANT_DEGRADED)[0], lines.of(Event.GRANT_EXPIRED)[0]
+    assert [line for line in lines.events() if line != "grant.overdue"] == [
+        "grant.degraded",
+        "grant.expired",
+    ]
+    assert degraded | {"timestamp": None} == {
+        "event": "grant.degraded",
+        "level": "warning",
+        "timestamp": None,
+        "grant": "acme",
+        "client": "crm",
+        "reason": None,
+        "expires_at": NOW + LIFE,
+        "next_attempt_at": failed.due_at,
+        "repair": None,
+    }
+    assert expired["level"] == "error"
+
+
+async def test_an_ended_static_token_names_its_repair(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, static_seed(expires_at=NOW + 10))
+    await observed.look(NOW + 10)
+    [line] = lines.of(Event.GRANT_LOST)
+    assert (line["reason"], line["repair"]) == ("token_ended", "refresher set-token pat")
+
+
+async def test_a_token_without_refresh_names_its_repair(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed(refresh_token=None))
+    await vault.authorize("acme", login_of(await get(vault), answered("at")), NOW)
+    await observed.look(NOW + LIFE)
+    [line] = lines.of(Event.GRANT_LOST)
+    assert (line["reason"], line["repair"]) == ("no_refresh_token", "refresher login acme")
+
+
+async def test_overdue_grants_are_reported_once(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed("leased", "rt-1"), make_seed("forgotten", "rt-2"))
+    await claim_one(vault, NOW, "leased")
+    for seconds in (0.0, 1.0, 2.0):
+        await observed.look(NOW + OVERDUE_AFTER + seconds)
+    [line] = lines.of(Event.GRANT_OVERDUE)
+    assert (line["grant"], line["client"], line["overdue_s"]) == (
+        "forgotten",
+        "crm",
+        OVERDUE_AFTER + 1,
+    )
+
+
+async def test_a_grant_overdue_anew_is_reported_anew(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed())
+    await observed.look(NOW + OVERDUE_AFTER + 1)
+    await refresh(vault, answered("at-1"), NOW + OVERDUE_AFTER + 2)
+    await observed.look(NOW + OVERDUE_AFTER + 2)
+    await observed.look(NOW + LIFE + OVERDUE_AFTER + 2)
+    assert len(lines.of(Event.GRANT_OVERDUE)) == 2
+
+
+async def test_an_end_is_announced_three_times(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    """At 14, 7 and 1 days, each once, however often the watch looks."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at", refresh_token_expires_in=20 * DAY, expires_in=30 * DAY))
+    announced = []
+    for hour in range(20 * 24):
+        before = len(lines.of(Event.GRANT_ENDING))
+        await observed.look(NOW + hour * 3600.0)
+        if len(lines.of(Event.GRANT_ENDING)) > before:
+            announced.append(20 - hour / 24)
+    assert announced == pytest.approx([14, 7, 1], abs=0.1)
+    line = lines.of(Event.GRANT_ENDING)[0]
+    assert (line["reason"], line["expires_at"], line["repair"]) == (
+        "refresh_token_ends",
+        NOW + 20 * DAY,
+        "refresher login acme",
+    )
+
+
+async def test_a_distant_end_is_not_announced(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at", refresh_token_expires_in=15 * DAY))
+    await observed.look(NOW)
+    assert lines.of(Event.GRANT_ENDING) == []
+
+
+async def test_the_watch_looks_by_itself(vault: Vault, observed: Observed, lines: Lines) -> None:
+    """It outlives a refusing vault, and sees the wall clock jump, back and forth."""
+    await sow(vault, static_seed(expires_at=NOW + 10), make_seed())
+    await refresh(vault, answered("at-1", "rt-1"), NOW + 3000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(observed.watch.run)
+        await anyio.lowlevel.checkpoint()
+        set_writable(vault, writable=False)
+        await wait_until(lambda: observed.clock.monotonic_reads >= 2, "a first look")
+        set_writable(vault, writable=True)
+        assert observed.published == []
+        observed.clock.move(INTERVAL)
+        observed.clock.step(-60)
+        await wait_until(lambda: observed.published, "a look after the step back")
+        assert lines.of(Event.CLOCK_JUMPED)[0]["offset_s"] == -60.0
+        observed.clock.step(3600)
+        await wait_until(lambda: len(lines.of(Event.CLOCK_JUMPED)) == 2, "the step forward")
+        await wait_until(lambda: "pat" in observed.published, "the ended token")
+        tasks.cancel_scope.cancel()
+    assert lines.of(Event.CLOCK_JUMPED)[1]["offset_s"] == 3600.0
+    assert len(observed.woken) == 2
+    assert observed.published[0] == "acme"
+    grant = await get(vault)
+    assert grant.due_at == NOW + INTERVAL - 60
+
+
+async def test_a_suspended_machine_wakes_the_scheduler(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    """Elapsed time stood still while the wall clock went on."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(observed.watch.run)
+        await anyio.lowlevel.checkpoint()
+        observed.clock.step(4.9)
+        await wait_until(lambda: observed.clock.monotonic_reads >= 2, "a first look")
+        assert lines.of(Event.CLOCK_JUMPED) == []
+        observed.clock.step(8 * 3600)
+        await wait_until(lambda: observed.woken, "the wake")
+        tasks.cancel_scope.cancel()
+    [line] = lines.of(Event.CLOCK_JUMPED)
+    assert line["offset_s"] == 28_800.0

@@ -1,0 +1,207 @@
+"""What the tests of the engine share: a clock, a scripted endpoint, lines, and the parts."""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+
+import anyio
+
+from refresher.domain.clients import Client
+from refresher.domain.outcomes import Outcome
+from refresher.domain.secret import Secret
+from refresher.engine.admission import Admission
+from refresher.engine.durability import Durability
+from refresher.engine.refresh import Refresh
+from refresher.engine.scheduler import Scheduler
+from refresher.logs import Event
+from refresher.vault.vault import Vault
+from tests.vault.world import CRM, DRAW, NOW
+
+
+class FakeClock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self._now, self._monotonic = now, 0.0
+        self.next_draw = DRAW
+        self.monotonic_reads = 0
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        self.monotonic_reads += 1
+        return self._monotonic
+
+    def draw(self) -> float:
+        return self.next_draw
+
+    def move(self, seconds: float) -> None:
+        """Let SECONDS pass."""
+        self._now += seconds
+        self._monotonic += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock by SECONDS while no time passes."""
+        self._now += seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request that reached the endpoint."""
+
+    client: str
+    secret: str
+    """The refresh token, or the code."""
+    deadline: float
+    scope: tuple[str, ...] = ()
+    redirect_uri: str | None = None
+    code_verifier: Secret | None = None
+
+
+Script = Callable[[Call], Awaitable[Outcome]]
+
+
+@dataclass
+class Endpoint:
+    """A token endpoint that answers by its script."""
+
+    script: Script
+    calls: list[Call] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    async def refresh(
+        self, client: Client, refresh_token: Secret, *, scope: tuple[str, ...], deadline: float
+    ) -> Outcome:
+        return await self._answer(
+            Call(client=client.name, secret=refresh_token.reveal(), scope=scope, deadline=deadline)
+        )
+
+    async def redeem(
+        self,
+        client: Client,
+        code: Secret,
+        *,
+        redirect_uri: str,
+        code_verifier: Secret | None,
+        deadline: float,
+    ) -> Outcome:
+        return await self._answer(
+            Call(
+                client=client.name,
+                secret=code.reveal(),
+                redirect_uri=redirect_uri,
+                code_verifier=code_verifier,
+                deadline=deadline,
+            )
+        )
+
+    async def _answer(self, call: Call) -> Outcome:
+        self.calls.append(call)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self.script(call)
+        finally:
+            self.in_flight -= 1
+
+
+def answering(*outcomes: Outcome) -> Endpoint:
+    """An endpoint that gives OUTCOMES, one a call."""
+    waiting = deque(outcomes)
+
+    async def script(_: Call) -> Outcome:
+        return waiting.popleft()
+
+    return Endpoint(script)
+
+
+class Lines:
+    """What was logged, as a program reads it."""
+
+    def __init__(self) -> None:
+        self.output = StringIO()
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every line so far, in order."""
+        return [json.loads(line) for line in self.output.getvalue().splitlines()]
+
+    def of(self, event: Event) -> list[dict[str, Any]]:
+        """Those of one event."""
+        return [line for line in self.all() if line["event"] == event.value]
+
+    def events(self) -> list[str]:
+        """The events in order."""
+        return [line["event"] for line in self.all()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The engine around one vault."""
+
+    vault: Vault
+    endpoint: Endpoint
+    clock: FakeClock
+    durability: Durability
+    refresh: Refresh
+    published: list[str]
+
+
+def assemble(
+    vault: Vault, endpoint: Endpoint, *, publish: Callable[[str], None] | None = None
+) -> Parts:
+    """The parts that carry out refreshes on VAULT."""
+    clock, durability = FakeClock(), Durability(vault)
+    published: list[str] = []
+    return Parts(
+        vault=vault,
+        endpoint=endpoint,
+        clock=clock,
+        durability=durability,
+        refresh=Refresh(
+            vault=vault,
+            endpoint=endpoint,
+            durability=durability,
+            publish=publish or published.append,
+            clock=clock,
+        ),
+        published=published,
+    )
+
+
+@asynccontextmanager
+async def scheduling(
+    parts: Parts, clients: Mapping[str, Client] | None = None, *, workers: int = 4
+) -> AsyncIterator[Scheduler]:
+    """A scheduler that turns; it is drained at the end."""
+    known = {"crm": CRM} if clients is None else clients
+    scheduler = Scheduler(
+        vault=parts.vault,
+        refresh=parts.refresh,
+        admission=Admission(known, parts.clock),
+        clients=known,
+        clock=parts.clock,
+        workers=workers,
+    )
+    async with anyio.create_task_group() as tasks:
+        scheduler.start(tasks)
+        yield scheduler
+        await scheduler.drain()
+        tasks.cancel_scope.cancel()
+
+
+async def wait_until(predicate: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    """Wait for PREDICATE to hold.
+
+    Raises:
+        AssertionError: naming WHAT did not come.
+    """
+    began = anyio.current_time()
+    while not predicate():
+        assert anyio.current_time() - began < seconds, f"waited in vain for: {what}"
+        await anyio.sleep(0.002)

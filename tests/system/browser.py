@@ -1,0 +1,95 @@
+"""A person at a browser: starts a login, consents or not, and pastes what the bar shows."""
+
+import os
+import subprocess
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from tests.support.daemon import DaemonProcess, wait_until
+
+
+class LoginCommand:
+    """``refresher login`` as it waits for consent.
+
+    Args:
+        browser: what opens a URL on this desktop; ``true`` opens nothing.
+    """
+
+    def __init__(self, daemon: DaemonProcess, *arguments: str, browser: str = "true") -> None:
+        descriptor, name = tempfile.mkstemp(dir=daemon.folder, prefix="login-", suffix=".log")
+        self._log = Path(name)
+        with os.fdopen(descriptor, "wb") as output:
+            self._process = subprocess.Popen(
+                [*daemon.program, "login", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "BROWSER": browser},
+            )
+        wait_until(
+            lambda: self._has_ended or self._urls(),
+            within=20,
+            description="the login shows an authorization URL",
+        )
+        assert self._urls(), self.said
+        self.url = self._urls()[0]
+        """What the person is asked to open."""
+
+    @property
+    def said(self) -> str:
+        """Everything it has written."""
+        return self._log.read_text()
+
+    def finish(self, pasted: str = "", *, code: int = 0) -> str:
+        """Paste something and see the command end with CODE; gives everything it said."""
+        try:
+            self._process.communicate(pasted.encode(), timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        assert "Traceback" not in self.said, self.said
+        assert self._process.returncode == code, self.said
+        return self.said
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def _urls(self) -> list[str]:
+        return [line.strip() for line in self.said.splitlines() if line.startswith("  http")]
+
+
+def parameters(url: str) -> dict[str, str]:
+    """The parameters of URL's query."""
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+def with_parameters(url: str, **changes: str) -> str:
+    """URL with other parameters."""
+    query = urlencode({**parameters(url), **changes})
+    return urlsplit(url)._replace(query=query).geturl()
+
+
+def visit(url: str) -> str:
+    """The page URL leads to, in the end."""
+    with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310  loopback
+        text: str = response.read().decode()
+        return text
+
+
+def where_it_leads(url: str) -> str:
+    """The address a browser is redirected to, which nobody has to serve."""
+    opener = urllib.request.build_opener(_Staying)
+    with opener.open(url, timeout=20) as answer:
+        assert answer.status == 302, answer.read()
+        return str(answer.headers["Location"])
+
+
+class _Staying(urllib.request.HTTPErrorProcessor):
+    """Hands every answer over as it is."""
+
+    def http_response(self, _: object, response: Any) -> Any:
+        return response

@@ -1,0 +1,271 @@
+"""What an operator types beside a running daemon, and without one."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from refresher.cli.importing import FIELDS
+from refresher.sandbox import Application, SandboxOptions, Status, TokenPolicy
+from tests.canary import Canary
+from tests.support.daemon import wait_until
+from tests.system.world import World, new_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("commands")
+    options = SandboxOptions(
+        client_secret=canary.plant("client-secret"), access_token_lifetime=3600
+    )
+    with new_world(folder, canary, options) as world:
+        steady = world.server.call(
+            world.server.sandbox.register,
+            client_id="steady",
+            policy=TokenPolicy(rotation="none", access_token_lifetime=3600),
+        )
+        clients = [
+            world.client("box"),
+            steady_client(world, steady),
+            "[grants.waiting]\nclient = 'box'\nlabels = { access = 'full' }",
+            "[grants.static]\nstatic_token = { file = 'static.secret' }",
+        ]
+        world.secret_file("static.secret", canary.plant("static-token"))
+        world.daemon.prepare(redis_url=world.valkey.url, clients="\n".join(clients))
+        world.daemon.start()
+        labels = {"access": "partial"}
+        world.import_grants(
+            mint(world, "shown", labels=labels, scope="read liveview"),
+            *(mint(world, name) for name in ("visible", "renewed", "lonely", "again")),
+            mint(world, "leaving", labels={"access": "full"}),
+            *(mint(world, name, client="steady") for name in ("first", "replaced")),
+        )
+        for name in world.lines:
+            await_token(world, name)
+        yield world
+
+
+def steady_client(world: World, application: Application) -> str:
+    """A client whose refresh tokens stay valid."""
+    client = world.client(
+        "steady", client_id=application.client_id, secret=application.client_secret
+    )
+    return client.replace('rotation = "strict"', 'rotation = "none"')
+
+
+def mint(world: World, name: str, *, client: str = "box", **fields: Any) -> dict[str, Any]:
+    """The line that imports a new grant of the sandbox."""
+    client_id = None if client == "box" else client
+    minted = world.server.call(world.server.sandbox.mint, client_id=client_id)
+    return {"name": name, "client": client, "refresh_token": minted.refresh_token, **fields}
+
+
+def await_token(world: World, name: str, *, after: str = "0") -> dict[str, str]:
+    """The published token of NAME, newer than version AFTER."""
+    wait_until(
+        lambda: int(world.token(name).get("version", 0)) > int(after),
+        within=5,
+        description=f"{name} is published",
+    )
+    return world.token(name)
+
+
+def views(world: World, *arguments: str, check: int = 0) -> dict[str, dict[str, Any]]:
+    """The grants of ``status --json``, by name."""
+    done = world.daemon.command("status", "--json", *arguments, check=check)
+    return {view["name"]: view for view in json.loads(done.stdout)["grants"]}
+
+
+def test_status_tells_how_grants_are(world: World) -> None:
+    table = world.daemon.command("status", check=3)
+    lines = {line.split()[0]: line for line in table.stdout.splitlines()}
+    assert lines["GRANT"].split() == [
+        *("GRANT", "CLIENT", "STATE", "LEFT", "NEXT", "LABELS", "REASON", "/", "REPAIR")
+    ]
+    assert lines["shown"].split()[:3] == ["shown", "box", "fresh"]
+    assert lines["shown"].split()[3] in {"59m", "60m"}
+    assert "access=partial" in lines["shown"]
+    assert lines["waiting"].rstrip().endswith("awaiting_login - refresher login waiting")
+    assert table.stderr == ""
+
+    [view] = views(world, "shown").values()
+    assert (view["state"], view["client"], view["kind"]) == ("fresh", "box", "refreshable")
+    assert view["version"] == int(world.token("shown")["version"])
+    assert view["labels"] == {"access": "partial"}
+    assert view["scope"] == ["read", "liveview"]
+    assert view["refresh_token"] is True
+    assert views(world, "waiting", check=3)["waiting"]["repair"] == "refresher login waiting"
+    unknown = world.daemon.command("status", "nobody", check=1)
+    assert unknown.stderr == "refresher: there is no grant named nobody\n"
+
+
+def test_show_prints_the_token_alone(world: World) -> None:
+    token = world.token("visible")
+    done = world.daemon.command("show", "visible", logged=False)
+    assert done.stdout == token["access_token"] + "\n"
+    as_json = world.daemon.command("show", "visible", "--json", logged=False)
+    assert json.loads(as_json.stdout) == token
+
+    waiting = world.daemon.command("show", "waiting", check=3)
+    assert waiting.stdout == ""
+    assert "(pending: awaiting_login)\nrepair: refresher login waiting\n" in waiting.stderr
+    nobody = world.daemon.command("show", "nobody", check=1)
+    assert nobody.stderr == "refresher: Redis holds no valid token for nobody\n"
+
+
+def test_refresh_makes_the_daemon_fetch_a_token(world: World) -> None:
+    before = world.token("renewed")
+    done = world.daemon.command("refresh", "renewed")
+    assert done.stdout == "renewed is being refreshed\n"
+    after = await_token(world, "renewed", after=before["version"])
+    assert after["access_token"] != before["access_token"]
+    static = world.daemon.command("refresh", "static", check=3)
+    assert "static cannot be refreshed" in static.stderr
+    nobody = world.daemon.command("refresh", "nobody", check=1)
+    assert nobody.stderr == "refresher: there is no grant named nobody\n"
+
+
+def test_commands_work_without_a_daemon(world: World) -> None:
+    before = world.token("lonely")
+    assert world.daemon.stop() == 0
+    try:
+        assert world.daemon.command("refresh", "lonely").stdout == "lonely: done\n"
+        after = world.token("lonely")
+        assert int(after["version"]) > int(before["version"])
+
+        world.server.call(world.server.sandbox.faults.enqueue, Status(code=503))
+        failed = world.daemon.command("refresh", "lonely", check=1)
+        assert "refresher: lonely was not refreshed" in failed.stderr
+        assert world.token("lonely") == after
+
+        shown = world.daemon.command("status", "lonely")
+        assert "no daemon is running: nothing is being refreshed" in shown.stderr
+        assert world.daemon.command("health", check=1).stdout == "failed\n"
+    finally:
+        world.daemon.start()
+    assert world.token("lonely") == after
+
+
+def test_health_asks_two_questions(world: World) -> None:
+    assert world.daemon.command("health").stdout == "ok\n"
+    assert world.daemon.command("health", "--ready").stdout == "ok\n"
+
+
+def test_a_bad_line_imports_nothing(world: World) -> None:
+    secret = world.canary.plant("refresh-token")
+    good = {"client": "box", "refresh_token": secret}
+    lines = [
+        json.dumps({"name": "half-1", **good}),
+        '{"name": "half-2", "client": "box", "refresh_token": "' + secret,
+        json.dumps([secret]),
+        json.dumps({"name": "half-4", "client": "none", "refresh_token": secret}),
+        json.dumps({"name": "half 5", **good}),
+        json.dumps({"name": "half-6", "client": "box"}),
+        json.dumps({"name": "half-7", **good, "refresh": secret}),
+        json.dumps({"name": "half-8", **good, "expires_at": "tomorrow"}),
+        json.dumps({"name": "half-9", **good, "expires_at": float("nan")}),
+        json.dumps({"name": "half-10", **good, "expires_at": 1_795_000_000_000}),
+        json.dumps({"name": "half-11", **good, "labels": {"Access": "full"}}),
+        json.dumps({"name": "half-12", **good, "labels": {"access": 1}}),
+        json.dumps({"name": "half-13", "client": "box", "refresh_token": "\ud800"}),
+        json.dumps({"name": "half-1", **good}),
+        "",
+        json.dumps({"name": "half-16", **good}),
+    ]
+    done = world.daemon.command("import", "-", text="\n".join(lines), check=1)
+    told = [
+        "line 2: not valid JSON",
+        "line 3: not a JSON object",
+        "line 4: there is no client 'none': there are box, steady",
+        "line 5: the name is outside the alphabet (1 to 128 of A-Z a-z 0-9 . _ : @ + -)",
+        "line 6: refresh_token is missing",
+        f"line 7: unknown field 'refresh': there are {', '.join(FIELDS)}",
+        "line 8: expires_at has the wrong type",
+        "line 9: expires_at is no time in unix seconds",
+        "line 10: expires_at is no time in unix seconds",
+        "line 11: labels must be strings, their keys of a-z 0-9 _ only",
+        "line 12: labels must be strings, their keys of a-z 0-9 _ only",
+        "line 13: holds an unpaired surrogate (\\ud800 to \\udfff), which is no text",
+        "line 14: grant half-1 stands on line 1 too",
+        "nothing was imported",
+    ]
+    assert done.stderr.removeprefix("refresher: ").splitlines() == told
+    assert not any(name.startswith("half") for name in views(world, check=3))
+
+
+def test_one_refresh_token_belongs_to_one_grant(world: World) -> None:
+    lines = [mint(world, "innocent"), {**world.lines["first"], "name": "second"}]
+    done = world.daemon.command("import", "-", text="\n".join(map(json.dumps, lines)), check=1)
+    assert done.stderr == (
+        "refresher: grant second: its refresh token already belongs to grant first\n"
+    )
+    assert not {"innocent", "second"} & views(world, check=3).keys()
+
+
+def test_an_import_repeated_changes_nothing(world: World) -> None:
+    token = world.token("again")
+    done = world.import_grants(world.lines["again"])
+    assert done.stdout == "again: unchanged, fresh\n"
+    assert world.token("again") == token
+
+
+def test_replace_adopts_a_token_again(world: World) -> None:
+    first, second = world.lines["replaced"], mint(world, "replaced", client="steady")
+    versions = [world.token("replaced")["version"]]
+    for line, options, result in (
+        (second, [], "adopted"),
+        (first, [], "unchanged"),
+        (first, ["--replace"], "adopted"),
+    ):
+        done = world.daemon.command("import", "-", "--json", *options, text=json.dumps(line))
+        assert json.loads(done.stdout)["result"] == result
+        if result == "adopted":
+            token = await_token(world, "replaced", after=versions[-1])
+            versions.append(token["version"])
+            assert family_of(token["access_token"]) == family_of(line["refresh_token"])
+
+
+def family_of(token: str) -> str:
+    """The authorization a token of the sandbox grew out of: KIND-family-N-GENERATION-..."""
+    return token.split("-")[2]
+
+
+def test_an_access_token_comes_along(world: World) -> None:
+    minted = world.server.call(world.server.sandbox.mint)
+    line = {
+        "name": "complete",
+        "client": "box",
+        "refresh_token": minted.refresh_token,
+        "access_token": minted.access_token,
+        "expires_at": 4_000_000_000,
+    }
+    assert world.import_grants(line).stdout == "complete: added, fresh\n"
+    token = await_token(world, "complete")
+    assert token["access_token"] == minted.access_token
+    assert token["expires_at"] == "4000000000"
+    assert minted.family_id not in {record.family_id for record in world.server.sandbox.log}
+
+
+def test_remove_forgets_and_versions_go_on(world: World) -> None:
+    before = world.token("leaving")
+    kept = world.daemon.command("remove", "leaving", text="n\n", check=1)
+    assert "forget leaving and its refresh token for good?" in kept.stderr
+    assert kept.stderr.endswith("stopped\n")
+    assert world.token("leaving") == before
+
+    assert world.daemon.command("remove", "leaving", "--yes").stdout == "leaving is removed\n"
+    wait_until(
+        lambda: world.status("leaving")["state"] == "removed",
+        within=2,
+        description="consumers are told",
+    )
+    assert world.token("leaving") == {}
+    again = world.daemon.command("remove", "leaving", "--yes", check=1)
+    assert again.stderr == "refresher: there is no grant named leaving\n"
+
+    world.import_grants(mint(world, "leaving"))
+    after = await_token(world, "leaving")
+    assert int(after["version"]) > int(before["version"])
+    assert "label.access" not in after
+    assert world.status("leaving")["state"] == "fresh"

@@ -1,0 +1,235 @@
+"""``refresher login`` on real processes, the test being the person at the browser."""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from refresher.sandbox import SandboxOptions, Status, TokenPolicy
+from tests.canary import Canary
+from tests.support.daemon import wait_until
+from tests.system.browser import (
+    LoginCommand,
+    parameters,
+    visit,
+    where_it_leads,
+    with_parameters,
+)
+from tests.system.world import World, new_world
+
+ELSEWHERE = "https://app.example/oauth/callback"
+"""A redirect URI nobody on this machine listens on."""
+
+AT_ONCE = 2.0
+"""Seconds from the end of a login to a token that can be read."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("login")
+    options = SandboxOptions(
+        client_secret=canary.plant("client-secret"), access_token_lifetime=3600
+    )
+    with new_world(folder, canary, options) as world:
+        register = world.server.sandbox.register
+        remote = world.server.call(register, redirect_uris=[ELSEWHERE])
+        policy = TokenPolicy(refresh_token_at_authorization=False, access_token_lifetime=3600)
+        brief = world.server.call(register, policy=policy)
+        clients = [
+            world.client("web"),
+            world.client("wrong", secret=canary.plant("wrong-secret")),
+            world.client(
+                "remote",
+                client_id=remote.client_id,
+                secret=remote.client_secret,
+                redirect_uri=ELSEWHERE,
+            ),
+            world.client("brief", client_id=brief.client_id, secret=brief.client_secret),
+            "[grants.hand-made]\nstatic_token = { file = 'static.secret' }",
+        ]
+        world.secret_file("static.secret", canary.plant("static-token"))
+        world.daemon.prepare(redis_url=world.valkey.url, clients="\n".join(clients))
+        world.daemon.start()
+        yield world
+
+
+def assert_published(world: World, name: str) -> None:
+    """The token of NAME can be read at once, and is good."""
+    wait_until(lambda: world.token(name), within=AT_ONCE, description=f"{name} can be read")
+    token = world.token(name)
+    bearer = f"Bearer {token['access_token']}"
+    assert world.server.call(world.server.sandbox._server.bearer, bearer) is not None
+    assert world.status(name)["state"] == "fresh"
+
+
+def test_the_browser_finishes_the_login(world: World, tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+    browser.chmod(0o755)
+    login = LoginCommand(world.daemon, "by-browser", "--client", "web", browser=str(browser))
+    page = visit(login.url)
+    said = login.finish()
+    assert "Grant by-browser has its tokens; close this page." in page
+    assert "by-browser: authorized, access token valid for 60m" in said or "for 59m" in said
+    assert opened.read_text() == login.url
+    assert_published(world, "by-browser")
+    [line] = [
+        one for one in world.daemon.events("grant.authorized") if one["grant"] == "by-browser"
+    ]
+    assert line["version"] == int(world.token("by-browser")["version"])
+
+
+def test_only_a_good_login_replaces_the_tokens(world: World) -> None:
+    tokens = []
+    for good in (True, False, True):
+        login = LoginCommand(world.daemon, "repeated", "--client", "web", "--no-browser")
+        if good:
+            login.finish(where_it_leads(login.url) + "\n")
+        else:
+            login.finish("not-a-code\n", code=1)
+        assert_published(world, "repeated")
+        tokens.append(world.token("repeated"))
+    assert tokens[0] == tokens[1]
+    assert int(tokens[0]["version"]) < int(tokens[2]["version"])
+
+
+def test_a_pasted_address_finishes_the_login(world: World) -> None:
+    login = LoginCommand(world.daemon, "by-address", "--client", "remote")
+    address = where_it_leads(login.url)
+    assert address.startswith(ELSEWHERE)
+    said = login.finish(f"  {address}\n")
+    assert f"then paste the address the browser was sent to ({ELSEWHERE}?...)" in said
+    assert_published(world, "by-address")
+
+
+def test_a_pasted_code_finishes_the_login(world: World) -> None:
+    login = LoginCommand(world.daemon, "by-code", "--client", "web", "--no-browser")
+    login.finish(parameters(where_it_leads(login.url))["code"] + "\n")
+    assert_published(world, "by-code")
+
+
+def test_a_login_needs_no_daemon(world: World) -> None:
+    assert world.daemon.stop() == 0
+    try:
+        login = LoginCommand(world.daemon, "alone", "--client", "web")
+        visit(login.url)
+        login.finish()
+        assert_published(world, "alone")
+        version = world.token("alone")["version"]
+    finally:
+        world.daemon.start()
+    assert world.token("alone")["version"] == version
+
+
+def test_a_refusal_is_told_to_everybody(world: World) -> None:
+    login = LoginCommand(world.daemon, "refused", "--client", "web")
+    page = visit(with_parameters(login.url, decision="deny"))
+    said = login.finish(code=1)
+    told = "the account, or its owner, refused the access (access_denied)"
+    assert f"refresher: {told}\n" in said
+    assert "Login failed" in page
+    assert told in page.replace("&#x27;", "'")
+
+
+def test_an_answer_to_another_login_is_refused(world: World) -> None:
+    login = LoginCommand(world.daemon, "tampered", "--client", "web")
+    listener = parameters(login.url)["redirect_uri"]
+    page = visit(f"{listener}?code={world.canary.plant('code')}&state=of-another-login")
+    said = login.finish(code=1)
+    assert "refresher: the state is not the one this login sent" in said
+    assert "Login failed" in page
+
+
+def test_each_wrong_paste_is_explained(world: World) -> None:
+    wrong = [
+        ("{redirect}?state={state}", "carries no code"),
+        ("{redirect}?code=&state={state}", "carries no code"),
+        ("{url}", "does not begin with the redirect URI"),
+        ("two words", "neither a redirected URL nor a code"),
+        ("", "neither a redirected URL nor a code"),
+        (world.canary.plant("code"), "refused the code (invalid_grant)"),
+    ]
+
+    def try_one(pasted: str) -> str:
+        login = LoginCommand(world.daemon, "pasted", "--client", "web", "--no-browser")
+        asked = parameters(login.url)
+        redirect, state = asked["redirect_uri"], asked["state"]
+        return login.finish(pasted.format(redirect=redirect, state=state, url=login.url), code=1)
+
+    with ThreadPoolExecutor(2) as threads:
+        for (pasted, told), said in zip(
+            wrong, threads.map(try_one, [pasted for pasted, _ in wrong]), strict=True
+        ):
+            assert told in said, pasted
+    assert world.token("pasted") == {}
+
+
+def test_nobody_coming_back_ends_the_login(world: World) -> None:
+    login = LoginCommand(world.daemon, "waiting", "--client", "web", "--timeout", "1")
+    said = login.finish(code=1)
+    assert "nobody came back from the authorization within 1 s" in said
+
+
+def test_a_port_in_use_is_named(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        uri = f"http://127.0.0.1:{port}/callback"
+        settings = world.daemon.config.read_text()
+        world.daemon.config.write_text(settings + world.client("taken", redirect_uri=uri))
+        try:
+            done = world.daemon.command("login", "g", "--client", "taken", check=1)
+        finally:
+            world.daemon.config.write_text(settings)
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use" in done.stderr
+    assert "--no-browser" in done.stderr
+
+
+def test_a_rejected_client_is_named(world: World) -> None:
+    login = LoginCommand(world.daemon, "rejected", "--client", "wrong", "--no-browser")
+    said = login.finish(where_it_leads(login.url) + "\n", code=1)
+    assert "the server refused client wrong itself (invalid_client): check client_id" in said
+
+
+def test_a_failing_server_is_not_our_fault(world: World) -> None:
+    login = LoginCommand(world.daemon, "failing", "--client", "web", "--no-browser")
+    world.server.call(world.server.sandbox.faults.enqueue, Status(code=503))
+    said = login.finish(where_it_leads(login.url) + "\n", code=1)
+    assert "the exchange of the code failed" in said
+    assert "start the login again" in said
+
+
+def test_tokens_without_refresh_are_published_with_a_warning(world: World) -> None:
+    login = LoginCommand(world.daemon, "brief", "--client", "brief")
+    visit(login.url)
+    said = login.finish()
+    assert "warning: the server sent no refresh token" in said
+    assert_published(world, "brief")
+    assert world.status("brief")["reason"] == "no_refresh_token"
+    assert world.status("brief")["repair"] == "refresher login brief"
+    shown = world.daemon.command("status", "brief")
+    assert any(left in shown.stdout for left in (" 59m ", " 60m "))
+    assert "no_refresh_token - refresher login brief" in shown.stdout
+
+
+def test_a_login_that_cannot_begin_says_why(world: World) -> None:
+    unregistered = ("new", "--client", "web", "--redirect-uri", ELSEWHERE)
+    reasons = {
+        ("nobody",): "there is no grant named nobody: name its client with --client, one of",
+        ("new", "--client", "none"): "there is no client none in the settings",
+        unregistered: f"{ELSEWHERE} is not in the redirect_uris of client web",
+        ("hand-made",): "replace it with `refresher set-token hand-made`",
+        ("kept", "--client", "remote"): "grant kept belongs to client web",
+    }
+    world.import_grants(
+        {"name": "kept", "client": "web", "refresh_token": world.server.refresh_tokens(1)[0]}
+    )
+
+    def try_one(arguments: tuple[str, ...]) -> str:
+        return world.daemon.command("login", *arguments, check=1).stderr
+
+    with ThreadPoolExecutor(2) as threads:
+        for told, said in zip(reasons.values(), threads.map(try_one, reasons), strict=True):
+            assert told in said

@@ -1,0 +1,144 @@
+"""Sealing: nothing readable reaches the disk, and nothing sealed can be moved or altered."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from refresher.domain.outcomes import OutcomeUnknown
+from refresher.domain.secret import Secret
+from refresher.errors import VaultKeyError
+from refresher.vault.schema import grants
+from refresher.vault.sealing import KEY_BYTES, Fingerprinter, Keyring
+from refresher.vault.vault import Vault
+from tests.canary import Canary
+from tests.vault.world import (
+    NOW,
+    answered,
+    claim_again,
+    claim_one,
+    finish,
+    get,
+    login_of,
+    make_seed,
+    opened,
+    orphans,
+    sow,
+    static_seed,
+)
+
+OLD, NEW = bytes(KEY_BYTES), bytes(range(KEY_BYTES))
+
+
+def test_what_is_sealed_opens_again() -> None:
+    keyring = Keyring([OLD])
+    sealed = keyring.seal(b"canary", owner="uid-1", column="refresh_token")
+    assert b"canary" not in sealed
+    assert keyring.open(sealed, owner="uid-1", column="refresh_token") == b"canary"
+
+
+def test_sealing_twice_shows_no_likeness() -> None:
+    keyring = Keyring([OLD])
+    first, second = (keyring.seal(b"same", owner="uid", column="c") for _ in range(2))
+    assert first[9:21] != second[9:21]
+    assert first[21:] != second[21:]
+
+
+@pytest.mark.parametrize(
+    ("owner", "column"),
+    [("uid-2", "refresh_token"), ("uid-1", "access_token")],
+    ids=["another grant", "another column"],
+)
+def test_a_moved_value_does_not_open(owner: str, column: str) -> None:
+    keyring = Keyring([OLD])
+    sealed = keyring.seal(b"value", owner="uid-1", column="refresh_token")
+    with pytest.raises(VaultKeyError, match=f"a sealed {column} in the vault has been altered"):
+        keyring.open(sealed, owner=owner, column=column)
+
+
+@pytest.mark.parametrize("place", [9, 20, 21, -1], ids=["nonce", "nonce end", "text", "tag"])
+def test_an_altered_value_does_not_open(place: int) -> None:
+    keyring = Keyring([OLD])
+    sealed = bytearray(keyring.seal(b"value", owner="uid", column="c"))
+    sealed[place] ^= 1
+    with pytest.raises(VaultKeyError, match="altered"):
+        keyring.open(bytes(sealed), owner="uid", column="c")
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["format", "key id"])
+def test_a_value_of_another_key_is_told_apart(place: int) -> None:
+    keyring = Keyring([OLD])
+    sealed = bytearray(keyring.seal(b"value", owner="uid", column="c"))
+    sealed[place] ^= 1
+    with pytest.raises(VaultKeyError, match="another key than the one configured"):
+        keyring.open(bytes(sealed), owner="uid", column="c")
+
+
+def test_the_first_key_seals_and_all_open() -> None:
+    before = Keyring([OLD]).seal(b"value", owner="uid", column="c")
+    both = Keyring([NEW, OLD])
+    after = both.seal(b"value", owner="uid", column="c")
+    assert both.open(before, owner="uid", column="c") == b"value"
+    assert Keyring([NEW]).open(after, owner="uid", column="c") == b"value"
+
+
+def test_fingerprints_recognize_and_reveal_nothing() -> None:
+    fingerprint = Fingerprinter(b"k" * 32)
+    assert fingerprint(Secret("rt-1")) == fingerprint(Secret("rt-1"))
+    assert fingerprint(Secret("rt-1")) != fingerprint(Secret("rt-2"))
+    assert fingerprint(Secret("rt-1")) != Fingerprinter(b"q" * 32)(Secret("rt-1"))
+    assert len(fingerprint(Secret("rt-1"))) == 16
+
+
+async def test_a_row_copied_over_another_does_not_open(vault: Vault) -> None:
+    """Whoever can write the file cannot give one grant the refresh token of another."""
+    await sow(vault, make_seed("rich", "rt-rich"), make_seed("poor", "rt-poor"))
+    sealed = sa.select(grants.c.refresh_token_sealed).where(grants.c.name == "rich")
+    await vault._database.write(
+        lambda c: c.execute(
+            sa.update(grants)
+            .where(grants.c.name == "poor")
+            .values(refresh_token_sealed=sealed.scalar_subquery())
+        )
+    )
+    with pytest.raises(VaultKeyError, match="a sealed refresh_token in the vault has been altered"):
+        await claim_one(vault, NOW, "poor")
+    assert (await get(vault, "poor")).intent is None
+    assert (await claim_one(vault, NOW, "rich")).refresh_token == Secret("rt-rich")
+
+
+def leaks(folder: Path, canary: Canary) -> dict[str, set[str]]:
+    """The secrets that can be read in the files of FOLDER, by file."""
+    files = [path for path in folder.iterdir() if path.name != "key"]
+    assert {"vault.db", "vault.db.rescue"} <= {path.name for path in files}
+    found = {path.name: canary.found_in(path.read_bytes()) for path in files}
+    return {name: secrets for name, secrets in found.items() if secrets}
+
+
+async def test_no_secret_reaches_the_disk_readable(tmp_path: Path, canary: Canary) -> None:
+    """Every way a secret gets into the vault, then every byte of every file (G5)."""
+    plant = canary.plant
+    async with opened(tmp_path) as vault:
+        await sow(
+            vault,
+            make_seed("acme", plant("seed"), access_token=Secret(plant("imported"))),
+            static_seed("pat", plant("static")),
+        )
+        earlier = await claim_one(vault)
+        later = await claim_again(vault)
+        await finish(vault, later, answered(plant("access"), plant("refresh")))
+        late = answered(plant("late-access"), plant("late-refresh"), extras={"x": plant("extra")})
+        await finish(vault, earlier, late)
+        await vault.request_refresh("acme", NOW + 60)
+        body = plant("body").encode()
+        odd = OutcomeUnknown(reason="unreadable", status=200, body=b"<p>" + body)
+        await finish(vault, await claim_one(vault, NOW + 60), odd, NOW + 60)
+        change = login_of(await get(vault), answered(plant("login"), plant("login-refresh")))
+        await vault.authorize("acme", change, NOW)
+        token = Secret(plant("set"))
+        await vault.set_token("pat", token, NOW, expires_at=None, token_type="Bearer")
+        vault.rescue(plant("rescued").encode())
+        assert len(await orphans(vault)) == 1
+        assert canary.found_in(token.reveal().encode() + b" " + body)
+        assert leaks(tmp_path, canary) == {}  # what was written last is in the WAL
+    assert leaks(tmp_path, canary) == {}
