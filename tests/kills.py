@@ -27,6 +27,12 @@ LIFETIME = 4.0
 LONGEST_LIFE = 1.5
 """Seconds a daemon lives after it became ready, at the most."""
 
+AIMED = 0.85
+"""Share of the kills that wait for an exchange to be in flight; the others fall anywhere."""
+
+LONGEST_AIM = 0.15
+"""Seconds after an exchange arrived at the server, at the most: before or after it rotates."""
+
 RESTART_WITHIN = 5.0
 
 
@@ -73,6 +79,9 @@ def run_kills(folder: Path, kills: int, seed: int) -> Outcome:
         _import(daemon, sandbox)
         for _ in range(kills):
             time.sleep(chance.uniform(0.0, LONGEST_LIFE))
+            if chance.random() < AIMED:
+                _await_exchange(sandbox)
+                time.sleep(chance.uniform(0.0, LONGEST_AIM))
             daemon.kill()
             started = time.monotonic()
             daemon.start()
@@ -90,6 +99,20 @@ def run_kills(folder: Path, kills: int, seed: int) -> Outcome:
             daemon.kill()
         sandbox.stop()
         valkey.stop()
+
+
+def _await_exchange(sandbox: SandboxProcess) -> None:
+    """Return when the server has a request whose answer has not left."""
+    seen = len(sandbox.log())
+    wait_until(
+        lambda: any(
+            record.answered_at is None and record.gone_at is None
+            for record in sandbox.log(after=seen)
+        ),
+        within=30,
+        every=0.005,
+        description="an exchange is in flight",
+    )
 
 
 def _import(daemon: DaemonProcess, sandbox: SandboxProcess) -> None:

@@ -54,10 +54,9 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
 
 
 def test_frames_tell_where_and_never_what() -> None:
-    try:
+    with pytest.raises(ValueError, match="canary") as caught:
         int("canary")
-    except ValueError as error:
-        told = logs.frames(error)
+    told = logs.frames(caught.value)
     assert len(told) == 1
     assert "canary" not in told[0].partition(" ")[2]
     assert "test_logs.py" in told[0]

@@ -133,6 +133,8 @@ class Grant:
     predecessor_fingerprint: bytes | None = None
     refresh_token_obtained_at: float | None = None
     refresh_token_expires_at: float | None = None
+    redirect_uri: str | None = None
+    """The one of the login; some servers compare it with one sent at a refresh."""
 
     issued_at: float | None = None
     expires_at: float | None = None

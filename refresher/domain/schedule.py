@@ -14,6 +14,9 @@ DEFAULT_EXPIRES_IN = 3600.0
 LONGEST_EXPIRES_IN = 10 * 366 * 86400.0
 """Ten years: an ``expires_in`` above it is taken for a mistake of unit and ignored."""
 
+SHORTEST_INTERVAL = 1.0
+"""Seconds between two refreshes of one grant at the very least: never a hot loop."""
+
 LEAD_FLOOR = 60.0
 """A minute is what a refresh with retries needs where the lifetime allows it."""
 
@@ -70,7 +73,7 @@ def refresh_at(
 
 def floor_between(lifetime: float) -> float:
     """The least time between two scheduled refreshes of one grant."""
-    return max(1.0, lifetime / 4)
+    return max(SHORTEST_INTERVAL, lifetime / 4)
 
 
 def request_interval(lifetime: float | None) -> float:

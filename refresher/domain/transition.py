@@ -206,8 +206,9 @@ def _with_token(
             survive_outage=client.survive_outage,
             refresh_in=answer.refresh_in,
         )
-        floor = schedule.floor_between(tokens.expires_at - tokens.issued_at)
-        due_at = max(due_at, attempt.ended_at + floor)
+        # From the issue, not from now: an echo of an earlier answer may be as good as over.
+        floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
+        due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
         if client.refresh_token_idle is not None:
             due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
     reason = None if has_refresh else Reason.NO_REFRESH_TOKEN
@@ -233,9 +234,11 @@ def _unprocessed(
     after = _failed(grant, attempt, retry_after)
     intent = _without_latest(grant.intent)
     after = replace(after, intent=intent)
-    if intent is None:
+    if grant.intent is None or intent is None:
         return after
-    return _scheduled_replay(after, client, intent, attempt, retry_after)
+    # Promptness is for the first replay: one that reaches nobody must not become a hot loop.
+    paced = replace(intent, attempts=max(grant.intent.attempts, after.failures))
+    return _scheduled_replay(after, client, paced, attempt, retry_after)
 
 
 def _unknown(grant: Grant, client: Client, attempt: Attempt, retry_after: float | None) -> Grant:

@@ -335,7 +335,10 @@ class Administration:
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
         return await self._durability.until_written(
-            lambda: self._vault.authorize(login.name, change, self._clock.now()), grant=grant
+            lambda: self._vault.authorize(
+                login.name, change, self._clock.now(), redirect_uri=login.request.redirect_uri
+            ),
+            grant=grant,
         )
 
     async def _add(self, name: str, client: Client) -> None:

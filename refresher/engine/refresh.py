@@ -40,7 +40,13 @@ class RefreshEndpoint(Protocol):
     """Sends one refresh request; never raises for what network or server do."""
 
     async def refresh(
-        self, client: Client, refresh_token: Secret, *, scope: tuple[str, ...], deadline: float
+        self,
+        client: Client,
+        refresh_token: Secret,
+        *,
+        scope: tuple[str, ...],
+        redirect_uri: str | None,
+        deadline: float,
     ) -> Outcome:
         """POST one refresh_token grant (RFC 6749 6) within DEADLINE seconds."""
 
@@ -103,6 +109,7 @@ class Refresh:
             client,
             claim.refresh_token,
             scope=grant.scope or client.scope,
+            redirect_uri=grant.redirect_uri,
             deadline=schedule.attempt_deadline(client.rotation, remaining),
         )
         took = self._clock.monotonic() - started

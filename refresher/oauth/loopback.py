@@ -3,6 +3,7 @@
 import base64
 import errno
 import hashlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,7 +126,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             for bound in listeners:
                 bound.close()
             raise AuthorizationFailed(
-                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses that port, "
+                f"cannot listen on {host}:{port} ({_reason(error)}): stop what uses that port, "
                 "register another loopback redirect URI, or use --no-browser"
             ) from error
         listeners.append(listener)
@@ -138,3 +139,9 @@ def _html(title: str, text: str, *, status: int = 200) -> web.Response:
     response = web.Response(text=page, status=status, content_type="text/html", headers=_HEADERS)
     response.force_close()
     return response
+
+
+def _reason(error: OSError) -> str:
+    """Why, without the address, which asyncio puts into ``strerror``."""
+    known = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if known and error.errno else str(error.strerror)

@@ -42,19 +42,23 @@ class TokenEndpoint:
         refresh_token: Secret,
         *,
         scope: tuple[str, ...] = (),
+        redirect_uri: str | None = None,
         deadline: float,
     ) -> Outcome:
         """Send one refresh_token grant (RFC 6749 6).
 
         Args:
+            redirect_uri: the one of the login, sent only for a client that asks for it;
+                None takes the client's first.
             scope: sent only for a client that asks for it.
             deadline: seconds for the whole exchange.
         """
         parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         if client.send_scope_on_refresh and scope:
             parameters["scope"] = client.scope_separator.join(scope)
-        if client.send_redirect_uri_on_refresh and client.redirect_uris:
-            parameters[client.redirect_uri_parameter] = client.redirect_uris[0]
+        sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
+        if client.send_redirect_uri_on_refresh and sent_uri is not None:
+            parameters[client.redirect_uri_parameter] = sent_uri
         return await self._exchange(client, parameters, deadline)
 
     async def redeem(

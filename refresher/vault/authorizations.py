@@ -17,7 +17,9 @@ from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import adopted_seeds, facts, grants
 
 
-def authorize(tx: Transaction, name: str, outcome: Transition) -> Grant:
+def authorize(
+    tx: Transaction, name: str, outcome: Transition, *, redirect_uri: str | None = None
+) -> Grant:
     """Put the tokens of a login into the grant NAME and void every older exchange.
 
     Raises:
@@ -33,7 +35,7 @@ def authorize(tx: Transaction, name: str, outcome: Transition) -> Grant:
         revision=stored.revision,
         authorization_serial=stored.authorization_serial + 1,
     )
-    values: Values = {"refresh_token_sealed": None}
+    values: Values = {"refresh_token_sealed": None, "redirect_uri": redirect_uri}
     if tokens.refresh_token is not None:
         refuse_duplicate(tx, stored, tokens.refresh_token)
         values |= tx.sealer.refresh_token_values(

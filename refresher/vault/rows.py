@@ -57,6 +57,7 @@ def grant_of(row: RowMapping) -> Grant:
         predecessor_fingerprint=row["predecessor_fingerprint"],
         refresh_token_obtained_at=row["refresh_token_obtained_at"],
         refresh_token_expires_at=row["refresh_token_expires_at"],
+        redirect_uri=row["redirect_uri"],
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
         due_at=row["due_at"],

@@ -55,6 +55,7 @@ grants = Table(
     Column("token_sealed", LargeBinary),
     Column("token_type", String(64), nullable=False),
     Column("granted_scope", String, nullable=False),
+    Column("redirect_uri", String),
     Column("issued_at", Float),
     Column("expires_at", Float),
     Column("due_at", Float),

@@ -142,6 +142,7 @@ def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: f
     values = tx.sealer.refresh_token_values(
         grant.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
+    values["redirect_uri"] = None
     after = replace(
         grant,
         authorization_serial=grant.authorization_serial + 1,

@@ -103,9 +103,13 @@ class Vault:
 
         return await self._write(apply, now)
 
-    async def authorize(self, name: str, outcome: Transition, now: float) -> Grant:
+    async def authorize(
+        self, name: str, outcome: Transition, now: float, *, redirect_uri: str | None = None
+    ) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
-        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome), now)
+        return await self._write(
+            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri), now
+        )
 
     async def set_token(
         self, name: str, token: Secret, now: float, *, expires_at: float | None, token_type: str

@@ -12,7 +12,7 @@ from refresher.engine.durability import Durability
 from refresher.operations import Operations, read_seed
 from refresher.vault.vault import Vault
 from tests.canary import Canary
-from tests.engine.test_administration import Revocations
+from tests.engine.office import Revocations
 from tests.engine.world import FakeClock, answering
 from tests.vault.world import (
     CRM,

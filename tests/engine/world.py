@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from refresher.domain.clients import Client
+from refresher.domain.grants import Claim
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
 from refresher.engine.admission import Admission
@@ -76,10 +77,22 @@ class Endpoint:
     most_in_flight: int = 0
 
     async def refresh(
-        self, client: Client, refresh_token: Secret, *, scope: tuple[str, ...], deadline: float
+        self,
+        client: Client,
+        refresh_token: Secret,
+        *,
+        scope: tuple[str, ...],
+        redirect_uri: str | None,
+        deadline: float,
     ) -> Outcome:
         return await self._answer(
-            Call(client=client.name, secret=refresh_token.reveal(), scope=scope, deadline=deadline)
+            Call(
+                client=client.name,
+                secret=refresh_token.reveal(),
+                scope=scope,
+                deadline=deadline,
+                redirect_uri=redirect_uri,
+            )
         )
 
     async def redeem(
@@ -205,3 +218,13 @@ async def wait_until(predicate: Callable[[], object], what: str, seconds: float 
     while not predicate():
         assert anyio.current_time() - began < seconds, f"waited in vain for: {what}"
         await anyio.sleep(0.002)
+
+
+async def claim(parts: Parts, name: str = "acme") -> Claim:
+    [claimed] = await parts.refresh.claim({"crm": 1}, 1, only=name)
+    return claimed
+
+
+async def run(parts: Parts, name: str = "acme") -> Outcome:
+    """One whole refresh of NAME, which must be due."""
+    return await parts.refresh.run(await claim(parts, name), CRM)

@@ -163,6 +163,19 @@ async def test_the_redirect_uri_is_sent_only_when_asked(
     assert {n: v for n, v in parse_qs(body).items() if n.startswith("redirect")} == expected
 
 
+async def test_the_redirect_uri_of_the_login_is_the_one_sent() -> None:
+    async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
+        known = make_client(
+            raw.url, redirect_uris=("https://a/cb",), send_redirect_uri_on_refresh=True
+        )
+        await endpoint.refresh(
+            known, Secret("RT1"), redirect_uri="http://127.0.0.1:4711/cb", deadline=5
+        )
+        _, _, body = raw.last
+
+    assert parse_qs(body)["redirect_uri"] == ["http://127.0.0.1:4711/cb"]
+
+
 async def redeemed(raw: RawServer, verifier: Secret | None, **client: Any) -> dict[str, list[str]]:
     async with TokenEndpoint() as endpoint:
         await endpoint.redeem(

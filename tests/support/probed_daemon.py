@@ -102,11 +102,16 @@ class Probe:
                 refresh_token: Secret,
                 *,
                 scope: tuple[str, ...] = (),
+                redirect_uri: str | None = None,
                 deadline: float,
             ) -> Outcome:
                 reach_soon("after_send", AFTER_SEND)
                 outcome = await super().refresh(
-                    client, refresh_token, scope=scope, deadline=deadline
+                    client,
+                    refresh_token,
+                    scope=scope,
+                    redirect_uri=redirect_uri,
+                    deadline=deadline,
                 )
                 reach("after_answer")
                 return outcome

@@ -46,9 +46,9 @@ class SandboxProcess:
         grants: list[dict[str, Any]] = answer["grants"]
         return grants
 
-    def log(self) -> list[ExchangeRecord]:
-        """Every token request so far."""
-        return [ExchangeRecord(**record) for record in self.ask("/_sandbox/log")]
+    def log(self, *, after: int = 0) -> list[ExchangeRecord]:
+        """Every token request so far, without the first AFTER."""
+        return [ExchangeRecord(**record) for record in self.ask(f"/_sandbox/log?after={after}")]
 
     def families(self) -> list[dict[str, Any]]:
         """Every family and whether it was revoked."""

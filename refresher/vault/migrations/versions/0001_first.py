@@ -67,6 +67,7 @@ def _create_grants() -> None:
         sa.Column("token_sealed", sa.LargeBinary),
         sa.Column("token_type", sa.String(64), nullable=False),
         sa.Column("granted_scope", sa.String, nullable=False),
+        sa.Column("redirect_uri", sa.String),
         sa.Column("issued_at", sa.Float),
         sa.Column("expires_at", sa.Float),
         sa.Column("due_at", sa.Float),

@@ -1,0 +1,139 @@
+"""What holds for every outcome, every grant and every sequence of failures."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refresher.domain.clients import Client, Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.grants import Grant, GrantState, Intent
+from refresher.domain.outcomes import (
+    Outcome,
+    OutcomeUnknown,
+    Refreshed,
+    RefreshTokenOnly,
+    TokenAnswer,
+    Transient,
+)
+from refresher.domain.secret import Secret
+from refresher.domain.transition import (
+    Attempt,
+    pass_time,
+    transition,
+)
+from tests.domain.world import (
+    CLIENT_REJECTED,
+    GRACE,
+    LIFE,
+    MISCONFIGURED,
+    NONE,
+    NOT_SENT,
+    NOW,
+    REJECTED,
+    REQUEST_REJECTED,
+    STRICT,
+    THROTTLED,
+    UNKNOWN,
+    UNTIL_USED,
+    answered,
+    claimed,
+    happened,
+    make_client,
+    make_grant,
+)
+
+outcomes: st.SearchStrategy[Outcome] = st.one_of(
+    st.floats(1, 1e7).map(lambda seconds: answered(expires_in=seconds)),
+    st.just(answered("at-0")),
+    st.just(
+        RefreshTokenOnly(
+            answer=TokenAnswer(access_token=None, refresh_token=Secret("rt-1")), status=200
+        )
+    ),
+    st.sampled_from(
+        [NOT_SENT, THROTTLED, UNKNOWN, REJECTED, CLIENT_REJECTED, MISCONFIGURED, REQUEST_REJECTED]
+    ),
+    st.floats(0, 1e6).map(lambda s: Transient(reason="x", status=503, retry_after=s)),
+    st.floats(0, 1e6).map(lambda s: OutcomeUnknown(reason="x", retry_after=s)),
+)
+rotations = st.sampled_from([STRICT, NONE, UNTIL_USED, GRACE, Rotation(RotationProfile.UNKNOWN)])
+clients = st.builds(
+    make_client,
+    rotations,
+    on_unknown_outcome=st.sampled_from(UnknownOutcome),
+    survive_outage=st.floats(0, 1e5),
+)
+grants = st.builds(
+    make_grant,
+    st.one_of(st.none(), st.floats(-1e6, LIFE)),
+    failures=st.integers(0, 30),
+    reason=st.sampled_from([None, "revoked:invalid_grant", "client_rejected:x", "no_progress"]),
+)
+attempts_made = st.builds(happened, st.floats(0, 30), st.floats(0, 0.999))
+
+
+@given(grants, clients, outcomes, st.tuples(st.integers(1, 9), st.floats(0, 1e5)), attempts_made)
+def test_every_outcome_keeps_the_invariants(
+    grant: Grant,
+    client: Client,
+    outcome: Outcome,
+    open_since: tuple[int, float],
+    attempt: Attempt,
+) -> None:
+    claim = claimed(grant, attempts=open_since[0], age=open_since[1])
+    change = transition(claim, client, outcome, attempt)
+    after = change.grant
+    now = attempt.ended_at
+    person_needed = {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
+    assert (after.due_at is None) is (after.state in person_needed)
+    assert after.due_at is None or after.due_at >= now
+    for name in ("id", "uid", "name", "version", "authorization_serial", "adopted_sequence"):
+        assert getattr(after, name) == getattr(claim.grant, name)
+    if after.state in {GrantState.FRESH, GrantState.DEGRADED}:
+        assert after.expires_at is not None
+        assert after.expires_at > now
+    if after.state is GrantState.EXPIRED:
+        assert after.expires_at is not None
+        assert after.expires_at <= now
+    brings_access = isinstance(outcome, Refreshed)
+    assert after.failures == (0 if brings_access else claim.grant.failures + 1)
+    assert (change.tokens is not None) is isinstance(outcome, Refreshed | RefreshTokenOnly)
+    assert after.since == (now if after.state is not grant.state else grant.since)
+
+
+@given(
+    clients.filter(lambda client: client.on_unknown_outcome is not UnknownOutcome.HALT),
+    st.lists(st.sampled_from([NOT_SENT, THROTTLED, UNKNOWN]), min_size=2, max_size=12),
+    st.one_of(st.none(), st.floats(-1e4, LIFE)),
+)
+def test_failures_never_become_a_hot_loop(
+    client: Client, failures: list[Outcome], left: float | None
+) -> None:
+    """Of exchanges that all fail, one alone is repeated at once: the first ambiguous one."""
+    grant, now, prompt = make_grant(left), NOW, 0
+    for outcome in failures:
+        earlier = grant.intent
+        intent = Intent(
+            sequence=grant.attempt_sequence + 1,
+            presented=b"stored",
+            first_sent_at=earlier.first_sent_at if earlier else now,
+            attempts=earlier.attempts + 1 if earlier else 1,
+        )
+        claim = replace(claimed(grant), grant=replace(grant, intent=intent))
+        grant = transition(
+            claim, client, outcome, Attempt(sent_at=now, ended_at=now, draw=0.5)
+        ).grant
+        assert grant.due_at is not None
+        prompt += grant.due_at - now < 0.9
+        now = grant.due_at
+    assert prompt <= 1
+
+
+@given(grants, st.lists(st.floats(0, 1e6), min_size=1, max_size=5))
+def test_passing_time_in_steps_is_passing_it_once(grant: Grant, steps: list[float]) -> None:
+    now, stepwise = NOW, grant
+    for step in sorted(steps):
+        now = NOW + step
+        stepwise = pass_time(stepwise, now)
+    once = pass_time(grant, now)
+    assert (stepwise.state, stepwise.reason) == (once.state, once.reason)

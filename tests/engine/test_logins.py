@@ -1,0 +1,341 @@
+"""Logins: from the URL to tokens in the vault, and what is said when they fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import pytest
+
+from refresher.domain.clients import Client
+from refresher.domain.grants import GrantState
+from refresher.domain.outcomes import (
+    ClientRejected,
+    GrantRejected,
+    Misconfigured,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    RefreshTokenOnly,
+    RequestRejected,
+    TokenAnswer,
+    Transient,
+)
+from refresher.domain.secret import Secret
+from refresher.engine.administration import LOGIN_MINUTES, LOGINS_OPEN, Login
+from refresher.errors import (
+    AuthorizationFailed,
+    UnknownGrant,
+    VaultUnavailable,
+)
+from refresher.logs import Event
+from refresher.vault.vault import Vault
+from tests.canary import Canary
+from tests.engine.office import REDIRECT, Office, callback, open_office
+from tests.engine.world import Call, Lines, wait_until
+from tests.vault.world import (
+    CRM,
+    LIFE,
+    NOW,
+    access_token,
+    answered,
+    claim_one,
+    finish,
+    get,
+    holds,
+    make_seed,
+    orphans,
+    refresh,
+    set_writable,
+    sow,
+    static_seed,
+)
+
+
+async def log_in(office: Office, name: str = "acme") -> Login:
+    """Begin and finish a login of NAME."""
+    login = await office.administration.begin_login(name, client_name="crm")
+    await office.administration.finish_login(login.id, callback(login))
+    return login
+
+
+async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines) -> None:
+    office = open_office(vault, answered("at-1", "rt-1"))
+    login = await office.administration.begin_login("acme", client_name="crm")
+    parameters = {k: v[0] for k, v in parse_qs(urlsplit(login.request.url).query).items()}
+    assert login.request.url.startswith("https://crm.example/authorize?")
+    assert (parameters["response_type"], parameters["client_id"]) == ("code", "crm-id")
+    assert (parameters["redirect_uri"], parameters["state"]) == (
+        REDIRECT,
+        login.request.state.reveal(),
+    )
+    assert (await get(vault)).state is GrantState.PENDING
+    grant = await office.administration.finish_login(login.id, callback(login))
+    assert grant == await get(vault)
+    assert (grant.state, grant.origin) == (GrantState.FRESH, "runtime")
+    assert grant.redirect_uri == REDIRECT
+    assert holds(vault, grant, "rt-1")
+    assert await access_token(vault) == "at-1"
+    assert office.endpoint.calls == [
+        Call(
+            client="crm",
+            secret="the-code",
+            redirect_uri=REDIRECT,
+            code_verifier=login.request.code_verifier,
+            deadline=30.0,
+        )
+    ]
+    assert lines.events() == ["grant.added", "grant.authorized"]
+    line = lines.of(Event.GRANT_AUTHORIZED)[0]
+    assert (line["grant"], line["version"], line["expires_at"]) == (
+        "acme",
+        grant.version,
+        NOW + LIFE,
+    )
+    assert set(office.published) == {"acme"}
+    assert office.woken
+
+
+async def test_a_login_replaces_a_dead_authorization(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, GrantRejected(error="invalid_grant", status=400))
+    office = open_office(vault, answered("at-1", "rt-1"))
+    await log_in(office)
+    grant = await get(vault)
+    assert (grant.state, grant.reason, grant.authorization_serial) == (GrantState.FRESH, None, 2)
+
+
+async def test_a_login_asks_for_the_grants_scope(vault: Vault) -> None:
+    await sow(vault, make_seed(refresh_token=None, scope=("own",)), make_seed("other", None))
+    office = open_office(vault, clients={"crm": replace(CRM, scope=("a", "b"))})
+    for name, scope in (("acme", "own"), ("other", "a b"), ("new", "a b")):
+        login = await office.administration.begin_login(name, client_name="crm")
+        assert parse_qs(urlsplit(login.request.url).query)["scope"] == [scope]
+
+
+async def test_a_login_during_an_exchange_voids_its_answer(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    await log_in(open_office(vault, answered("at-login", "rt-login")))
+    await finish(vault, claim, answered("at-1", "rt-1"))
+    assert holds(vault, await get(vault), "rt-login")
+    assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]
+
+
+async def test_a_login_without_refresh_token_is_announced(vault: Vault, lines: Lines) -> None:
+    await log_in(open_office(vault, answered("at-1", expires_in=None)))
+    [line] = lines.of(Event.GRANT_ENDING)
+    assert (line["reason"], line["repair"]) == ("no_refresh_token", "refresher login acme")
+    assert len(lines.of(Event.ANSWER_DOUBTED)) == 1
+
+
+FAILURES: list[tuple[Outcome, str]] = [
+    (
+        GrantRejected(error="invalid_grant", status=400),
+        (
+            "the server refused the code (invalid_grant): it may have been used or have expired, "
+            "or the redirect URI differs from the registered one; start the login again"
+        ),
+    ),
+    (
+        ClientRejected(error="invalid_client", status=401),
+        (
+            "the server refused client crm itself (invalid_client): check client_id, "
+            "client_secret and client_authentication"
+        ),
+    ),
+    (
+        Misconfigured(error="invalid_scope", status=400),
+        "the server refused the request (invalid_scope): check client crm",
+    ),
+    (
+        RequestRejected(error="invalid_request", status=400),
+        "the server refused the request (invalid_request): check client crm",
+    ),
+    (NotSent(reason="dns"), "the token endpoint of client crm cannot be reached (dns)"),
+    (
+        Transient(reason="throttled", status=429),
+        "the exchange of the code failed (throttled): start the login again",
+    ),
+    (
+        OutcomeUnknown(reason="timeout"),
+        "the exchange of the code failed (timeout): start the login again",
+    ),
+    (
+        RefreshTokenOnly(
+            answer=TokenAnswer(access_token=None, refresh_token=Secret("rt-1")), status=200
+        ),
+        "the server sent no usable access token: start the login again",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"), FAILURES, ids=[type(outcome).__name__ for outcome, _ in FAILURES]
+)
+async def test_every_failed_login_says_why(vault: Vault, outcome: Outcome, message: str) -> None:
+    await sow(vault, make_seed())
+    before = await get(vault)
+    office = open_office(vault, outcome)
+    with pytest.raises(AuthorizationFailed) as raised:
+        await log_in(office)
+    assert str(raised.value) == message
+    assert await get(vault) == before
+
+
+@pytest.mark.parametrize(
+    ("pasted", "message"),
+    [
+        (lambda login: callback(login, state="another"), "the state is not the one"),
+        (lambda _: f"{REDIRECT}?error=access_denied", "refused the access (access_denied)"),
+        (lambda _: "", "neither a redirected URL nor a code"),
+        (lambda login: callback(login, code=""), "carries no code"),
+    ],
+    ids=["another state", "denied", "nothing", "no code"],
+)
+async def test_a_bad_callback_can_be_pasted_again(
+    vault: Vault, pasted: Callable[[Login], str], message: str
+) -> None:
+    office = open_office(vault, answered("at-1", "rt-1"))
+    login = await office.administration.begin_login("acme", client_name="crm")
+    with pytest.raises(AuthorizationFailed) as raised:
+        await office.administration.finish_login(login.id, pasted(login))
+    assert message in str(raised.value)
+    assert office.endpoint.calls == []
+    await office.administration.finish_login(login.id, callback(login))
+
+
+async def test_a_code_is_redeemed_once(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1", "rt-1"))
+    login = await log_in(office)
+    with pytest.raises(AuthorizationFailed, match="has timed out: start it again"):
+        await office.administration.finish_login(login.id, callback(login))
+    assert len(office.endpoint.calls) == 1
+
+
+async def test_a_login_times_out(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1"))
+    login = await office.administration.begin_login("acme", client_name="crm")
+    office.clock.move(LOGIN_MINUTES * 60 + 1)
+    with pytest.raises(AuthorizationFailed, match="has timed out"):
+        await office.administration.finish_login(login.id, callback(login))
+    with pytest.raises(AuthorizationFailed, match="has timed out"):
+        await office.administration.finish_login("never begun", "code")
+
+
+async def test_the_oldest_of_many_logins_gives_way(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1"))
+    logins = [
+        await office.administration.begin_login("acme", client_name="crm")
+        for _ in range(LOGINS_OPEN + 1)
+    ]
+    with pytest.raises(AuthorizationFailed, match="has timed out"):
+        await office.administration.finish_login(logins[0].id, callback(logins[0]))
+    await office.administration.finish_login(logins[1].id, callback(logins[1]))
+
+
+@pytest.mark.parametrize(
+    ("client", "message"),
+    [
+        (replace(CRM, redirect_uris=()), "client crm has no redirect_uris in the settings"),
+        (
+            replace(CRM, authorization_endpoint=None),
+            "client crm has no authorization_endpoint in the settings",
+        ),
+    ],
+    ids=["no redirect URI", "no endpoint"],
+)
+async def test_a_login_that_cannot_begin_adds_nothing(
+    vault: Vault, client: Client, message: str
+) -> None:
+    office = open_office(vault, clients={"crm": client})
+    with pytest.raises(AuthorizationFailed) as raised:
+        await office.administration.begin_login("acme", client_name="crm")
+    assert str(raised.value) == message
+    assert await vault.grants() == []
+
+
+async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
+    await sow(vault, static_seed())
+    begin = open_office(vault).administration.begin_login
+    with pytest.raises(UnknownGrant):
+        await begin("acme")
+    with pytest.raises(AuthorizationFailed, match="no client erp in the settings: there are crm"):
+        await begin("acme", client_name="erp")
+    with pytest.raises(AuthorizationFailed, match="replace it with `refresher set-token pat`"):
+        await begin("pat")
+
+
+async def test_no_code_is_spent_on_a_refusing_vault(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1", "rt-1"))
+    login = await office.administration.begin_login("acme", client_name="crm")
+    set_writable(vault, writable=False)
+    with pytest.raises(VaultUnavailable):
+        await office.administration.finish_login(login.id, callback(login))
+    assert office.endpoint.calls == []
+
+
+async def test_a_redeemed_login_is_written_in_the_end(vault: Vault, lines: Lines) -> None:
+    """The vault begins to refuse while the code is being exchanged."""
+
+    async def script(_: Call) -> Outcome:
+        set_writable(vault, writable=False)
+        return answered("at-1", "rt-1")
+
+    office = open_office(vault)
+    office.endpoint.script = script
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log_in, office)
+        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        set_writable(vault, writable=True)
+    assert holds(vault, await get(vault), "rt-1")
+    assert len(office.endpoint.calls) == 1
+
+
+async def test_a_grant_removed_meanwhile_is_not_revived(vault: Vault) -> None:
+    async def script(_: Call) -> Outcome:
+        await vault.remove("acme", NOW)
+        return answered("at-1", "rt-1")
+
+    office = open_office(vault)
+    office.endpoint.script = script
+    with pytest.raises(UnknownGrant):
+        await log_in(office)
+    assert await vault.grants() == []
+
+
+async def test_a_token_never_goes_to_another_client(vault: Vault) -> None:
+    """The name was removed and given to another client while its login was under way."""
+
+    async def script(_: Call) -> Outcome:
+        await vault.remove("acme", NOW)
+        await sow(vault, make_seed(refresh_token=None, client="erp"))
+        return answered("at-1", "rt-1")
+
+    office = open_office(vault)
+    office.endpoint.script = script
+    with pytest.raises(AuthorizationFailed, match="was given to client erp meanwhile"):
+        await log_in(office)
+    assert (await get(vault)).refresh_token_fingerprint is None
+
+
+async def test_no_line_of_a_login_holds_a_secret(
+    vault: Vault, lines: Lines, canary: Canary
+) -> None:
+    office = open_office(
+        vault,
+        answered(canary.plant("at"), canary.plant("rt")),
+        GrantRejected(error="invalid_grant", status=400),
+    )
+    code = canary.plant("code")
+    login = await office.administration.begin_login("acme", client_name="crm")
+    canary.add(login.request.state.reveal())
+    assert login.request.code_verifier is not None
+    canary.add(login.request.code_verifier.reveal())
+    await office.administration.finish_login(login.id, callback(login, code=code))
+    again = await office.administration.begin_login("acme")
+    with pytest.raises(AuthorizationFailed) as raised:
+        await office.administration.finish_login(again.id, callback(again, code=code))
+    seen = lines.output.getvalue() + str(raised.value) + repr(raised.value)
+    assert lines.events() == ["grant.added", "grant.authorized"]
+    assert canary.found_in(seen.encode()) == set()
