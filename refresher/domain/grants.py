@@ -66,6 +66,8 @@ class Reason:
     """An operator revoked it with `refresher revoke`."""
     TOKEN_ENDED = "token_ended"
     """A static token reached its end."""
+    UNREADABLE = "unreadable"
+    """The vault's key does not open its tokens: an old key was taken away too early."""
     SEED_SPENT = "seed_spent"
     """The configured refresh token was adopted once before; its successor is gone."""
 
@@ -229,6 +231,8 @@ def repair(grant: Grant) -> str | None:
         case GrantState.PENDING | GrantState.REAUTHORIZATION_REQUIRED:
             static = grant.kind is GrantKind.STATIC
             return f"refresher {'set-token' if static else 'login'} {grant.name}"
+        case GrantState.PAUSED if grant.reason == Reason.UNREADABLE:
+            return f"put the old key back into the key file, then refresher refresh {grant.name}"
         case GrantState.PAUSED:
             return f"refresher refresh {grant.name}"
         case _ if grant.status_reason == Reason.NO_REFRESH_TOKEN:

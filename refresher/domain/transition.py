@@ -181,6 +181,7 @@ def _refreshed(claim: Claim, client: Client, answer: TokenAnswer, attempt: Attem
     if stale and tokens.expires_at is not None:
         remaining = max(tokens.expires_at - attempt.ended_at, 0.0)
         wait = max(schedule.request_interval(after.lifetime), remaining / 2)
+        wait = min(wait, max(remaining, schedule.SHORTEST_INTERVAL))
         after = replace(after, due_at=attempt.ended_at + wait, reason=Reason.NO_PROGRESS)
         warnings = (*warnings, "the same access token came back: no progress")
     return Transition(grant=after, tokens=tokens, warnings=warnings)

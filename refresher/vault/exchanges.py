@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
-from refresher.domain.grants import Claim, Grant, TokenSet
+from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet, repair
 from refresher.domain.transition import Transition
+from refresher.errors import VaultKeyError
+from refresher.logs import Event, emit
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants, kept_answers
 
@@ -70,12 +72,17 @@ def claim(
             break
         if left[row["client"]] > 0:
             left[row["client"]] -= 1
-            claims.append(_claim_row(tx, row, holder))
+            try:
+                claims.append(_claim_row(tx, row, holder))
+            except VaultKeyError:
+                _set_aside(tx, row)
     return claims
 
 
 def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
     grant = grant_of(row)
+    refresh_token = tx.sealer.refresh_token(row)
+    access_token, _ = tx.sealer.access_token(row)
     sequence = grant.attempt_sequence + 1
     opened = grant.intent
     if opened is not None and opened.presented != grant.refresh_token_fingerprint:
@@ -91,11 +98,32 @@ def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
         .where(grants.c.id == grant.id)
         .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
     )
-    access_token, _ = tx.sealer.access_token(row)
     return Claim(
         grant=grant_of(_overlaid(row, intent | {"attempt_sequence": sequence})),
-        refresh_token=tx.sealer.refresh_token(row),
+        refresh_token=refresh_token,
         access_token=access_token,
+    )
+
+
+def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
+    """Pause a grant whose tokens no key opens: it must not keep the others from their turn."""
+    grant = replace(
+        grant_of(row),
+        state=GrantState.PAUSED,
+        reason=Reason.UNREADABLE,
+        since=tx.now,
+        due_at=None,
+        revision=next_version(row["revision"], tx.now),
+    )
+    tx.connection.execute(
+        sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
+    )
+    emit(
+        Event.GRANT_PAUSED,
+        grant=grant.name,
+        client=grant.client,
+        reason=grant.reason,
+        repair=repair(grant),
     )
 
 

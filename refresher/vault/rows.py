@@ -17,6 +17,7 @@ from refresher.domain.grants import (
     TokenSet,
 )
 from refresher.domain.secret import Secret
+from refresher.errors import VaultKeyError
 from refresher.vault.sealing import Fingerprinter, Keyring
 
 Values = dict[str, Any]
@@ -156,8 +157,11 @@ class Sealer:
         return self.refresh_token(row) if held else None, self.access_token(row)[0]
 
     def publication(self, row: RowMapping) -> Publication:
-        """Everything of ROW that goes to Redis."""
-        access_token, extras = self.access_token(row)
+        """Everything of ROW that goes to Redis; a token no key opens is as good as none."""
+        try:
+            access_token, extras = self.access_token(row)
+        except VaultKeyError:
+            access_token, extras = None, {}
         return Publication(
             grant=grant_of(row),
             access_token=access_token,

@@ -29,7 +29,6 @@ from tests.vault.world import (
     access_token,
     answered,
     get,
-    holds,
     make_client,
     make_seed,
     set_writable,
@@ -285,19 +284,17 @@ async def test_a_refusal_ends_without_anything_due(vault: Vault, lines: Lines) -
 
 
 async def test_the_loop_outlives_its_own_bugs(vault: Vault, lines: Lines) -> None:
-    """A row that does not open raises in the claim; the loop says so and goes on."""
+    """A row of nonsense raises in the claim; the loop says so and goes on."""
     parts = assemble(vault, Endpoint(rotating))
     await sow_many(vault, 1)
-    await vault._database.write(
-        lambda c: c.exec_driver_sql("update grants set refresh_token_sealed = x'00'")
-    )
+    await vault._database.write(lambda c: c.exec_driver_sql("update grants set scope = 'nonsense'"))
     async with scheduling(parts) as scheduler:
         await wait_until(lambda: lines.of(Event.TASK_RESTARTED), "the report")
-        await sow(vault, make_seed("crm-0", "rt-new"))
+        await vault._database.write(lambda c: c.exec_driver_sql("update grants set scope = '[]'"))
         scheduler.wake()
         await until_adopted(parts, 1)
     assert lines.of(Event.TASK_RESTARTED)[0]["task"] == "scheduler"
-    assert holds(vault, await get(vault, "crm-0"), "rt-new-next")
+    assert (await get(vault, "crm-0")).state is GrantState.FRESH
 
 
 async def test_failures_are_retried_with_patience(vault: Vault) -> None:

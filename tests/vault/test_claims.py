@@ -1,6 +1,8 @@
 """Claims: who goes first, how many, and what a dead process leaves behind."""
 
+import base64
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved
-from refresher.vault.vault import Vault
+from refresher.vault.sealing import Keyring, new_key_line
+from refresher.vault.vault import Vault, open_vault
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -216,3 +219,30 @@ async def test_a_process_that_died_armed_is_a_replay(vault: Vault, seconds: floa
     again = await claim_again(vault, NOW + seconds)
     assert again.intent.is_replay
     assert again.intent.first_sent_at == NOW
+
+
+async def test_a_grant_no_key_opens_is_set_aside(tmp_path: Path) -> None:
+    """An old key taken away too early stops its grants, named, and no other."""
+    key_file, path = tmp_path / "key", tmp_path / "vault.db"
+    old, new = new_key_line(), new_key_line()
+    key_file.touch(0o600)
+    key_file.write_text(old)
+    vault = await open_vault(path, key_file)
+    try:
+        await sow(vault, make_seed("old", "rt-old"))
+    finally:
+        vault.close()
+    key_file.write_text(new + old)
+    vault = await open_vault(path, key_file)
+    try:
+        await sow(vault, make_seed("new", "rt-new"))
+        # What is sealed with the old key cannot be opened any more.
+        vault._sealer._keyring = Keyring([base64.b64decode(new)])
+        claims = await vault.claim(NOW, {"crm": 9}, 9)
+        assert [claim.grant.name for claim in claims] == ["new"]
+        old_grant = await get(vault, "old")
+        assert (old_grant.state, old_grant.reason) == (GrantState.PAUSED, "unreadable")
+        assert old_grant.due_at is None
+        assert old_grant.intent is None
+    finally:
+        vault.close()
