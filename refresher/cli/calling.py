@@ -1,5 +1,6 @@
 """How a command reaches the grants: through the daemon, or alone on the vault."""
 
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -53,6 +54,14 @@ async def calling(settings: Settings) -> AsyncIterator[Call]:
             yield call
         return
     yield partial(client.call, answer_within=LONGEST_CALL)
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def tell(result: Any, text: str, *, as_json: bool) -> None:
+    """Print what a command did: RESULT for programs, or TEXT for people."""
+    click.echo(json.dumps(result) if as_json else text)
 
 
 def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:

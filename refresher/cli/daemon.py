@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from refresher import logs
-from refresher.cli.calling import run
+from refresher.cli.calling import as_json_option, run, tell
 from refresher.cli.entry import Exit
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
@@ -40,8 +40,9 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
 
 @click.command()
 @click.option("--ready", is_flag=True, help="Ask whether it is ready, not only alive.")
+@as_json_option
 @click.pass_context
-def health(context: click.Context, ready: bool) -> None:  # noqa: FBT001  click's flag
+def health(context: click.Context, ready: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Ask the running daemon how it is; exits 0 or 1.
 
     Alive means that its scheduler turns. Ready means also that the vault and Redis can
@@ -51,9 +52,11 @@ def health(context: click.Context, ready: bool) -> None:  # noqa: FBT001  click'
     settings = load(context.obj, public_only=True).settings
     probe = Probe.READY if ready else Probe.LIVE
     verdict = run(partial(check_health, settings.control.socket, probe=probe))
-    for reason in verdict.reasons:
-        click.echo(reason, err=True)
-    click.echo("ok" if verdict.passed else "failed")
+    if not as_json:
+        for reason in verdict.reasons:
+            click.echo(reason, err=True)
+    result = {"ok": verdict.passed, "reasons": list(verdict.reasons)}
+    tell(result, "ok" if verdict.passed else "failed", as_json=as_json)
     sys.exit(Exit.DONE if verdict.passed else Exit.FAILED)
 
 

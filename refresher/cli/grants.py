@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from refresher.cli import importing, logins
-from refresher.cli.calling import calling, load_settings, read_text, run
+from refresher.cli.calling import as_json_option, calling, load_settings, read_text, run, tell
 from refresher.cli.entry import Exit
 from refresher.cli.table import grants_table, needs_person, print_table
 from refresher.clock import SystemClock
@@ -20,8 +20,6 @@ from refresher.settings.model import Settings
 
 VISIBLE = re.compile(r"[\x21-\x7e]+")
 """What an access token is made of (RFC 6749 A.12, RFC 6750 2.1)."""
-
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
@@ -134,9 +132,15 @@ def refresh(context: click.Context, grant: str, as_json: bool) -> None:  # noqa:
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read it from a file.")
 @click.option("--expires-at", type=float, help="Its end in unix seconds, if it has one.")
 @click.option("--token-type", default="Bearer", show_default=True, help="Its type.")
+@as_json_option
 @click.pass_context
-def set_token(
-    context: click.Context, grant: str, file: Path | None, expires_at: float | None, token_type: str
+def set_token(  # noqa: PLR0917  one parameter an option
+    context: click.Context,
+    grant: str,
+    file: Path | None,
+    expires_at: float | None,
+    token_type: str,
+    as_json: bool,  # noqa: FBT001  click's flag
 ) -> None:
     """Replace the static token of GRANT with the one on stdin.
 
@@ -161,14 +165,15 @@ def set_token(
             )
 
     answer = run(ask)
-    click.echo(f"{grant}: version {answer['version']} is published")
+    tell(answer, f"{grant}: version {answer['version']} is published", as_json=as_json)
 
 
 @click.command()
 @click.argument("grant")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json_option
 @click.pass_context
-def remove(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT001  click's flag
+def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Forget GRANT and its tokens, here and in Redis.
 
     Its refresh token is gone for good; getting it back takes a login.
@@ -181,15 +186,15 @@ def remove(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT0
         async with calling(settings) as call:
             return await call("remove", name=grant)
 
-    run(ask)
-    click.echo(f"{grant} is removed")
+    tell(run(ask), f"{grant} is removed", as_json=as_json)
 
 
 @click.command()
 @click.argument("grant")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json_option
 @click.pass_context
-def revoke(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT001  click's flag
+def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Revoke the tokens of GRANT at its server, and forget them here and in Redis.
 
     The grant stays, waiting for a login. If the server does not revoke, nothing changes.
@@ -202,8 +207,8 @@ def revoke(context: click.Context, grant: str, yes: bool) -> None:  # noqa: FBT0
         async with calling(settings) as call:
             return await call("revoke", name=grant)
 
-    run(ask)
-    click.echo(f"{grant} is revoked; `refresher login {grant}` authorizes it again")
+    text = f"{grant} is revoked; `refresher login {grant}` authorizes it again"
+    tell(run(ask), text, as_json=as_json)
 
 
 COMMANDS = (

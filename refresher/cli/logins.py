@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import click
 
-from refresher.cli.calling import Call, calling, load_settings, run
+from refresher.cli.calling import Call, as_json_option, calling, load_settings, run, tell
 from refresher.cli.table import span
 from refresher.clock import SystemClock
 from refresher.domain.clients import Client
@@ -31,6 +31,7 @@ from refresher.settings.model import Settings
 @click.option(
     "--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for consent."
 )
+@as_json_option
 @click.pass_context
 def login(  # noqa: PLR0917  one parameter an option
     context: click.Context,
@@ -39,6 +40,7 @@ def login(  # noqa: PLR0917  one parameter an option
     redirect_uri: str | None,
     no_browser: bool,  # noqa: FBT001  click's flag
     timeout: float,
+    as_json: bool,  # noqa: FBT001  click's flag
 ) -> None:
     """Authorize GRANT in a browser and store its tokens.
 
@@ -57,7 +59,7 @@ def login(  # noqa: PLR0917  one parameter an option
                 return await _through_browser(call, begin, chosen, timeout)
             return await _through_paste(call, begin, chosen)
 
-    _tell(run(authorize))
+    _tell(run(authorize), as_json=as_json)
 
 
 async def _client_of(settings: Settings, call: Call, grant: str, named: str | None) -> Client:
@@ -137,9 +139,10 @@ def _read_pasted() -> str:
         raise AuthorizationFailed("that is neither a redirected URL nor a code") from None
 
 
-def _tell(grant: dict[str, Any]) -> None:
+def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
     left = span(grant["expires_at"], SystemClock().now())
-    click.echo(f"{grant['name']}: authorized, access token valid for {left}")
+    text = f"{grant['name']}: authorized, access token valid for {left}"
+    tell(grant, text, as_json=as_json)
     if not grant["refresh_token"]:
         click.echo(
             f"warning: the server sent no refresh token, so {grant['name']} cannot be refreshed: "

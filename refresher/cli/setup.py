@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from refresher.cli.calling import as_json_option, tell
 from refresher.cli.entry import Exit
 from refresher.errors import RefresherError, SettingsError
 from refresher.providers import providers
@@ -98,8 +99,9 @@ def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@as_json_option
 @click.pass_context
-def backup(context: click.Context, file: Path) -> None:
+def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: FBT001  click's flag
     """Copy the vault to FILE, whether or not a daemon is running.
 
     The copy opens only with the vault key, which is not in it. Restore it only when the
@@ -107,9 +109,10 @@ def backup(context: click.Context, file: Path) -> None:
     their grants will need a login. To restore, stop the daemon, put the copy in the
     vault's place, remove the files beside it that end in -wal and -shm, and start again.
     """
-    settings = load(context.obj).settings
+    settings = load(context.obj, public_only=True).settings
     size = back_up(settings.vault.path, file)
-    click.echo(f"{file}: {size} bytes; keep {settings.vault.key_file} in another place")
+    text = f"{file}: {size} bytes; keep {settings.vault.key_file} in another place"
+    tell({"file": str(file), "bytes": size}, text, as_json=as_json)
 
 
 @click.command("providers")

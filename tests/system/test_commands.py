@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,3 +270,18 @@ def test_remove_forgets_and_versions_go_on(world: World) -> None:
     assert int(after["version"]) > int(before["version"])
     assert "label.access" not in after
     assert world.status("leaving")["state"] == "fresh"
+
+
+def test_commands_answer_programs_in_json(world: World, tmp_path: Path) -> None:
+    daemon = world.daemon
+    health = json.loads(daemon.command("health", "--json").stdout)
+    assert health == {"ok": True, "reasons": []}
+    copy = tmp_path / "copy.db"
+    backup = json.loads(daemon.command("backup", str(copy), "--json").stdout)
+    assert backup == {"file": str(copy), "bytes": copy.stat().st_size}
+    world.import_grants(mint(world, "program"))
+    await_token(world, "program")
+    refused = daemon.command("revoke", "program", "--yes", "--json", check=1)
+    assert "was not revoked (unsupported): nothing has changed" in refused.stderr
+    removed = json.loads(daemon.command("remove", "program", "--yes", "--json").stdout)
+    assert removed == {"removed": "program"}
