@@ -269,3 +269,12 @@ async def test_a_revoked_authorization_needs_a_login(portals: Portals) -> None:
     again.finish(where_it_leads(again.url) + "\n")
     assert portals.await_token("revoked", after=token["version"])
     assert world.status("revoked")["state"] == "fresh"
+
+    said = world.daemon.command("revoke", "revoked", "--yes", "--json").stdout
+    assert json.loads(said)["reason"] == "revoked_here"
+    wait_until(
+        lambda: world.token("revoked") == {},
+        within=2,
+        description="the revoked token has left Redis",
+    )
+    assert world.status("revoked")["repair"] == "refresher login revoked"
