@@ -146,7 +146,10 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_EXPIRED: Entry(Level.ERROR, "a token ended before its successor came"),
     Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
     Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
-    Event.GRANT_OVERDUE: Entry(Level.ERROR, "due for long and nobody works on it"),
+    Event.GRANT_OVERDUE: Entry(
+        Level.ERROR,
+        "a client has grants long due that nobody works on: count of them, the longest named",
+    ),
     Event.GRANT_ENDING: Entry(Level.WARNING, "a refresh or access token will end for good"),
     Event.GRANT_SKIPPED: Entry(Level.WARNING, "a grant of the settings could not be applied"),
     Event.CLIENT_REJECTED: Entry(

@@ -46,7 +46,8 @@ class Watch:
         self._publish = publish
         self._wake = wake
         self._clock = clock
-        self._overdue: set[str] = set()
+        self._behind: set[str | None] = set()
+        """Clients reported to be behind, until they no longer are."""
         self._announced: dict[str, int] = {}
         self._next_horizon = 0.0
 
@@ -76,17 +77,24 @@ class Watch:
                 self._announce_end(grant, now)
 
     async def _report_overdue(self, now: float) -> None:
+        """One line for each client that falls behind, not one for each of its grants."""
         overdue = await self._vault.overdue(now - OVERDUE_AFTER)
+        behind: dict[str | None, list[Grant]] = {}
         for grant in overdue:
-            if grant.name not in self._overdue and grant.due_at is not None:
-                emit(
-                    Event.GRANT_OVERDUE,
-                    grant=grant.name,
-                    client=grant.client,
-                    overdue_s=round(now - grant.due_at),
-                    expires_at=grant.expires_at,
-                )
-        self._overdue = {grant.name for grant in overdue}
+            behind.setdefault(grant.client, []).append(grant)
+        for client, grants in behind.items():
+            longest = grants[0]
+            if client in self._behind or longest.due_at is None:
+                continue
+            emit(
+                Event.GRANT_OVERDUE,
+                grant=longest.name,
+                client=client,
+                count=len(grants),
+                overdue_s=round(now - longest.due_at),
+                expires_at=longest.expires_at,
+            )
+        self._behind = set(behind)
 
     def _announce_end(self, grant: Grant, now: float) -> None:
         assert grant.refresh_token_expires_at is not None
