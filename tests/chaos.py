@@ -170,9 +170,8 @@ class Chaos:
         await anyio.sleep(1)
 
     async def _flush(self) -> None:
-        redis = Redis.from_url(self.valkey.url)
-        await redis.flushall()
-        await redis.aclose()
+        async with Redis.from_url(self.valkey.url) as redis:
+            await redis.flushall()
 
     async def _kill_redis(self) -> None:
         self.valkey.kill()
@@ -248,25 +247,31 @@ class Chaos:
 
     async def _consume(self, name: str) -> None:
         """Read as a consumer does, for ever, whatever Redis does."""
-        found = self.findings
         async with Visitor(self.sandbox.resource_url) as visitor:
             while True:
                 reader = TokenReader.from_url(self.valkey.url)
-                with suppress(RedisError, OSError):
-                    while True:
-                        token = await reader.get(name)
-                        found.reads += 1
-                        if token is not None:
-                            found.stale += token.version < found.newest.get(name, 0)
-                            found.newest[name] = max(token.version, found.newest.get(name, 0))
-                            found.expired += not await visitor.is_accepted(token.authorization)
-                            now = time.monotonic()
-                            gap = now - found.seen_at.get(name, now)
-                            found.longest_gap = max(found.longest_gap, gap)
-                            found.seen_at[name] = now
-                        await anyio.sleep(READ_EVERY)
-                await reader.aclose()
+                try:
+                    with suppress(RedisError, OSError):
+                        await self._read_on(name, reader, visitor)
+                finally:
+                    with anyio.CancelScope(shield=True), suppress(RedisError, OSError):
+                        await reader.aclose()
                 await anyio.sleep(0.1)
+
+    async def _read_on(self, name: str, reader: TokenReader, visitor: Visitor) -> None:
+        found = self.findings
+        while True:
+            token = await reader.get(name)
+            found.reads += 1
+            if token is not None:
+                found.stale += token.version < found.newest.get(name, 0)
+                found.newest[name] = max(token.version, found.newest.get(name, 0))
+                found.expired += not await visitor.is_accepted(token.authorization)
+                now = time.monotonic()
+                gap = now - found.seen_at.get(name, now)
+                found.longest_gap = max(found.longest_gap, gap)
+                found.seen_at[name] = now
+            await anyio.sleep(READ_EVERY)
 
     def _told(self) -> dict[str, Any]:
         lost = [family for family in self.sandbox.families if family.revoked_at is not None]
