@@ -51,6 +51,7 @@ class Event(StrEnum):
     ANSWER_ORPHANED = "answer.orphaned"
     ANSWER_RESCUED = "answer.rescued"
     ANSWER_KEPT = "answer.kept"
+    ANSWER_ADOPTED = "answer.adopted"
     ANSWER_DOUBTED = "answer.doubted"
 
     GRANT_ADDED = "grant.added"
@@ -134,6 +135,10 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "the vault refuses an answer; it is safe in the rescue file and retried"
     ),
     Event.ANSWER_KEPT: Entry(Level.WARNING, "an answer nobody understood is sealed and kept"),
+    Event.ANSWER_ADOPTED: Entry(
+        Level.WARNING,
+        "an answer kept earlier can be read now: outcome says if it counts",
+    ),
     Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),

@@ -42,7 +42,7 @@ from refresher.domain.transition import (
     resume_unresolved,
     transition,
 )
-from refresher.engine.durability import read_rescue_record, rescue_record
+from refresher.engine.records import exchange_record, read_record
 from refresher.sandbox.answers import Refused
 from refresher.sandbox.families import Families, TokenPair, TokenPolicy
 from refresher.sandbox.families import Rotation as ServerRotation
@@ -237,7 +237,7 @@ class Simulation:
         change = transition(flight.claim, flight.client, flight.outcome, attempt)
         if roll < 0.05 and flight.rescued is None:
             self.seen["vault refused"] += 1
-            flight.rescued = rescue_record(flight.claim, change)
+            flight.rescued = exchange_record(flight.claim, change)
             if flight.rescued is not None:
                 self.rescue_file.append(flight.rescued)
             return
@@ -304,7 +304,7 @@ class Simulation:
         self._run(lambda tx: exchanges.reschedule(tx, resumed))
 
     def _adopt_rescued(self, record: bytes, stored: Grant) -> None:
-        claim, change = read_rescue_record(record, stored)
+        claim, change = read_record(record).on(stored)
         self._run(lambda tx: exchanges.commit(tx, claim, change))
 
     def _login(self, name: str, profile: str) -> None:

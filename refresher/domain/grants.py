@@ -61,6 +61,8 @@ class Reason:
     CLIENT_REJECTED = "client_rejected"
     MISCONFIGURED = "misconfigured"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    ANSWER_UNREAD = "answer_unread"
+    """An answer is kept that a bug of ours could not read."""
     NO_PROGRESS = "no_progress"
     REVOKED_HERE = "revoked_here"
     """An operator revoked it with `refresher revoke`."""
@@ -193,6 +195,28 @@ class TokenSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawAnswer:
+    """An answer that was not understood, as it came."""
+
+    status: int
+    body: bytes = field(repr=False)
+    sent_at: float
+    """When its request left: a lifetime in it counts from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """A raw answer in the vault, with the exchange it came from."""
+
+    id: int
+    name: str
+    uid: str
+    authorization_serial: int
+    intent: Intent
+    answer: RawAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
     """Everything about one grant that goes to Redis, read from the vault in one piece."""
 
@@ -233,6 +257,8 @@ def repair(grant: Grant) -> str | None:
             return f"refresher {'set-token' if static else 'login'} {grant.name}"
         case GrantState.PAUSED if grant.reason == Reason.UNREADABLE:
             return f"put the old key back into the key file, then refresher refresh {grant.name}"
+        case GrantState.PAUSED if grant.reason == Reason.ANSWER_UNREAD:
+            return f"a newer refresher may read its answer; or: refresher login {grant.name}"
         case GrantState.PAUSED:
             return f"refresher refresh {grant.name}"
         case _ if grant.status_reason == Reason.NO_REFRESH_TOKEN:

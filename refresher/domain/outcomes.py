@@ -80,6 +80,24 @@ class OutcomeUnknown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerUnread:
+    """An answer came, and a bug of ours kept it from being understood.
+
+    It may hold the only good refresh token, so it is sealed and kept, and nothing is sent
+    until a person asks for it or a mended version has read it.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    bug: Exception
+
+    @property
+    def may_hold_tokens(self) -> bool:
+        """Whether its status is that of a token response."""
+        return 200 <= self.status < 300  # noqa: PLR2004  the class of status codes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantRejected:
     """``invalid_grant`` or a vendor's word for it (RFC 6749 5.2)."""
 
@@ -117,6 +135,7 @@ Outcome = (
     | NotSent
     | Transient
     | OutcomeUnknown
+    | AnswerUnread
     | GrantRejected
     | ClientRejected
     | RequestRejected

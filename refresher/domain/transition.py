@@ -4,13 +4,23 @@ Pure. The vault applies the result under its commit rule; nothing here decides w
 an outcome still counts.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent, Reason, TokenSet
+from refresher.domain.grants import (
+    Claim,
+    Grant,
+    GrantKind,
+    GrantState,
+    Intent,
+    RawAnswer,
+    Reason,
+    TokenSet,
+)
 from refresher.domain.outcomes import (
+    AnswerUnread,
     ClientRejected,
     GrantRejected,
     Misconfigured,
@@ -35,7 +45,7 @@ class Transition:
     grant: Grant
     tokens: TokenSet | None = None
     """What to adopt; None when no token came."""
-    kept: bytes | None = field(default=None, repr=False)
+    kept: RawAnswer | None = None
     """An answer nobody understood, to be sealed and kept beside the grant."""
     warnings: tuple[str, ...] = ()
 
@@ -57,26 +67,13 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
         case Refreshed(answer=answer):
             return _refreshed(claim, client, answer, attempt)
         case RefreshTokenOnly(answer=answer):
-            tokens = TokenSet(
-                access_token=None,
-                refresh_token=answer.refresh_token,
-                refresh_token_expires_at=_refresh_token_end(answer, attempt.sent_at),
-            )
-            after = replace(
-                _failed(grant, attempt, None),
-                intent=None,
-                refresh_token_expires_at=tokens.refresh_token_expires_at
-                or grant.refresh_token_expires_at,
-            )
-            return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
+            return _refresh_token_alone(grant, answer, attempt)
         case NotSent():
             return Transition(grant=_unprocessed(grant, client, attempt, None))
         case Transient(retry_after=retry_after):
             return Transition(grant=_unprocessed(grant, client, attempt, retry_after))
-        case OutcomeUnknown():
-            return Transition(
-                grant=_unknown(grant, client, attempt, outcome.retry_after), kept=outcome.body
-            )
+        case OutcomeUnknown() | AnswerUnread():
+            return _unresolved(grant, client, outcome, attempt)
         case GrantRejected(error=error):
             return Transition(grant=_rejected(grant, client, error, attempt))
         case ClientRejected(error=error):
@@ -89,6 +86,13 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
             return Transition(grant=_blocked(grant, Reason.MISCONFIGURED, error, attempt))
         case _:
             assert_never(outcome)
+
+
+def after_bug(claim: Claim, now: float) -> Transition:
+    """Look again in a while, the exchange still open: for when a rule itself is broken."""
+    grant = claim.grant
+    due_at = now + schedule.LONGEST_RETRY
+    return Transition(grant=replace(grant, due_at=due_at, failures=grant.failures + 1))
 
 
 def adopt_authorization(
@@ -187,6 +191,21 @@ def _refreshed(claim: Claim, client: Client, answer: TokenAnswer, attempt: Attem
     return Transition(grant=after, tokens=tokens, warnings=warnings)
 
 
+def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) -> Transition:
+    """The refresh token is adopted; an access token has still to be asked for."""
+    tokens = TokenSet(
+        access_token=None,
+        refresh_token=answer.refresh_token,
+        refresh_token_expires_at=_refresh_token_end(answer, attempt.sent_at),
+    )
+    after = replace(
+        _failed(grant, attempt, None),
+        intent=None,
+        refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
+    )
+    return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
+
+
 def _with_token(
     grant: Grant,
     client: Client,
@@ -246,6 +265,31 @@ def _unknown(grant: Grant, client: Client, attempt: Attempt, retry_after: float 
     assert grant.intent is not None
     after = _failed(grant, attempt, retry_after)
     return _scheduled_replay(after, client, grant.intent, attempt, retry_after)
+
+
+def _unresolved(
+    grant: Grant, client: Client, outcome: OutcomeUnknown | AnswerUnread, attempt: Attempt
+) -> Transition:
+    """Nobody knows what was spent; what came and was not understood is kept."""
+    kept = None
+    if outcome.status is not None and outcome.body is not None:
+        kept = RawAnswer(status=outcome.status, body=outcome.body, sent_at=attempt.sent_at)
+    if isinstance(outcome, AnswerUnread) and outcome.may_hold_tokens:
+        return Transition(grant=_waiting_to_be_read(grant, attempt), kept=kept)
+    retry_after = outcome.retry_after if isinstance(outcome, OutcomeUnknown) else None
+    return Transition(grant=_unknown(grant, client, attempt, retry_after), kept=kept)
+
+
+def _waiting_to_be_read(grant: Grant, attempt: Attempt) -> Grant:
+    """Nothing is computed here: a bug in what computes may be why the answer is unread."""
+    return replace(
+        grant,
+        state=GrantState.PAUSED,
+        reason=Reason.ANSWER_UNREAD,
+        since=attempt.ended_at,
+        due_at=None,
+        failures=grant.failures + 1,
+    )
 
 
 def resume_unresolved(grant: Grant, client: Client, now: float, draw: float) -> Grant:

@@ -15,6 +15,7 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.outcomes import (
+    AnswerUnread,
     ClientRejected,
     GrantRejected,
     Misconfigured,
@@ -30,6 +31,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import Attempt, adopt_authorization
 from refresher.engine.announcements import announce_tokens_without_refresh
 from refresher.engine.durability import Durability
+from refresher.engine.records import login_record
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
@@ -339,6 +341,7 @@ class Administration:
                 login.name, change, self._clock.now(), redirect_uri=login.request.redirect_uri
             ),
             grant=grant,
+            record=login_record(grant, change, login.request.redirect_uri),
         )
 
     async def _add(self, name: str, client: Client) -> None:
@@ -388,6 +391,8 @@ def _explained(outcome: Outcome, client: Client) -> str:
             return f"the token endpoint of client {client.name} cannot be reached ({reason})"
         case Transient(reason=reason) | OutcomeUnknown(reason=reason):
             return f"the exchange of the code failed ({reason}): start the login again"
+        case AnswerUnread():
+            return "a bug kept the server's answer from being read: start the login again"
         case RefreshTokenOnly() | Refreshed():
             return "the server sent no usable access token: start the login again"
         case _:

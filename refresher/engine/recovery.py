@@ -1,16 +1,26 @@
 """What a new process takes up from a dead one, before the first claim.
 
-It is no second protocol: leases of the dead end, answers in the rescue file go through
-the same commit rule, and an exchange left open gets the rule of its unknown outcome.
+It is no second protocol: leases of the dead end, answers in the rescue file and answers
+that only this version understands go through the same commit rule, and an exchange left
+open gets the rule of its unknown outcome.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
-from refresher.domain.transition import resume_unresolved
-from refresher.engine.durability import name_in, read_rescue_record
+from refresher.domain.commit_rule import Verdict
+from refresher.domain.grants import Claim, Grant, KeptAnswer
+from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Attempt, Transition, resume_unresolved, transition
+from refresher.engine.records import Rescued, read_record
+from refresher.engine.supervision import report_bug
+from refresher.errors import DuplicateRefreshToken, UnknownGrant
 from refresher.logs import Event, emit
+from refresher.oauth.responses import classify
 from refresher.vault.vault import Vault
 
 
@@ -21,10 +31,41 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
     await _adopt_rescued(vault, clock)
+    await _resume_open(vault, clients, clock)
+    await _read_again(vault, clients, clock)
+
+
+async def _adopt_rescued(vault: Vault, clock: Clock) -> None:
+    """Commit the answers that a process died with in its rescue file."""
+    for slot, record in list(vault.rescued.items()):
+        rescued, verdict = read_record(record), "unknown grant"
+        # A removed grant has a row too, and what came for it is kept as an orphan.
+        for row in await vault.read([rescued.name]):
+            verdict = (await _commit_rescued(vault, rescued, row.grant, clock.now())).value
+        vault.forget_rescued(slot)
+        del vault.rescued[slot]
+        emit(Event.ANSWER_RESCUED, grant=rescued.name, outcome=verdict)
+
+
+async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: float) -> Verdict:
+    claim, change = rescued.on(stored)
+    if rescued.intent is not None:
+        return (await vault.commit(claim, change, now)).verdict
+    assert change.tokens is not None
+    authorization = (rescued.uid, rescued.authorization_serial)
+    if authorization == (stored.uid, stored.authorization_serial):
+        with suppress(UnknownGrant, DuplicateRefreshToken):
+            await vault.authorize(rescued.name, change, now, redirect_uri=rescued.redirect_uri)
+            return Verdict.APPLY
+    await vault.keep_orphan(claim.grant, change.tokens, now)
+    return Verdict.SUPERSEDED
+
+
+async def _resume_open(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
+    """End the leases of the dead; schedule what they left open."""
     now = clock.now()
-    open_exchanges = await vault.release_leases(now)
     resumed = []
-    for grant in open_exchanges:
+    for grant in await vault.release_leases(now):
         client = clients.get(grant.client or "")
         if grant.intent is None or client is None:
             continue
@@ -42,15 +83,44 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     await vault.reschedule(resumed, now)
 
 
-async def _adopt_rescued(vault: Vault, clock: Clock) -> None:
-    """Commit the answers that a process died with in its rescue file."""
-    for slot, record in list(vault.rescued.items()):
-        # A removed grant has a row too, and what came for it is kept as an orphan.
-        verdict = "unknown grant"
-        for row in await vault.read([name_in(record)]):
-            claim, change = read_rescue_record(record, row.grant)
-            committed = await vault.commit(claim, change, clock.now())
-            verdict = committed.verdict.value
-        vault.forget_rescued(slot)
-        del vault.rescued[slot]
-        emit(Event.ANSWER_RESCUED, grant=name_in(record), outcome=verdict)
+async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
+    """Adopt the answers that an earlier version could not read and this one can."""
+    for kept in await vault.unreadable():
+        for row in await vault.read([kept.name]):
+            client = clients.get(row.grant.client or "")
+            if client is None:
+                continue
+            change = _understood(kept, row.grant, client, clock)
+            if change is None:
+                continue
+            verdict = (await vault.commit(*change, clock.now())).verdict
+            await vault.forget_kept(kept.id, clock.now())
+            emit(
+                Event.ANSWER_ADOPTED,
+                grant=kept.name,
+                sequence=kept.intent.sequence,
+                outcome=verdict.value,
+            )
+
+
+def _understood(
+    kept: KeptAnswer, stored: Grant, client: Client, clock: Clock
+) -> tuple[Claim, Transition] | None:
+    """What KEPT brings the grant as it is STORED now; None when it is still not understood."""
+    answer = kept.answer
+    claimed = replace(
+        stored,
+        uid=kept.uid,
+        authorization_serial=kept.authorization_serial,
+        intent=kept.intent,
+    )
+    claim = Claim(grant=claimed, refresh_token=Secret(""), access_token=None)
+    attempt = Attempt(sent_at=answer.sent_at, ended_at=clock.now(), draw=clock.draw())
+    try:
+        outcome = classify(answer.status, {}, answer.body, client, answer.sent_at)
+        if not isinstance(outcome, Refreshed | RefreshTokenOnly):
+            return None
+        return claim, transition(claim, client, outcome, attempt)
+    except Exception as error:  # noqa: BLE001  supervision: the bug that kept it is still there
+        report_bug("kept answer", error, grant=kept.name)
+        return None

@@ -5,6 +5,7 @@ Every step leaves the vault in a state from which a new process goes on without 
 durable before anything else happens to it.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim
 from refresher.domain.outcomes import (
+    AnswerUnread,
     ClientRejected,
     GrantRejected,
     Misconfigured,
@@ -25,12 +27,15 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    TokenAnswer,
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, Transition, transition
+from refresher.domain.transition import Attempt, Transition, after_bug, transition
 from refresher.engine.announcements import announce
-from refresher.engine.durability import Durability, rescue_record
+from refresher.engine.durability import Durability
+from refresher.engine.records import exchange_record
+from refresher.engine.supervision import report_bug
 from refresher.logs import Event, emit
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
@@ -87,19 +92,16 @@ class Refresh:
         """Send, commit and publish what CLAIM allows; shielded, so it ends by itself."""
         with anyio.CancelScope(shield=True):
             outcome, attempt = await self._send(claim, client)
-            change = transition(claim, client, outcome, attempt)
+            outcome, change = _judged(claim, client, outcome, attempt)
             committed = await self._commit(claim, change)
             self._publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
         return outcome
 
-    async def give_back(self, claim: Claim, client: Client) -> None:
+    async def give_back(self, claim: Claim) -> None:
         """End the lease of an exchange that a bug broke, leaving its outcome unknown."""
-        now = self._clock.now()
-        attempt = Attempt(sent_at=now, ended_at=now, draw=self._clock.draw())
-        outcome = OutcomeUnknown(reason="internal_error")
         with anyio.CancelScope(shield=True):
-            await self._commit(claim, transition(claim, client, outcome, attempt))
+            await self._commit(claim, after_bug(claim, self._clock.now()))
 
     async def _send(self, claim: Claim, client: Client) -> tuple[Outcome, Attempt]:
         grant = claim.grant
@@ -119,7 +121,7 @@ class Refresh:
         return await self._durability.until_written(
             lambda: self._vault.commit(claim, change, self._clock.now()),
             grant=claim.grant,
-            record=rescue_record(claim, change),
+            record=exchange_record(claim, change),
         )
 
     def _report(
@@ -158,13 +160,54 @@ class Refresh:
             announce(before, after)
 
 
+def _judged(
+    claim: Claim, client: Client, outcome: Outcome, attempt: Attempt
+) -> tuple[Outcome, Transition]:
+    """What OUTCOME makes of the grant; a bug in the rules must not cost the answer."""
+    if isinstance(outcome, AnswerUnread):
+        report_bug("answer", outcome.bug, grant=claim.grant.name)
+    try:
+        return outcome, transition(claim, client, outcome, attempt)
+    except Exception as error:  # noqa: BLE001  supervision: the answer is worth more
+        report_bug("transition", error, grant=claim.grant.name)
+        match outcome:
+            case (
+                Refreshed(answer=answer, status=status)
+                | RefreshTokenOnly(answer=answer, status=status)
+            ):
+                unread = AnswerUnread(status=status, body=_as_it_came(answer), bug=error)
+                return unread, transition(claim, client, unread, attempt)
+            case _:
+                return outcome, after_bug(claim, attempt.ended_at)
+
+
+def _as_it_came(answer: TokenAnswer) -> bytes:
+    """ANSWER written as a token response again (RFC 6749 5.1)."""
+    fields = {
+        "access_token": answer.access_token and answer.access_token.reveal(),
+        "refresh_token": answer.refresh_token and answer.refresh_token.reveal(),
+        "token_type": answer.token_type,
+        "expires_in": answer.expires_in,
+        "refresh_token_expires_in": answer.refresh_token_expires_in,
+        "scope": answer.scope,
+    }
+    return json.dumps(dict(answer.extras) | fields).encode()
+
+
 def _event(outcome: Outcome) -> Event:
     match outcome:
         case Refreshed():
             return Event.EXCHANGE_SUCCEEDED
         case GrantRejected() | ClientRejected() | Misconfigured():
             return Event.EXCHANGE_REJECTED
-        case RefreshTokenOnly() | NotSent() | Transient() | OutcomeUnknown() | RequestRejected():
+        case (
+            RefreshTokenOnly()
+            | NotSent()
+            | Transient()
+            | OutcomeUnknown()
+            | AnswerUnread()
+            | RequestRejected()
+        ):
             return Event.EXCHANGE_FAILED
 
 
@@ -178,6 +221,8 @@ def _described(outcome: Outcome) -> dict[str, object]:
             return fields | {"status": status, "rotated": answer.refresh_token is not None}
         case NotSent(reason=reason):
             return fields | {"error": reason}
+        case AnswerUnread(status=status):
+            return fields | {"status": status, "error": "internal_error"}
         case Transient() | OutcomeUnknown():
             return fields | {
                 "status": outcome.status,

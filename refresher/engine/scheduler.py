@@ -155,7 +155,7 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
             report_bug("worker", error, grant=claim.grant.name)
             with suppress(VaultUnavailable):  # abandoned too
-                await self._refresh.give_back(claim, client)
+                await self._refresh.give_back(claim)
         finally:
             self._admission.ended(client, outcome)
 

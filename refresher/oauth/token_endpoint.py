@@ -6,7 +6,7 @@ from typing import Self
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client, Placement
-from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown
+from refresher.domain.outcomes import AnswerUnread, NotSent, Outcome, OutcomeUnknown
 from refresher.domain.secret import Secret
 from refresher.oauth.requests import build_request
 from refresher.oauth.responses import classify
@@ -112,6 +112,9 @@ class TokenEndpoint:
         )
         if not isinstance(reply, Reply):
             return reply
-        return classify(
-            reply.status, reply.headers, reply.body, client, sent_at, broken=reply.broken
-        )
+        try:
+            return classify(
+                reply.status, reply.headers, reply.body, client, sent_at, broken=reply.broken
+            )
+        except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
+            return AnswerUnread(status=reply.status, body=reply.body, bug=error)

@@ -3,7 +3,6 @@
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,14 +15,12 @@ from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet, 
 from refresher.domain.transition import Transition
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
+from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
-from refresher.vault.schema import grants, kept_answers
+from refresher.vault.schema import grants
 
 CLOCK_TOLERANCE = 5.0
 """Seconds a clock may step back without consequence."""
-
-UNREADABLE_KEPT = 5
-"""Unreadable answers kept for one grant; orphans are never dropped by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +141,7 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     if stored is not None and stored.attempt_sequence == intent.sequence:
         _release(tx, stored.id)
     if verdict is Verdict.SUPERSEDED and outcome.tokens is not None:
-        _keep(tx, claimed, "orphan", _token_bytes(outcome.tokens))
+        keep_orphan(tx, claimed.grant, intent.sequence, outcome.tokens)
     return Committed(verdict, stored)
 
 
@@ -160,7 +157,7 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
         values |= {"lease_holder": None, "lease_taken_at": None}
     tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(**values))
     if outcome.kept is not None:
-        _keep(tx, claimed, "unreadable", outcome.kept)
+        keep_unreadable(tx, claimed.grant, intent, outcome.kept)
     return grant_of(_overlaid(row, values))
 
 
@@ -238,46 +235,6 @@ def _release(tx: Transaction, grant_id: int) -> None:
         .where(grants.c.id == grant_id)
         .values(lease_holder=None, lease_taken_at=None)
     )
-
-
-def _keep(tx: Transaction, claimed: Claim, kind: str, content: bytes) -> None:
-    grant = claimed.grant
-    tx.connection.execute(
-        sa.insert(kept_answers).values(
-            grant_uid=grant.uid,
-            grant_name=grant.name,
-            sequence=claimed.intent.sequence,
-            kind=kind,
-            received_at=tx.now,
-            sealed=tx.sealer.seal_bytes(content, owner=grant.uid, column=kind),
-        )
-    )
-    if kind == "unreadable":
-        newest = (
-            sa.select(kept_answers.c.id)
-            .where(kept_answers.c.grant_uid == grant.uid, kept_answers.c.kind == kind)
-            .order_by(kept_answers.c.id.desc())
-            .limit(UNREADABLE_KEPT)
-        )
-        tx.connection.execute(
-            sa.delete(kept_answers).where(
-                kept_answers.c.grant_uid == grant.uid,
-                kept_answers.c.kind == kind,
-                kept_answers.c.id.not_in(newest),
-            )
-        )
-
-
-def _token_bytes(tokens: TokenSet) -> bytes:
-    access, refresh = tokens.access_token, tokens.refresh_token
-    return json.dumps(
-        {
-            "access_token": access.reveal() if access else None,
-            "refresh_token": refresh.reveal() if refresh else None,
-            "expires_at": tokens.expires_at,
-            "scope": tokens.scope,
-        }
-    ).encode()
 
 
 def _overlaid(row: sa.RowMapping, values: Values) -> Any:

@@ -11,7 +11,7 @@ from refresher.domain.grants import Grant, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.domain.transition import pass_time
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
-from refresher.vault.schema import grants, kept_answers
+from refresher.vault.schema import grants
 
 LARGEST_WINDOW = 300.0
 """No mandatory window is longer (``schedule.mandatory_window``)."""
@@ -105,11 +105,3 @@ def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
             sa.update(grants).where(grants.c.id == after.id).values(**status_values(after))
         )
     return moved
-
-
-def kept(connection: Connection, kind: str) -> list[tuple[str, int, float]]:
-    """Name, attempt sequence and arrival of every kept answer of KIND."""
-    statement = sa.select(
-        kept_answers.c.grant_name, kept_answers.c.sequence, kept_answers.c.received_at
-    ).where(kept_answers.c.kind == kind)
-    return [(name, sequence, at) for name, sequence, at in connection.execute(statement)]

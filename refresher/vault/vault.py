@@ -8,10 +8,10 @@ from typing import TypeVar
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
-from refresher.domain.grants import Claim, Grant, Publication, Seed
+from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
 from refresher.domain.transition import Transition
-from refresher.vault import authorizations, exchanges, queries, seeds
+from refresher.vault import authorizations, exchanges, kept, queries, seeds
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
@@ -189,7 +189,20 @@ class Vault:
 
     async def kept(self, kind: str) -> list[tuple[str, int, float]]:
         """Kept answers of KIND: grant name, attempt sequence, arrival."""
-        return await self._database.read(lambda c: queries.kept(c, kind))
+        return await self._database.read(lambda c: kept.list_kept(c, kind))
+
+    async def unreadable(self) -> list[KeptAnswer]:
+        """The answers that nobody understood, oldest first."""
+        return await self._database.read(lambda c: kept.read_unreadable(c, self._sealer))
+
+    async def forget_kept(self, kept_id: int, now: float) -> None:
+        """Drop a kept answer whose content has found its place."""
+        await self._write(lambda tx: kept.forget(tx, kept_id), now)
+
+    async def keep_orphan(self, grant: Grant, tokens: TokenSet, now: float) -> None:
+        """Keep TOKENS that may not enter GRANT; see ``kept.keep_orphan``."""
+        sequence = grant.attempt_sequence
+        await self._write(lambda tx: kept.keep_orphan(tx, grant, sequence, tokens), now)
 
     def rescue(self, record: bytes) -> int | None:
         """Seal RECORD into the rescue file; give back its slot, None if there is no room."""

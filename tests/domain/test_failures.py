@@ -55,7 +55,8 @@ def test_an_unknown_outcome_leaves_the_intent_open() -> None:
     assert change.grant.intent is not None
     assert change.grant.intent.attempts == 1
     assert change.grant.due_at == NOW
-    assert change.kept == b"<html>"
+    assert change.kept is not None
+    assert change.kept.body == b"<html>"
 
 
 def test_a_halting_client_pauses_the_unknown() -> None:

@@ -13,7 +13,7 @@ from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.outcomes import Outcome, RefreshTokenOnly, TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.domain.transition import Transition
-from refresher.engine.durability import read_rescue_record, rescue_record
+from refresher.engine.records import exchange_record, login_record, read_record
 from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
@@ -53,7 +53,7 @@ WHOLE = answered(
 async def leave_rescued(vault: Vault, outcome: Outcome, now: float = NOW) -> Claim:
     """What a process leaves that dies with OUTCOME in hand: a lease, an intent, a record."""
     claim = await claim_one(vault, now)
-    record = rescue_record(claim, outcome_of(claim, outcome, now))
+    record = exchange_record(claim, outcome_of(claim, outcome, now))
     assert record is not None
     assert vault.rescue(record) is not None
     return claim
@@ -192,6 +192,50 @@ async def test_a_record_of_a_removed_grant_is_orphaned(tmp_path: Path) -> None:
         assert vault.rescued == {}
 
 
+async def leave_rescued_login(vault: Vault) -> None:
+    """What a process leaves that dies with the tokens of a login in hand."""
+    grant = await get(vault)
+    change = login_of(grant, answered("at-login", "rt-login"))
+    assert vault.rescue(login_record(grant, change, "http://127.0.0.1/callback")) is not None
+
+
+async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        claim = await claim_one(vault)
+        await leave_rescued_login(vault)
+    async with opened(tmp_path) as vault:
+        await resume(vault, NOW + 5)
+        grant = await get(vault)
+        assert holds(vault, grant, "rt-login")
+        assert await access_token(vault) == "at-login"
+        assert grant.redirect_uri == "http://127.0.0.1/callback"
+        assert grant.authorization_serial == claim.grant.authorization_serial + 1
+        assert (grant.state, grant.intent) == (GrantState.FRESH, None)
+    assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["apply"]
+
+
+@pytest.mark.parametrize("happened", ["a newer login", "a removal"])
+async def test_a_rescued_login_undoes_nothing_newer(
+    tmp_path: Path, lines: Lines, happened: str
+) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await leave_rescued_login(vault)
+        if happened == "a removal":
+            await vault.remove("acme", NOW)
+        else:
+            newer = login_of(await get(vault), answered("at-newer", "rt-newer"))
+            await vault.authorize("acme", newer, NOW)
+    async with opened(tmp_path) as vault:
+        await resume(vault)
+        grant = await vault.find("acme")
+        assert grant is None or holds(vault, grant, "rt-newer")
+        assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-login"]
+        assert vault.rescued == {}
+    assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["superseded"]
+
+
 async def test_a_refusing_vault_keeps_the_record(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
@@ -210,20 +254,20 @@ async def test_a_record_carries_its_whole_claim(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
     change = outcome_of(claim, WHOLE)
-    record = rescue_record(claim, change)
+    record = exchange_record(claim, change)
     assert record is not None
-    read, transition = read_rescue_record(record, await get(vault))
+    read, transition = read_record(record).on(await get(vault))
     assert read.grant == claim.grant
     assert read.intent == claim.intent
     assert transition.tokens == change.tokens
-    assert transition.grant == replace(change.grant, since=transition.grant.since)
+    assert transition.grant == change.grant
 
 
-async def test_only_tokens_need_a_record(vault: Vault) -> None:
+async def test_only_what_came_needs_a_record(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    assert rescue_record(claim, outcome_of(claim, UNKNOWN)) is None
-    assert rescue_record(claim, Transition(grant=claim.grant)) is None
+    assert exchange_record(claim, outcome_of(claim, UNKNOWN)) is None
+    assert exchange_record(claim, Transition(grant=claim.grant)) is None
 
 
 STRICT = make_client()

@@ -8,9 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from refresher.domain.outcomes import (
-    Outcome,
-)
+from refresher.domain.outcomes import Outcome
+from refresher.domain.schedule import LONGEST_RETRY
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.rescue import RescueFile
@@ -238,12 +237,14 @@ async def test_a_cancelled_refresh_ends_by_itself(vault: Vault) -> None:
 
 
 async def test_a_broken_exchange_is_given_back(vault: Vault) -> None:
-    """Its outcome is unknown, its lease ends, and the refresh token is presented again."""
+    """Its outcome is unknown, its lease ends, and it is looked at again in a while."""
     parts = assemble(vault, answering())
     await sow(vault, make_seed())
     claimed = await claim(parts)
-    await parts.refresh.give_back(claimed, CRM)
+    await parts.refresh.give_back(claimed)
     grant = await get(vault)
     assert grant.failures == 1
     assert grant.intent == claimed.intent
+    assert grant.due_at == NOW + LONGEST_RETRY
+    parts.clock.move(LONGEST_RETRY)
     assert (await claim(parts)).intent.is_replay

@@ -1,0 +1,123 @@
+"""What the rescue file holds: as much of an answer as a later process needs to commit it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from refresher.domain.grants import Claim, Grant, GrantState, Intent, TokenSet
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Transition
+from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
+
+_AFTER = (
+    "reason",
+    "since",
+    "due_at",
+    "failures",
+    "issued_at",
+    "expires_at",
+    "refresh_token_expires_at",
+)
+"""What an answer does to its grant besides its state, its intent and its tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """One record, read: which grant it belongs to, and what was to be committed."""
+
+    name: str
+    uid: str
+    authorization_serial: int
+    intent: Intent | None
+    """Of the exchange; None for a login."""
+    redirect_uri: str | None
+    """The one of a login."""
+    content: Mapping[str, Any] = field(repr=False)
+
+    def on(self, stored: Grant) -> tuple[Claim, Transition]:
+        """The claim, and what its answer makes of the grant as it is STORED now."""
+        claimed = replace(
+            stored,
+            uid=self.uid,
+            authorization_serial=self.authorization_serial,
+            intent=self.intent,
+        )
+        after = self.content["after"]
+        grant = replace(
+            claimed,
+            state=GrantState(after["state"]),
+            intent=self.intent if after["is_open"] else None,
+            **{name: after[name] for name in _AFTER},
+        )
+        tokens, kept = self.content["tokens"], self.content["kept"]
+        change = Transition(
+            grant=grant,
+            tokens=None if tokens is None else _read_tokens(tokens),
+            kept=None if kept is None else read_raw(kept),
+        )
+        return Claim(grant=claimed, refresh_token=Secret(""), access_token=None), change
+
+
+def exchange_record(claim: Claim, change: Transition) -> bytes | None:
+    """The record of an exchange's answer; None when nothing came that could be lost."""
+    if change.tokens is None and change.kept is None:
+        return None
+    return _record(claim.grant, claim.intent, change, redirect_uri=None)
+
+
+def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> bytes:
+    """The record of the tokens that a login brought for GRANT."""
+    return _record(grant, None, change, redirect_uri=redirect_uri)
+
+
+def read_record(record: bytes) -> Rescued:
+    """RECORD as one of the functions above wrote it."""
+    content = json.loads(record)
+    intent = content["intent"]
+    return Rescued(
+        name=content["name"],
+        uid=content["uid"],
+        authorization_serial=content["authorization_serial"],
+        intent=None if intent is None else read_intent(intent),
+        redirect_uri=content["redirect_uri"],
+        content=content,
+    )
+
+
+def _record(
+    grant: Grant, intent: Intent | None, change: Transition, *, redirect_uri: str | None
+) -> bytes:
+    after = change.grant
+    content = {
+        "name": grant.name,
+        "uid": grant.uid,
+        "authorization_serial": grant.authorization_serial,
+        "intent": None if intent is None else intent_fields(intent),
+        "redirect_uri": redirect_uri,
+        "after": {
+            "state": after.state.value,
+            "is_open": after.intent is not None,
+            **{name: getattr(after, name) for name in _AFTER},
+        },
+        "tokens": None if change.tokens is None else _token_fields(change.tokens),
+        "kept": None if change.kept is None else raw_fields(change.kept),
+    }
+    return json.dumps(content).encode()
+
+
+def _token_fields(tokens: TokenSet) -> dict[str, Any]:
+    access, refresh = tokens.access_token, tokens.refresh_token
+    return asdict(replace(tokens, access_token=None, refresh_token=None)) | {
+        "access_token": None if access is None else access.reveal(),
+        "refresh_token": None if refresh is None else refresh.reveal(),
+        "extras": dict(tokens.extras),
+    }
+
+
+def _read_tokens(fields: Mapping[str, Any]) -> TokenSet:
+    secrets = {
+        name: None if fields[name] is None else Secret(fields[name])
+        for name in ("access_token", "refresh_token")
+    }
+    return TokenSet(**dict(fields) | secrets)
