@@ -128,8 +128,7 @@ class Scheduler:
             if claimed:
                 return
         opening = self._admission.next_opening()
-        until = min(due_at, math.inf if opening is None else opening)
-        await self._sleep(until - self._clock.now())
+        await self._sleep(min(due_at - self._clock.now(), math.inf if opening is None else opening))
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, in slices short enough to notice a changed wall clock; ``wake`` ends it."""

@@ -1,5 +1,7 @@
 """Admission: concurrency, rate, and the breaker that all grants of an endpoint share."""
 
+from dataclasses import replace
+
 import pytest
 
 from refresher.domain.clients import Client
@@ -15,7 +17,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.engine.admission import FAILURES_TO_OPEN, LONGEST_PAUSE, Admission
 from tests.engine.world import FakeClock, Lines
-from tests.vault.world import NOW, answered, make_client
+from tests.vault.world import answered, make_client
 
 SUCCESS = answered("at")
 THROTTLED = Transient(reason="throttled", status=429, retry_after=60.0)
@@ -87,7 +89,7 @@ def test_a_rate_below_one_is_kept_too() -> None:
     assert door.room == {"crm": 1}
     door.pass_through(client, SUCCESS)
     assert door.room == {}
-    assert door.admission.next_opening() == NOW + 2
+    assert door.admission.next_opening() == 2
     door.clock.move(1.9)
     assert door.room == {}
     door.clock.move(0.1)
@@ -124,7 +126,7 @@ def test_a_retry_after_closes_the_endpoint(lines: Lines, outcome: Outcome) -> No
     door = Door(WIDE)
     door.pass_through(WIDE, outcome)
     assert door.room == {}
-    assert door.admission.next_opening() == NOW + 60
+    assert door.admission.next_opening() == 60
     [line] = lines.all()
     assert (line["event"], line["reason"], line["retry_s"]) == (
         "endpoint.suspended",
@@ -163,13 +165,13 @@ def test_a_retry_after_is_capped_and_spread() -> None:
     door = Door(WIDE)
     door.clock.next_draw = 0.5
     door.pass_through(WIDE, Transient(reason="throttled", status=429, retry_after=1e9))
-    assert door.admission.next_opening() == pytest.approx(NOW + 3600 * 1.05)
+    assert door.admission.next_opening() == pytest.approx(3600 * 1.05)
 
 
 def test_a_later_shorter_wait_opens_nothing() -> None:
     door = Door(WIDE)
     door.pass_through(WIDE, THROTTLED, Transient(reason="x", status=429, retry_after=1.0))
-    assert door.admission.next_opening() == NOW + 60
+    assert door.admission.next_opening() == 60
 
 
 def test_a_late_success_does_not_undo_a_retry_after(lines: Lines) -> None:
@@ -178,7 +180,7 @@ def test_a_late_success_does_not_undo_a_retry_after(lines: Lines) -> None:
     door.pass_through(WIDE, THROTTLED)
     door.admission.ended(WIDE, SUCCESS)
     assert door.room == {}
-    assert door.admission.next_opening() == NOW + 60
+    assert door.admission.next_opening() == 60
     assert lines.events() == ["endpoint.suspended"]
 
 
@@ -197,7 +199,7 @@ def test_a_failing_endpoint_is_left_alone(lines: Lines, outcome: Outcome | None)
     assert (line["event"], line["reason"]) == ("endpoint.suspended", "failing")
     opening = door.admission.next_opening()
     assert opening is not None
-    assert 0 < opening - NOW <= LONGEST_PAUSE
+    assert 0 < opening <= LONGEST_PAUSE
 
 
 def test_pauses_grow_to_their_longest(lines: Lines) -> None:
@@ -209,7 +211,7 @@ def test_pauses_grow_to_their_longest(lines: Lines) -> None:
         door.pass_through(WIDE, REFUSED)
         opening = door.admission.next_opening()
         assert opening is not None
-        pauses.append(opening - door.clock.now())
+        pauses.append(opening)
         door.clock.move(pauses[-1])
     assert pauses == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, *[LONGEST_PAUSE] * 7])
     assert lines.events() == ["endpoint.suspended"]
@@ -243,7 +245,7 @@ def test_a_rejected_client_is_probed_rarely(lines: Lines) -> None:
     door.clock.next_draw = 0.5
     door.pass_through(WIDE, REJECTED)
     assert door.room == {}
-    assert door.admission.next_opening() == NOW + 600
+    assert door.admission.next_opening() == 600
     [line] = lines.all()
     assert (line["event"], line["level"], line["error_code"]) == (
         "client.rejected",
@@ -276,4 +278,74 @@ def test_clients_of_other_endpoints_go_on() -> None:
     assert door.room == {"erp": 8}
     door.pass_through(erp, REJECTED)
     assert door.room == {}
-    assert door.admission.next_opening() == NOW + 60
+    assert door.admission.next_opening() == 60
+
+
+def test_clients_that_share_an_application_share_its_room() -> None:
+    """Two entries of the settings, one registered client: its server counts them as one."""
+    twin = replace(WIDE, name="twin", concurrency=3)
+    door = Door(WIDE, twin)
+    totals = [dict(door.room) for _ in range(2)]
+    assert [sum(total.values()) for total in totals] == [3, 3]
+    assert totals[0] != totals[1]
+    door.admission.begun(WIDE)
+    door.admission.begun(twin)
+    names = [list(door.room) for _ in range(2)]
+    assert sorted(names) == [["crm"], ["twin"]]
+
+
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_stepped_clock_neither_opens_nor_closes(step: float) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, THROTTLED)
+    door.clock.step(step)
+    assert door.room == {}
+    assert door.admission.next_opening() == 60
+    door.clock.move(60)
+    assert door.room == {"crm": 1}
+
+
+def storm(door: Door, client: Client, *, allowed: float, seconds: float) -> tuple[int, int]:
+    """Exchanges taken and refused of a crowd, at a server that takes ALLOWED a second."""
+    tokens = allowed
+    taken = refused = 0
+    for _ in range(round(seconds / 0.01)):
+        tokens = min(allowed, tokens + allowed * 0.01)
+        for _ in range(door.room.get(client.name, 0)):
+            door.admission.begun(client)
+            if tokens >= 1:
+                tokens, taken = tokens - 1, taken + 1
+                door.admission.ended(client, SUCCESS)
+            else:
+                refused += 1
+                door.admission.ended(client, replace(THROTTLED, retry_after=1.0))
+        door.clock.move(0.01)
+    return taken, refused
+
+
+@pytest.mark.parametrize("allowed", [2.0, 20.0, 100.0])
+def test_a_pace_is_learned_from_refusals(allowed: float) -> None:
+    """A crowd gets nearly all that the server gives, and is refused now and then only."""
+    door = Door(make_client(concurrency=8))
+    taken, refused = storm(door, make_client(concurrency=8), allowed=allowed, seconds=120)
+    assert taken > 0.75 * allowed * 120
+    assert refused < 0.03 * taken + 25
+
+
+def test_a_learned_pace_is_forgotten_in_peace() -> None:
+    client = make_client(concurrency=8)
+    door = Door(client)
+    storm(door, client, allowed=2.0, seconds=30)
+    assert sum(door.room.values()) < 8
+    door.clock.move(700)
+    door.pass_through(client, SUCCESS)
+    assert door.room == {"crm": 8}
+
+
+def test_a_lone_refusal_teaches_no_pace() -> None:
+    """An hour's Retry-After after one success is an incident, not one exchange an hour."""
+    door = Door(WIDE)
+    door.pass_through(WIDE, SUCCESS, replace(THROTTLED, retry_after=3600.0))
+    door.clock.move(3600)
+    door.pass_through(WIDE, SUCCESS)
+    assert door.room == {"crm": 8}
