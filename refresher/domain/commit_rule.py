@@ -43,10 +43,13 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool)
 
 
 def merge(stored: Grant, after: Grant, intent: Intent) -> Grant:
-    """AFTER, with what a later attempt still in flight has written since."""
-    if stored.attempt_sequence == intent.sequence:
+    """AFTER, with what has been written since: a later attempt, or the steps of a clock."""
+    if stored.attempt_sequence != intent.sequence:
+        return replace(after, attempt_sequence=stored.attempt_sequence, intent=stored.intent)
+    if after.intent is None or stored.intent is None:
         return after
-    return replace(after, attempt_sequence=stored.attempt_sequence, intent=stored.intent)
+    first_sent_at = stored.intent.first_sent_at
+    return replace(after, intent=replace(after.intent, first_sent_at=first_sent_at))
 
 
 def next_version(previous: int, now: float) -> int:

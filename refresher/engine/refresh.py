@@ -114,8 +114,10 @@ class Refresh:
             redirect_uri=grant.redirect_uri,
             deadline=schedule.attempt_deadline(client.rotation, remaining),
         )
-        took = self._clock.monotonic() - started
-        return outcome, Attempt(sent_at=sent_at, ended_at=sent_at + took, draw=self._clock.draw())
+        ended_at, took = self._clock.now(), self._clock.monotonic() - started
+        # Of a clock stepped meanwhile, the reading that makes the token end earlier.
+        sent_at = min(sent_at, ended_at - took)
+        return outcome, Attempt(sent_at=sent_at, ended_at=ended_at, draw=self._clock.draw())
 
     async def _commit(self, claim: Claim, change: Transition) -> Committed:
         return await self._durability.until_written(

@@ -21,8 +21,11 @@ INTERVAL = 1.0
 OVERDUE_AFTER = 120.0
 """Seconds past due with nobody at work before the watch says so."""
 
-JUMP = 5.0
+JUMP = 2.0
 """Seconds wall and elapsed time may differ between two looks."""
+
+READINGS, AT_ONCE = 10, 0.05
+"""How often both clocks are read, until it took less than so many seconds."""
 
 DAY = 86_400.0
 ANNOUNCED_DAYS = (14, 7, 1)
@@ -53,15 +56,16 @@ class Watch:
 
     async def run(self) -> None:
         """Look for ever."""
-        wall, elapsed = self._clock.now(), self._clock.monotonic()
+        wall, elapsed = read_both(self._clock)
         while True:
             await anyio.sleep(INTERVAL)
-            now, later = self._clock.now(), self._clock.monotonic()
+            now, later = read_both(self._clock)
             offset = (now - wall) - (later - elapsed)
-            wall, elapsed = now, later
             try:
                 if abs(offset) > JUMP:
                     await self._clock_jumped(now, offset)
+                # Only now: a step that the vault could not follow yet is followed next time.
+                wall, elapsed = now, later
                 await self._look(now)
             except VaultUnavailable:
                 continue  # the scheduler's claims fail for the same reason and report it
@@ -112,8 +116,18 @@ class Watch:
             )
 
     async def _clock_jumped(self, now: float, offset: float) -> None:
-        emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
+        """Set back: every instant follows. Ahead: a suspend looks the same; time has passed."""
         if offset < 0:
-            for name in await self._vault.clock_stepped_back(now):
+            for name in await self._vault.shift_clock(offset, now):
                 self._publish(name)
+        emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
         self._wake()
+
+
+def read_both(clock: Clock) -> tuple[float, float]:
+    """Wall and elapsed time of one instant: a pause between the two would look like a step."""
+    for _ in range(READINGS):
+        before, wall, after = clock.monotonic(), clock.now(), clock.monotonic()
+        if after - before < AT_ONCE:
+            return wall, after
+    return clock.now(), clock.monotonic()

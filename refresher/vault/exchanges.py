@@ -3,6 +3,7 @@
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +19,6 @@ from refresher.logs import Event, emit
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
-
-CLOCK_TOLERANCE = 5.0
-"""Seconds a clock may step back without consequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +39,42 @@ def claim(
         total: how many all together.
         only: a grant's name: no other is claimed.
     """
-    place = (
-        sa.func.row_number()
-        .over(partition_by=grants.c.client, order_by=(grants.c.expires_at, grants.c.due_at))
-        .label("place")
-    )
-    due = (
-        sa.select(grants.c.id, place)
+    due = [row for client, free in room.items() for row in _due(tx, client, free, only)]
+    due.sort(key=_time_left)
+    claims: list[Claim] = []
+    for candidate in due[:total]:
+        row = row_by_id(tx, candidate.id)
+        assert row is not None
+        try:
+            claims.append(_claim_row(tx, row, holder))
+        except VaultKeyError:
+            _set_aside(tx, row)
+    return claims
+
+
+def _due(tx: Transaction, client: str, free: int, only: str | None) -> Sequence[Any]:
+    """The FREE due grants of CLIENT with the least time left, found in one index alone.
+
+    After an outage everything is due at once, and each claim looks through all of it.
+    """
+    statement = (
+        sa.select(grants.c.id, grants.c.expires_at, grants.c.due_at)
         .where(
+            grants.c.client == client,
             grants.c.due_at <= tx.now,
             grants.c.lease_holder.is_(None),
-            grants.c.client.in_([client for client, free in room.items() if free > 0]),
-            sa.true() if only is None else grants.c.name == only,
         )
-        .subquery()
+        .order_by(grants.c.expires_at.nulls_first(), grants.c.due_at)
+        .limit(max(free, 0))
     )
-    candidates = tx.connection.execute(
-        sa.select(grants)
-        .join(due, due.c.id == grants.c.id)
-        .where(due.c.place <= max(room.values(), default=0))
-        .order_by(grants.c.expires_at, grants.c.due_at)
-    ).mappings()
-    left = dict(room)
-    claims: list[Claim] = []
-    for row in candidates:
-        if len(claims) == total:
-            break
-        if left[row["client"]] > 0:
-            left[row["client"]] -= 1
-            try:
-                claims.append(_claim_row(tx, row, holder))
-            except VaultKeyError:
-                _set_aside(tx, row)
-    return claims
+    if only is not None:
+        statement = statement.where(grants.c.name == only)
+    return tx.connection.execute(statement).all()
+
+
+def _time_left(row: Any) -> tuple[float, float]:
+    """What has no token at all comes first."""
+    return -math.inf if row.expires_at is None else row.expires_at, row.due_at
 
 
 def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
@@ -198,29 +199,22 @@ def reschedule(tx: Transaction, after: Sequence[Grant]) -> None:
         )
 
 
-def clock_stepped_back(tx: Transaction) -> list[str]:
-    """Make due the grants whose token was issued in what is the future now.
-
-    Their expiry was computed on a clock that was ahead; nothing in it can be believed.
-    """
-    ahead = sa.and_(
-        grants.c.issued_at > tx.now + CLOCK_TOLERANCE,
-        grants.c.due_at > tx.now,
-        grants.c.refresh_token_sealed.is_not(None),
-    )
-    names = tx.connection.scalars(sa.select(grants.c.name).where(ahead)).all()
-    tx.connection.execute(sa.update(grants).where(ahead).values(due_at=tx.now))
-    return list(names)
-
-
 def next_due(connection: Connection, clients: Sequence[str]) -> float | None:
     """When the first unleased grant of CLIENTS is due."""
-    first: float | None = connection.scalar(
-        sa.select(sa.func.min(grants.c.due_at)).where(
-            grants.c.lease_holder.is_(None), grants.c.client.in_(clients)
+    firsts = [
+        connection.scalar(
+            sa.select(grants.c.due_at)
+            .where(
+                grants.c.client == client,
+                grants.c.due_at.is_not(None),
+                grants.c.lease_holder.is_(None),
+            )
+            .order_by(grants.c.due_at)
+            .limit(1)
         )
-    )
-    return first
+        for client in clients
+    ]
+    return min((first for first in firsts if first is not None), default=None)
 
 
 def row_by_id(tx: Transaction, grant_id: int) -> sa.RowMapping | None:

@@ -72,6 +72,14 @@ grants = Table(
 # never be refused. What people add is checked (``authorizations.refuse_duplicate``).
 Index("ix_grants_client_fingerprint", grants.c.client, grants.c.refresh_token_fingerprint)
 Index("ix_grants_due_at", grants.c.due_at)
+# A claim reads nothing but this, however many grants are due at once.
+Index(
+    "ix_grants_claim",
+    grants.c.client,
+    grants.c.due_at,
+    grants.c.expires_at,
+    grants.c.lease_holder,
+)
 Index("ix_grants_expires_at", grants.c.expires_at)
 
 adopted_seeds = Table(

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
 from refresher.domain.transition import Transition
-from refresher.vault import authorizations, exchanges, kept, queries, seeds
+from refresher.vault import authorizations, clock_steps, exchanges, kept, queries, seeds
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
@@ -155,9 +155,13 @@ class Vault:
         """Make due what waits for CLIENT to be mended; see ``authorizations.hasten``."""
         return await self._write(lambda tx: authorizations.hasten(tx, client), now)
 
-    async def clock_stepped_back(self, now: float) -> list[str]:
-        """Make due what a clock ahead misdated; see ``exchanges.clock_stepped_back``."""
-        return await self._write(exchanges.clock_stepped_back, now)
+    async def shift_clock(self, offset: float, now: float) -> list[str]:
+        """Follow a wall clock that was set back; see ``clock_steps.shift``."""
+        return await self._write(lambda tx: clock_steps.shift(tx, offset), now)
+
+    async def hasten_misdated(self, now: float) -> list[str]:
+        """Make due what a clock ahead misdated; see ``clock_steps.hasten_misdated``."""
+        return await self._write(clock_steps.hasten_misdated, now)
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES."""

@@ -1,14 +1,17 @@
 """What the clock does to stored grants, and what the watch asks about them."""
 
+from dataclasses import replace
+
 import pytest
 
 from refresher.domain.grants import GrantState
-from refresher.vault.exchanges import CLOCK_TOLERANCE
+from refresher.vault.clock_steps import TOLERANCE
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     LIFE,
     NOT_SENT,
     NOW,
+    UNKNOWN,
     answered,
     claim_one,
     finish,
@@ -75,25 +78,62 @@ async def test_the_clock_leaves_leases_and_intents_alone(vault: Vault) -> None:
     assert committed.grant.state is GrantState.FRESH
 
 
-async def test_a_clock_set_back_makes_misdated_grants_due(vault: Vault) -> None:
-    await sow(vault, make_seed("ahead", "rt-a"), make_seed("right", "rt-r"), static_seed())
+async def test_a_clock_set_back_takes_every_instant_along(vault: Vault) -> None:
+    """What is left of a life, a wait and a grace window is what it was."""
+    static = static_seed(expires_at=NOW + 9000)
+    await sow(vault, make_seed(), make_seed("open", "rt-o"), make_seed("gone", "rt-g"), static)
+    before = await refresh(vault, answered("at", refresh_token_expires_in=86_400.0))
+    await finish(vault, await claim_one(vault, NOW, "open"), UNKNOWN)
+    await vault.remove("gone", NOW)
+    opened = await get(vault, "open")
+    pat = await get(vault, "pat")
+    assert sorted(await vault.shift_clock(-7200, NOW - 7200)) == ["acme", "open"]
+    after = await get(vault)
+    for name in ("issued_at", "expires_at", "due_at", "refresh_token_expires_at", "since"):
+        assert getattr(after, name) == getattr(before, name) - 7200
+    moved = await get(vault, "open")
+    assert moved.due_at == opened.due_at - 7200  # type: ignore[operator]  # it is due
+    assert moved.intent == replace(opened.intent, first_sent_at=NOW - 7200)  # type: ignore[type-var]  # it is open
+    assert await get(vault, "pat") == pat
+
+
+async def test_an_exchange_across_a_step_keeps_its_first_send(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    await vault.shift_clock(-7200, NOW - 7200)
+    committed = await finish(vault, claim, UNKNOWN, NOW - 7200)
+    assert committed.grant is not None
+    assert committed.grant.intent is not None
+    assert committed.grant.intent.first_sent_at == NOW - 7200
+
+
+async def test_misdated_grants_are_made_due_spread_out(vault: Vault) -> None:
+    names = [f"ahead-{number}" for number in range(4)]
+    await sow(vault, *(make_seed(name, f"rt-{name}") for name in names), static_seed())
+    await sow(vault, make_seed("right", "rt-r"))
     await refresh(vault, answered("at"), NOW, "right")
-    await refresh(vault, answered("at"), NOW + 3000, "ahead")
+    for number, name in enumerate(names):
+        await refresh(vault, answered("at"), NOW + 3000 + number, name)
     right = await get(vault, "right")
-    assert await vault.clock_stepped_back(NOW) == ["ahead"]
-    assert (await get(vault, "ahead")).due_at == NOW
+    assert await vault.hasten_misdated(NOW) == names
+    assert [(await get(vault, name)).due_at for name in names] == [
+        NOW,
+        NOW + 15,
+        NOW + 30,
+        NOW + 45,
+    ]
     assert await get(vault, "right") == right
 
 
 @pytest.mark.parametrize(
     ("step", "names"),
-    [(CLOCK_TOLERANCE, []), (CLOCK_TOLERANCE + 1, ["acme"])],
+    [(TOLERANCE, []), (TOLERANCE + 1, ["acme"])],
     ids=["tolerated", "too far"],
 )
 async def test_small_steps_back_are_tolerated(vault: Vault, step: float, names: list[str]) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at"), NOW)
-    assert await vault.clock_stepped_back(NOW - step) == names
+    assert await vault.hasten_misdated(NOW - step) == names
 
 
 async def test_overdue_means_due_and_left_alone(vault: Vault) -> None:

@@ -1,0 +1,71 @@
+"""What a wall clock that was set back does to the instants the vault holds."""
+
+import sqlalchemy as sa
+
+from refresher.domain.grants import GrantKind, GrantState
+from refresher.vault.rows import Transaction
+from refresher.vault.schema import grants
+
+TOLERANCE = 5.0
+"""Seconds an issue may lie in the future without consequence."""
+
+SPREAD = 60.0
+"""Seconds over which grants are made due whose instants cannot be believed."""
+
+_INSTANTS = (
+    grants.c.since,
+    grants.c.refresh_token_obtained_at,
+    grants.c.refresh_token_expires_at,
+    grants.c.issued_at,
+    grants.c.expires_at,
+    grants.c.due_at,
+    grants.c.requested_at,
+    grants.c.intent_first_sent_at,
+    grants.c.lease_taken_at,
+)
+
+
+def shift(tx: Transaction, offset: float) -> list[str]:
+    """Move every instant by OFFSET seconds: the clock went, the time that passed did not.
+
+    What is left of every life, wait and grace window stays what it was. The end of a
+    static token is a person's word and stays.
+
+    Returns:
+        The names of the grants that must be published again.
+    """
+    measured = sa.and_(
+        grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
+    )
+    tx.connection.execute(
+        sa.update(grants)
+        .where(measured)
+        .values({instant.name: instant + offset for instant in _INSTANTS})
+    )
+    return list(tx.connection.scalars(sa.select(grants.c.name).where(measured)))
+
+
+def hasten_misdated(tx: Transaction) -> list[str]:
+    """Make due, spread out, the grants whose token was issued in what is the future now.
+
+    The clock was set back while nobody measured by how much: nothing in them can be
+    believed, and only a new token mends that.
+    """
+    misdated = (
+        sa.select(grants.c.id, grants.c.name)
+        .where(
+            grants.c.issued_at > tx.now + TOLERANCE,
+            grants.c.due_at > tx.now,
+            grants.c.refresh_token_sealed.is_not(None),
+        )
+        .order_by(grants.c.expires_at)
+    )
+    rows = tx.connection.execute(misdated).all()
+    for place, row in enumerate(rows):
+        due_at = tx.now + SPREAD * place / len(rows)
+        tx.connection.execute(
+            sa.update(grants)
+            .where(grants.c.id == row.id, grants.c.due_at > due_at)
+            .values(due_at=due_at)
+        )
+    return [row.name for row in rows]
