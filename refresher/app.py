@@ -45,7 +45,8 @@ from refresher.publication.mirror import Mirror
 from refresher.publication.publisher import Publisher
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.fence import Fence
+from refresher.vault.vault import Vault, lock_path, open_vault
 
 STANDBY_INTERVAL = 0.1
 """Seconds between looks at the vault's lock while standing by."""
@@ -366,6 +367,7 @@ async def run_daemon(
 
 async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
     waiting = False
+    fence = Fence(lock_path(settings.vault.path))
     while True:
         try:
             return await parts.open_vault(settings.vault.path, settings.vault.key_file)
@@ -375,4 +377,6 @@ async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
             if not waiting:
                 emit(Event.DAEMON_WAITING, vault=str(settings.vault.path), pid=error.pid)
             waiting = True
+            if fence.ends(error.pid):
+                emit(Event.DAEMON_FENCED, vault=str(settings.vault.path), pid=error.pid)
         await anyio.sleep(STANDBY_INTERVAL)

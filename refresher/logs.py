@@ -39,6 +39,7 @@ class Event(StrEnum):
     DAEMON_STOPPING = "daemon.stopping"
     DAEMON_STOPPED = "daemon.stopped"
     DAEMON_WAITING = "daemon.stood_by"
+    DAEMON_FENCED = "daemon.fenced"
     SETTINGS_RELOADED = "settings.reloaded"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_DOUBTED = "settings.doubted"
@@ -112,6 +113,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.DAEMON_STOPPING: Entry(Level.INFO, "no new exchange begins; those in flight finish"),
     Event.DAEMON_STOPPED: Entry(Level.INFO, "everything is durable and closed"),
     Event.DAEMON_WAITING: Entry(Level.INFO, "standing by until the vault's holder ends"),
+    Event.DAEMON_FENCED: Entry(
+        Level.ERROR, "the vault's holder was stopped and did not wake: it was killed, for good"
+    ),
     Event.SETTINGS_RELOADED: Entry(Level.INFO, "SIGHUP: the new configuration is in force"),
     Event.SETTINGS_REFUSED: Entry(
         Level.ERROR, "the new configuration is broken; the old one stays in force"

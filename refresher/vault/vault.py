@@ -246,7 +246,7 @@ async def open_vault(path: Path, key_file: Path) -> Vault:
     """
     keyring = Keyring.load(key_file)
     database: Database | None = None
-    lock = FileLock(path.with_name(path.name + ".lock"))
+    lock = FileLock(lock_path(path))
     rescue = RescueFile(path.with_name(path.name + ".rescue"))
     make_folder(path.parent)
     lock.acquire()
@@ -264,6 +264,11 @@ async def open_vault(path: Path, key_file: Path) -> Vault:
         lock.release()
         raise
     return vault
+
+
+def lock_path(path: Path) -> Path:
+    """The lock file of the vault PATH."""
+    return path.with_name(path.name + ".lock")
 
 
 def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
