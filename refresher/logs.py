@@ -77,6 +77,7 @@ class Event(StrEnum):
 
     VAULT_OPENED = "vault.opened"
     VAULT_MIGRATED = "vault.migrated"
+    VAULT_RESTORED = "vault.restored"
     VAULT_REFUSED = "vault.refused"
     VAULT_RECOVERED = "vault.recovered"
 
@@ -171,6 +172,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
     Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
+    Event.VAULT_RESTORED: Entry(
+        Level.WARNING, "the vault is a copy: what rotated since it was made needs a login"
+    ),
     Event.VAULT_REFUSED: Entry(
         Level.ERROR, "the vault cannot be written: nothing is sent until it can"
     ),
@@ -202,7 +206,7 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "access", "attempt", "attempts", "clients", "client", "count", "deadline_s",
+        "access", "attempt", "attempts", "clients", "client", "copied_at", "count", "deadline_s",
         "due_at", "duration_ms", "endpoint", "error", "error_code", "expires_at", "failures",
         "file", "grant", "grants", "instance", "label", "login", "name", "next_attempt_at",
         "offset_s", "origin", "outcome", "overdue_s", "path", "pid", "problems", "provider",

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from refresher.domain import schedule
+from refresher.domain.adoption import Attempt, adopt_authorization
 from refresher.domain.clients import Client, Rotation
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, Grant, GrantState, Seed
@@ -36,12 +37,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import (
-    Attempt,
-    adopt_authorization,
-    resume_unresolved,
-    transition,
-)
+from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.records import exchange_record, read_record
 from refresher.sandbox.answers import Refused
 from refresher.sandbox.families import Families, TokenPair, TokenPolicy

@@ -8,6 +8,7 @@ import click
 
 from refresher.cli.calling import as_json_option, tell
 from refresher.cli.entry import Exit
+from refresher.clock import SystemClock
 from refresher.errors import RefresherError, SettingsError
 from refresher.providers import providers
 from refresher.settings.loading import load
@@ -110,7 +111,7 @@ def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: 
     vault's place, remove the files beside it that end in -wal and -shm, and start again.
     """
     settings = load(context.obj, public_only=True).settings
-    size = back_up(settings.vault.path, file)
+    size = back_up(settings.vault.path, file, SystemClock().now())
     text = f"{file}: {size} bytes; keep {settings.vault.key_file} in another place"
     tell({"file": str(file), "bytes": size}, text, as_json=as_json)
 

@@ -57,6 +57,8 @@ class Reason:
     """Rejected after an exchange whose outcome never became known."""
     REVOKED = "revoked"
     """Rejected with every earlier exchange accounted for."""
+    RESTORED_COPY = "restored_copy"
+    """Rejected, and the vault is a copy that may be older than the last rotation."""
     NO_REFRESH_TOKEN = "no_refresh_token"
     CLIENT_REJECTED = "client_rejected"
     MISCONFIGURED = "misconfigured"
@@ -170,6 +172,8 @@ class Claim:
     refresh_token: Secret
     access_token: Secret | None
     """The one published now; an equal one in the answer means no progress."""
+    is_of_copy: bool = False
+    """The vault is a restored copy, and the refresh token is as old as that."""
 
     @property
     def intent(self) -> Intent:

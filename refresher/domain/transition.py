@@ -4,10 +4,17 @@ Pure. The vault applies the result under its commit rule; nothing here decides w
 an outcome still counts.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from refresher.domain import schedule
+from refresher.domain.adoption import (
+    Attempt,
+    Transition,
+    adopt_refresh,
+    in_state,
+    refresh_token_end,
+)
 from refresher.domain.clients import Client, RotationProfile
 from refresher.domain.grants import (
     Claim,
@@ -38,34 +45,12 @@ REQUEST_REJECTIONS = 3
 """``invalid_request`` this often in a row is permanent (Hydra says it in passing)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """The grant as it should be after the outcome, and what came with it."""
-
-    grant: Grant
-    tokens: TokenSet | None = None
-    """What to adopt; None when no token came."""
-    kept: RawAnswer | None = None
-    """An answer nobody understood, to be sealed and kept beside the grant."""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """When one exchange happened, and the chance drawn for what follows it."""
-
-    sent_at: float
-    """Just before the request; expiry counts from here."""
-    ended_at: float
-    draw: float
-
-
 def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -> Transition:
     """Apply OUTCOME of the exchange CLAIM allowed."""
     grant = claim.grant
     match outcome:
         case Refreshed(answer=answer):
-            return _refreshed(claim, client, answer, attempt)
+            return adopt_refresh(claim, client, answer, attempt)
         case RefreshTokenOnly(answer=answer):
             return _refresh_token_alone(grant, answer, attempt)
         case NotSent():
@@ -75,7 +60,7 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
         case OutcomeUnknown() | AnswerUnread():
             return _unresolved(grant, client, outcome, attempt)
         case GrantRejected(error=error):
-            return Transition(grant=_rejected(grant, client, error, attempt))
+            return Transition(grant=_rejected(claim, client, error, attempt))
         case ClientRejected(error=error):
             return Transition(grant=_blocked(grant, Reason.CLIENT_REJECTED, error, attempt))
         case Misconfigured(error=error):
@@ -93,52 +78,6 @@ def after_bug(claim: Claim, now: float) -> Transition:
     grant = claim.grant
     due_at = now + schedule.LONGEST_RETRY
     return Transition(grant=replace(grant, due_at=due_at, failures=grant.failures + 1))
-
-
-def adopt_authorization(
-    grant: Grant, client: Client, answer: TokenAnswer, attempt: Attempt
-) -> Transition:
-    """Put the first tokens of a new authorization (a login) into GRANT."""
-    tokens, warnings = read_tokens(client, answer, attempt.sent_at)
-    after = replace(
-        grant,
-        failures=0,
-        intent=None,
-        authorization_serial=grant.authorization_serial + 1,
-        refresh_token_expires_at=None,
-    )
-    if answer.refresh_token is None:
-        after = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)
-    return Transition(
-        grant=_with_token(
-            after, client, tokens, answer, attempt, has_refresh=answer.refresh_token is not None
-        ),
-        tokens=tokens,
-        warnings=warnings,
-    )
-
-
-def read_tokens(
-    client: Client, answer: TokenAnswer, counted_from: float
-) -> tuple[TokenSet, tuple[str, ...]]:
-    """The token set of ANSWER, its lifetime counted from COUNTED_FROM, and warnings."""
-    warnings = answer.warnings
-    lifetime = answer.expires_in
-    if lifetime is None:
-        lifetime = client.default_expires_in or schedule.DEFAULT_EXPIRES_IN
-        if client.default_expires_in is None:
-            warnings = (*warnings, f"no usable expires_in: assuming {lifetime:.0f} s")
-    tokens = TokenSet(
-        access_token=answer.access_token,
-        refresh_token=answer.refresh_token,
-        token_type=answer.token_type,
-        scope=answer.scope,
-        issued_at=counted_from,
-        expires_at=counted_from + lifetime,
-        refresh_token_expires_at=_refresh_token_end(answer, counted_from),
-        extras=answer.extras,
-    )
-    return tokens, warnings
 
 
 def state_by_time(grant: Grant, now: float) -> GrantState:
@@ -161,34 +100,10 @@ def pass_time(grant: Grant, now: float) -> Grant:
         return grant
     ended = grant.expires_at is not None and grant.expires_at <= now
     if ended and grant.kind is GrantKind.STATIC:
-        return _in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.TOKEN_ENDED, now)
+        return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.TOKEN_ENDED, now)
     if ended and grant.refresh_token_fingerprint is None:
-        return _in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.NO_REFRESH_TOKEN, now)
-    return _in_state(grant, state_by_time(grant, now), grant.reason, now)
-
-
-def _refreshed(claim: Claim, client: Client, answer: TokenAnswer, attempt: Attempt) -> Transition:
-    """A new access token: expiry counts from the first send where a replay may be an echo."""
-    grant, intent = claim.grant, claim.intent
-    echoes = client.rotation.profile in {RotationProfile.GRACE, RotationProfile.UNTIL_USED}
-    counted_from = intent.first_sent_at if intent.is_replay and echoes else attempt.sent_at
-    tokens, warnings = read_tokens(client, answer, counted_from)
-    after = _with_token(
-        replace(grant, failures=0, intent=None), client, tokens, answer, attempt, has_refresh=True
-    )
-    stale = (
-        answer.access_token == claim.access_token
-        and grant.expires_at is not None
-        and tokens.expires_at is not None
-        and tokens.expires_at <= grant.expires_at + 1
-    )
-    if stale and tokens.expires_at is not None:
-        remaining = max(tokens.expires_at - attempt.ended_at, 0.0)
-        wait = max(schedule.request_interval(after.lifetime), remaining / 2)
-        wait = min(wait, max(remaining, schedule.SHORTEST_INTERVAL))
-        after = replace(after, due_at=attempt.ended_at + wait, reason=Reason.NO_PROGRESS)
-        warnings = (*warnings, "the same access token came back: no progress")
-    return Transition(grant=after, tokens=tokens, warnings=warnings)
+        return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.NO_REFRESH_TOKEN, now)
+    return in_state(grant, state_by_time(grant, now), grant.reason, now)
 
 
 def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) -> Transition:
@@ -196,7 +111,7 @@ def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) ->
     tokens = TokenSet(
         access_token=None,
         refresh_token=answer.refresh_token,
-        refresh_token_expires_at=_refresh_token_end(answer, attempt.sent_at),
+        refresh_token_expires_at=refresh_token_end(answer, attempt.sent_at),
     )
     after = replace(
         _failed(grant, attempt, None),
@@ -204,47 +119,6 @@ def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) ->
         refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
     )
     return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
-
-
-def _with_token(
-    grant: Grant,
-    client: Client,
-    tokens: TokenSet,
-    answer: TokenAnswer,
-    attempt: Attempt,
-    *,
-    has_refresh: bool,
-) -> Grant:
-    assert tokens.issued_at is not None
-    assert tokens.expires_at is not None
-    due_at: float | None = None
-    if has_refresh:
-        due_at = schedule.refresh_at(
-            tokens.issued_at,
-            tokens.expires_at,
-            attempt.draw,
-            survive_outage=client.survive_outage,
-            refresh_in=answer.refresh_in,
-        )
-        # From the issue, not from now: an echo of an earlier answer may be as good as over.
-        floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
-        due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
-        if client.refresh_token_idle is not None:
-            due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
-    reason = None if has_refresh else Reason.NO_REFRESH_TOKEN
-    return _in_state(
-        replace(
-            grant,
-            issued_at=tokens.issued_at,
-            expires_at=tokens.expires_at,
-            due_at=due_at,
-            refresh_token_expires_at=tokens.refresh_token_expires_at
-            or grant.refresh_token_expires_at,
-        ),
-        GrantState.FRESH if tokens.expires_at > attempt.ended_at else GrantState.EXPIRED,
-        reason,
-        attempt.ended_at,
-    )
 
 
 def _unprocessed(
@@ -313,7 +187,7 @@ def _scheduled_replay(
         lifetime=after.lifetime,
     )
     if replay is None:
-        return _in_state(
+        return in_state(
             replace(after, due_at=None),
             GrantState.PAUSED,
             Reason.OUTCOME_UNKNOWN,
@@ -323,8 +197,9 @@ def _scheduled_replay(
     return replace(after, due_at=max(replay, earliest))
 
 
-def _rejected(grant: Grant, client: Client, error: str, attempt: Attempt) -> Grant:
+def _rejected(claim: Claim, client: Client, error: str, attempt: Attempt) -> Grant:
     """The refresh token is dead, unless it never rotates and this is the first such word."""
+    grant = claim.grant
     rotates = client.rotation.profile is not RotationProfile.NONE
     first = grant.status_reason != Reason.REVOKED
     if not rotates and first:
@@ -333,10 +208,13 @@ def _rejected(grant: Grant, client: Client, error: str, attempt: Attempt) -> Gra
             grant, due_at=attempt.ended_at + wait, failures=grant.failures + 1, intent=None
         )
         state = state_by_time(after, attempt.ended_at)
-        return _in_state(after, state, f"{Reason.REVOKED}:{error}", attempt.ended_at)
-    ambiguous = rotates and grant.intent is not None and grant.intent.is_replay
-    reason = Reason.ROTATION_LOST if ambiguous else Reason.REVOKED
-    return _in_state(
+        return in_state(after, state, f"{Reason.REVOKED}:{error}", attempt.ended_at)
+    reason = Reason.REVOKED
+    if rotates and claim.intent.is_replay:
+        reason = Reason.ROTATION_LOST
+    elif rotates and claim.is_of_copy:
+        reason = Reason.RESTORED_COPY
+    return in_state(
         replace(grant, due_at=None, intent=None, failures=grant.failures + 1),
         GrantState.REAUTHORIZATION_REQUIRED,
         f"{reason}:{error}",
@@ -355,7 +233,7 @@ def _blocked(grant: Grant, reason: str, error: str, attempt: Attempt) -> Grant:
         reason=f"{reason}:{error}",
     )
     state = state_by_time(after, attempt.ended_at)
-    return _in_state(
+    return in_state(
         replace(after, reason=grant.reason), state, f"{reason}:{error}", attempt.ended_at
     )
 
@@ -371,7 +249,7 @@ def _failed(grant: Grant, attempt: Attempt, retry_after: float | None) -> Grant:
         retry_after=retry_after,
     )
     after = replace(grant, failures=failures, due_at=due_at, reason=None)
-    return _in_state(
+    return in_state(
         replace(after, reason=grant.reason),
         state_by_time(after, attempt.ended_at),
         None,
@@ -379,20 +257,8 @@ def _failed(grant: Grant, attempt: Attempt, retry_after: float | None) -> Grant:
     )
 
 
-def _in_state(grant: Grant, state: GrantState, reason: str | None, now: float) -> Grant:
-    """Enter STATE for REASON; ``since`` moves only when the state does."""
-    since = grant.since if state is grant.state else now
-    return replace(grant, state=state, reason=reason, since=since)
-
-
 def _without_latest(intent: Intent | None) -> Intent | None:
     """The intent once its latest attempt is known not to have been processed."""
     if intent is None or intent.attempts <= 1:
         return None
     return replace(intent, attempts=intent.attempts - 1)
-
-
-def _refresh_token_end(answer: TokenAnswer, counted_from: float) -> float | None:
-    if answer.refresh_token_expires_in is None:
-        return None
-    return counted_from + answer.refresh_token_expires_in

@@ -12,6 +12,7 @@ from typing import Protocol, assert_never
 import anyio
 
 from refresher.clock import Clock
+from refresher.domain.adoption import Attempt, adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.outcomes import (
@@ -28,7 +29,6 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, adopt_authorization
 from refresher.engine.announcements import announce_tokens_without_refresh
 from refresher.engine.durability import Durability
 from refresher.engine.records import login_record

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, GrantState, Intent, TokenSet
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Transition
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
 _AFTER = (

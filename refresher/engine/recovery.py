@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from refresher.clock import Clock
+from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, Grant, KeptAnswer
 from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, Transition, resume_unresolved, transition
+from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug
 from refresher.errors import DuplicateRefreshToken, UnknownGrant
@@ -30,6 +31,8 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
+    if await vault.is_newly_restored(clock.now()):
+        emit(Event.VAULT_RESTORED, copied_at=vault.restored_from)
     await _adopt_rescued(vault, clock)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)

@@ -13,6 +13,7 @@ import anyio
 
 from refresher.clock import Clock
 from refresher.domain import schedule
+from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim
@@ -31,7 +32,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, Transition, after_bug, transition
+from refresher.domain.transition import after_bug, transition
 from refresher.engine.announcements import announce
 from refresher.engine.durability import Durability
 from refresher.engine.records import exchange_record

@@ -8,10 +8,10 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from refresher.domain import schedule
+from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, TokenSet
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Transition
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import adopted_seeds, facts, grants

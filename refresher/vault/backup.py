@@ -9,14 +9,25 @@ import os
 import sqlite3
 from pathlib import Path
 
+from sqlalchemy import delete, insert, select
+
 from refresher.errors import VaultError, VaultUnavailable
+from refresher.vault.rows import Transaction
+from refresher.vault.schema import facts
+
+COPIED_AT = "copied_at"
+RESTORED_FROM = "restored_from"
+"""Facts: of a copy, when it was made; of a vault, that it was one."""
 
 PAGES_AT_ONCE = 1_000
 """Pages copied before others get their turn: 4 MB."""
 
 
-def back_up(vault: Path, copy: Path) -> int:
+def back_up(vault: Path, copy: Path, now: float) -> int:
     """Copy the SQLite file VAULT to COPY, durably; give back its size in bytes.
+
+    The copy says that it is one and of which instant, so that whoever opens it as a vault
+    knows that the world has gone on (``take_copied_at``).
 
     Raises:
         VaultError: COPY exists, or there is no vault.
@@ -34,6 +45,9 @@ def back_up(vault: Path, copy: Path) -> int:
             contextlib.closing(sqlite3.connect(unfinished)) as target,
         ):
             source.backup(target, pages=PAGES_AT_ONCE)
+            with target:
+                values = (COPIED_AT, repr(now).encode())
+                target.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", values)
         _make_durable(unfinished)
         unfinished.rename(copy)
         _make_durable(copy.parent)
@@ -42,6 +56,18 @@ def back_up(vault: Path, copy: Path) -> int:
         reason = getattr(error, "strerror", None) or getattr(error, "sqlite_errorname", "refused")
         raise VaultUnavailable(f"the backup {copy} cannot be written: {reason}") from error
     return copy.stat().st_size
+
+
+def take_copied_at(tx: Transaction) -> tuple[float | None, bool]:
+    """When the copy was made that this vault is, if it is one, and whether that is news."""
+    connection = tx.connection
+    copied_at = connection.scalar(select(facts.c.value).where(facts.c.name == COPIED_AT))
+    if copied_at is not None:
+        connection.execute(delete(facts).where(facts.c.name.in_([COPIED_AT, RESTORED_FROM])))
+        connection.execute(insert(facts).values(name=RESTORED_FROM, value=copied_at))
+        return float(copied_at), True
+    known = connection.scalar(select(facts.c.value).where(facts.c.name == RESTORED_FROM))
+    return None if known is None else float(known), False
 
 
 def _make_durable(path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
 from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet, repair
-from refresher.domain.transition import Transition
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
 from refresher.vault.kept import keep_orphan, keep_unreadable
@@ -30,7 +30,13 @@ class Committed:
 
 
 def claim(
-    tx: Transaction, holder: str, room: Mapping[str, int], total: int, *, only: str | None = None
+    tx: Transaction,
+    holder: str,
+    room: Mapping[str, int],
+    total: int,
+    *,
+    only: str | None = None,
+    restored_from: float | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents, least time left first.
 
@@ -38,6 +44,7 @@ def claim(
         room: how many exchanges each client may begin now; others are left alone.
         total: how many all together.
         only: a grant's name: no other is claimed.
+        restored_from: when the copy was made that this vault is.
     """
     due = [row for client, free in room.items() for row in _due(tx, client, free, only)]
     due.sort(key=_time_left)
@@ -46,7 +53,7 @@ def claim(
         row = row_by_id(tx, candidate.id)
         assert row is not None
         try:
-            claims.append(_claim_row(tx, row, holder))
+            claims.append(_claim_row(tx, row, holder, restored_from))
         except VaultKeyError:
             _set_aside(tx, row)
     return claims
@@ -77,7 +84,9 @@ def _time_left(row: Any) -> tuple[float, float]:
     return -math.inf if row.expires_at is None else row.expires_at, row.due_at
 
 
-def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
+def _claim_row(
+    tx: Transaction, row: sa.RowMapping, holder: str, restored_from: float | None
+) -> Claim:
     grant = grant_of(row)
     refresh_token = tx.sealer.refresh_token(row)
     access_token, _ = tx.sealer.access_token(row)
@@ -100,7 +109,14 @@ def _claim_row(tx: Transaction, row: sa.RowMapping, holder: str) -> Claim:
         grant=grant_of(_overlaid(row, intent | {"attempt_sequence": sequence})),
         refresh_token=refresh_token,
         access_token=access_token,
+        is_of_copy=restored_from is not None and _is_untouched_since(grant, restored_from),
     )
+
+
+def _is_untouched_since(grant: Grant, instant: float) -> bool:
+    """Whether neither an answer nor a person has given GRANT anything after INSTANT."""
+    known = (grant.issued_at, grant.refresh_token_obtained_at)
+    return all(at is None or at <= instant for at in known)
 
 
 def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:

@@ -8,10 +8,10 @@ from typing import TypeVar
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
+from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Transition
-from refresher.vault import authorizations, clock_steps, exchanges, kept, queries, seeds
+from refresher.vault import authorizations, backup, clock_steps, exchanges, kept, queries, seeds
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
@@ -38,6 +38,8 @@ class Vault:
         self._lock, self._rescue_file = lock, rescue
         self.rescued: dict[int, bytes] = {}
         """Answers a dead process could not commit, opened, by rescue slot."""
+        self.restored_from: float | None = None
+        """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
 
@@ -46,7 +48,10 @@ class Vault:
     ) -> list[Claim]:
         """Lease due grants and write their intents; see ``exchanges.claim``."""
         return await self._write(
-            lambda tx: exchanges.claim(tx, self.holder, room, total, only=only), now
+            lambda tx: exchanges.claim(
+                tx, self.holder, room, total, only=only, restored_from=self.restored_from
+            ),
+            now,
         )
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
@@ -56,6 +61,11 @@ class Vault:
     async def release_leases(self, now: float) -> list[Grant]:
         """End the leases of dead processes; see ``exchanges.release_leases``."""
         return await self._write(exchanges.release_leases, now)
+
+    async def is_newly_restored(self, now: float) -> bool:
+        """Learn whether this vault is a copy, and whether this is its first opening."""
+        self.restored_from, is_news = await self._write(backup.take_copied_at, now)
+        return is_news
 
     async def reschedule(self, grants: Sequence[Grant], now: float) -> None:
         """Store what recovery decided; see ``exchanges.reschedule``."""

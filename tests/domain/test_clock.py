@@ -6,10 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.domain.grants import GrantKind, GrantState
-from refresher.domain.transition import (
-    pass_time,
-    state_by_time,
-)
+from refresher.domain.transition import pass_time, state_by_time
 from tests.domain.world import (
     NOW,
     make_grant,

@@ -1,5 +1,7 @@
 """What a failure does to a grant: what stays open, what is final, when it is tried again."""
 
+from dataclasses import replace
+
 import pytest
 
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
@@ -9,9 +11,7 @@ from refresher.domain.outcomes import (
     OutcomeUnknown,
     Transient,
 )
-from refresher.domain.transition import (
-    resume_unresolved,
-)
+from refresher.domain.transition import resume_unresolved, transition
 from tests.domain.world import (
     CLIENT_REJECTED,
     GRACE,
@@ -28,6 +28,7 @@ from tests.domain.world import (
     answered,
     apply,
     claimed,
+    happened,
     make_client,
     make_grant,
 )
@@ -104,6 +105,20 @@ def test_a_rejection_is_final(rotation: Rotation, attempts: int, reason: str) ->
     assert (after.state, after.reason) == (GrantState.REAUTHORIZATION_REQUIRED, reason)
     assert (after.due_at, after.intent) == (None, None)
     assert (after.expires_at, after.version) == (NOW + 900, 7)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "attempts", "reason"),
+    [(STRICT, 1, "restored_copy"), (STRICT, 2, "rotation_lost"), (NONE, 1, "revoked")],
+    ids=str,
+)
+def test_a_rejection_after_a_restore_says_so(
+    rotation: Rotation, attempts: int, reason: str
+) -> None:
+    client = make_client(rotation)
+    claim = replace(claimed(make_grant(), attempts=attempts), is_of_copy=True)
+    after = transition(claim, client, REJECTED, happened()).grant
+    assert after.reason == f"{reason}:invalid_grant"
 
 
 @pytest.mark.parametrize("attempts", [1, 2])

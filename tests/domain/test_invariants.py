@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Client, Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.grants import Grant, GrantState, Intent
 from refresher.domain.outcomes import (
@@ -16,11 +17,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import (
-    Attempt,
-    pass_time,
-    transition,
-)
+from refresher.domain.transition import pass_time, transition
 from tests.domain.world import (
     CLIENT_REJECTED,
     GRACE,

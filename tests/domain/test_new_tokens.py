@@ -2,6 +2,7 @@
 
 import pytest
 
+from refresher.domain.adoption import adopt_authorization, read_tokens
 from refresher.domain.clients import Client, Rotation
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import (
@@ -9,10 +10,6 @@ from refresher.domain.outcomes import (
     TokenAnswer,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import (
-    adopt_authorization,
-    read_tokens,
-)
 from tests.domain.world import (
     GRACE,
     LIFE,

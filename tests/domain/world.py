@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client, Rotation, RotationProfile
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
 from refresher.domain.outcomes import (
@@ -18,11 +19,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import (
-    Attempt,
-    Transition,
-    transition,
-)
+from refresher.domain.transition import transition
 
 NOW = 1_800_000_000.0
 LIFE = 3600.0

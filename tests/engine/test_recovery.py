@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
+from refresher.domain.adoption import Transition
 from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.outcomes import Outcome, RefreshTokenOnly, TokenAnswer
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Transition
 from refresher.engine.records import exchange_record, login_record, read_record
 from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable

@@ -11,8 +11,7 @@ from refresher.errors import VaultError
 from refresher.vault.backup import back_up
 from refresher.vault.sealing import write_key_file
 from refresher.vault.vault import open_vault
-
-NOW = 1_800_000_000.0
+from tests.vault.world import NOW, answered, claim_one, make_seed, opened, refresh, sow
 
 
 async def test_a_backup_taken_while_writing_opens(tmp_path: Path) -> None:
@@ -30,7 +29,7 @@ async def test_a_backup_taken_while_writing_opens(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for number in range(1, 50):
                 tasks.start_soon(write, number)
-            await anyio.to_thread.run_sync(back_up, tmp_path / "vault.db", copy)
+            await anyio.to_thread.run_sync(back_up, tmp_path / "vault.db", copy, NOW)
     finally:
         vault.close()
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -48,7 +47,7 @@ async def test_versions_go_on_growing_after_a_restore(tmp_path: Path) -> None:
     static = Seed(name="s", kind=GrantKind.STATIC, access_token=Secret("a"))
     try:
         await vault.apply_seed(static, NOW, 0.5, origin="runtime")
-        back_up(tmp_path / "vault.db", tmp_path / "copy.db")
+        back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW)
         newest = await vault.set_token("s", Secret("b"), NOW + 10, expires_at=None, token_type="B")
     finally:
         vault.close()
@@ -66,10 +65,42 @@ def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "vault.db").touch()
     (tmp_path / "copy.db").write_text("mine")
     with pytest.raises(VaultError, match="never overwritten"):
-        back_up(tmp_path / "vault.db", tmp_path / "copy.db")
+        back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW)
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
 def test_a_missing_vault_is_said(tmp_path: Path) -> None:
     with pytest.raises(VaultError, match="there is no vault"):
-        back_up(tmp_path / "vault.db", tmp_path / "copy.db")
+        back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW)
+
+
+async def test_a_restored_copy_is_told_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as vault:
+        assert not await vault.is_newly_restored(NOW)
+        assert vault.restored_from is None
+    back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW + 5)
+    (tmp_path / "copy.db").replace(tmp_path / "vault.db")
+    for is_news in (True, False):
+        async with opened(tmp_path) as vault:
+            assert await vault.is_newly_restored(NOW + 10) is is_news
+            assert vault.restored_from == NOW + 5
+
+
+@pytest.mark.parametrize("renewed", [None, "a refresh", "an import"])
+async def test_what_is_as_old_as_the_copy_is_known(tmp_path: Path, renewed: str | None) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await refresh(vault, answered("at-1", "rt-1"))
+    back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW + 5)
+    (tmp_path / "copy.db").replace(tmp_path / "vault.db")
+    async with opened(tmp_path) as vault:
+        await vault.is_newly_restored(NOW + 10)
+        await vault.request_refresh("acme", NOW + 10)
+        if renewed == "a refresh":
+            await refresh(vault, answered("at-2"), NOW + 10)
+            await vault.request_refresh("acme", NOW + 1000)
+        if renewed == "an import":
+            seed = make_seed(refresh_token="rt-9")
+            await vault.apply_seed(seed, NOW + 10, 0.5, origin="runtime")
+        claim = await claim_one(vault, NOW + 1000)
+        assert claim.is_of_copy is (renewed is None)

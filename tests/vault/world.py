@@ -8,11 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from refresher.domain.adoption import Attempt, Transition, adopt_authorization
 from refresher.domain.clients import Client, Rotation
 from refresher.domain.grants import Claim, Grant, GrantKind, Seed
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, Transition, adopt_authorization, transition
+from refresher.domain.transition import transition
 from refresher.vault.exchanges import Committed
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import write_key_file
