@@ -215,12 +215,7 @@ class Chaos:
 
     async def _start_daemon(self) -> None:
         seen = self.daemon.ready_count()
-        with self.daemon.log.open("ab") as output:
-            self.daemon.process = subprocess.Popen(  # noqa: ASYNC220  returns at once
-                [sys.executable, "-m", "tests.support.stepped_daemon",
-                 str(self.daemon.config), str(self.offset_file)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
+        self.daemon.start_stepped(self.offset_file)
         with anyio.fail_after(20):
             while self.daemon.ready_count() == seen:  # noqa: ASYNC110  another process
                 await anyio.sleep(0.05)

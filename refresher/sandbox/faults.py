@@ -7,6 +7,7 @@ family's own queue, then the common queue, then chance. Everything can be built 
 
 import json
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -194,12 +195,29 @@ def spread(
     return plan
 
 
+class RateLimit:
+    """Takes so many requests a second, and as many at once; monotonic seconds."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate, self._left, self._counted_at = rate, rate, now
+
+    def refuses(self, now: float) -> bool:
+        """Whether one more request is one too many."""
+        self._left = min(self._rate, self._left + (now - self._counted_at) * self._rate)
+        self._counted_at = now
+        if self._left < 1:
+            return True
+        self._left -= 1
+        return False
+
+
 class FaultPlan:
     """Which fault the next token request meets, how long it takes, and what was dealt out.
 
     Args:
         latency: an answer takes a time drawn evenly between these two, in seconds; the
             instant of processing lies evenly within it.
+        rate_limit: requests a second above which they are throttled.
         seed: of the latency; the mix has its own, so that neither disturbs the other.
     """
 
@@ -208,9 +226,11 @@ class FaultPlan:
         *,
         mix: FaultMix | None = None,
         latency: tuple[float, float] = (0.0, 0.0),
+        rate_limit: float | None = None,
         seed: int = 0,
     ) -> None:
         self.injected: Counter[str] = Counter()
+        self._limit = None if rate_limit is None else RateLimit(rate_limit, time.monotonic())
         self.latency = latency
         self._queue: deque[Fault | None] = deque()
         self._families: dict[str, deque[Fault | None]] = {}
@@ -247,6 +267,8 @@ class FaultPlan:
     def next_for(self, family_id: str | None) -> Fault | None:
         """Take and count the fault of the exchange that arrives now."""
         fault = self._take(family_id)
+        if fault is None and self._limit is not None and self._limit.refuses(time.monotonic()):
+            fault = RetryAfter()
         if fault is not None:
             self.injected[fault.kind] += 1
         return fault

@@ -53,6 +53,8 @@ class SandboxOptions(TokenPolicy):
         parameters_in: where the token endpoint looks for its parameters.
         redirect_parameter: what the redirect URI is called in requests.
         latency: seconds from, to, which every token answer takes.
+        rate_limit: token requests a second that are taken, and as many at once; more are
+            answered 429 with a Retry-After of a second.
         mix: faults by chance.
         seed: of the latency.
     """
@@ -69,6 +71,7 @@ class SandboxOptions(TokenPolicy):
     parameters_in: Literal["form", "query", "either"] = "form"
     redirect_parameter: Literal["redirect_uri", "redirect_url"] = "redirect_uri"
     latency: tuple[float, float] = (0.0, 0.0)
+    rate_limit: float | None = None
     mix: FaultMix | None = None
     seed: int = 0
 

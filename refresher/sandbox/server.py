@@ -54,7 +54,10 @@ class Sandbox:
         self.options = options or SandboxOptions()
         self.log: list[ExchangeRecord] = []
         self.faults = FaultPlan(
-            mix=self.options.mix, latency=self.options.latency, seed=self.options.seed
+            mix=self.options.mix,
+            latency=self.options.latency,
+            rate_limit=self.options.rate_limit,
+            seed=self.options.seed,
         )
         self._clock = clock
         self._server = AuthorizationServer(self.options, clock)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class DaemonProcess:
     process: subprocess.Popen[bytes] | None = None
     kills: list[float] = field(default_factory=list)
     """Wall times at which a daemon was killed."""
+    _lines: list[dict[str, Any]] = field(default_factory=list)
+    _read: int = 0
 
     @property
     def config(self) -> Path:
@@ -105,6 +108,20 @@ class DaemonProcess:
                 env={**os.environ, **(environment or {})},
             )
 
+    def start_stepped(self, offset_file: Path) -> None:
+        """Start the daemon on a clock that OFFSET_FILE steps, and return at once."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.stepped_daemon",
+                 str(self.config), str(offset_file)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def hang_up(self) -> None:
+        """SIGHUP: read the settings again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the daemon at once and see it dead."""
         assert self.process is not None
@@ -125,19 +142,22 @@ class DaemonProcess:
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """The log lines whose event is one of NAMES."""
+        self._read_on()
+        return [line for line in self._lines if line.get("event") in names]
+
+    def _read_on(self) -> None:
+        """Read what was logged since the last time: some runs ask a thousand times."""
         if not self.log.exists():
-            return []
-        lines = []
-        for line in self.log.read_text().splitlines():
-            if not line.startswith("{"):
-                continue
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue  # cut short: by a kill, or by a full disk
-            if content.get("event") in names:
-                lines.append(content)
-        return lines
+            return
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            content = log.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            if line.startswith(b"{"):
+                with suppress(ValueError):  # cut short: by a kill, or by a full disk
+                    self._lines.append(json.loads(line))
 
     def command(
         self,

@@ -1,14 +1,13 @@
 """The daemon, composed with a probe that kills it at a named boundary of one refresh.
 
-``python -m tests.support.probed_daemon CONFIG BOUNDARY``. The probe is armed once every
-grant has settled, so that recovery from the kill before is never disturbed. Production
-code has no switch for this: the probe wraps the parts the daemon is composed of.
+The probe is armed once every grant has settled, so that recovery from the kill before is
+never disturbed. Production code has no switch for this: the probe wraps the parts the
+daemon is composed of.
 """
 
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -50,10 +49,13 @@ class Probe:
     def __init__(self, boundary: str) -> None:
         self._boundary = boundary
         self._committed = False
+        self._open_exchanges = 0
         self.is_armed = False
 
     def reach(self, boundary: str) -> None:
         """Die here, if this is the place."""
+        if "publish" in boundary and self._open_exchanges:
+            return  # a status that goes out in the middle of the next exchange
         if self.is_armed and boundary == self._boundary:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -71,6 +73,7 @@ class Probe:
             await self._arm_once_settled(vault)
             self.reach("before_claim")
             claims = await claim(*arguments, **options)
+            self._open_exchanges += len(claims)
             if claims:
                 self.reach("after_claim")
             return claims
@@ -78,6 +81,7 @@ class Probe:
         async def probed_commit(*arguments: Any) -> Any:
             self._committed = True
             committed = await commit(*arguments)
+            self._open_exchanges -= 1
             self.reach("after_commit")
             return committed
 
@@ -142,10 +146,11 @@ class Probe:
             )
 
 
-def main() -> None:
-    """Run the probed daemon."""
-    config, boundary = Path(sys.argv[1]), sys.argv[2]
-    assert boundary in BOUNDARIES, boundary
+def run_probed(config: Path, boundary: str, log: Path) -> None:
+    """Be a daemon that dies at BOUNDARY, its output in LOG; the whole of a forked process."""
+    with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+        for number, file in enumerate((nothing, output, output)):
+            os.dup2(file.fileno(), number)
     logs.configure(level="debug", json_lines=True)
     probe = Probe(boundary)
     parts = Parts(
@@ -158,7 +163,3 @@ def main() -> None:
         await run_daemon(load(config).settings, lambda: load(config).settings, parts=parts)
 
     anyio.run(run)
-
-
-if __name__ == "__main__":
-    main()

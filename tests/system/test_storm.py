@@ -1,0 +1,24 @@
+"""G7 in a crowd: everything due at once at a server that throttles, on real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.storm import run_storm
+
+
+@pytest.mark.timeout(120)
+def test_a_crowd_waits_its_turn(tmp_path: Path) -> None:
+    outcome = run_storm(tmp_path, grants=200, rate=40, seed=3)
+    assert outcome.holds, outcome
+    assert 0 < outcome.throttled < 40
+    assert outcome.seconds < 2 * 200 / 40
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_large_crowd_waits_its_turn(tmp_path: Path) -> None:
+    outcome = run_storm(tmp_path, grants=5_000, rate=100, seed=4)
+    assert outcome.holds, outcome
+    assert 0 < outcome.throttled < 500
+    assert outcome.seconds < 2 * 5_000 / 100
