@@ -260,7 +260,10 @@ def repair(grant: Grant) -> str | None:
             static = grant.kind is GrantKind.STATIC
             return f"refresher {'set-token' if static else 'login'} {grant.name}"
         case GrantState.PAUSED if grant.reason == Reason.UNREADABLE:
-            return f"put the old key back into the key file, then refresher refresh {grant.name}"
+            return (
+                f"put the old key back into the key file, then refresher refresh {grant.name}; "
+                f"if the vault is damaged: refresher login {grant.name}"
+            )
         case GrantState.PAUSED if grant.reason == Reason.ANSWER_UNREAD:
             return f"a newer refresher may read its answer; or: refresher login {grant.name}"
         case GrantState.PAUSED:

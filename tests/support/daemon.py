@@ -110,12 +110,20 @@ class DaemonProcess:
 
     def start_stepped(self, offset_file: Path) -> None:
         """Start the daemon on a clock that OFFSET_FILE steps, and return at once."""
+        self._start_as("tests.support.stepped_daemon", str(offset_file))
+
+    def start_slow(self, seconds: float) -> None:
+        """Start the daemon on a disk that takes SECONDS more, and return at once."""
+        self._start_as("tests.support.slow_daemon", str(seconds))
+
+    def _start_as(self, module: str, argument: str) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.stepped_daemon",
-                 str(self.config), str(offset_file)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
+                [sys.executable, "-m", module, str(self.config), argument],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
 
     def hang_up(self) -> None:
         """SIGHUP: read the settings again."""
