@@ -110,7 +110,11 @@ class TokenExchanges:
             answer = self._process(exchange) if is_processed(exchange.fault) else None
             await _wait(latency_after + fault_after)
             exchange.delivery = disguise(
-                exchange.fault, answer, token_endpoint=token_endpoint, now=self._clock()
+                exchange.fault,
+                answer,
+                token_endpoint=token_endpoint,
+                presented=exchange.request.parameters.get("refresh_token", ""),
+                now=self._clock(),
             )
             if isinstance(exchange.delivery, Answer):
                 exchange.record.status = exchange.delivery.status

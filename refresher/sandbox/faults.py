@@ -123,6 +123,15 @@ class AlterAnswer:
     form_encoded: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Echo:
+    """A refusal that quotes the refresh token wherever it can; the request is not processed."""
+
+    kind: Literal["echo"] = "echo"
+    code: int = 400
+    error: str = "invalid_request"
+
+
 Fault = Annotated[
     Status
     | StatusAfter
@@ -133,7 +142,8 @@ Fault = Annotated[
     | Raw
     | RetryAfter
     | Redirect
-    | AlterAnswer,
+    | AlterAnswer
+    | Echo,
     Field(discriminator="kind"),
 ]
 
@@ -148,6 +158,7 @@ _KINDS: dict[str, type[Fault]] = {
     "retry_after": RetryAfter,
     "redirect": Redirect,
     "alter_answer": AlterAnswer,
+    "echo": Echo,
 }
 
 
@@ -303,7 +314,7 @@ def is_processed(fault: Fault | None) -> bool:
     match fault:
         case None | StatusAfter() | DropAfter() | Slow() | Truncate() | AlterAnswer():
             return True
-        case Status() | DropBefore() | RetryAfter() | Redirect():
+        case Status() | DropBefore() | RetryAfter() | Redirect() | Echo():
             return False
         case Raw():
             return fault.after_processing
@@ -319,12 +330,13 @@ def waits(fault: Fault | None) -> tuple[float, float]:
 
 
 def disguise(
-    fault: Fault | None, answer: Answer | None, *, token_endpoint: str, now: float
+    fault: Fault | None, answer: Answer | None, *, token_endpoint: str, presented: str, now: float
 ) -> Answer | DropBefore | DropAfter:
     """What leaves the server: an answer, or the drop that stands for none.
 
     Args:
         answer: the true answer; None if the request was not processed.
+        presented: the refresh token of the request.
     """
     match fault:
         case DropBefore() | DropAfter():
@@ -333,6 +345,8 @@ def disguise(
             return Answer(status=fault.code, headers=fault.headers, body=fault.body)
         case Raw():
             return Answer(status=fault.status, headers=fault.headers, body=fault.body)
+        case Echo():
+            return _echo(fault, presented)
         case RetryAfter():
             return _too_many_requests(fault, now)
         case Redirect():
@@ -343,6 +357,18 @@ def disguise(
             return _alter(fault, answer)
         case other:
             assert_never(other)
+
+
+def _echo(fault: Echo, presented: str) -> Answer:
+    body = {
+        "error": fault.error,
+        "error_description": f"the refresh token {presented} cannot be used",
+        "error_uri": f"https://errors.example/?refresh_token={presented}",
+        "message": presented,
+        "trace": {"refresh_token": [presented]},
+    }
+    headers = {"Content-Type": "application/json", "X-Debug": presented}
+    return Answer(status=fault.code, headers=headers, body=json.dumps(body).encode())
 
 
 def _too_many_requests(fault: RetryAfter, now: float) -> Answer:
