@@ -12,7 +12,7 @@ from refresher.domain import schedule
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.secret import Secret
-from refresher.oauth.documents import Fields
+from refresher.oauth.documents import Fields, is_there
 
 LONGEST_TOKEN = 32 * 1024
 """Characters; the longest real ones (JWTs with groups) stay below 16 KiB."""
@@ -37,10 +37,10 @@ def read_answer(
     """
     warnings = list(odd)
     access_token = read_access_token(fields.get("access_token"))
-    if access_token is None and _is_there(fields.get("access_token")):
+    if access_token is None and is_there(fields.get("access_token")):
         warnings.append("the access_token is not usable")
     refresh_token = read_refresh_token(fields.get("refresh_token"))
-    if refresh_token is None and _is_there(fields.get("refresh_token")):
+    if refresh_token is None and is_there(fields.get("refresh_token")):
         warnings.append("the refresh_token is not usable: the one before is kept")
     expires_in = read_seconds(fields.get("expires_in"))
     if expires_in is None and fields.get("expires_in") is not None:
@@ -153,11 +153,6 @@ def _text(value: object) -> str | None:
 def _printable(text: str) -> str:
     """TEXT without what a Redis value, a column or a terminal might choke on."""
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
-
-
-def _is_there(value: object) -> bool:
-    """Whether a field holds more than the usual ways to say nothing."""
-    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _is_encodable(text: str) -> bool:
