@@ -36,7 +36,7 @@ MEANING_OF_CODES = {
     Meaning.CONFIGURATION: "Misconfigured",
     Meaning.REQUEST: "RequestRejected",
     Meaning.LATER: "Transient",
-    Meaning.FAILED: "Transient; OutcomeUnknown with a 5xx",
+    Meaning.FAILED: "OutcomeUnknown",
 }
 
 

@@ -29,46 +29,65 @@ class Meaning(Enum):
     LATER = auto()
     """Refused before anything was done; ask again later."""
     FAILED = auto()
-    """The server failed on the way; with a 5xx nobody knows how far it came."""
+    """The server failed on the way, and nobody knows how far it came."""
 
 
 _WORDS: Mapping[Meaning, tuple[str, ...]] = {
+    # Final, and it costs a person's consent: only words that can mean nothing else.
     Meaning.GRANT: (
         "invalid_grant",  # RFC 6749 5.2
         "bad_refresh_token",  # GitHub, HubSpot
         "invalid_refresh_token",  # Slack, Twitch
-        "refresh_token_not_found", "refresh_token_reused", "refresh_token_already_used",
+        "refresh_token_not_found", "refresh_token_already_used",  # Supabase
+        "refresh_token_reused",  # OpenAI
         "refresh_token_expired", "refresh_token_revoked",
         "token_revoked", "account_inactive", "authorization_not_found",  # Slack
-        "invalid_code",  # Zoho
-        "bad_verification_code",  # GitHub
-        "interaction_required", "consent_required", "login_required",  # Entra, OpenID Connect
-        "inactive_user", "inactive_org",  # Salesforce
+        "invalid_code",  # Zoho: a revoked refresh token; elsewhere a code at login
+        "bad_verification_code",  # GitHub: a code at login
+        "interaction_required", "consent_required",  # Entra: only a person can go on
     ),
     Meaning.CLIENT: (
         "invalid_client", "unauthorized_client", "unsupported_grant_type",  # RFC 6749 5.2
-        "access_denied",  # Atlassian: a wrong client secret
+        "access_denied",  # Atlassian: a wrong client secret; RFC 8628: a refusal at login
         "incorrect_client_credentials",  # GitHub
-        "invalid_client_id", "bad_client_secret", "invalid_client_secret",  # Slack, Zoho
+        "invalid_client_id", "invalid_client_credentials",  # Slack, Salesforce
+        "bad_client_secret", "invalid_client_secret",  # Slack, Zoho
+        "bad_client_id",  # HubSpot
+        "deleted_client", "disabled_client",  # Google
     ),
     Meaning.CONFIGURATION: (
         "invalid_scope",  # RFC 6749 5.2
-        "invalid_target",  # RFC 8707
+        "insufficient_scope",  # RFC 6750 3.1: more scope is wanted than was granted
+        "invalid_target",  # RFC 8693, RFC 8707
+        "unsupported_response_type",  # RFC 6749 4.1.2.1
+        "unsupported_token_type",  # RFC 7009: revocation only
         "redirect_uri_mismatch", "bad_redirect_uri", "invalid_redirect_uri",
         "use_dpop_nonce", "invalid_dpop_proof",  # RFC 9449, which is not spoken here
     ),
-    Meaning.REQUEST: ("invalid_request",),
+    # Permanent or not, about the refresh token or about something else: who can say.
+    Meaning.REQUEST: (
+        "invalid_request",  # Hydra: a conflict, "please retry"; Zoom, X: a dead refresh token
+        "invalid_token",  # RFC 6750 3.1: of a bearer token; at a few servers of a refresh token
+        "expired_token",  # RFC 8628: a device code; Fitbit: an access token
+        "login_required",  # OpenID Connect; gateways in front of the server say it too
+        "inactive_user", "inactive_org",  # Salesforce: until somebody reactivates them
+    ),
     Meaning.LATER: (
         "temporarily_unavailable", "slow_down", "too_many_requests", "ratelimited",
         "rate_limited", "rate_limit", "rate_limit_exceeded", "over_request_rate_limit",
         "request_limit_exceeded", "quota_exceeded", "throttled",
+        "authorization_pending",  # RFC 8628
+        "org_login_required", "team_added_to_org",  # Slack: a workspace being migrated
         "access denied",  # Zoho's throttle; with an underscore it is another word
     ),
     Meaning.FAILED: (
-        "server_error", "internal_error", "internal_server_error", "fatal_error",
-        "service_unavailable", "request_timeout",
+        "server_error",  # RFC 6749 4.1.2.1
+        "internal_error", "fatal_error",  # Slack: "some aspect" may have succeeded
+        "internal_server_error", "service_unavailable", "request_timeout",
     ),
 }  # fmt: skip
+
+_PRESENTED = re.compile(r"refresh_token|grant")
 
 MEANINGS: Mapping[str, Meaning] = {
     word: meaning for meaning, words in _WORDS.items() for word in words
@@ -86,21 +105,32 @@ class ErrorCode:
 
 def find_error(fields: Fields, client: Client) -> ErrorCode | None:
     """The error FIELDS state, by the client's lists first; None when they state none."""
-    stated = list(_codes_in_error(fields))
-    for code in (*stated, *_codes_elsewhere(fields)):
-        if (known := _known(code, client)) is not None:
+    stated, elsewhere = list(_codes_in_error(fields)), list(_codes_elsewhere(fields))
+    codes = [*stated, *elsewhere]
+    for listed, meaning in (
+        (client.transient_codes, Meaning.LATER),
+        (client.rejection_codes, Meaning.GRANT),
+    ):
+        if (told := next((code for code in codes if code in listed), None)) is not None:
+            return ErrorCode(_shown(told), meaning)
+    for code in codes:
+        if (known := _known(code, is_stated=code in stated)) is not None:
             return known
     is_refusal = bool(stated) or any(fields.get(name) is False for name in ("ok", "success"))
     return ErrorCode(UNRECOGNIZED, None) if is_refusal else None
 
 
-def _known(code: str, client: Client) -> ErrorCode | None:
-    if code in client.transient_codes:
-        return ErrorCode(_shown(code), Meaning.LATER)
-    if code in client.rejection_codes:
-        return ErrorCode(_shown(code), Meaning.GRANT)
+def _known(code: str, *, is_stated: bool) -> ErrorCode | None:
+    """CODE as the table has it; a doubtful end of a grant is none.
+
+    Words with spaces, and codes outside ``error``, may be anybody's: the "Login required" of
+    a gateway would end every grant behind it. They do so only if they name what was sent.
+    """
     for word in (code.lower(), re.sub(r"[\s-]+", "_", code.lower())):
-        if (meaning := MEANINGS.get(word)) is not None:
+        meaning = MEANINGS.get(word)
+        if meaning is Meaning.GRANT and not (is_stated and word == code.lower()):
+            meaning = meaning if _PRESENTED.search(word) else None
+        if meaning is not None:
             return ErrorCode(_shown(word), meaning)
     return None
 
@@ -115,14 +145,19 @@ def _codes_in_error(fields: Fields) -> Iterator[str]:
     listed = errors if isinstance(errors, list) else []
     for item in (error, *listed[:10]):
         if isinstance(item, dict):
-            yield from _texts(item, ("code", "type", "errorType", "status", "error"))
+            yield from _texts(
+                item, ("code", "error_subcode", "type", "errorType", "status", "error")
+            )
         else:
             yield from _texts({"error": item}, ("error",))
 
 
 def _codes_elsewhere(fields: Fields) -> Iterator[str]:
     """Places that hold a code at a few vendors and anything else at the others."""
-    return _texts(fields, ("error_code", "code", "status", "reason", "message"))
+    yield from _texts(fields, ("error_code", "code", "status", "reason", "message"))
+    numbers = fields.get("error_codes")  # Entra: what its invalid_grant is really about
+    for number in numbers[:10] if isinstance(numbers, list) else []:
+        yield from _texts({"number": number}, ("number",))
 
 
 def _texts(fields: Fields, names: tuple[str, ...]) -> Iterator[str]:

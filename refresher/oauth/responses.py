@@ -126,8 +126,10 @@ def _refused(status: int, error: ErrorCode, retry_after: float | None) -> Outcom
             return ClientRejected(error=error.word, status=status)
         case Meaning.CONFIGURATION:
             return Misconfigured(error=error.word, status=status)
-        case Meaning.LATER | Meaning.FAILED:
+        case Meaning.LATER:
             return Transient(reason=error.word, status=status, retry_after=retry_after)
+        case Meaning.FAILED:
+            return OutcomeUnknown(reason=error.word, status=status, retry_after=retry_after)
         case Meaning.REQUEST | None:
             return RequestRejected(error=error.word, status=status)
         case _:

@@ -78,7 +78,8 @@ ROWS: list[tuple[str, int, bytes | dict[str, Any], Outcome]] = [
     ("meta", 400, {"error": {"type": "OAuthException", "code": 190}},
      RequestRejected(error="unrecognized_error", status=400)),
     ("slow_down", 400, error("slow_down"), Transient(reason="slow_down", status=400)),
-    ("server_error", 400, error("server_error"), Transient(reason="server_error", status=400)),
+    ("server_error", 400, error("server_error"),
+     OutcomeUnknown(reason="server_error", status=400)),
     ("temporarily", 400, error("temporarily_unavailable"),
      Transient(reason="temporarily_unavailable", status=400)),
     ("in other words", 400, error("Too Many Requests"),
@@ -148,7 +149,7 @@ def test_each_known_code_keeps_its_meaning(code: str) -> None:
         Meaning.CONFIGURATION: Misconfigured,
         Meaning.REQUEST: RequestRejected,
         Meaning.LATER: Transient,
-        Meaning.FAILED: Transient,
+        Meaning.FAILED: OutcomeUnknown,
     }
     assert type(outcome_of(400, error(code))) is by_meaning[MEANINGS[code]]
     assert type(outcome_of(400, error(code.upper()))) is by_meaning[MEANINGS[code]]
