@@ -1,6 +1,8 @@
 """``refresher import``: grants that another system authorized, as JSON Lines."""
 
+import codecs
 import json
+from collections.abc import Iterable
 from typing import IO, Any
 
 import click
@@ -8,6 +10,7 @@ import click
 from refresher.cli.calling import calling, load_settings, run
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.errors import RefresherError
+from refresher.settings import values
 from refresher.settings.grants import LABEL
 
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -23,8 +26,8 @@ FIELDS: dict[str, tuple[type, ...]] = {
 
 REQUIRED = ("name", "client", "refresh_token")
 
-LATEST_INSTANT = 1e11
-"""Unix seconds: the year 5138; what is later was written in milliseconds, or is no number."""
+LATEST_INSTANT = values.LATEST_INSTANT
+"""Unix seconds above which an end was written in another unit."""
 
 MANY = 500
 """Lines sent at once: progress is shown between, and one request stays small."""
@@ -35,13 +38,13 @@ class ImportRefused(RefresherError):
 
 
 @click.command("import")
-@click.argument("file", type=click.File(encoding="utf-8"))
+@click.argument("file", type=click.File("rb"))
 @click.option(
     "--replace", is_flag=True, help="Adopt refresh tokens even if they were adopted once before."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a grant.")
 @click.pass_context
-def import_command(context: click.Context, file: IO[str], replace: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
+def import_command(context: click.Context, file: IO[bytes], replace: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Add grants from FILE (- for stdin), one JSON object a line.
 
     \b
@@ -78,7 +81,7 @@ def import_command(context: click.Context, file: IO[str], replace: bool, as_json
             click.echo(f"{grant['name']}: {grant['result']}, {grant['state']}")
 
 
-def read_lines(lines: IO[str], clients: set[str]) -> list[dict[str, Any]]:
+def read_lines(lines: Iterable[bytes], clients: set[str]) -> list[dict[str, Any]]:
     """The grants in LINES, every one checked; blank lines are passed over.
 
     Raises:
@@ -86,48 +89,68 @@ def read_lines(lines: IO[str], clients: set[str]) -> list[dict[str, Any]]:
     """
     problems: list[str] = []
     grants: list[dict[str, Any]] = []
-    seen: dict[str, int] = {}
-    try:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            content, problem = _read_line(line, clients)
-            if content is not None and content["name"] in seen:
-                problem = f"grant {content['name']} stands on line {seen[content['name']]} too"
-            if problem is not None or content is None:
-                problems.append(f"line {number}: {problem}")
-                continue
-            seen[content["name"]] = number
-            grants.append(content)
-    except UnicodeDecodeError:
-        problems.append("the file is not UTF-8")
+    names: dict[str, int] = {}
+    tokens: dict[tuple[str, str], int] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
+            continue
+        content, problem = _read_line(text, clients)
+        if content is not None:
+            token = (content["client"], content["refresh_token"])
+            if (first := names.setdefault(content["name"], number)) != number:
+                problem = f"grant {content['name']} stands on line {first} too"
+            elif (first := tokens.setdefault(token, number)) != number:
+                problem = f"its refresh token stands on line {first} too"
+        if problem is not None or content is None:
+            problems.append(f"line {number}: {problem}")
+            continue
+        grants.append(content)
     if problems:
         raise ImportRefused("\n".join([*problems, "nothing was imported"]))
     return grants
 
 
-def _read_line(line: str, clients: set[str]) -> tuple[dict[str, Any] | None, str | None]:
+def _read_line(line: bytes, clients: set[str]) -> tuple[dict[str, Any] | None, str | None]:
     """The grant in LINE, or what is wrong with it, without quoting a value of it."""
     try:
-        content = json.loads(line)
+        content = json.loads(line.decode(), object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        return None, "not UTF-8"
+    except _TwiceError:
+        return None, "a field stands twice"
     except (ValueError, RecursionError):
         return None, "not valid JSON"
     if not isinstance(content, dict):
         return None, "not a JSON object"
     if unknown := sorted(set(content) - set(FIELDS)):
-        return None, f"unknown field {unknown[0][:40]!r}: there are {', '.join(FIELDS)}"
+        return None, f"unknown field {unknown[0][:40]!a}: there are {', '.join(FIELDS)}"
     for field in REQUIRED:
-        if not content.get(field):
+        value = content.get(field)
+        if value is None or (isinstance(value, str) and not value.strip()):
             return None, f"{field} is missing"
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return None, "holds an unpaired surrogate (\\ud800 to \\udfff), which is no text"
     for field, kind in FIELDS.items():
         value = content.get(field)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             return None, f"{field} has the wrong type"
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, "holds an unpaired surrogate (\\ud800 to \\udfff), which is no text"
+    except RecursionError:
+        return None, "not valid JSON"
     return _checked(content, clients)
+
+
+class _TwiceError(ValueError):
+    """Raised for a field that stands twice in an object: which one is meant?"""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise _TwiceError
+    return content
 
 
 def _checked(
@@ -137,7 +160,8 @@ def _checked(
         return None, f"the name is outside the alphabet ({NAME_RULE})"
     if content["client"] not in clients:
         known = ", ".join(sorted(clients)) or "none"
-        return None, f"there is no client {content['client'][:128]!r}: there are {known}"
+        # Not quoted: whoever took one field for another has a token there.
+        return None, f"there is no client of this name: there are {known}"
     expires_at = content.get("expires_at")
     if expires_at is not None and not 0 < expires_at < LATEST_INSTANT:
         return None, "expires_at is no time in unix seconds"

@@ -197,6 +197,8 @@ class ClientBuilder:
             self._report.problem(
                 (*path, "ca_bundle"), f"is {file}, which cannot be read: {error.strerror}"
             )
+        except ValueError:
+            self._report.problem((*path, "ca_bundle"), "is no path: it holds a NUL")
         return str(file)
 
     def _require(self, path: KeyPath, key: str, value: object, mend: str) -> None:

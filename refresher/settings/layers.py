@@ -107,6 +107,11 @@ def file_layer(path: Path) -> Layer:
         reason = f"is not UTF-8 (byte {error.start})"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
+    except RecursionError:
+        reason = "is nested too deeply"
+    except ValueError:
+        # Numbers of thousands of digits, and a NUL in the file's name.
+        reason = "holds a number, or has a name, that cannot be used"
     return Layer(values={}, place=place, problems=(f"{place}: {reason}",))
 
 
@@ -132,8 +137,8 @@ def directory_layer(directory: Path) -> Layer:
         paths = sorted(path for path in directory.iterdir() if _is_setting(path.name))
     except FileNotFoundError:
         paths = []
-    except OSError as error:
-        paths, problems = [], [f"{directory}: cannot be read: {error.strerror}"]
+    except (OSError, ValueError) as error:
+        paths, problems = [], [f"{directory}: cannot be read: {_why(error)}"]
     for path in paths:
         try:
             values[path.name] = read_text_file(path)
@@ -152,7 +157,7 @@ def absolute(base: Path, text: str) -> Path:
     """The path TEXT, counted from BASE; ``~`` is the user's folder where there is one."""
     try:
         return base / Path(text).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return base / text
 
 
@@ -165,8 +170,8 @@ def read_text_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot be read: {_why(error)}") from error
     if len(content) > LARGEST_FILE:
         raise ValueError(f"is larger than {LARGEST_FILE} bytes: no secret is")
     return decoded(content)
@@ -184,6 +189,11 @@ def decoded(content: bytes) -> str:
         # Not chained: the error carries the bytes.
         raise ValueError("is not UTF-8 text") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Why a file cannot be opened; a ValueError comes of its name alone."""
+    return f"{error.strerror}" if isinstance(error, OSError) else "its name holds a NUL"
 
 
 def misspelled_variables(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from refresher.domain.secret import Secret
 from refresher.errors import SettingsError
@@ -41,7 +42,7 @@ from refresher.settings.model import (
     Settings,
     VaultSettings,
 )
-from refresher.settings.report import Report, judge
+from refresher.settings.report import Report, judge, printable
 from refresher.settings.secret_reader import SecretReader, is_world_readable
 from refresher.settings.urls import redis_fault
 
@@ -89,10 +90,10 @@ def load(
         from_file,
     ]
     if file is None and not any(layer.values or layer.problems for layer in layers[1:]):
-        raise SettingsError([_nothing_found()])
+        raise SettingsError([printable(_nothing_found())])
     if from_file.problems:
         # What the other layers say cannot be judged without the file they add to.
-        raise SettingsError([problem for layer in layers for problem in layer.problems])
+        raise SettingsError([printable(text) for layer in layers for text in layer.problems])
     report = Report(layers)
     document = judge(merge(layers), report)
     secrets = SecretReader(
@@ -180,6 +181,8 @@ def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> Redi
     fault = redis_fault(url.reveal()) if url else None
     if fault is not None:
         report.problem(("redis", "url"), fault)
+    elif url and section.password and urlsplit(url.reveal()).password:
+        report.problem(("redis", "password"), "stands in redis.url too: keep one of the two")
     return RedisSettings(
         url=url or Secret(DEFAULT_REDIS_URL),
         username=section.username,
@@ -211,7 +214,7 @@ def _check_secrets_directory(document: Document, base: Path, report: Report) -> 
     if document.secrets_dir is None:
         return
     directory = absolute(base, document.secrets_dir)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112  false where Path.is_dir() raises
         report.problem(("secrets_dir",), f"is {directory}, which is not a directory")
 
 

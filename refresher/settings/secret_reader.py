@@ -122,7 +122,7 @@ class SecretReader:
 
     def _from_credential(self, name: str) -> Secret:
         for directory in self._directories:
-            if (directory / name).exists():
+            if os.path.lexists(directory / name):
                 try:
                     return Secret(read_text_file(directory / name))
                 except ValueError as error:
@@ -135,7 +135,7 @@ def is_world_readable(file: Path) -> bool:
     """Whether every user of this machine may read FILE."""
     try:
         return bool(stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -167,6 +167,9 @@ def run(
         raise ValueError(
             f"comes from the command {arguments[0]}, which cannot be started: {error.strerror}"
         ) from error
+    except ValueError:
+        # Not chained: the error may quote a word of the command.
+        raise ValueError("comes from a command with a NUL in it") from None
     with process:
         try:
             output, complaint = process.communicate(timeout=timeout)

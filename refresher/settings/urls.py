@@ -4,10 +4,20 @@ Any of them may hold a password by mistake, so none is ever quoted.
 """
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 """Those ``publication`` can open."""
+
+TLS_OPTIONS = tuple(
+    f"ssl_{option}"
+    for option in (
+        *("ca_certs", "ca_path", "cert_reqs", "certfile"),
+        *("check_hostname", "ciphers", "keyfile", "password"),
+    )
+)
+"""Options of a ``rediss://`` URL; redis-py would refuse others at the first connection."""
 
 
 def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
@@ -52,9 +62,14 @@ def redis_fault(url: str) -> str | None:
             return "has no path: write unix:///PATH"
     elif not parts.hostname:
         return f"has no host: write {parts.scheme}://HOST:PORT"
-    for option in parse_qs(parts.query):
-        if option != "db" and not option.startswith("ssl_"):
-            return "has an option other than db and ssl_..."
+    for option, values in parse_qs(parts.query, keep_blank_values=True).items():
+        if option == "db":
+            if not re.fullmatch(r"\d{1,6}", values[-1], re.ASCII):
+                return "has a db that is not a number"
+        elif option not in TLS_OPTIONS:
+            return f"has an option other than db, {', '.join(TLS_OPTIONS)}"
+        elif parts.scheme != "rediss":
+            return f"has {option}, which needs rediss://"
     return None
 
 

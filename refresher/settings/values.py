@@ -8,6 +8,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath
@@ -20,6 +21,9 @@ from refresher.domain.secret import Secret
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """Seconds in each unit a duration may be written in."""
+
+LATEST_INSTANT = 1e11
+"""Unix seconds: the year 5138; what is later was written in milliseconds, or is no number."""
 
 SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """RFC 6749 3.3."""
@@ -80,12 +84,14 @@ def read_duration(value: Any) -> float:
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    seconds: float | None = None
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-        if match:
-            return float(match[1]) * UNITS[match[2]]
+        seconds = float(match[1]) * UNITS[match[2]] if match else None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = _float(value)
+    if seconds is not None and math.isfinite(seconds):
+        return seconds
     raise ValueError('is not a duration: write seconds or a text such as "90s", "15m", "8h", "60d"')
 
 
@@ -95,16 +101,25 @@ def read_instant(value: Any) -> float:
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    instant: float | None = None
     if isinstance(value, str):
-        try:
-            return float(value) if value.strip().isdigit() else _timestamp(value)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            instant = float(value) if value.strip().isdigit() else _timestamp(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        instant = _float(value)
     elif isinstance(value, datetime) and value.tzinfo is not None:
-        return value.timestamp()
+        instant = value.timestamp()
+    if instant is not None and instant < LATEST_INSTANT:
+        return instant
     raise ValueError("is not an instant: write 2030-01-31T12:00:00Z or unix seconds")
+
+
+def _float(number: float) -> float:
+    """NUMBER, which may be a whole one too large for a float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _timestamp(text: str) -> float:

@@ -140,7 +140,7 @@ def test_white_space_around_a_secret_is_warned_of(bench: Bench) -> None:
 
 GOOD = f"""
 [redis]
-url = "redis://user:{CANARY}@cache:6379/0?ssl_password={CANARY}"
+url = "rediss://user@cache:6379/0?ssl_password={CANARY}"
 password = "{CANARY}"
 [clients.acme]
 token_endpoint = "https://auth.acme.example/token"
@@ -159,14 +159,14 @@ def test_loaded_settings_show_no_secret(bench: Bench) -> None:
     loaded = bench.load(GOOD)
     shown = f"{loaded!r} {loaded} {loaded.summary()} {loaded.warnings}"
     assert CANARY not in shown
-    assert loaded.settings.redis.location == "redis://cache:6379/0"
+    assert loaded.settings.redis.location == "rediss://cache:6379/0"
     assert loaded.settings.clients["acme"].proxy == f"http://user:{CANARY}@proxy:3128"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(GOOD.replace("redis://", "http://"), id="redis URL"),
+        pytest.param(GOOD.replace("rediss://user", f"http://user:{CANARY}"), id="redis URL"),
         pytest.param(GOOD.replace("http://user", "socks5://user"), id="proxy"),
         pytest.param(GOOD.replace("https://auth", f"https://a:{CANARY}@auth"), id="endpoint"),
         pytest.param(GOOD.replace('"refresher"', f'"x"\nscope = ["{CANARY} x"]'), id="scope"),

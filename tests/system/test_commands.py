@@ -178,7 +178,7 @@ def test_a_bad_line_imports_nothing(world: World) -> None:
     told = [
         "line 2: not valid JSON",
         "line 3: not a JSON object",
-        "line 4: there is no client 'none': there are box, steady",
+        "line 4: there is no client of this name: there are box, steady",
         "line 5: the name is outside the alphabet (1 to 128 of A-Z a-z 0-9 . _ : @ + -)",
         "line 6: refresh_token is missing",
         f"line 7: unknown field 'refresh': there are {', '.join(FIELDS)}",
@@ -189,6 +189,7 @@ def test_a_bad_line_imports_nothing(world: World) -> None:
         "line 12: labels must be strings, their keys of a-z 0-9 _ only",
         "line 13: holds an unpaired surrogate (\\ud800 to \\udfff), which is no text",
         "line 14: grant half-1 stands on line 1 too",
+        "line 16: its refresh token stands on line 1 too",
         "nothing was imported",
     ]
     assert done.stderr.removeprefix("refresher: ").splitlines() == told
