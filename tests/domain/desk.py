@@ -1,0 +1,130 @@
+"""A model of the vault around the pure rules: claims, commits, logins, recovery, in memory."""
+
+from dataclasses import dataclass, replace
+
+from refresher.domain import commit_rule, transition
+from refresher.domain.clients import Client
+from refresher.domain.commit_rule import Verdict, next_version
+from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
+from refresher.domain.outcomes import Outcome, TokenAnswer
+from refresher.domain.secret import Secret
+from refresher.domain.transition import Attempt, Transition
+
+
+@dataclass
+class Desk:
+    """Holds one grant as the vault would; every rule is the real one, looked up when called."""
+
+    client: Client
+    grant: Grant
+    refresh_token: str | None = None
+    access_token: str | None = None
+
+    @classmethod
+    def empty(cls, client: Client, now: float) -> "Desk":
+        grant = Grant(
+            id=1,
+            uid="uid",
+            name="acme",
+            kind=GrantKind.REFRESHABLE,
+            client="crm",
+            origin="settings",
+            since=now,
+        )
+        return cls(client, grant)
+
+    def claim(self, now: float) -> Claim:
+        """Write the intent of the next attempt, as ``vault.exchanges`` does."""
+        grant = self.grant
+        assert self.refresh_token is not None
+        assert grant.refresh_token_fingerprint is not None
+        opened = grant.intent
+        if opened is not None and opened.presented != grant.refresh_token_fingerprint:
+            opened = None
+        intent = Intent(
+            sequence=grant.attempt_sequence + 1,
+            presented=grant.refresh_token_fingerprint,
+            first_sent_at=opened.first_sent_at if opened else now,
+            attempts=opened.attempts + 1 if opened else 1,
+        )
+        self.grant = replace(grant, intent=intent, attempt_sequence=intent.sequence)
+        return Claim(
+            grant=self.grant,
+            refresh_token=Secret(self.refresh_token),
+            access_token=Secret(self.access_token) if self.access_token else None,
+        )
+
+    def commit(self, claim: Claim, outcome: Outcome, attempt: Attempt) -> Verdict:
+        """Apply OUTCOME if the commit rule lets it count."""
+        stored, intent = self.grant, claim.intent
+        change = transition.transition(claim, self.client, outcome, attempt)
+        brings = change.tokens is not None
+        verdict = commit_rule.judge(stored, claim.grant, intent, brings_tokens=brings)
+        if verdict is not Verdict.APPLY:
+            return verdict
+        self.grant = self._kept(stored, commit_rule.merge(stored, change.grant, intent))
+        if brings:
+            self.grant = replace(self.grant, adopted_sequence=intent.sequence)
+        self._adopt(change, attempt.ended_at, presented=intent.presented)
+        return verdict
+
+    def log_in(self, answer: TokenAnswer, attempt: Attempt) -> None:
+        """Adopt the tokens of a new authorization."""
+        change = transition.adopt_authorization(self.grant, self.client, answer, attempt)
+        serial = self.grant.authorization_serial + 1
+        after = self._kept(self.grant, change.grant)
+        self.grant = replace(
+            after,
+            authorization_serial=serial,
+            refresh_token_fingerprint=None,
+            predecessor_fingerprint=None,
+        )
+        self.refresh_token = None
+        self._adopt(change, attempt.ended_at, presented=None)
+
+    def recover(self, now: float, draw: float) -> None:
+        """What a new process decides for the exchange a dead one left open."""
+        if self.grant.intent is not None:
+            after = transition.resume_unresolved(self.grant, self.client, now, draw)
+            self.grant = self._kept(self.grant, after)
+
+    def request(self, now: float) -> None:
+        """An operator asks for a refresh, as ``vault.authorizations`` takes it."""
+        grant = self.grant
+        waits = grant.state is GrantState.REAUTHORIZATION_REQUIRED
+        if waits or grant.refresh_token_fingerprint is None:
+            return
+        self.grant = replace(grant, due_at=now)
+        if grant.state is GrantState.PAUSED:
+            self.grant = replace(self.grant, state=GrantState.DEGRADED, since=now)
+
+    def _adopt(self, change: Transition, now: float, *, presented: bytes | None) -> None:
+        tokens = change.tokens
+        if tokens is None:
+            return
+        if tokens.refresh_token is not None:
+            self.refresh_token = tokens.refresh_token.reveal()
+            self.grant = replace(
+                self.grant,
+                refresh_token_fingerprint=self.refresh_token.encode(),
+                predecessor_fingerprint=presented,
+            )
+        if tokens.access_token is not None:
+            self.access_token = tokens.access_token.reveal()
+            self.grant = replace(self.grant, version=next_version(self.grant.version, now))
+
+    @staticmethod
+    def _kept(stored: Grant, after: Grant) -> Grant:
+        """STORED with the columns an outcome may change; the others are nobody's business."""
+        return replace(
+            stored,
+            state=after.state,
+            reason=after.reason,
+            since=after.since,
+            due_at=after.due_at,
+            failures=after.failures,
+            issued_at=after.issued_at,
+            expires_at=after.expires_at,
+            refresh_token_expires_at=after.refresh_token_expires_at,
+            intent=after.intent,
+        )
