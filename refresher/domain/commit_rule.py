@@ -45,7 +45,10 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool)
 def merge(stored: Grant, after: Grant, intent: Intent) -> Grant:
     """AFTER, with what has been written since: a later attempt, or the steps of a clock."""
     if stored.attempt_sequence != intent.sequence:
-        return replace(after, attempt_sequence=stored.attempt_sequence, intent=stored.intent)
+        others = stored.intent
+        if others is not None and others.presented == intent.presented:
+            others = others.without_one  # this attempt is accounted for now
+        return replace(after, attempt_sequence=stored.attempt_sequence, intent=others)
     if after.intent is None or stored.intent is None:
         return after
     first_sent_at = stored.intent.first_sent_at

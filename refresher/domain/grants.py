@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from refresher.domain.secret import Secret
@@ -97,6 +97,11 @@ class Intent:
     def is_replay(self) -> bool:
         """Whether an earlier attempt may have been processed by the server."""
         return self.attempts > 1
+
+    @property
+    def without_one(self) -> "Intent | None":
+        """The intent once one of its attempts is accounted for; None when that was the last."""
+        return None if self.attempts <= 1 else replace(self, attempts=self.attempts - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

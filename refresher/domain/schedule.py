@@ -56,12 +56,14 @@ def refresh_at(
 
     The lead is even in 20-30 % of the lifetime; below a minute 40-50 % for lifetimes up
     to two minutes, else 60-75 s; earlier for ``survive_outage``, never more than half
-    the lifetime. The server's own ``refresh_in`` wins when it lies inside the lifetime.
+    the lifetime. The server's own ``refresh_in`` wins when it lies inside the lifetime, but
+    leaves room for retries: a minute, or a quarter of a short life.
     """
     lifetime = expires_at - issued_at
     if refresh_in is not None and 0 < refresh_in < lifetime:
         jitter = 0.05 * draw * min(refresh_in, lifetime - refresh_in)
-        return issued_at + refresh_in + jitter
+        latest = lifetime - min(LEAD_FLOOR, lifetime / 4)
+        return issued_at + min(refresh_in + jitter, latest)
     lead = (0.2 + 0.1 * draw) * lifetime
     if lead < LEAD_FLOOR:
         short = lifetime <= 2 * LEAD_FLOOR

@@ -73,6 +73,11 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
             assert_never(outcome)
 
 
+def held_back(claim: Claim) -> Transition:
+    """Nothing was sent, and nothing failed: the grant is as due as it was."""
+    return Transition(grant=replace(claim.grant, intent=claim.intent.without_one))
+
+
 def after_bug(claim: Claim, now: float) -> Transition:
     """Look again in a while, the exchange still open: for when a rule itself is broken."""
     grant = claim.grant
@@ -126,7 +131,7 @@ def _unprocessed(
 ) -> Grant:
     """This attempt did nothing; what earlier ones did may still be open."""
     after = _failed(grant, attempt, retry_after)
-    intent = _without_latest(grant.intent)
+    intent = grant.intent and grant.intent.without_one
     after = replace(after, intent=intent)
     if grant.intent is None or intent is None:
         return after
@@ -229,7 +234,7 @@ def _blocked(grant: Grant, reason: str, error: str, attempt: Attempt) -> Grant:
         grant,
         due_at=attempt.ended_at + wait,
         failures=grant.failures + 1,
-        intent=_without_latest(grant.intent),
+        intent=grant.intent and grant.intent.without_one,
         reason=f"{reason}:{error}",
     )
     state = state_by_time(after, attempt.ended_at)
@@ -255,10 +260,3 @@ def _failed(grant: Grant, attempt: Attempt, retry_after: float | None) -> Grant:
         None,
         attempt.ended_at,
     )
-
-
-def _without_latest(intent: Intent | None) -> Intent | None:
-    """The intent once its latest attempt is known not to have been processed."""
-    if intent is None or intent.attempts <= 1:
-        return None
-    return replace(intent, attempts=intent.attempts - 1)

@@ -93,6 +93,14 @@ class Admission:
         gate.pace.begun(self._clock.monotonic(), alone=gate.in_flight == 0)
         gate.in_flight += 1
 
+    def is_closed(self, client: Client) -> bool:
+        """Whether the endpoint is to be left alone now, whatever was admitted before."""
+        return self._gate(client).closed_until > self._clock.monotonic()
+
+    def returned(self, client: Client) -> None:
+        """Count an exchange that was admitted and has not been sent."""
+        self._gate(client).in_flight -= 1
+
     def ended(self, client: Client, outcome: Outcome | None) -> None:
         """Count an exchange that ended; None when it broke without an outcome."""
         gate = self._gate(client)

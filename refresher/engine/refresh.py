@@ -32,7 +32,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.domain.transition import after_bug, transition
+from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce
 from refresher.engine.durability import Durability
 from refresher.engine.records import exchange_record
@@ -98,6 +98,11 @@ class Refresh:
             self._publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
         return outcome
+
+    async def hold_back(self, claim: Claim) -> None:
+        """Give CLAIM back unsent: its endpoint has asked for patience since it was made."""
+        with anyio.CancelScope(shield=True):
+            await self._commit(claim, held_back(claim))
 
     async def give_back(self, claim: Claim) -> None:
         """End the lease of an exchange that a bug broke, leaving its outcome unknown."""

@@ -6,8 +6,8 @@ armed and unsent.
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
+from refresher.domain.outcomes import Outcome
 from refresher.engine.admission import Admission
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
@@ -145,18 +146,34 @@ class Scheduler:
                     self._all_idle.set()
 
     async def _work_one(self, claim: Claim, client: Client) -> None:
-        """Carry out one refresh; a bug in it costs this grant a retry and nobody else."""
-        outcome = None
+        """Carry out one refresh, unless its endpoint was closed while it was claimed."""
+        if self._admission.is_closed(client):
+            await self._supervised(claim, self._refresh.hold_back(claim))
+            self._admission.returned(client)
+        else:
+            outcome = await self._supervised(claim, self._refresh.run(claim, client))
+            self._admission.ended(client, outcome)
+
+    async def _supervised(
+        self, claim: Claim, work: Coroutine[Any, Any, Outcome | None]
+    ) -> Outcome | None:
+        """Await WORK; a bug in it costs this grant a retry and nobody else."""
         try:
-            outcome = await self._refresh.run(claim, client)
+            return await work
         except VaultUnavailable:
-            return  # abandoned as the process ends; an answer is in the rescue file
+            pass  # abandoned as the process ends; an answer is in the rescue file
         except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
             report_bug("worker", error, grant=claim.grant.name)
-            with suppress(VaultUnavailable):  # abandoned too
-                await self._refresh.give_back(claim)
-        finally:
-            self._admission.ended(client, outcome)
+            await self._give_back(claim)
+        return None
+
+    async def _give_back(self, claim: Claim) -> None:
+        try:
+            await self._refresh.give_back(claim)
+        except VaultUnavailable:
+            pass  # abandoned too
+        except Exception as error:  # noqa: BLE001  supervision: the lease ends with the process
+            report_bug("worker", error, grant=claim.grant.name)
 
     def _report_refusal(self, error: VaultUnavailable) -> None:
         if not self._vault_refuses:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from refresher.domain import commit_rule, transition
+from refresher.domain import adoption, commit_rule, transition
+from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict, next_version
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
 from refresher.domain.outcomes import Outcome, TokenAnswer
 from refresher.domain.secret import Secret
-from refresher.domain.transition import Attempt, Transition
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Desk:
 
     def log_in(self, answer: TokenAnswer, attempt: Attempt) -> None:
         """Adopt the tokens of a new authorization."""
-        change = transition.adopt_authorization(self.grant, self.client, answer, attempt)
+        change = adoption.adopt_authorization(self.grant, self.client, answer, attempt)
         serial = self.grant.authorization_serial + 1
         after = self._kept(self.grant, change.grant)
         self.grant = replace(

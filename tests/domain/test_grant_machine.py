@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from refresher.domain import commit_rule, schedule, transition
+from refresher.domain import adoption, commit_rule, schedule, transition
+from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Claim, Grant, GrantState, Reason
+from refresher.domain.grants import Claim, Grant, GrantState, Intent, Reason
 from refresher.domain.outcomes import (
     ClientRejected,
     GrantRejected,
@@ -36,7 +37,6 @@ from refresher.domain.outcomes import (
     RequestRejected,
     Transient,
 )
-from refresher.domain.transition import Attempt
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOW, make_client
@@ -369,17 +369,17 @@ def never_waits(now: float, *_: Any, **__: Any) -> float:
 BROKEN: dict[str, tuple[Any, str, Any]] = {
     "every outcome counts": (commit_rule, "judge", lambda *_, **__: Verdict.APPLY),
     "replays never wait": (schedule, "replay_at", never_waits),
-    "open attempts are forgotten": (transition, "_without_latest", lambda _: None),
+    "open attempts are forgotten": (Intent, "without_one", property(lambda _: None)),
     "Retry-After is ignored": (schedule, "capped_retry_after", lambda _: 0.0),
-    "a replay is never an echo": (transition, "_refreshed", None),
+    "a replay is never an echo": (transition, "adopt_refresh", None),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, function, broken = BROKEN[name]
-    if function == "_refreshed":
-        original = transition._refreshed
+    if function == "adopt_refresh":
+        original = adoption.adopt_refresh
 
         def broken(claim: Claim, client: Any, answer: Any, attempt: Attempt) -> Any:
             return original(

@@ -18,9 +18,10 @@ from hypothesis.stateful import (
 )
 
 from refresher.domain import schedule
+from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.grants import Intent
-from refresher.domain.transition import Attempt, transition
+from refresher.domain.transition import transition
 from tests.domain.world import NOW, answered, claimed, make_client, make_grant
 
 MOMENT = 1e-3
@@ -77,8 +78,9 @@ class ScheduleMachine(RuleBasedStateMachine):
         )
         lead = self.expires_at - at
         if refresh_in is not None and 0 < refresh_in < self.lifetime:
-            assert -MOMENT <= at - self.now - refresh_in <= 0.05 * refresh_in + MOMENT
-            assert at <= self.expires_at
+            asked = min(refresh_in, lifetime - min(60.0, lifetime / 4))
+            assert -MOMENT <= at - self.now - asked <= 0.05 * refresh_in + MOMENT
+            assert lead >= min(60.0, lifetime / 4) - MOMENT
         else:
             assert lead <= lifetime / 2 + MOMENT
             wanted = max(min(60.0, 0.4 * lifetime), 0.2 * lifetime, self.survive_outage)

@@ -3,14 +3,18 @@
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from refresher.domain.clients import Client
-from refresher.domain.grants import GrantState
+from refresher.domain.grants import Claim, GrantState
 from refresher.domain.outcomes import NotSent, Outcome, Transient
+from refresher.engine.admission import Admission
 from refresher.logs import Event
+from refresher.vault.schema import grants
 from refresher.vault.vault import Vault
 from tests.engine.world import (
     Call,
@@ -334,3 +338,38 @@ async def test_an_abandoned_exchange_ends_in_order(vault: Vault, lines: Lines) -
         parts.durability.abandon()
     assert lines.of(Event.TASK_RESTARTED) == []
     assert parts.published == []
+
+
+async def test_what_was_claimed_before_a_refusal_is_held_back(vault: Vault, lines: Lines) -> None:
+    """The refusal came while the claim was under way: nothing is sent into a Retry-After."""
+    parts = assemble(vault, answering())
+    await sow(vault, make_seed())
+    admission = Admission({"crm": CRM}, parts.clock)
+    claim, claimed = vault.claim, anyio.Event()
+
+    async def slow_claim(*arguments: Any, **options: Any) -> list[Claim]:
+        claims = await claim(*arguments, **options)
+        admission.begun(CRM)
+        admission.ended(CRM, Transient(reason="http_429", status=429, retry_after=60.0))
+        claimed.set()
+        return claims
+
+    vault.claim = slow_claim  # type: ignore[method-assign]  # the refusal comes in between
+    async with scheduling(parts, admission=admission):
+        await claimed.wait()
+        await wait_until_idle(vault)
+        grant = await get(vault)
+        assert (grant.due_at, grant.failures, grant.intent) == (NOW, 0, None)
+        assert parts.endpoint.calls == []
+    assert lines.events() == ["endpoint.suspended"]
+
+
+async def wait_until_idle(vault: Vault) -> None:
+    """Until no grant is leased."""
+    while True:
+        leased = await vault._database.read(
+            lambda c: c.scalar(sa.select(grants.c.lease_holder).where(grants.c.name == "acme"))
+        )
+        if leased is None:
+            return
+        await anyio.sleep(0.005)

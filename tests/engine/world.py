@@ -189,14 +189,18 @@ def assemble(
 
 @asynccontextmanager
 async def scheduling(
-    parts: Parts, clients: Mapping[str, Client] | None = None, *, workers: int = 4
+    parts: Parts,
+    clients: Mapping[str, Client] | None = None,
+    *,
+    workers: int = 4,
+    admission: Admission | None = None,
 ) -> AsyncIterator[Scheduler]:
     """A scheduler that turns; it is drained at the end."""
     known = {"crm": CRM} if clients is None else clients
     scheduler = Scheduler(
         vault=parts.vault,
         refresh=parts.refresh,
-        admission=Admission(known, parts.clock),
+        admission=admission or Admission(known, parts.clock),
         clients=known,
         clock=parts.clock,
         workers=workers,

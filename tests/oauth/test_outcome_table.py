@@ -24,7 +24,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.oauth.responses import classify
-from tests.oauth import test_not_sent, test_outcome_unknown, test_proxies
+from tests.oauth import test_not_sent, test_outcome_unknown, test_proxies, test_unread
 from tests.oauth.world import TOKENS, make_client
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -148,6 +148,12 @@ ROWS = (
             test_outcome_unknown.test_cut_compression_yields_no_token,
             test_outcome_unknown.test_unknown_compression_is_kept_as_it_came,
         ),
+    ),
+    Row(
+        "2xx that a bug of ours could not read",
+        "AnswerUnread",
+        (),
+        (test_unread.test_an_answer_outlives_a_bug_in_its_reader,),
     ),
     Row(
         "any other but 3xx, with tokens and no error",

@@ -1,12 +1,9 @@
-"""Gaps the state machines found and that are not closed yet; each test says what is right."""
+"""Late answers that the state machines found to leave their attempt open."""
 
-import pytest
-
-from refresher.domain import schedule
+from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Rotation, RotationProfile
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.outcomes import Refreshed
-from refresher.domain.transition import Attempt
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOT_SENT, NOW, REJECTED, make_client
@@ -16,7 +13,6 @@ def at(seconds: float) -> Attempt:
     return Attempt(sent_at=NOW + seconds, ended_at=NOW + seconds, draw=0.5)
 
 
-@pytest.mark.xfail(reason="merge() keeps an intent whose only open attempt was just adopted")
 def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     """Nobody said how the server rotates, and it does not: the refresh token stays."""
     server = Server(Rotation(RotationProfile.NONE), 3600.0)
@@ -31,11 +27,3 @@ def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     assert desk.grant.intent is None
     desk.commit(desk.claim(NOW + 6000), REJECTED, at(6000))
     assert desk.grant.reason == "revoked:invalid_grant", "no exchange was open"
-
-
-@pytest.mark.xfail(reason="refresh_in is honoured up to the very end of the token")
-@pytest.mark.parametrize("lifetime", [600.0, 3600.0])
-def test_a_late_refresh_in_leaves_room_for_retries(lifetime: float) -> None:
-    due_at = schedule.refresh_at(NOW, NOW + lifetime, 0.5, refresh_in=lifetime - 1)
-    first = schedule.retry_at(due_at, 1, 0.5, expires_at=NOW + lifetime, lifetime=lifetime)
-    assert first < NOW + lifetime
