@@ -14,7 +14,8 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, TokenS
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
-from refresher.vault.schema import adopted_seeds, facts, grants
+from refresher.vault.schema import facts, grants
+from refresher.vault.spent import remember_spent
 
 
 def authorize(
@@ -41,7 +42,7 @@ def authorize(
         values |= tx.sealer.refresh_token_values(
             stored.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
         )
-        remember_seed(tx, stored, tokens.refresh_token)
+        remember_spent(tx, stored, tx.sealer.fingerprint(tokens.refresh_token))
     else:
         values |= {"refresh_token_fingerprint": None, "predecessor_fingerprint": None}
     return renew(tx, stored, after, tokens, values)
@@ -230,28 +231,3 @@ def write(tx: Transaction, after: Grant, values: Values) -> Grant:
     )
     row = tx.connection.execute(sa.select(grants).where(grants.c.id == after.id)).mappings().one()
     return grant_of(row)
-
-
-def remember_seed(tx: Transaction, grant: Grant, secret: Secret) -> None:
-    """Note that SECRET was adopted for GRANT, so that no seed brings it a second time."""
-    fingerprint = tx.sealer.fingerprint(secret)
-    if not was_adopted(tx, grant, fingerprint):
-        tx.connection.execute(
-            sa.insert(adopted_seeds).values(
-                client=grant.client or "",
-                fingerprint=fingerprint,
-                grant_name=grant.name,
-                adopted_at=tx.now,
-            )
-        )
-
-
-def was_adopted(tx: Transaction, grant: Grant, fingerprint: bytes) -> bool:
-    """Whether a secret of this FINGERPRINT was adopted before at the client of GRANT."""
-    found = tx.connection.scalar(
-        sa.select(adopted_seeds.c.adopted_at).where(
-            adopted_seeds.c.client == (grant.client or ""),
-            adopted_seeds.c.fingerprint == fingerprint,
-        )
-    )
-    return found is not None

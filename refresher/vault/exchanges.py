@@ -19,6 +19,7 @@ from refresher.logs import Event, emit
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
+from refresher.vault.spent import remember_spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,8 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
     if (tokens := outcome.tokens) is not None:
         values["adopted_sequence"] = intent.sequence
         values |= _token_values(tx, stored, tokens, intent.presented)
+    elif after.state is GrantState.REAUTHORIZATION_REQUIRED:
+        remember_spent(tx, stored, intent.presented)
     if stored.attempt_sequence == intent.sequence:
         values |= {"lease_holder": None, "lease_taken_at": None}
     tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(**values))

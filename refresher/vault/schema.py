@@ -90,7 +90,8 @@ adopted_seeds = Table(
     Column("grant_name", String(128), nullable=False),
     Column("adopted_at", Float, nullable=False),
 )
-"""Every seed refresh token ever taken: none is taken a second time by itself."""
+"""Every seed ever taken, and every refresh token finally rejected: none is taken again by
+itself (``spent``)."""
 
 kept_answers = Table(
     "kept_answers",

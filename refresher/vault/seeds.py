@@ -18,15 +18,14 @@ from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
     existing_row,
     refuse_duplicate,
-    remember_seed,
     renew,
     row_by_name,
     set_static,
-    was_adopted,
     write,
 )
 from refresher.vault.rows import Transaction, Values, grant_of
 from refresher.vault.schema import grants
+from refresher.vault.spent import is_spent, remember_spent
 
 
 class SeedResult(StrEnum):
@@ -119,7 +118,7 @@ def _adopt_seed(
         return grant
     if seed.kind is GrantKind.REFRESHABLE:
         refuse_duplicate(tx, grant, secret)
-    if not replace_spent and was_adopted(tx, grant, fingerprint):
+    if not replace_spent and is_spent(tx, grant, fingerprint):
         if grant.reason == Reason.AWAITING_LOGIN:
             return write(tx, replace(grant, reason=Reason.SEED_SPENT), {})
         return grant
@@ -130,7 +129,7 @@ def _adopt_seed(
         issued_at=tx.now,
         expires_at=seed.expires_at,
     )
-    remember_seed(tx, grant, secret)
+    remember_spent(tx, grant, fingerprint)
     if seed.kind is GrantKind.STATIC:
         return set_static(tx, grant, tokens)
     return _seed_refresh_token(tx, grant, tokens, draw)

@@ -288,3 +288,28 @@ async def test_a_changed_static_seed_replaces_the_token(vault: Vault) -> None:
     assert seeded.result is SeedResult.ADOPTED
     assert seeded.grant.version > before.version
     assert await access_token(vault, "pat") == "static-1"
+
+
+@pytest.mark.parametrize("name", ["acme", "acme-2"], ids=["its name", "another name"])
+async def test_a_rejected_refresh_token_is_taken_from_nobody(vault: Vault, name: str) -> None:
+    """It was rotated into, so that no seed ever brought it; it is dead all the same (G6)."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    await refresh(vault, REJECTED, NOW + 60)
+    await vault.remove("acme", NOW + 61)
+    seeded = await apply(vault, make_seed(name, "rt-1"))
+    assert (seeded.grant.reason, seeded.grant.due_at) == ("seed_spent", None)
+    forced = await apply(vault, make_seed(name, "rt-1"), replace_spent=True)
+    assert forced.grant.due_at is not None
+
+
+async def test_what_a_grant_has_just_rotated_from_is_spent(vault: Vault) -> None:
+    """An export of the other system, a rotation old: presenting it would kill the grant."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
+    seeded = await apply(vault, make_seed(refresh_token="rt-1"))
+    assert seeded.result is SeedResult.UNCHANGED
+    assert holds(vault, await get(vault), "rt-2")
