@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import holds, run_chaos
+from tests.chaos.run import holds, run_chaos
 
 
 @pytest.mark.long
