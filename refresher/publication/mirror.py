@@ -15,6 +15,7 @@ from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.publication import polling, tracking
 from refresher.publication.heartbeat import Heartbeat
+from refresher.publication.outage import Outage
 from refresher.publication.publisher import Publisher
 from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
 from refresher.publication.source import Source
@@ -72,7 +73,7 @@ class Mirror:
         )
         self._scope = anyio.CancelScope()
         self._connected_at: float | None = None
-        self._lost_at: float | None = None
+        self._outage: Outage | None = None
         self._failures = 0
         self.last_error: str | None = None
         """Why Redis could not be used last; None while it can."""
@@ -157,19 +158,20 @@ class Mirror:
 
     def _connected(self) -> None:
         now = self._clock.monotonic()
-        away = {} if self._lost_at is None else {"waited_ms": round((now - self._lost_at) * 1000)}
-        self._connected_at, self._lost_at, self.last_error = now, None, None
+        outage = self._outage
+        away = {} if outage is None else {"waited_ms": round((now - outage.began_at) * 1000)}
+        self._connected_at, self._outage, self.last_error = now, None, None
         emit(Event.REDIS_CONNECTED, server=self._publisher.server.where, **away)
 
     async def _lost(self, group: ExceptionGroup[PublicationUnavailable]) -> None:
-        """Note the loss, announce it once, and make sure no dead connection is used again."""
+        """Note the loss and announce it, and make sure no dead connection is used again."""
         now = self._clock.monotonic()
         was_steady = self._connected_at is not None and now - self._connected_at > STEADY
         self._failures = 1 if was_steady else self._failures + 1
         self._connected_at = None
         self.last_error = _first(group)
-        if self._lost_at is None:
-            self._lost_at = now
+        self._outage = self._outage or Outage(now)
+        if self._outage.is_news(self.last_error, now):
             emit(Event.REDIS_LOST, server=self._publisher.server.where, reason=self.last_error)
         await self._publisher.server.disconnect()
 

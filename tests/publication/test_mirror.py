@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from redis import Redis
 
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
@@ -189,6 +190,20 @@ async def test_an_outage_is_one_line_however_long(valkey: Valkey) -> None:
         assert len(lines_of(lines, Event.REDIS_LOST)) == 1
         valkey.start()
         await wait_until(lambda: version_of(valkey) == "2", "the publication")
+
+
+async def test_an_outage_whose_cause_changes_says_so_once(valkey: Valkey) -> None:
+    async with settled(valkey, Rows(publication())) as (mirror, lines):
+        valkey.restart(["--requirepass", "canary-password"])
+        await wait_until(lambda: len(lines_of(lines, Event.REDIS_LOST)) == 2, "the second reason")
+        await anyio.sleep(1.5)  # another attempt or two
+        assert not mirror.is_connected
+        with Redis.from_url(valkey.url, password="canary-password") as client:
+            client.config_set("requirepass", "")
+        await wait_until(lambda: mirror.is_connected, "a connection")
+    assert [line["reason"].partition(": ")[2] for line in lines_of(lines, Event.REDIS_LOST)] == [
+        *("connection lost", "Redis asks for a password and none is configured")
+    ]
 
 
 async def test_redis_may_be_down_at_start(valkey: Valkey) -> None:
