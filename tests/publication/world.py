@@ -135,7 +135,8 @@ async def wait_until(predicate: Callable[[], object], what: str, seconds: float 
 
 @contextmanager
 def logged() -> Iterator[list[Any]]:
-    """The lines that are emitted inside."""
+    """The lines that are emitted inside, debug ones too, whatever level others have set."""
+    structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
         yield lines
 
