@@ -87,6 +87,7 @@ class Event(StrEnum):
     MIRROR_REBUILT = "mirror.rebuilt"
     MIRROR_REPAIRED = "mirror.repaired"
     FOREIGN_OVERWRITTEN = "mirror.foreign_overwritten"
+    EARLIER_LIFE_KEPT = "mirror.earlier_life_kept"
 
     REQUEST_ACCEPTED = "request.accepted"
     REQUEST_IGNORED = "request.ignored"
@@ -188,6 +189,10 @@ EVENTS: Mapping[Event, Entry] = {
     Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
     Event.FOREIGN_OVERWRITTEN: Entry(
         Level.WARNING, "Redis held a version the vault never made; overwritten"
+    ),
+    Event.EARLIER_LIFE_KEPT: Entry(
+        Level.WARNING,
+        "a token of before the vault was lost or restored is left until its end or a newer one",
     ),
     Event.REQUEST_ACCEPTED: Entry(Level.INFO, "a refresh was asked for and is due now"),
     Event.REQUEST_IGNORED: Entry(Level.DEBUG, "a request for a refresh changed nothing"),

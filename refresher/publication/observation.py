@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refresher.domain.grants import Publication
+from refresher.domain.grants import GrantKind, GrantState, Publication, Reason
 from refresher.publication import records
 from refresher.publication.connection import Server
 from refresher.publication.keys import Keys
@@ -20,6 +20,9 @@ BRIEF = 2.0
 
 TTL_TOLERANCE = (5.0, 0.5)
 """Seconds by which a TTL may be shorter and longer than the token's life."""
+
+AHEAD = 5.0
+"""Seconds a version may lie ahead of our clock and still be one that a vault made."""
 
 NO_TTL = -1
 """What PTTL answers for a key that stays for ever."""
@@ -63,6 +66,8 @@ class Difference:
     """Redis holds exactly an older state: a publication may simply be under way."""
     in_life_only: bool = False
     """Only the TTL is wrong: the clocks should be compared before it is set again."""
+    spares_token: bool = False
+    """The token is of an earlier life of the vault: only the status may be overwritten."""
 
 
 async def observe(server: Server, keys: Keys, names: Sequence[str]) -> dict[str, Observed]:
@@ -88,14 +93,17 @@ async def observe(server: Server, keys: Keys, names: Sequence[str]) -> dict[str,
 def compare(publication: Publication, observed: Observed, now: float) -> Difference | None:
     """How OBSERVED differs from what PUBLICATION says; None when it does not."""
     grant = publication.grant
-    token_is_wrong, life_is_wrong = _token_differs(publication, observed, now)
+    spares_token = is_of_earlier_life(publication, observed, now)
+    token_is_wrong = life_is_wrong = False
+    if not spares_token:
+        token_is_wrong, life_is_wrong = _token_differs(publication, observed, now)
     expected = records.status_fields(publication)
     status_is_wrong = observed.status != expected
     if not (token_is_wrong or life_is_wrong or status_is_wrong or observed.is_spoilt):
         return None
     is_readable = records.remaining_life(publication, now) > 0
     is_foreign = (
-        observed.version > grant.version
+        (observed.version > grant.version and not spares_token)
         or observed.revision > grant.revision
         or (bool(observed.token) and not is_readable and (token_is_wrong or life_is_wrong))
     )
@@ -107,7 +115,45 @@ def compare(publication: Publication, observed: Observed, now: float) -> Differe
         is_foreign=is_foreign,
         is_behind=(is_older or is_rescheduled) and not (is_foreign or observed.is_spoilt),
         in_life_only=life_is_wrong and not token_is_wrong and not status_is_wrong,
+        spares_token=spares_token,
     )
+
+
+def is_of_earlier_life(publication: Publication, observed: Observed, now: float) -> bool:
+    """Whether Redis holds a good token that an earlier life of the vault made.
+
+    The vault was lost and begun anew, or an old copy of it was restored. Such a token is
+    newer than all the vault knows and ends by itself, so it is left alone until the vault
+    makes a newer one: to overwrite it would take good tokens from consumers.
+    """
+    return not _is_decided_here(publication) and _outlives(publication, observed, now)
+
+
+def _is_decided_here(publication: Publication) -> bool:
+    """Whether a person has decided in this life of the vault what may be readable.
+
+    A refusal by the server decides nothing: it was about the vault's refresh token, and
+    leaves the vault's own access token readable to its end as well.
+    """
+    grant = publication.grant
+    is_withdrawn = grant.state is GrantState.REMOVED or grant.status_reason == Reason.REVOKED_HERE
+    return is_withdrawn or (grant.kind is GrantKind.STATIC and grant.version > 0)
+
+
+def _outlives(publication: Publication, observed: Observed, now: float) -> bool:
+    """Whether the token in Redis is whole, will end, and was issued after the vault's own.
+
+    A version from the future was made by no vault, and would refuse the next one for long.
+    """
+    grant, token = publication.grant, observed.token
+    issued_at, expires_at = _number(token, "issued_at"), _number(token, "expires_at")
+    if not token.get("access_token") or issued_at < 0 or expires_at < 0:
+        return False
+    # Instants in Redis are floored: its end may truly be a second later than it says.
+    ends_in_time = observed.life <= expires_at + 1 - now + TTL_TOLERANCE[1]
+    is_plausible = grant.version < observed.version <= (now + AHEAD) * 1000
+    is_later = grant.version == 0 or (grant.issued_at is not None and issued_at > grant.issued_at)
+    return ends_in_time and is_plausible and is_later
 
 
 def should_be_readable(publication: Publication, now: float) -> bool:

@@ -112,7 +112,12 @@ class Publisher:
         return self._offset
 
     async def publish(
-        self, batch: Sequence[Publication], *, now: float, force: Collection[str] = ()
+        self,
+        batch: Sequence[Publication],
+        *,
+        now: float,
+        force: Collection[str] = (),
+        spared: Collection[str] = (),
     ) -> PublishReport:
         """Bring Redis to what BATCH says, as far as BATCH is newer.
 
@@ -121,21 +126,23 @@ class Publisher:
                 is subtracted from the life of the tokens.
             force: names whose higher version in Redis is overwritten, the vault having
                 been read after Redis.
+            spared: names of which only the status is ever forced.
 
         Raises:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
         """
         tokens: dict[str, Outcome] = {}
         statuses: dict[str, Outcome] = {}
+        forced = set(force).difference(spared)
         offset = self._offset or await self.measure_clock()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
             sent_at = offset.sent_at(now)
-            written, remembered = await self._send_tokens(part, now, sent_at, force)
+            written, remembered = await self._send_tokens(part, now, sent_at, forced)
             if self._late_without_reason(part, written):
                 offset = await self.measure_clock()
                 sent_at = offset.sent_at(now)
-                written, remembered = await self._send_tokens(part, now, sent_at, force)
+                written, remembered = await self._send_tokens(part, now, sent_at, forced)
             tokens |= written
             statuses |= await self._send_statuses(part, written, remembered, force)
         return PublishReport(tokens, statuses)

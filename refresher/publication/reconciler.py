@@ -62,6 +62,8 @@ class Reconciler:
         self._repaired = 0
         self._rebuilt = 0
         self._rebuild_began = 0.0
+        self._spared: set[str] = set()
+        """Grants whose token of an earlier life was announced and is still there."""
         self.expected: dict[str, float] | None = None
         """When each readable token ends, by name; kept only while they have to be polled."""
 
@@ -171,6 +173,8 @@ class Reconciler:
             raise
         if unknown := [one for one in names if one not in rows and not observed[one].is_absent]:
             await self._publisher.remove(unknown)
+        for name, row in rows.items():
+            self._note_earlier_life(row, observed[name], now)
         differences = {
             name: difference
             for name, row in rows.items()
@@ -181,7 +185,7 @@ class Reconciler:
         mended = [name for name, one in differences.items() if by_sweep or not one.is_behind]
         for name in mended:
             self._worklist.hold(name)
-            _announce_foreign(rows[name], observed[name])
+            _announce_foreign(rows[name], observed[name], differences[name])
         self._repaired += len(mended) + len(unknown)
 
     async def _mend(
@@ -191,13 +195,18 @@ class Reconciler:
         if any(difference.in_life_only for difference in differences.values()):
             await self._publisher.measure_clock()
         foreign = {name for name, difference in differences.items() if difference.is_foreign}
-        await self._publish([rows[name] for name in differences], now, force=foreign)
+        spared = {name for name, difference in differences.items() if difference.spares_token}
+        await self._publish([rows[name] for name in differences], now, force=foreign, spared=spared)
 
     async def _publish(
-        self, rows: Sequence[Publication], now: float, force: Collection[str] = ()
+        self,
+        rows: Sequence[Publication],
+        now: float,
+        force: Collection[str] = (),
+        spared: Collection[str] = (),
     ) -> PublishReport:
         """Publish ROWS; what is refused is looked at again, and what must be there noted."""
-        report = await self._publisher.publish(rows, now=now, force=force)
+        report = await self._publisher.publish(rows, now=now, force=force, spared=spared)
         for name in report.refused:
             self._worklist.suspect(name)
         if self.expected is not None:
@@ -208,6 +217,20 @@ class Reconciler:
                     self.expected.pop(row.grant.name, None)
         return report
 
+    def _note_earlier_life(self, row: Publication, observed: Observed, now: float) -> None:
+        """Say once of each grant that its token in Redis is left alone."""
+        name = row.grant.name
+        if not observation.is_of_earlier_life(row, observed, now):
+            self._spared.discard(name)
+        elif name not in self._spared:
+            self._spared.add(name)
+            emit(
+                Event.EARLIER_LIFE_KEPT,
+                grant=name,
+                version=observed.version,
+                remaining_s=round(observed.life, 1),
+            )
+
     def _report_repairs(self) -> None:
         """One line for all repairs since the last quiet moment."""
         if self._repaired:
@@ -215,9 +238,9 @@ class Reconciler:
             self._repaired = 0
 
 
-def _announce_foreign(row: Publication, observed: Observed) -> None:
+def _announce_foreign(row: Publication, observed: Observed, difference: Difference) -> None:
     grant = row.grant
-    if observed.version > grant.version:
+    if observed.version > grant.version and not difference.spares_token:
         emit(Event.FOREIGN_OVERWRITTEN, grant=grant.name, version=observed.version)
     elif observed.revision > grant.revision:
         emit(Event.FOREIGN_OVERWRITTEN, grant=grant.name, revision=observed.revision)
