@@ -18,6 +18,7 @@ from refresher.publication.heartbeat import Heartbeat
 from refresher.publication.outage import Outage
 from refresher.publication.publisher import Publisher
 from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
+from refresher.publication.server_clock import Steps
 from refresher.publication.source import Source
 from refresher.publication.worklist import Worklist
 
@@ -29,6 +30,9 @@ STEADY = 5.0
 
 CHECK_SERVER_EVERY = 60.0
 """Seconds between two looks at Redis' clock and settings."""
+
+LOOK_AT_CLOCK_EVERY = 1.0
+"""Seconds between two looks at our own clock."""
 
 FAREWELL = 1.0
 """Seconds the last command, deleting the heartbeat, may take."""
@@ -145,9 +149,15 @@ class Mirror:
         )
 
     async def _check_server(self) -> None:
+        steps, checked_at = Steps(self._clock), self._clock.monotonic()
         while True:
-            await anyio.sleep(CHECK_SERVER_EVERY)
-            await self._publisher.check_server()
+            await anyio.sleep(LOOK_AT_CLOCK_EVERY)
+            was_stepped = steps.was_stepped()
+            if was_stepped:
+                self._reconciler.sweep_now()
+            if was_stepped or self._clock.monotonic() - checked_at >= CHECK_SERVER_EVERY:
+                await self._publisher.check_server()
+                checked_at = self._clock.monotonic()
 
     def _changed(self, name: str | None) -> None:
         """Somebody, perhaps we, changed a key of NAME, or flushed everything."""

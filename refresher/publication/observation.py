@@ -18,11 +18,9 @@ from refresher.publication.records import Fields
 BRIEF = 2.0
 """Seconds of life too short to tell a token that is gone from one that is going."""
 
-TTL_TOLERANCE = (5.0, 0.5)
-"""Seconds by which a TTL may be shorter and longer than the token's life."""
-
-AHEAD = 5.0
-"""Seconds a version may lie ahead of our clock and still be one that a vault made."""
+TTL_TOLERANCE = 0.5
+"""Seconds by which a TTL may be longer than the token's life. It may be shorter: Redis
+counts on when our clock is set back, and a key that ends too early is published again."""
 
 NO_TTL = -1
 """What PTTL answers for a key that stays for ever."""
@@ -150,8 +148,8 @@ def _outlives(publication: Publication, observed: Observed, now: float) -> bool:
     if not token.get("access_token") or issued_at < 0 or expires_at < 0:
         return False
     # Instants in Redis are floored: its end may truly be a second later than it says.
-    ends_in_time = observed.life <= expires_at + 1 - now + TTL_TOLERANCE[1]
-    is_plausible = grant.version < observed.version <= (now + AHEAD) * 1000
+    ends_in_time = observed.life <= expires_at + 1 - now + TTL_TOLERANCE
+    is_plausible = grant.version < observed.version <= (now + records.AHEAD) * 1000
     is_later = grant.version == 0 or (grant.issued_at is not None and issued_at > grant.issued_at)
     return ends_in_time and is_plausible and is_later
 
@@ -164,7 +162,6 @@ def should_be_readable(publication: Publication, now: float) -> bool:
 def _token_differs(publication: Publication, observed: Observed, now: float) -> tuple[bool, bool]:
     """Whether the fields are wrong, and whether the TTL is."""
     life = records.remaining_life(publication, now)
-    shorter, longer = TTL_TOLERANCE
     if records.is_withdrawn(publication):
         return bool(observed.token), False
     if not observed.token:
@@ -172,12 +169,20 @@ def _token_differs(publication: Publication, observed: Observed, now: float) -> 
     is_older = observed.version < publication.grant.version
     if life <= BRIEF and is_older:
         return False, math.isinf(observed.life)  # it may still live, and ends by itself
+    longest = _longest_life(publication, now)
     if life <= BRIEF:
-        return observed.version > publication.grant.version, observed.life > life + longer
+        return observed.version > publication.grant.version, observed.life > longest
     fields_differ = is_older or observed.token != records.token_fields(publication)
     if math.isinf(life) or math.isinf(observed.life):
         return fields_differ, life != observed.life
-    return fields_differ, not life - shorter <= observed.life <= life + longer
+    return fields_differ, observed.life > longest
+
+
+def _longest_life(publication: Publication, now: float) -> float:
+    """The longest TTL that the token key may have."""
+    if records.is_misdated(publication, now):
+        return (publication.grant.lifetime or 0.0) + TTL_TOLERANCE
+    return records.remaining_life(publication, now) + TTL_TOLERANCE
 
 
 def _is_rescheduled(status: Fields, expected: Fields) -> bool:

@@ -23,7 +23,7 @@ from refresher.publication.doubts import Doubts
 from refresher.publication.faults import unavailable
 from refresher.publication.keys import EVENTS_LENGTH, Keys
 from refresher.publication.records import EventKind, Fields
-from refresher.publication.server_clock import Offset
+from refresher.publication.server_clock import Offset, Steps
 
 BATCH = 64
 """Publications in one round trip; above 128 nothing is gained."""
@@ -81,6 +81,7 @@ class Publisher:
         self.server = server
         self.keys = keys
         self._clock = clock
+        self._steps = Steps(clock)
         self._offset: Offset | None = None
         self._doubts = Doubts()
 
@@ -134,6 +135,8 @@ class Publisher:
         tokens: dict[str, Outcome] = {}
         statuses: dict[str, Outcome] = {}
         forced = set(force).difference(spared)
+        if self._steps.was_stepped():
+            self._offset = None  # it would tell Redis a wrong time of sending
         offset = self._offset or await self.measure_clock()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]

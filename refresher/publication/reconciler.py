@@ -106,6 +106,13 @@ class Reconciler:
         self._sweep_at = math.inf
         self._worklist.rebuild("connected")
 
+    def sweep_now(self) -> None:
+        """Begin the slow walk at once: our clock was stepped, and with it what is right."""
+        if self._worklist.rebuild_after is None:
+            self._sweep.restart()
+            self._sweep_at = self._clock.monotonic()
+            self._worklist.wake()
+
     async def _send_marked(self) -> None:
         """Publish what the engine committed."""
         marked = self._worklist.take_marked()

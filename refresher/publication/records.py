@@ -8,9 +8,12 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 
-from refresher.domain.grants import GrantState, Publication, repair
+from refresher.domain.grants import GrantKind, GrantState, Publication, repair
 
 Fields = dict[str, str]
+
+AHEAD = 5.0
+"""Seconds an instant of ours may lie in the future before our clock must have stepped."""
 
 
 class EventKind(StrEnum):
@@ -27,9 +30,20 @@ def is_withdrawn(publication: Publication) -> bool:
     return publication.access_token is None or publication.grant.state is GrantState.REMOVED
 
 
+def is_misdated(publication: Publication, now: float) -> bool:
+    """Whether the token was issued in what is the future now: the clock stepped back since.
+
+    How much of its life is left cannot be told from its instants. The TTL of its key can:
+    Redis counted on. A static token ends by the calendar, whenever it was set.
+    """
+    grant = publication.grant
+    is_refreshed = grant.kind is GrantKind.REFRESHABLE and grant.expires_at is not None
+    return is_refreshed and grant.issued_at is not None and grant.issued_at > now + AHEAD
+
+
 def remaining_life(publication: Publication, now: float) -> float:
-    """Seconds the access token can still be shown; infinite without an end."""
-    if is_withdrawn(publication):
+    """Seconds the access token can still be shown at least; infinite without an end."""
+    if is_withdrawn(publication) or is_misdated(publication, now):
         return 0.0
     grant = publication.grant
     if grant.expires_at is None:

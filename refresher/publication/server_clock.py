@@ -25,6 +25,23 @@ class Offset:
         return math.floor((now + self.seconds - self.uncertainty) * 1000)
 
 
+STEP = 0.5
+"""Seconds by which wall and elapsed time may part before it counts as a step."""
+
+
+class Steps:
+    """Notices that our own wall clock was stepped, or leapt ahead while we slept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = clock.now() - clock.monotonic()
+
+    def was_stepped(self) -> bool:
+        """Whether it was since the last look."""
+        before, self._ahead = self._ahead, self._clock.now() - self._clock.monotonic()
+        return abs(self._ahead - before) > STEP
+
+
 async def measure(server: Server, clock: Clock) -> Offset:
     """Read Redis' clock, halving the round trip.
 

@@ -38,13 +38,17 @@ class Worklist:
         """Whether a name was marked that is not acknowledged yet."""
         return bool(self._marked or self._sending)
 
+    def wake(self) -> None:
+        """End the wait for something to do."""
+        self._wake.set()
+
     def mark(self, name: str) -> None:
         """NAME has something new in the vault."""
         if len(self._marked) >= LIMIT:
             self._marked.clear()
             self.rebuild("overflow")
         self._marked.setdefault(name, self._monotonic())
-        self._wake.set()
+        self.wake()
 
     def take_marked(self) -> dict[str, float]:
         """The oldest marked names and when each was marked.
@@ -81,7 +85,7 @@ class Worklist:
         self.rebuild_after = 0
         self.rebuild_reason = reason
         self._suspects.clear()
-        self._wake.set()
+        self.wake()
 
     def suspect(self, name: str) -> None:
         """Redis may not show what it should of NAME."""
@@ -89,7 +93,7 @@ class Worklist:
             self.rebuild("overflow")
         else:
             self._suspects.add(name)
-            self._wake.set()
+            self.wake()
 
     def take_suspects(self) -> list[str]:
         """Some suspected names that were not repaired within ``HOLD``."""

@@ -215,7 +215,8 @@ async def test_what_is_put_there_later_is_left_too_and_told_again(shared_valkey:
             await wait_until(
                 lambda: len(lines_of(lines, Event.EARLIER_LIFE_KEPT)) == 2, "another line"
             )
-    assert shown(shared_valkey) == ("of the earlier life", "pending")
+            told = ("of the earlier life", "pending")
+            await wait_until(lambda: shown(shared_valkey) == told, "the status")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.publication.world import (
     CLOCK,
     KEYS,
     Rows,
+    ShiftedClock,
     lines_of,
     logged,
     mirroring,
@@ -244,6 +245,26 @@ async def test_a_server_that_refuses_writes_is_lost_once(valkey: Valkey) -> None
                 client.config_set("maxmemory", 0)
             await wait_until(lambda: version_of(valkey) == "1", "the publication")
     assert len(lines_of(lines, Event.REDIS_LOST)) == 1
+
+
+async def test_a_stepped_clock_is_followed_at_once(shared_valkey: Valkey) -> None:
+    clock = ShiftedClock(0)
+    row = publication(life=3600)
+    async with settled(shared_valkey, Rows(row), clock=clock) as (_, lines):
+
+        def life() -> float:
+            with shared_valkey.client() as client:
+                return float(client.pttl(TOKEN) / 1000)
+
+        clock._shift = -7200  # how long the token still lives nobody knows but Redis
+        with shared_valkey.client() as client:
+            client.pexpire(TOKEN, 1_800_000)
+        await wait_until(lambda: len(lines_of(lines, Event.REDIS_DOUBTED)) == 1, "a look")
+        await anyio.sleep(0.1)
+        assert 1_790 < life() <= 1_800
+        clock._shift = 1_900
+        await wait_until(lambda: 1_690 < life() <= 1_700, "the end by the clock as it is now")
+        assert lines_of(lines, Event.FOREIGN_OVERWRITTEN) == []
 
 
 async def test_without_tracking_losses_are_found_by_polling(valkey: Valkey) -> None:

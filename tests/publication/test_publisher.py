@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from refresher.clock import Clock
 from refresher.domain.grants import GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
@@ -27,9 +28,11 @@ from tests.support.valkey import Valkey
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 
 
-async def publish(valkey: Valkey, *batch: Publication, force: tuple[str, ...] = ()) -> Outcome:
-    async with publishing(valkey.url) as publisher:
-        report = await publisher.publish(batch, now=CLOCK.now(), force=force)
+async def publish(
+    valkey: Valkey, *batch: Publication, force: tuple[str, ...] = (), clock: Clock = CLOCK
+) -> Outcome:
+    async with publishing(valkey.url, clock) as publisher:
+        report = await publisher.publish(batch, now=clock.now(), force=force)
     return report.tokens[batch[0].grant.name]
 
 
@@ -336,9 +339,41 @@ def test_no_record_shows_its_token() -> None:
 
 
 async def test_a_clock_stepped_back_lengthens_no_life(shared_valkey: Valkey) -> None:
+    """How much of its life is left cannot be told, but Redis counted on."""
+    row = publication(life=60.0)
+    async with publishing(shared_valkey.url) as publisher:
+        await publisher.publish([row], now=CLOCK.now())
+        with shared_valkey.client() as client:
+            client.pexpire(TOKEN, 20_000)  # forty seconds later
+        publisher._clock = clock = ShiftedClock(-3600)
+        report = await publisher.publish([row], now=clock.now())
+    assert report.tokens == {"acme": Outcome.LATE}
+    with shared_valkey.client() as client:
+        assert 18 < client.pttl(TOKEN) / 1000 <= 20
+
+
+async def test_a_token_of_the_future_is_not_published(shared_valkey: Valkey) -> None:
     clock = ShiftedClock(-3600)
-    async with publishing(shared_valkey.url, clock) as publisher:
-        await publisher.connect()
-        await publisher.publish([publication(life=60.0)], now=clock.now())
+    assert await publish(shared_valkey, publication(life=60.0), clock=clock) is Outcome.LATE
+    with shared_valkey.client() as client:
+        assert client.exists(TOKEN) == 0
+        assert client.hget(STATUS, "state") == "fresh"
+
+
+async def test_a_static_token_ends_by_the_calendar(shared_valkey: Valkey) -> None:
+    row = publication(life=60.0, kind=GrantKind.STATIC)
+    assert await publish(shared_valkey, row, clock=ShiftedClock(-10)) is Outcome.WRITTEN
     with shared_valkey.client() as client:
         assert 58 < client.pttl(TOKEN) / 1000 <= 60
+
+
+async def test_a_clock_that_leapt_ahead_is_measured_again(shared_valkey: Valkey) -> None:
+    """Redis would take a time of sending in its future for no delay at all."""
+    clock = ShiftedClock(0)
+    async with publishing(shared_valkey.url, clock) as publisher:
+        await publisher.connect()
+        clock._shift = 3600
+        row = publication(issued_at=clock.now(), expires_at=clock.now() + 60)
+        await publisher.publish([row], now=clock.now())
+        assert publisher._offset is not None
+        assert round(publisher._offset.seconds) == -3600

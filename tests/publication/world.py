@@ -112,9 +112,13 @@ async def publishing(url: str, clock: Clock = CLOCK, **parts: Any) -> AsyncItera
 @asynccontextmanager
 async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]:
     """A mirror of ROWS that runs."""
+    clock: Clock = parts.pop("clock", CLOCK)
     credentials = {key: parts.pop(key) for key in ("username", "password") if key in parts}
-    async with publishing(url, **credentials) as publisher, anyio.create_task_group() as group:
-        mirror = Mirror(publisher=publisher, source=rows, clock=CLOCK, instance="one", **parts)
+    async with (
+        publishing(url, clock, **credentials) as publisher,
+        anyio.create_task_group() as group,
+    ):
+        mirror = Mirror(publisher=publisher, source=rows, clock=clock, instance="one", **parts)
         group.start_soon(mirror.run)
         yield mirror
         group.cancel_scope.cancel()

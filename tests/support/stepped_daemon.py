@@ -1,5 +1,6 @@
 """The daemon on a wall clock that a file can step: ``... stepped_daemon CONFIG OFFSET_FILE``."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from refresher import logs
 from refresher.app import run_daemon
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
+from tests.support.daemon import DaemonProcess, wait_until
 
 
 class SteppedClock(SystemClock):
@@ -17,10 +19,50 @@ class SteppedClock(SystemClock):
     def __init__(self, offset_file: Path) -> None:
         super().__init__()
         self._file = offset_file
+        self._offset = 0.0
 
     def now(self) -> float:
         """Wall time as the daemon is made to believe it."""
-        return super().now() + float(self._file.read_text() or 0)
+        # A file that is being written may be empty for a moment.
+        self._offset = float(self._file.read_text() or self._offset)
+        return super().now() + self._offset
+
+
+class Stepping:
+    """Runs a folder's daemon on a clock of its own.
+
+    Args:
+        daemon: whose ``process`` is the stepped one, once it is started here.
+    """
+
+    def __init__(self, daemon: DaemonProcess, offset: float = 0.0) -> None:
+        self._daemon = daemon
+        self._file = daemon.folder / "offset"
+        self.offset = offset
+        """Seconds the daemon's clock is ahead of this machine's."""
+        self.step(0)
+
+    def step(self, seconds: float) -> None:
+        """Step the daemon's clock, whether it runs or not."""
+        self.offset += seconds
+        unfinished = self._file.with_suffix(".unfinished")
+        unfinished.write_text(str(self.offset))
+        unfinished.replace(self._file)
+
+    def start(self) -> None:
+        """Start the daemon and wait until it says that it is ready."""
+        seen = self._daemon.ready_count()
+        with self._daemon.log.open("ab") as output:
+            self._daemon.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.stepped_daemon",
+                 str(self._daemon.config), str(self._file)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        wait_until(
+            lambda: self._daemon.ready_count() > seen,
+            within=20,
+            description=f"the daemon is ready: {self._daemon.log.read_text()[-3000:]}",
+        )
 
 
 def main() -> None:
