@@ -49,12 +49,12 @@ class Steady:
         used = self.world.server.call(families.use, token, time.time())
         return used is not None and used.generation == self.generation(name)
 
-    def rotate(self, times: int = 1) -> None:
+    def rotate(self, times: int = 1, *, spare: float = 5.0) -> None:
         """Wait until the server has issued TIMES new refresh tokens for every grant."""
         before = {name: self.generation(name) for name in self.names}
         wait_until(
             lambda: all(self.generation(name) >= before[name] + times for name in self.names),
-            within=times * LIFETIME + 5,
+            within=times * LIFETIME + spare,
             description=f"{times} refreshes of every grant",
         )
 

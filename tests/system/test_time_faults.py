@@ -17,8 +17,8 @@ from tests.support.stepped_daemon import Stepping
 from tests.system.world import new_world
 
 LIFETIMES = {
-    "brief": 3.0,
-    "away": 3.0,  # a client of its own, for its failures close the way for all its grants
+    "brief": 2.0,
+    "away": 2.0,  # a client of its own, for its failures close the way for all its grants
     "hour": 3600.0,
     "second": 1.0,
     "decade": 10 * 365 * 86_400.0,
@@ -185,7 +185,7 @@ def test_one_second_tokens_are_never_readable_too_long(scene: Scene) -> None:
     before = scene.count(names)
     with scene.undisturbed(names) as consumers:
         wait_until(
-            lambda: all(scene.count([name])[name] > before[name] + 4 for name in names),
+            lambda: all(scene.count([name])[name] > before[name] + 3 for name in names),
             within=15,
             description="refreshes go on",
         )
