@@ -118,7 +118,8 @@ def request_refresh(
     stored = grant_of(row)
     last = row["requested_at"]
     too_soon = last is not None and 0 <= tx.now - last < schedule.request_interval(stored.lifetime)
-    outdated = version is not None and version != stored.version
+    # A higher one is of an earlier life of the vault, and still what consumers read.
+    outdated = version is not None and version < stored.version
     waits = stored.state is GrantState.REAUTHORIZATION_REQUIRED
     if outdated or waits or (limited and too_soon) or stored.refresh_token_fingerprint is None:
         return None

@@ -9,8 +9,9 @@ from refresher.vault.schema import grants
 TOLERANCE = 5.0
 """Seconds an issue may lie in the future without consequence."""
 
-SPREAD = 60.0
-"""Seconds over which grants are made due whose instants cannot be believed."""
+SPREAD, EACH = 60.0, 0.1
+"""Seconds over which grants are made due whose instants cannot be believed: at the most,
+and for each of them where there are few."""
 
 _INSTANTS = (
     grants.c.since,
@@ -62,7 +63,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     )
     rows = tx.connection.execute(misdated).all()
     for place, row in enumerate(rows):
-        due_at = tx.now + SPREAD * place / len(rows)
+        due_at = tx.now + min(EACH, SPREAD / len(rows)) * place
         tx.connection.execute(
             sa.update(grants)
             .where(grants.c.id == row.id, grants.c.due_at > due_at)

@@ -1,11 +1,13 @@
 """What the clock does to stored grants, and what the watch asks about them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from refresher.domain.grants import GrantState
-from refresher.vault.clock_steps import TOLERANCE
+from refresher.domain.secret import Secret
+from refresher.vault.clock_steps import SPREAD, TOLERANCE
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     LIFE,
@@ -107,21 +109,20 @@ async def test_an_exchange_across_a_step_keeps_its_first_send(vault: Vault) -> N
     assert committed.grant.intent.first_sent_at == NOW - 7200
 
 
-async def test_misdated_grants_are_made_due_spread_out(vault: Vault) -> None:
-    names = [f"ahead-{number}" for number in range(4)]
-    await sow(vault, *(make_seed(name, f"rt-{name}") for name in names), static_seed())
+@pytest.mark.parametrize(("count", "apart"), [(3, 0.1), (900, SPREAD / 900)])
+async def test_misdated_grants_are_made_due_spread_out(
+    vault: Vault, count: int, apart: float
+) -> None:
+    names = [f"ahead-{number:03}" for number in range(count)]
+    ahead: dict[str, Any] = {"access_token": Secret("at"), "expires_at": NOW + 9000}
+    seeds = [make_seed(name, f"rt-{name}", **ahead) for name in names]
+    await sow(vault, *seeds, static_seed(), now=NOW + 3000)
     await sow(vault, make_seed("right", "rt-r"))
     await refresh(vault, answered("at"), NOW, "right")
-    for number, name in enumerate(names):
-        await refresh(vault, answered("at"), NOW + 3000 + number, name)
     right = await get(vault, "right")
     assert await vault.hasten_misdated(NOW) == names
-    assert [(await get(vault, name)).due_at for name in names] == [
-        NOW,
-        NOW + 15,
-        NOW + 30,
-        NOW + 45,
-    ]
+    due = [grant.due_at for grant in await vault.grants() if grant.name in names]
+    assert due == pytest.approx([NOW + apart * place for place in range(count)])
     assert await get(vault, "right") == right
 
 

@@ -1,10 +1,8 @@
-"""Steps of the clock that the vault's instants do not survive yet."""
+"""Steps of the clock that the vault's instants and the engine's waits have to survive."""
 
 import time
 from functools import partial
 from pathlib import Path
-
-import pytest
 
 from refresher.engine.admission import FAILURES_TO_OPEN
 from refresher.sandbox import Status
@@ -19,10 +17,6 @@ AGE, STEP = 3.0, -6.0
 """Seconds after its issue when the clock is stepped, and by how much."""
 
 
-@pytest.mark.xfail(
-    reason="only grants dated in the future are made due after a step back; an older token keeps "
-    "an end that lies too late by the step, and is published again after its true end"
-)
 def test_a_step_back_by_less_than_a_tokens_age_ends_it_in_time(
     tmp_path: Path, canary: Canary
 ) -> None:
@@ -37,10 +31,6 @@ def test_a_step_back_by_less_than_a_tokens_age_ends_it_in_time(
             time.sleep(max(0.0, began + LIFETIME + 2 - time.monotonic()))
 
 
-@pytest.mark.xfail(
-    reason="admission keeps the end of an endpoint's pause by the wall clock: after a step back "
-    "one that is long over closes the way again, for as long as the step was"
-)
 def test_a_step_back_does_not_renew_a_pause_that_is_over(tmp_path: Path, canary: Canary) -> None:
     with steady_world(tmp_path, canary) as steady:
         clock = Stepping(steady.world.daemon)
@@ -54,10 +44,6 @@ def test_a_step_back_does_not_renew_a_pause_that_is_over(tmp_path: Path, canary:
         steady.rotate(spare=1)
 
 
-@pytest.mark.xfail(
-    reason="a clock that was set back while no daemon ran is not noticed at the start: tokens "
-    "dated in the future are not refreshed before the clock has come there again"
-)
 def test_a_clock_set_back_between_two_runs_costs_one_refresh(
     tmp_path: Path, canary: Canary
 ) -> None:
