@@ -162,7 +162,7 @@ class Refresh:
             emit(Event.ANSWER_DOUBTED, grant=before.name, client=before.client, reason=warning)
         if verdict is Verdict.SUPERSEDED and change.tokens is not None:
             emit(Event.ANSWER_ORPHANED, grant=before.name, sequence=claim.intent.sequence)
-        if verdict is not Verdict.SUPERSEDED and change.kept is not None:
+        if change.kept is not None:
             emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
         if after is not None and verdict is Verdict.APPLY:
             announce(before, after)

@@ -145,7 +145,8 @@ def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
 def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     """Apply OUTCOME of the exchange CLAIMED allowed, if the commit rule lets it count.
 
-    Tokens that fail the rule are sealed as an orphan; nothing is ever thrown away.
+    Tokens that fail the rule are sealed as an orphan, and what nobody understood is kept
+    whatever the verdict; nothing is ever thrown away.
     """
     row = row_by_id(tx, claimed.grant.id)
     stored = grant_of(row) if row is not None else None
@@ -158,8 +159,11 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
         return Committed(verdict, _apply(tx, row, claimed, outcome))
     if stored is not None and stored.attempt_sequence == intent.sequence:
         _release(tx, stored.id)
-    if verdict is Verdict.SUPERSEDED and outcome.tokens is not None:
-        keep_orphan(tx, claimed.grant, intent.sequence, outcome.tokens)
+    if verdict is Verdict.SUPERSEDED:
+        if outcome.tokens is not None:
+            keep_orphan(tx, claimed.grant, intent.sequence, outcome.tokens)
+        if outcome.kept is not None:
+            keep_unreadable(tx, claimed.grant, intent, outcome.kept)
     return Committed(verdict, stored)
 
 

@@ -281,6 +281,18 @@ async def test_an_unreadable_answer_is_kept_sealed(vault: Vault) -> None:
     assert [sequence for _, sequence, _ in kept] == [3, 4, 5, 6, 7]
 
 
+async def test_an_unreadable_answer_is_kept_though_it_no_longer_counts(vault: Vault) -> None:
+    """It may hold the only good refresh token, whatever a later attempt was told."""
+    await sow(vault, make_seed())
+    earlier = await claim_one(vault)
+    later = await claim_again(vault)
+    await finish(vault, later, REJECTED)
+    late = OutcomeUnknown(reason="unreadable", status=200, body=b"<html>canary-body")
+    committed = await finish(vault, earlier, late, NOW + 1)
+    assert committed.verdict is Verdict.SUPERSEDED
+    assert await vault.kept("unreadable") == [("acme", 1, NOW + 1)]
+
+
 async def test_a_refused_outcome_says_what_is_stored(vault: Vault) -> None:
     await sow(vault, make_seed())
     earlier = await claim_one(vault)
