@@ -166,7 +166,7 @@ def replay_at(
     if policy is UnknownOutcome.HALT:
         return None
     if policy is UnknownOutcome.DEFER and expires_at is not None:
-        return max(
-            expires_at - mandatory_window(lifetime), now if intent.attempts == 1 else fallback
-        )
+        # A clock that was ahead may have dated the end; no token outlives its lifetime.
+        ends_at = expires_at if lifetime is None else min(expires_at, now + lifetime)
+        return max(ends_at - mandatory_window(lifetime), now if intent.attempts == 1 else fallback)
     return now if intent.attempts == 1 else fallback

@@ -250,6 +250,12 @@ def test_a_strict_server_gets_one_prompt_replay(
     assert replay(Rotation(profile), policy, attempts=attempts, left=left) == expected
 
 
+def test_a_deferred_replay_never_waits_for_a_misdated_end() -> None:
+    """The clock stepped back by a day: the token's end is not a day away."""
+    rotation = Rotation(RotationProfile.STRICT)
+    assert replay(rotation, UnknownOutcome.DEFER, attempts=1, left=86_400.0) == 3600.0 - 300.0
+
+
 def test_after_its_grace_a_server_is_strict() -> None:
     rotation = Rotation(RotationProfile.GRACE, 30.0)
     assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=1.0) == 0.0
