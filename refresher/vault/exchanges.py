@@ -17,7 +17,7 @@ from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet, 
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
 from refresher.vault.kept import keep_orphan, keep_unreadable
-from refresher.vault.rows import Transaction, Values, grant_of, status_values
+from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
 
@@ -118,6 +118,24 @@ def _is_untouched_since(grant: Grant, instant: float) -> bool:
     """Whether neither an answer nor a person has given GRANT anything after INSTANT."""
     known = (grant.issued_at, grant.refresh_token_obtained_at)
     return all(at is None or at <= instant for at in known)
+
+
+def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
+    """Undo CLAIMS whose commit was refused, where it took effect all the same.
+
+    Nobody works on them and nothing was sent, so neither lease nor attempt may stand.
+    """
+    for claimed in claims:
+        unsent = {"lease_holder": None, "lease_taken_at": None}
+        tx.connection.execute(
+            sa.update(grants)
+            .where(
+                grants.c.id == claimed.grant.id,
+                grants.c.lease_holder == holder,
+                grants.c.attempt_sequence == claimed.intent.sequence,
+            )
+            .values(**unsent | intent_values(claimed.intent.without_one))
+        )
 
 
 def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:

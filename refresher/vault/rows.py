@@ -69,7 +69,6 @@ def grant_of(row: RowMapping) -> Grant:
 
 def status_values(grant: Grant) -> Values:
     """The columns an outcome may change, tokens aside."""
-    intent = grant.intent
     return {
         "state": grant.state.value,
         "reason": grant.reason,
@@ -80,6 +79,13 @@ def status_values(grant: Grant) -> Values:
         "issued_at": grant.issued_at,
         "expires_at": grant.expires_at,
         "refresh_token_expires_at": grant.refresh_token_expires_at,
+        **intent_values(grant.intent),
+    }
+
+
+def intent_values(intent: Intent | None) -> Values:
+    """The columns of INTENT; None ends it."""
+    return {
         "intent_sequence": intent.sequence if intent else None,
         "intent_presented": intent.presented if intent else None,
         "intent_first_sent_at": intent.first_sent_at if intent else None,

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
+from refresher.errors import VaultUnavailable
 from refresher.vault import authorizations, backup, clock_steps, exchanges, kept, queries, seeds
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
@@ -42,17 +43,34 @@ class Vault:
         """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
+        self._doubted: list[Claim] = []
+        """Claims whose commit was refused and may have taken effect; nobody works on them."""
 
     async def claim(
         self, now: float, room: Mapping[str, int], total: int, *, only: str | None = None
     ) -> list[Claim]:
-        """Lease due grants and write their intents; see ``exchanges.claim``."""
-        return await self._write(
-            lambda tx: exchanges.claim(
+        """Lease due grants and write their intents; see ``exchanges.claim``.
+
+        Raises:
+            VaultUnavailable: nothing may be sent; what is claimed all the same is taken
+                back by the next claim or ``prove_writable``.
+        """
+        doubted, claimed = list(self._doubted), list[Claim]()
+
+        def lease(tx: Transaction) -> list[Claim]:
+            exchanges.take_back(tx, self.holder, doubted)
+            claimed[:] = exchanges.claim(
                 tx, self.holder, room, total, only=only, restored_from=self.restored_from
-            ),
-            now,
-        )
+            )
+            return claimed
+
+        try:
+            await self._write(lease, now)
+        except VaultUnavailable:
+            self._doubted += claimed
+            raise
+        self._believe(doubted)
+        return claimed
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``."""
@@ -156,10 +174,20 @@ class Vault:
     async def prove_writable(self, now: float) -> None:
         """Write something durable, before something single-use is spent.
 
+        Claims whose commit was refused are taken back: a refused commit may have taken
+        effect, and a lease that nobody knows of would last as long as the process.
+
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
-        await self._write(authorizations.touch, now)
+        doubted = list(self._doubted)
+
+        def touch(tx: Transaction) -> None:
+            exchanges.take_back(tx, self.holder, doubted)
+            authorizations.touch(tx)
+
+        await self._write(touch, now)
+        self._believe(doubted)
 
     async def hasten(self, client: str, now: float) -> list[str]:
         """Make due what waits for CLIENT to be mended; see ``authorizations.hasten``."""
@@ -239,6 +267,9 @@ class Vault:
             slot: self._sealer.open_bytes(sealed, owner=_RESCUE, column=_RESCUE)
             for slot, sealed in left.items()
         }
+
+    def _believe(self, taken_back: Sequence[Claim]) -> None:
+        self._doubted = [claim for claim in self._doubted if claim not in taken_back]
 
     async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
         sealer = self._sealer

@@ -3,6 +3,7 @@
 import base64
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved
+from refresher.errors import VaultUnavailable
 from refresher.vault.sealing import Keyring, new_key_line
 from refresher.vault.vault import Vault, open_vault
 from tests.vault.world import (
@@ -246,3 +248,33 @@ async def test_a_grant_no_key_opens_is_set_aside(tmp_path: Path) -> None:
         assert old_grant.intent is None
     finally:
         vault.close()
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_claim_whose_commit_was_refused_leaves_no_lease(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    """The commit took effect and said that it did not: nobody would ever end that lease."""
+    await sow(vault, make_seed())
+    for _ in range(attempts - 1):
+        await refresh(vault, UNKNOWN)
+    before = (await get(vault)).intent
+    commit = vault._database._commit
+
+    def commit_and_refuse(batch: list[Any]) -> None:
+        commit(batch)
+        for waiting in batch:
+            waiting.error = VaultUnavailable("the acknowledgement was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault._database, "_commit", commit_and_refuse)
+        with pytest.raises(VaultUnavailable):
+            await vault.claim(NOW, {"crm": 1}, 1)
+    assert await vault.next_due(["crm"]) is None
+    await vault.prove_writable(NOW)
+    assert await vault.next_due(["crm"]) == NOW
+    left = (await get(vault)).intent
+    assert (left and left.attempts) == (before and before.attempts)
+    assert (await claim_one(vault)).intent.attempts == attempts
+    await vault.prove_writable(NOW)
+    assert await vault.next_due(["crm"]) is None
