@@ -1,0 +1,265 @@
+"""One daemon: the real engine, composed as ``refresher.app`` composes it.
+
+Its vault's thread and its token endpoint are this world's, so every await into the
+outside is a place where something happens to it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from refresher.domain.clients import Client
+from refresher.domain.outcomes import Outcome
+from refresher.domain.secret import Secret
+from refresher.engine.administration import Administration
+from refresher.engine.admission import Admission
+from refresher.engine.durability import Durability
+from refresher.engine.recovery import recover
+from refresher.engine.refresh import Refresh
+from refresher.engine.scheduler import Scheduler
+from refresher.engine.watch import Watch
+from refresher.errors import RefresherError, VaultUnavailable
+from refresher.oauth.revocation import RevocationResult
+from refresher.vault.file_lock import FileLock
+from refresher.vault.rescue import RescueFile
+from refresher.vault.vault import Vault
+from tests.simulation.disk import Fault
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.network import Request
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+
+WORKERS = 4
+SHUTDOWN_DEADLINE = 10.0
+"""Seconds a shutdown waits for exchanges in flight, as the settings say it."""
+
+
+class Process:
+    """A daemon from its start to its end; a crash is the loss of this object."""
+
+    def __init__(self, world: "World", rescue_file: Path) -> None:
+        self._world = world
+        self.rescue_file = rescue_file
+        self.loop = VirtualLoop(time=world.time, thread=self._in_thread, broken=world.broken)
+        self.is_alive = True
+        self.is_paused = False
+        self.woke_at = 0.0
+        self.is_stale = False
+        """Another process took over while this one was paused."""
+        self.is_doomed = False
+        """It dies where it stands, at its next await."""
+        self.is_serving = False
+        self.in_flight: dict[str, Request] = {}
+        self.claimed: dict[str, tuple[int, float]] = {}
+        """Sequence and instant of the last claim of each grant."""
+        self.closed: dict[str, tuple[float, float]] = {}
+        """When a Retry-After came for a client, and until when it asks to wait."""
+        self.closing: dict[str, tuple[str, float]] = {}
+        """The same of exchanges that are not yet durable, by grant."""
+        self.logins: dict[str, None] = {}
+        self._to_publish: dict[str, None] = {}
+        self._rescue = RescueFile(rescue_file)
+        self.vault = Vault(world.disk.database(), world.sealer, FileLock(rescue_file), self._rescue)
+        self.main = self.loop.create_task(self._run())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it owns the vault as far as it and everybody else knows."""
+        return self.is_alive and not self.is_paused and not self.is_stale
+
+    def terminate(self) -> None:
+        """SIGTERM: shut down in order, once signals are received; before that, die."""
+        if self.is_serving:
+            self.loop.call_soon(self._stop.set)
+        else:
+            self.is_doomed = True
+
+    def log_in(self, name: str, client: str) -> None:
+        """Let a person authorize NAME through the control socket."""
+        if self.is_serving and name not in self.logins:
+            self.loop.call_soon(lambda: self._tasks.start_soon(self._log_in, name, client))
+
+    def end(self) -> None:
+        """Nothing of it runs again; what is on the disk stays."""
+        self.is_alive = self.is_serving = False
+        self.loop.bury()
+        self._rescue.close()
+
+    async def refresh(
+        self, client: Client, refresh_token: Secret, *, deadline: float, **_: object
+    ) -> Outcome:
+        """The token endpoint as this process sees it."""
+        request = self._world.witness.sending(self, client, refresh_token)
+        self.in_flight[request.name] = request
+        self._world.count_await()
+        await self._die("crash while sending", 0.006)
+        try:
+            outcome = await self._world.network.refresh(request, deadline)
+        finally:
+            self.in_flight.pop(request.name, None)
+        await self._die("crash with the answer", 0.006)
+        self._world.witness.received(request, outcome)
+        return outcome
+
+    async def redeem(self, client: Client, code: Secret, **_: object) -> Outcome:
+        """The token endpoint for codes; a code carries the name of whom it authorizes."""
+        self._world.count_await()
+        await self._die("crash with a code", 0.01)
+        return await self._world.network.redeem(code.reveal(), client)
+
+    async def revoke(self, *_: object, **__: object) -> RevocationResult:
+        """Nobody revokes here through the daemon."""
+        raise NotImplementedError
+
+    def publish(self, name: str) -> None:
+        """What the mirror's ``publish`` does: NAME is read again and sent."""
+        self._to_publish[name] = None
+        if self.is_serving:
+            self._news.set()
+
+    async def _run(self) -> None:
+        """The daemon's life in the order of ``app.Daemon.run``."""
+        self.vault.open_rescued(self._rescue.open())
+        world, durability = self._world, Durability(self.vault)
+        refresh = Refresh(
+            vault=self.vault,
+            endpoint=self,
+            durability=durability,
+            publish=self.publish,
+            clock=world,
+        )
+        scheduler = Scheduler(
+            vault=self.vault,
+            refresh=refresh,
+            admission=Admission(world.clients, world),
+            clients=world.clients,
+            clock=world,
+            workers=WORKERS,
+        )
+        self._administration = Administration(
+            vault=self.vault,
+            endpoint=self,
+            revoke=self.revoke,
+            clients=world.clients,
+            durability=durability,
+            publish=self.publish,
+            wake=scheduler.wake,
+            clock=world,
+        )
+        try:
+            await recover(self.vault, world.clients, world)
+            await self._administration.apply_settings(world.seeds)
+            if not world.is_imported:
+                await self._administration.import_grants(world.imports, replace=False)
+                world.is_imported = True
+        except VaultUnavailable:
+            return  # as ``run`` does, it exits and says why; somebody starts it again
+        world.witness.recovered(self)
+        async with anyio.create_task_group() as tasks:
+            self._serve(scheduler, tasks)
+            await self._stop.wait()
+            with anyio.move_on_after(SHUTDOWN_DEADLINE):
+                await scheduler.drain()
+            durability.abandon()
+            with anyio.move_on_after(5.0):
+                await self._publish_waiting()
+            tasks.cancel_scope.cancel()
+
+    def _serve(self, scheduler: Scheduler, tasks: TaskGroup) -> None:
+        self._stop, self._news, self._tasks = anyio.Event(), anyio.Event(), tasks
+        self.is_serving = True
+        watch = Watch(
+            vault=self.vault, publish=self.publish, wake=scheduler.wake, clock=self._world
+        )
+        scheduler.start(tasks)
+        tasks.start_soon(watch.run)
+        tasks.start_soon(self._publish_for_ever)
+
+    async def _publish_for_ever(self) -> None:
+        await self._publish_everything()
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await self._publish_waiting()
+
+    async def _publish_everything(self) -> None:
+        """What the mirror does when it begins."""
+        while True:
+            try:
+                rows = await self.vault.walk(0, len(self._world.names))
+            except VaultUnavailable:
+                await anyio.sleep(1.0)
+                continue
+            for row in rows:
+                self._world.witness.published(self, row)
+            return
+
+    async def _publish_waiting(self) -> None:
+        while self._to_publish:
+            name = next(iter(self._to_publish))
+            del self._to_publish[name]
+            try:
+                rows = await self.vault.read([name])
+            except VaultUnavailable:
+                self._to_publish[name] = None
+                await anyio.sleep(1.0)
+                continue
+            for row in rows:
+                self._world.witness.published(self, row)
+
+    async def _log_in(self, name: str, client: str) -> None:
+        """A person at the control socket; whoever fails is told and tries again later."""
+        self.logins[name] = None
+        try:
+            login = await self._administration.begin_login(name, client_name=client)
+            await anyio.sleep(self._world.chance.between(0.5, 10.0))
+            grant = await self._administration.finish_login(login.id, name)
+            self._world.witness.logged_in(grant)
+        except RefresherError:
+            self._world.chance.seen["login failed"] += 1
+        finally:
+            self.logins.pop(name, None)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        """Run FUNCTION, the vault's statements, as a thread would: not to be cancelled."""
+        world = self._world
+        await anyio.lowlevel.checkpoint()
+        world.count_await()
+        with anyio.CancelScope(shield=True):
+            await asyncio.sleep(world.disk_latency())
+            await self._die("crash before the disk", 0.0008)
+            value = self._at_the_disk(function)
+            await self._die("crash after the disk", 0.0008)
+            await asyncio.sleep(0)
+        return value
+
+    def _at_the_disk(self, function: Callable[[], T]) -> T:
+        world = self._world
+        world.disk.arm(self._disk_fault())
+        try:
+            return function()
+        finally:
+            struck = world.disk.disarm()
+            if struck is not None:
+                world.disk_failed(struck)
+            world.witness.look(self)
+
+    def _disk_fault(self) -> Fault | None:
+        world = self._world
+        if world.is_disk_out or world.chance.one_in(150):
+            return Fault.REFUSE
+        return Fault.FORGET if world.chance.one_in(150) else None
+
+    async def _die(self, what: str, probability: float) -> None:
+        """Perhaps be killed here: this await never returns."""
+        if self._world.chance.strikes(what, probability):
+            self.is_doomed = True
+            await self.loop.create_future()

@@ -1,0 +1,86 @@
+"""Runs worlds: the patches they need, and the lines the engine writes in them."""
+
+import random
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import anyio.to_thread
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from refresher.logs import Event
+from tests.simulation.chance import Violated
+from tests.simulation.loop import run_in_thread
+from tests.simulation.world import World
+
+
+def simulate(steps: int, seed: int) -> Counter[str]:
+    """STEPS steps of one world, settled at the end; raises ``Violated``.
+
+    A step is one point at which a fault could have been injected.
+    """
+    return simulate_traced(steps, seed)[0]
+
+
+def simulate_traced(steps: int, seed: int) -> tuple[Counter[str], int]:
+    """As ``simulate``, with a checksum of everything that happened."""
+    with opened(seed) as world:
+        try:
+            while world.steps < steps:
+                world.step()
+            world.settle()
+        except Violated as violated:
+            raise Violated(f"seed {seed}: {violated}{_history(world, str(violated))}") from violated
+        world.chance.seen["awaits into the outside"] = world.awaits
+        return world.chance.seen, world.witness.trace
+
+
+def _history(world: World, violation: str) -> str:
+    """What happened last to the grant that VIOLATION names."""
+    name = next((name for name in world.names if name in violation), "")
+    return "".join(f"\n  {line}" for line in world.witness.about(name)[-25:])
+
+
+@contextmanager
+def opened(seed: int) -> Iterator[World]:
+    """The world of SEED, in a process that is all its own."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(patch.object(anyio.to_thread, "run_sync", run_in_thread))
+        _make_secrets_replayable(stack, seed)
+        world = World(seed, Path(folder))
+        stack.callback(world.close)
+        stack.callback(structlog.configure, **structlog.get_config())
+        structlog.configure(
+            processors=[_listener(world)],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+        )
+        yield world
+
+
+def _make_secrets_replayable(stack: ExitStack, seed: int) -> None:
+    """Fingerprints of tokens decide between grants that are due at the same instant."""
+    source = random.Random(f"secrets {seed}")  # noqa: S311  a replayable world
+
+    def token(size: int | None = None) -> str:
+        return source.randbytes(size or 32).hex()
+
+    stack.enter_context(patch.object(secrets, "token_urlsafe", token))
+    stack.enter_context(patch.object(secrets, "token_hex", token))
+
+
+def _listener(world: World) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+    """Counts lines; a bug that the engine's supervision outlived is a violation here."""
+
+    def hear(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        world.chance.seen[line["event"]] += 1
+        if line["event"] == Event.TASK_RESTARTED:
+            world.broken(f"a bug in {line['task']}: {line['error']} {line['traceback']}", None)
+        raise structlog.DropEvent
+
+    return hear

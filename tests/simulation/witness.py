@@ -1,0 +1,365 @@
+"""What must hold, checked from outside: on the disk, on the wire and at the server.
+
+It reads the committed rows after every transaction and hears every request and answer;
+it believes nothing the engine says of itself.
+"""
+
+import zlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.grants import Grant, GrantState, Publication, Reason
+from refresher.domain.outcomes import (
+    Outcome,
+    OutcomeUnknown,
+    Refreshed,
+    RefreshTokenOnly,
+    TokenAnswer,
+    Transient,
+)
+from refresher.domain.secret import Secret
+from tests.simulation.chance import Violated
+from tests.simulation.network import Request
+from tests.simulation.server import Line
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+MOST_SENDS = 30
+"""Requests of one grant in a minute; more is a hot loop (restarts replay at once)."""
+
+LONGEST_LEASE = 300.0
+"""Seconds an exchange may take with all that vault and network can do to it."""
+
+TIME_TO_RESCUE = 12.0
+"""Seconds in which an answer is in the vault or the rescue file: two slow disk visits."""
+
+CLAIMED_BEFORE = 10.0
+"""Seconds until a Retry-After stops claims once its exchange is durable: its commit may
+have to be tried again until the engine knows that it is."""
+
+_ROWS = """
+    SELECT name, client, state, reason, version, revision, attempt_sequence, adopted_sequence,
+        authorization_serial, due_at, lease_holder, refresh_token_fingerprint
+    FROM grants
+"""
+_KEPT = "SELECT id, grant_name, sequence FROM kept_answers WHERE id > ? ORDER BY id"
+
+
+class Row(NamedTuple):
+    """One grant as it is committed."""
+
+    name: str
+    client: str
+    state: str
+    reason: str | None
+    version: int
+    revision: int
+    attempt_sequence: int
+    adopted_sequence: int
+    authorization_serial: int
+    due_at: float | None
+    lease_holder: str | None
+    fingerprint: bytes | None
+
+
+@dataclass(eq=False)
+class Answer:
+    """An answer that reached a living process and must never be dropped."""
+
+    process: "Process"
+    line: Line
+    at: float
+    fingerprint: bytes | None
+    """Of the refresh token in it."""
+    generation: int
+    is_unreadable: bool = False
+    is_rescued: bool = False
+
+
+@dataclass
+class Witness:
+    """Keeps the evidence, and raises when it speaks against the engine."""
+
+    world: "World"
+    rows: dict[str, Row] = field(default_factory=dict)
+    answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
+    """Those not yet known to be durable, by grant and attempt sequence."""
+    unresolved: dict[bytes, list[Request]] = field(default_factory=dict)
+    """Requests whose outcome nobody knows, by the refresh token they presented."""
+    dead: set[bytes] = field(default_factory=set)
+    """Fingerprints of finally rejected refresh tokens."""
+    ever_stored: set[bytes] = field(default_factory=set)
+    versions_published: dict[str, int] = field(default_factory=dict)
+    sends: dict[str, deque[float]] = field(default_factory=dict)
+    leased_at: dict[str, float] = field(default_factory=dict)
+    changes: int = 0
+    last_kept: int = 0
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=4_000))
+    trace: int = 0
+    """A checksum over everything that happened: equal for equal runs."""
+    violation: str | None = None
+
+    def violated(self, what: str) -> None:
+        """Note that a guarantee is broken; the engine's supervision must not swallow it."""
+        self.violation = self.violation or f"{what} (at {self.world.time():.3f} s)"
+        raise Violated(self.violation)
+
+    def look(self, process: "Process") -> None:
+        """Compare what is committed now with what was."""
+        connection = self.world.disk.connection
+        if connection.total_changes == self.changes:
+            return
+        self.changes = connection.total_changes
+        for found in connection.execute(_ROWS):
+            row = Row(*found)
+            before = self.rows.get(row.name)
+            if row != before:
+                self.rows[row.name] = row
+                self.note(
+                    f"{row.name} {row.state} {row.reason} {row.version} {row.attempt_sequence} "
+                    f"{row.adopted_sequence} {row.due_at}"
+                )
+                self._changed(process, before, row)
+        for number, name, sequence in connection.execute(_KEPT, (self.last_kept,)):
+            self.last_kept = number
+            self.world.chance.seen["answers kept"] += 1
+            self.answers.pop((name, sequence), None)
+
+    def _changed(self, process: "Process", before: Row | None, row: Row) -> None:
+        self._check_row(row)
+        if row.fingerprint is not None:
+            self.ever_stored.add(row.fingerprint)
+        if before is None:
+            return
+        if row.version < before.version or row.revision < before.revision:
+            self.violated(f"I1: the version or revision of {row.name} went back")
+        if row.adopted_sequence < before.adopted_sequence:
+            self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
+        if row.adopted_sequence > before.adopted_sequence:
+            self._adopted(before, row)
+        if row.lease_holder is None or row.attempt_sequence > before.attempt_sequence:
+            self._ended(process, row)
+        if row.attempt_sequence > before.attempt_sequence:
+            self._claimed(process, before, row)
+        lost = GrantState.REAUTHORIZATION_REQUIRED
+        if row.state == lost and before.state != lost:
+            self._lost(row)
+
+    def _check_row(self, row: Row) -> None:
+        if row.adopted_sequence > row.attempt_sequence:
+            self.violated(f"I2: {row.name} adopted what it never sent")
+        waits = row.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
+        if waits and row.due_at is not None:
+            self.violated(f"I3: {row.name} needs a person and is due")
+        works = not waits and row.fingerprint is not None
+        if works and row.due_at is None and row.lease_holder is None:
+            self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
+
+    def _ended(self, process: "Process", row: Row) -> None:
+        """An exchange is over and durable; a Retry-After in it counts from here."""
+        self.leased_at.pop(row.name, None)
+        if row.name in process.closing:
+            client, until = process.closing.pop(row.name)
+            process.closed[client] = self.world.time(), until
+
+    def _claimed(self, process: "Process", before: Row, row: Row) -> None:
+        # A commit and the next claim of one process may share one transaction.
+        holder = process.vault.holder
+        if before.lease_holder not in {None, holder} or row.lease_holder != holder:
+            self.violated(f"G2: {row.name} was claimed over a lease")
+        process.claimed[row.name] = row.attempt_sequence, self.world.time()
+        self.leased_at[row.name] = self.world.time()
+        self.world.chance.seen["claims"] += 1
+
+    def _adopted(self, before: Row, row: Row) -> None:
+        answer = self.answers.pop((row.name, row.adopted_sequence), None)
+        if answer is None or answer.is_unreadable:
+            self.violated(f"G3: {row.name} adopted an answer that never came")
+            return
+        if answer.fingerprint is not None and answer.fingerprint != row.fingerprint:
+            self.violated(f"G3: {row.name} did not store the refresh token that came")
+        assert before.fingerprint is not None
+        if answer.line is not self.world.server.issued[before.fingerprint][0]:
+            self.violated(f"G3: an answer to an older authorization of {row.name} was adopted")
+        if answer.generation < answer.line.durable:
+            self.violated(f"G3: an older refresh token of {row.name} replaced a newer one")
+        answer.line.durable = answer.generation
+        if row.fingerprint is not None:
+            self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
+        self.world.chance.seen["adopted"] += 1
+        if answer.process.is_stale:
+            self.world.chance.seen["late answer of a usurped process adopted"] += 1
+
+    def _lost(self, row: Row) -> None:
+        """A loss must be one that the profile allows, and must be called by its name."""
+        assert row.fingerprint is not None
+        line, _ = self.world.server.issued[row.fingerprint]
+        self.dead.add(row.fingerprint)
+        rotates = RotationProfile(self._client(row).rotation.profile) is not RotationProfile.NONE
+        if line.killed_by is None:
+            self.violated(f"G3: {row.name} was lost and nothing that happened explains it")
+        is_lost = str(row.reason).startswith(Reason.ROTATION_LOST)
+        if rotates and self.unresolved.get(row.fingerprint) and not is_lost:
+            self.violated(f"G3: {row.name} was lost after an open exchange: {row.reason}")
+        if not is_lost and not str(row.reason).startswith(Reason.REVOKED):
+            self.violated(f"G3: {row.name} was lost as {row.reason}")
+        self.world.chance.seen[f"lost {row.client}: {line.killed_by}"] += 1
+
+    def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
+        """A request is about to leave: may it?"""
+        fingerprint = self.world.server.fingerprint(secret)
+        line, generation = self.world.server.issued[fingerprint]
+        name = line.name
+        sequence, claimed_at = process.claimed[name]
+        if process.is_running:
+            self._may_send(process, name, client, claimed_at)
+            if fingerprint in self.dead:
+                self.violated(f"G6: {name} sent a finally rejected refresh token again")
+            if generation < line.durable:
+                self.violated(f"G3: {name} presented a refresh token whose successor is stored")
+        self._count_send(name)
+        request = Request(
+            process=process,
+            client=client.name,
+            name=name,
+            secret=secret,
+            sequence=sequence,
+            durable=line.durable,
+            troubles=self.world.server.troubles[client.name],
+            answer=process.loop.create_future(),
+        )
+        self.unresolved.setdefault(fingerprint, []).append(request)
+        self.note(f"send {name} {sequence}")
+        return request
+
+    def _may_send(self, process: "Process", name: str, client: Client, claimed_at: float) -> None:
+        for other in self.world.processes:
+            if other.is_running and name in other.in_flight:
+                self.violated(f"G2: {name} has two requests in flight")
+        came_at, until = process.closed.get(client.name, (0.0, 0.0))
+        if claimed_at > came_at + CLAIMED_BEFORE and self.world.time() < until:
+            self.violated(f"G7: {name} was sent in spite of a Retry-After for {client.name}")
+
+    def _count_send(self, name: str) -> None:
+        now, sends = self.world.time(), self.sends.setdefault(name, deque())
+        sends.append(now)
+        while sends[0] < now - 60.0:
+            sends.popleft()
+        self.world.most_sends = max(self.world.most_sends, len(sends))
+        if len(sends) > MOST_SENDS:
+            self.violated(f"G7: {name} was sent {len(sends)} times in a minute")
+
+    def received(self, request: Request, outcome: Outcome) -> None:
+        """An outcome reached a living process: from here on it must not be dropped."""
+        process, key = request.process, (request.name, request.sequence)
+        self.note(f"answer {request.name} {request.sequence}: {outcome}")
+        presented = self.world.server.fingerprint(request.secret)
+        line, generation = self.world.server.issued[presented]
+        if not isinstance(outcome, OutcomeUnknown):
+            opened = self.unresolved.get(presented, [])
+            if request in opened:
+                opened.remove(request)
+        now = self.world.time()
+        match outcome:
+            case Refreshed(answer=answer) | RefreshTokenOnly(answer=answer):
+                self.answers[key] = self._answer_of(process, line, generation, answer)
+            case OutcomeUnknown(body=bytes()):
+                self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)
+            case _:
+                pass
+        if isinstance(outcome, Transient | OutcomeUnknown) and outcome.retry_after is not None:
+            process.closing[request.name] = request.client, now + outcome.retry_after
+        if process.is_stale:
+            self.world.chance.seen["late answer of a usurped process"] += 1
+
+    def _answer_of(
+        self, process: "Process", line: Line, generation: int, answer: TokenAnswer
+    ) -> Answer:
+        """What ANSWER brings; without a refresh token the GENERATION presented stays."""
+        fingerprint = None
+        if answer.refresh_token is not None:
+            fingerprint = self.world.server.fingerprint(answer.refresh_token)
+            _, generation = self.world.server.issued[fingerprint]
+        return Answer(process, line, self.world.time(), fingerprint, generation)
+
+    def published(self, process: "Process", row: Publication) -> None:
+        """What a publisher read and sends; consumers use it."""
+        name, version = row.grant.name, row.grant.version
+        if not process.is_stale and version < self.versions_published.get(name, 0):
+            self.violated(f"G4: what is published of {name} went back")
+        self.versions_published[name] = max(version, self.versions_published.get(name, 0))
+        if row.access_token is not None:
+            self.world.server.families.use(row.access_token.reveal(), self.world.time())
+
+    def logged_in(self, grant: Grant) -> None:
+        """A person was told that the login is done: its tokens must be on the disk."""
+        if grant.refresh_token_fingerprint not in self.ever_stored:
+            self.violated(f"G3: the acknowledged login of {grant.name} is not durable")
+        self.world.chance.seen["logins"] += 1
+
+    def recovered(self, process: "Process") -> None:
+        """A new process has recovered: nothing of the dead is left."""
+        holders = {p.vault.holder for p in self.world.processes}
+        for row in self.rows.values():
+            if row.lease_holder is not None and row.lease_holder not in holders:
+                self.violated(f"G7: the lease of {row.name} outlived its process and recovery")
+        for (name, _), answer in self.answers.items():
+            if answer.is_rescued and answer.process.rescue_file == process.rescue_file:
+                self.violated(f"G3: the rescued answer of {name} was not taken up")
+
+    def gone(self, process: "Process", rescued: set[tuple[str, int]], *, in_order: bool) -> None:
+        """PROCESS ended; what it had received is durable, rescued, or died with it."""
+        for key, answer in list(self.answers.items()):
+            if answer.process is not process or answer.is_rescued:
+                continue
+            if key in rescued:
+                answer.is_rescued = True
+                self.world.chance.seen["answers in the rescue file"] += 1
+                continue
+            del self.answers[key]
+            if answer.is_unreadable and self.world.refused_at >= answer.at:
+                # The rescue file takes tokens only: what nobody can read dies with the
+                # process when the vault refuses to its end.
+                self.world.chance.seen["unreadable answers that died with the vault away"] += 1
+            elif in_order or self._had_time(process, answer):
+                self.violated(f"G3: an answer for {key[0]} was neither stored nor rescued")
+            self.world.chance.seen["answers that died in memory"] += 1
+
+    def _had_time(self, process: "Process", answer: Answer) -> bool:
+        """Whether PROCESS lived long enough with ANSWER to make it safe before it died."""
+        if process.is_paused:
+            return False
+        return self.world.time() - max(answer.at, process.woke_at) > TIME_TO_RESCUE
+
+    def check_time(self) -> None:
+        """What must not take for ever, looked at now and then."""
+        now = self.world.time()
+        woke_at = {p.vault.holder: p.woke_at for p in self.world.processes if p.is_running}
+        for row in self.rows.values():
+            if row.lease_holder not in woke_at:
+                continue
+            since = max(self.leased_at.get(row.name, now), woke_at[row.lease_holder])
+            if now - since > LONGEST_LEASE:
+                self.violated(f"G7: {row.name} has been leased for {now - since:.0f} s")
+        for (name, _), answer in self.answers.items():
+            since = max(answer.at, answer.process.woke_at)
+            if answer.process.is_running and now - since > LONGEST_LEASE:
+                self.violated(f"G3: an answer for {name} is still not durable")
+
+    def _client(self, row: Row) -> Client:
+        return self.world.clients[row.client]
+
+    def note(self, what: str) -> None:
+        """Remember that WHAT happened now."""
+        line = f"{self.world.time():.6f} {what}"
+        self.notes.append(line)
+        self.trace = zlib.crc32(line.encode(), self.trace)
+
+    def about(self, name: str) -> list[str]:
+        """The latest notes that concern the grant NAME or everybody."""
+        others = tuple(f" {other} " for other in self.rows if other != name)
+        return [line for line in self.notes if not any(other in line for other in others)]

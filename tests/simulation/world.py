@@ -1,0 +1,375 @@
+"""The world: virtual time, processes that come and go, and what befalls them.
+
+Whatever is next in time runs: a callback of a process or an event of the world. Between
+any two of them a process may be killed, told to stop, or paused while another takes over.
+"""
+
+import heapq
+import json
+import math
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from refresher.domain.grants import GrantState, Seed
+from refresher.domain.secret import Secret
+from refresher.vault.rescue import RescueFile
+from refresher.vault.rows import Sealer
+from refresher.vault.sealing import Fingerprinter, Keyring
+from tests.simulation.chance import Chance, Violated
+from tests.simulation.disk import Disk, Fault
+from tests.simulation.network import Network
+from tests.simulation.process import Process
+from tests.simulation.server import KINDS, Server, make_client
+from tests.simulation.witness import Witness
+
+START = 1_800_000_000.0
+GRANTS_EACH = 6
+
+CRASH_EVERY, STOP_EVERY, PAUSE_EVERY = 1_500, 6_000, 3_000
+"""Callbacks of a process between its crashes, shutdowns and pauses, on average."""
+
+CLOCK_STEPS = (-7200.0, -600.0, -20.0, -3.0, 3.0, 20.0, 600.0, 7200.0)
+
+SETTLED_WITHIN = 1_800.0
+"""Seconds without faults after which nothing may be wrong any more."""
+
+SPINNING = 5_000
+"""Callbacks at one instant: a task that never waits for anything."""
+
+
+class World:
+    """One seed's world; also the clock its processes read."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.chance = Chance(seed)
+        self._now = 0.0
+        self._wall_offset = 0.0
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self.steps = 0
+        """Points at which a fault could have been injected."""
+        self.awaits = 0
+        """Those of them that were awaits of the engine into the outside."""
+        self.most_sends = 0
+        self._instant, self._spins = 0.0, 0
+        self.is_disk_out = False
+        self.refused_at = -math.inf
+        """When the disk last refused."""
+        self.disk = Disk()
+        self.sealer = Sealer(Keyring([b"k" * 32]), Fingerprinter(b"f" * 32))
+        self.server = Server(self.chance, self.time, self.sealer.fingerprint)
+        self.network = Network(self.chance, self.server, self.at)
+        self.clients = {name: make_client(name) for name in KINDS}
+        self.names = {f"{kind}-{n}": kind for kind in KINDS for n in range(GRANTS_EACH)}
+        seeds = [self._seed(name, kind) for name, kind in self.names.items()]
+        self.seeds, self.imports = seeds[::GRANTS_EACH], seeds
+        """What every start finds in the settings, and what was imported once."""
+        self.is_imported = False
+        self.witness = Witness(self)
+        self.network.heard = self.witness.note
+        self._files = [folder / "here.rescue", folder / "there.rescue"]
+        self._starting = self._stays_down = False
+        self.processes: list[Process] = []
+        self._start_process(self._files[0])
+        self._plan(20.0, self._person_acts)
+        self._plan(60.0, self._clock_steps)
+        self._plan(60.0, self._disk_fails)
+        self.at(30.0, self._look_at_times)
+
+    def time(self) -> float:
+        """Seconds since the world began; they never run backwards."""
+        return self._now
+
+    monotonic = time
+
+    def now(self) -> float:
+        """What every machine's wall clock shows."""
+        return START + self._now + self._wall_offset
+
+    def draw(self) -> float:
+        return self.chance.draw()
+
+    def at(self, delay: float, callback: Callable[[], None]) -> None:
+        """Call CALLBACK in DELAY seconds."""
+        self._count += 1
+        heapq.heappush(self._agenda, (self._now + delay, self._count, callback))
+
+    def step(self) -> None:
+        """Run what is next in time, unless a fault strikes first."""
+        turn = min(
+            (process for process in self.processes if not process.is_paused),
+            key=lambda process: process.loop.next_at(),
+            default=None,
+        )
+        turn_at = math.inf if turn is None else turn.loop.next_at()
+        if self._agenda[0][0] < max(turn_at, self._now) or turn is None:
+            self._now, _, callback = heapq.heappop(self._agenda)
+            callback()
+        else:
+            self._now = max(self._now, turn_at)
+            self._run_callback(turn)
+        if self.witness.violation is not None:
+            raise Violated(self.witness.violation)
+
+    def _run_callback(self, process: Process) -> None:
+        self._refuse_spinning()
+        if not self.chance.is_calm:
+            self.steps += 1
+            if self._befalls(process):
+                return
+        process.loop.run_one()
+        if process.is_doomed:
+            self._crash(process)
+        elif process.main.done():
+            self._ended(process)
+
+    def _befalls(self, process: Process) -> bool:
+        """Whether something happened to PROCESS that keeps it from running now."""
+        if self.chance.one_in(CRASH_EVERY):
+            self._crash(process)
+            return True
+        if self.chance.one_in(STOP_EVERY):
+            self.chance.seen["shutdowns"] += 1
+            process.terminate()
+        if process.is_running and self.chance.one_in(PAUSE_EVERY):
+            self._pause(process)
+            return True
+        return False
+
+    def count_await(self) -> None:
+        """An await of the engine into the outside begins."""
+        self.awaits += not self.chance.is_calm
+
+    def broken(self, message: str, error: BaseException | None) -> None:
+        """Something escaped from a task."""
+        where = "".join(traceback.format_exception(error)) if error else ""
+        self.witness.violation = self.witness.violation or f"{message}: {where}"
+
+    def _refuse_spinning(self) -> None:
+        self._spins = self._spins + 1 if self._now == self._instant else 0
+        self._instant = self._now
+        if self._spins > SPINNING:
+            self.witness.violated("G7: a task spins")
+
+    # processes
+
+    def _start_process(self, rescue_file: Path) -> None:
+        self._starting = False
+        self.processes.append(Process(self, rescue_file))
+        self.witness.note(f"a process starts, {len(self.processes)} now")
+
+    def _start_later(self, rescue_file: Path) -> None:
+        """The service manager starts it again, mostly soon."""
+        delay = self.chance.between(0.1, 4.0)
+        if self.chance.strikes("long outages", 0.05):
+            delay += self.chance.between(10.0, 90.0)
+            self.server.trouble()
+        self._starting = True
+        self.at(delay, lambda: self._start_process(rescue_file))
+
+    def _crash(self, process: Process) -> None:
+        self.chance.seen["crashes"] += 1
+        self.witness.note("a process crashes")
+        self.chance.seen["crashes in flight"] += bool(process.in_flight)
+        self.server.trouble()
+        self._remove(process, in_order=False)
+
+    def _ended(self, process: Process) -> None:
+        error = process.main.exception()
+        if error is not None:
+            self.broken("a process broke", error)
+            return
+        self.server.trouble()
+        if process.is_serving:
+            self.chance.seen["ended in order"] += 1
+        self._remove(process, in_order=True)
+
+    def _remove(self, process: Process, *, in_order: bool) -> None:
+        process.end()
+        self.processes.remove(process)
+        self.witness.gone(process, self._rescued(process.rescue_file), in_order=in_order)
+        if self._stays_down or self._starting:
+            return
+        if all(other.is_stale for other in self.processes):
+            self._start_later(process.rescue_file)
+
+    def _pause(self, process: Process) -> None:
+        """SIGSTOP, a suspended machine: it sleeps, and perhaps another takes over."""
+        process.is_paused = True
+        self.server.trouble()
+        duration = self.chance.around(20.0)
+        can_usurp = process.is_serving and len(self.processes) == 1
+        if can_usurp and self.chance.strikes("usurped", 0.7):
+            self.chance.seen["usurped in flight"] += bool(process.in_flight)
+            other = self._files[process.rescue_file == self._files[0]]
+            process.is_stale = True
+            self._start_later(other)
+        else:
+            self.chance.seen["paused"] += 1
+        self.at(duration, lambda: self._wake(process))
+
+    def _wake(self, process: Process) -> None:
+        process.is_paused, process.woke_at = False, self._now
+        if process.is_alive and process.is_stale:
+            process.terminate()  # it learns that it lost its place
+
+    def _rescued(self, file: Path) -> set[tuple[str, int]]:
+        """Grant and sequence of every answer in the rescue FILE."""
+        rescue = RescueFile(file)
+        left = rescue.open().values()
+        rescue.close()
+        records = [
+            json.loads(self.sealer.open_bytes(sealed, owner="rescue", column="rescue"))
+            for sealed in left
+        ]
+        return {(record["name"], record["intent"]["sequence"]) for record in records}
+
+    # the disk
+
+    def disk_latency(self) -> float:
+        """Seconds one visit to the disk takes."""
+        if self.chance.strikes("slow disk", 0.002):
+            self.server.trouble()
+            return self.chance.between(0.5, 5.0)
+        return self.chance.around(0.002)
+
+    def disk_failed(self, fault: Fault) -> None:
+        """Count what the disk did."""
+        refused, self.refused_at = fault is Fault.REFUSE, self._now
+        self.chance.seen["vault refused" if refused else "commit unacknowledged"] += 1
+        self.server.trouble()
+
+    def _disk_fails(self) -> None:
+        """Refuse for a while, from the middle of an exchange on where it hurts most."""
+        if not any(process.in_flight for process in self.processes) and self.chance.one_in(1.05):
+            self.at(0.1, self._disk_fails)
+            return
+        self.chance.seen["vault outages"] += 1
+        self.is_disk_out = True
+        self.server.trouble()
+        self.at(self.chance.around(15.0), self._disk_recovers)
+        if self.chance.strikes("shutdowns while the vault refuses", 0.3):
+            for process in self.processes:
+                process.terminate()
+
+    def _disk_recovers(self) -> None:
+        self.is_disk_out = False
+        self.server.trouble()
+
+    # people, clocks
+
+    def _plan(self, interval: float, happening: Callable[[], None]) -> None:
+        """Let HAPPENING happen every now and then until the faults end."""
+
+        def happen() -> None:
+            if not self.chance.is_calm:
+                happening()
+                self._plan(interval, happening)
+
+        self.at(self.chance.around(interval), happen)
+
+    def _person_acts(self) -> None:
+        """Logs in, mostly in the middle of an exchange; takes an authorization back."""
+        busy = [name for process in self.processes for name in process.in_flight]
+        name = self.chance.choice(busy or list(self.names))
+        if self.chance.strikes("revoked by a person", 0.2):
+            fingerprint = self.witness.rows[name].fingerprint if name in self.witness.rows else None
+            if fingerprint is not None:
+                self.server.revoke(self.server.issued[fingerprint][0])
+            return
+        self.chance.seen["logins in mid-exchange"] += bool(busy)
+        self._log_in(name)
+
+    def _log_in(self, name: str) -> None:
+        for process in self.processes:
+            if process.is_running:
+                process.log_in(name, self.names[name])
+
+    def _clock_steps(self) -> None:
+        step = self.chance.choice(CLOCK_STEPS)
+        self.chance.seen["clock stepped back" if step < 0 else "clock stepped ahead"] += 1
+        self._wall_offset += step
+        self.witness.note(f"the wall clock steps by {step}")
+        self.server.trouble()
+        for process in self.processes:
+            process.closing.clear()
+            process.closed.clear()  # what a stepped clock does to a wait is not a promise
+
+    def _look_at_times(self) -> None:
+        self.witness.check_time()
+        for row in self.witness.rows.values():
+            if row.state == GrantState.REAUTHORIZATION_REQUIRED:
+                self._log_in(row.name)
+        self.at(10.0, self._look_at_times)
+
+    def _seed(self, name: str, client: str) -> Seed:
+        pair = self.server.open(name, client)
+        assert pair.refresh_token is not None
+        return Seed(name=name, client=client, refresh_token=Secret(pair.refresh_token))
+
+    # the end
+
+    def settle(self) -> None:
+        """Let everything end without faults; every grant must be as good as new."""
+        self.chance.is_calm = True
+        self.is_disk_out = False
+        self._wait_for(self._stuck)
+        for file in self._files:
+            self._take_up(file)
+        self._wait_for(lambda: self._stuck() + self._left_over())
+
+    def _wait_for(self, unsettled: Callable[[], list[Any]]) -> None:
+        """Run until nothing is UNSETTLED any more; whoever runs by now is not helped."""
+        began = self._now
+        while left := unsettled():
+            if self._now > began + SETTLED_WITHIN:
+                self.witness.violated(f"G7: never recovered: {left}")
+            self._run_for(5.0)
+
+    def _take_up(self, file: Path) -> None:
+        """Start a process where FILE is, once all others have ended, and let it recover."""
+        self._stays_down = True
+        self._run_until(lambda: not self.processes and not self._starting, ending=True)
+        self._stays_down = False
+        self._start_process(file)
+        self._run_until(lambda: any(process.is_serving for process in self.processes))
+
+    def _run_until(self, is_reached: Callable[[], bool], *, ending: bool = False) -> None:
+        began = self._now
+        while not is_reached():
+            if self._now > began + 600.0:
+                self.witness.violated("G7: a start or a shutdown never ends")
+            for process in self.processes:
+                if ending and not process.is_paused:
+                    process.terminate()
+            self._run_for(1.0)
+
+    def _run_for(self, seconds: float) -> None:
+        until = self._now + seconds
+        self.at(seconds, lambda: None)
+        while self._now < until:
+            self.step()
+
+    def _stuck(self) -> list[Any]:
+        """Grants that are not yet as they should be."""
+        now, published = self.now(), self.witness.versions_published
+        return [
+            (row.name, row.state, row.reason, row.due_at and row.due_at - now)
+            for row in self.witness.rows.values()
+            if row.state != GrantState.FRESH
+            or row.due_at is None
+            or not now - 30.0 < row.due_at < now + KINDS[row.client].lifetime
+            or published.get(row.name) != row.version
+        ]
+
+    def _left_over(self) -> list[Any]:
+        """Answers nobody took up, and requests still under way."""
+        return [name for name, _ in self.witness.answers] + ["wire"] * self.network.under_way
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for process in self.processes:
+            process.end()
+        self.disk.close()
