@@ -42,8 +42,21 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool)
     return Verdict.APPLY if presented_stored or presented_predecessor else Verdict.SUPERSEDED
 
 
-def merge(stored: Grant, after: Grant, intent: Intent) -> Grant:
-    """AFTER, with what has been written since: a later attempt, or the steps of a clock."""
+_INSTANTS = ("since", "issued_at", "expires_at", "refresh_token_expires_at")
+
+
+def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
+    """AFTER, with what has been written since the grant was CLAIMED.
+
+    That is a later attempt, or the step of a clock: it moved every instant of STORED, of
+    which AFTER may only bring those that the outcome touched.
+    """
+    untouched = {
+        name: getattr(stored, name)
+        for name in _INSTANTS
+        if getattr(after, name) == getattr(claimed, name)
+    }
+    after = replace(after, **untouched)
     if stored.attempt_sequence != intent.sequence:
         others = stored.intent
         if others is not None and others.presented == intent.presented:

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from refresher.domain import schedule
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
@@ -47,17 +48,27 @@ def shift(tx: Transaction, offset: float) -> list[str]:
 
 
 def hasten_misdated(tx: Transaction) -> list[str]:
-    """Make due, spread out, the grants whose token was issued in what is the future now.
+    """Make due, spread out, what a clock that was ahead has dated.
 
-    The clock was set back while nobody measured by how much: nothing in them can be
-    believed, and only a new token mends that.
+    It was set back while nobody measured by how much. What is in a token issued in what is
+    the future now cannot be believed; a grant that never failed and has no token waits for
+    nothing; and no retry waits longer than the longest Retry-After.
     """
+    retries = grants.c.failures > 0
     misdated = (
         sa.select(grants.c.id, grants.c.name)
         .where(
-            grants.c.issued_at > tx.now + TOLERANCE,
             grants.c.due_at > tx.now,
             grants.c.refresh_token_sealed.is_not(None),
+            sa.or_(
+                grants.c.issued_at > tx.now + TOLERANCE,
+                sa.and_(grants.c.issued_at.is_(None), sa.not_(retries)),
+                sa.and_(
+                    retries,
+                    grants.c.due_at > tx.now + schedule.LONGEST_RETRY_AFTER + TOLERANCE,
+                    sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
+                ),
+            ),
         )
         .order_by(grants.c.expires_at)
     )

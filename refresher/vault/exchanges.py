@@ -187,7 +187,7 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
 
 def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transition) -> Grant:
     stored, intent = grant_of(row), claimed.intent
-    after = merge(stored, outcome.grant, intent)
+    after = merge(stored, claimed.grant, outcome.grant, intent)
     after = replace(after, revision=next_version(stored.revision, tx.now))
     values = status_values(after)
     if (tokens := outcome.tokens) is not None:

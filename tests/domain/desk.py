@@ -62,7 +62,8 @@ class Desk:
         verdict = commit_rule.judge(stored, claim.grant, intent, brings_tokens=brings)
         if verdict is not Verdict.APPLY:
             return verdict
-        self.grant = self._kept(stored, commit_rule.merge(stored, change.grant, intent))
+        merged = commit_rule.merge(stored, claim.grant, change.grant, intent)
+        self.grant = self._kept(stored, merged)
         if brings:
             self.grant = replace(self.grant, adopted_sequence=intent.sequence)
         self._adopt(change, attempt.ended_at, presented=intent.presented)

@@ -78,9 +78,20 @@ def test_a_later_attempt_in_flight_keeps_its_intent() -> None:
     stored = replace(STORED, intent=later)
     after = replace(STORED, attempt_sequence=6, intent=None, failures=0)
     earlier = Intent(sequence=6, presented=b"stored", first_sent_at=9.0, attempts=1)
-    merged = merge(stored, after, earlier)
+    merged = merge(stored, STORED, after, earlier)
     assert (merged.attempt_sequence, merged.intent) == (7, replace(later, attempts=1))
-    assert merge(stored, after, later) is after
+    assert merge(stored, STORED, after, later) == after
+
+
+def test_a_failure_undoes_no_step_of_the_clock() -> None:
+    """Every instant moved while the exchange was under way; the failure touched none."""
+    claimed = replace(STORED, issued_at=9000.0, expires_at=12_600.0, since=9000.0)
+    stored = replace(claimed, issued_at=1800.0, expires_at=5400.0, since=1800.0)
+    intent = Intent(sequence=6, presented=b"stored", first_sent_at=9.0, attempts=1)
+    after = replace(claimed, attempt_sequence=6, failures=1, due_at=2000.0)
+    merged = merge(replace(stored, attempt_sequence=6), claimed, after, intent)
+    assert (merged.issued_at, merged.expires_at, merged.since) == (1800.0, 5400.0, 1800.0)
+    assert (merged.failures, merged.due_at) == (1, 2000.0)
 
 
 @given(st.integers(0, 2**60), st.floats(0, 1e11))

@@ -195,7 +195,8 @@ class ScheduleMachine(RuleBasedStateMachine):
         )
         profile, first = self.rotation.profile, intent.attempts == 1
         window = schedule.mandatory_window(self.lifetime)
-        deferred = max(self.expires_at - window, self.now if first else fallback)
+        ends_at = min(self.expires_at, self.now + self.lifetime)
+        deferred = max(ends_at - window, self.now if first else fallback)
         if at is None:
             assert self.policy is UnknownOutcome.HALT
             assert profile not in {RotationProfile.NONE, RotationProfile.UNTIL_USED}

@@ -328,3 +328,10 @@ async def test_a_vault_left_in_order_needs_nothing(vault: Vault, lines: Lines) -
     await resume(vault)
     assert await get(vault) == before
     assert lines.events() == []
+
+
+async def test_a_clock_set_back_between_two_processes_delays_nothing(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await resume(vault, NOW - 86_400)
+    assert (await get(vault)).due_at == NOW - 86_400

@@ -248,3 +248,19 @@ async def test_a_broken_exchange_is_given_back(vault: Vault) -> None:
     assert grant.due_at == NOW + LONGEST_RETRY
     parts.clock.move(LONGEST_RETRY)
     assert (await claim(parts)).intent.is_replay
+
+
+@pytest.mark.parametrize(("step", "issued_at"), [(-7200, NOW - 7200), (7200, NOW)])
+async def test_a_clock_stepped_in_mid_exchange_ends_no_token_late(
+    vault: Vault, step: float, issued_at: float
+) -> None:
+    async def script(_: Call) -> Outcome:
+        parts.clock.move(20)
+        parts.clock.step(step)
+        return answered("at-1", "rt-1")
+
+    parts = assemble(vault, Endpoint(script))
+    await sow(vault, make_seed())
+    await run(parts)
+    grant = await get(vault)
+    assert (grant.issued_at, grant.expires_at) == (issued_at, issued_at + LIFE)

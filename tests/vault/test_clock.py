@@ -137,6 +137,29 @@ async def test_small_steps_back_are_tolerated(vault: Vault, step: float, names: 
     assert await vault.hasten_misdated(NOW - step) == names
 
 
+async def test_a_clock_set_back_keeps_the_wait_of_a_retry(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    failed = await refresh(vault, NOT_SENT, NOW)
+    assert failed.due_at is not None
+    await vault.shift_clock(-7200, NOW - 7200)
+    assert (await get(vault)).due_at == failed.due_at - 7200
+
+
+async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
+    """The clock stepped back while no daemon ran: nobody knows by how much."""
+    await sow(vault, make_seed())
+    await refresh(vault, NOT_SENT, NOW + 7200)
+    assert await vault.hasten_misdated(NOW + 5000) == []
+    assert await vault.hasten_misdated(NOW) == ["acme"]
+    assert (await get(vault)).due_at == NOW
+
+
+async def test_a_grant_added_on_a_clock_ahead_is_due(vault: Vault) -> None:
+    await sow(vault, make_seed(), now=NOW + 7200)
+    assert await vault.hasten_misdated(NOW) == ["acme"]
+    assert (await get(vault)).due_at == NOW
+
+
 async def test_overdue_means_due_and_left_alone(vault: Vault) -> None:
     await sow(vault, make_seed("later", "rt-1"), now=NOW + 50)
     await sow(vault, make_seed("longest", "rt-2"), make_seed("leased", "rt-3"))
