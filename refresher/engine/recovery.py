@@ -68,23 +68,24 @@ async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: fl
 async def _resume_open(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
     """End the leases of the dead; schedule what they left open."""
     now = clock.now()
-    resumed = []
-    for grant in await vault.release_leases(now):
+
+    def resume(grant: Grant) -> Grant | None:
         client = clients.get(grant.client or "")
         if grant.intent is None or client is None:
-            continue
-        after = resume_unresolved(grant, client, now, clock.draw())
-        resumed.append(after)
+            return None
+        return resume_unresolved(grant, client, now, clock.draw())
+
+    for before, after in await vault.release_leases(now, resume):
+        assert before.intent is not None
         emit(
             Event.EXCHANGE_RESUMED,
-            grant=grant.name,
-            client=grant.client,
-            sequence=grant.intent.sequence,
-            attempts=grant.intent.attempts,
+            grant=before.name,
+            client=before.client,
+            sequence=before.intent.sequence,
+            attempts=before.intent.attempts,
             next_attempt_at=after.due_at,
             state=after.state.value,
         )
-    await vault.reschedule(resumed, now)
 
 
 async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:

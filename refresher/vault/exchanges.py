@@ -4,7 +4,7 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,29 +215,34 @@ def _token_values(tx: Transaction, stored: Grant, tokens: TokenSet, presented: b
     return values
 
 
-def release_leases(tx: Transaction) -> list[Grant]:
+def release_leases(
+    tx: Transaction, resume: Callable[[Grant], Grant | None]
+) -> list[tuple[Grant, Grant]]:
     """End every lease: the caller holds the file lock, so their holders are dead.
 
+    What they left open is scheduled in the same transaction: a process that dies right
+    here leaves either all of it to the next one, or nothing.
+
+    Args:
+        resume: decides what becomes of a grant; None leaves it as it is.
+
     Returns:
-        The grants whose exchange may still be open, lease already ended.
+        The grants that were resumed, before and after.
     """
     leased = grants.c.lease_holder.is_not(None)
     rows = tx.connection.execute(sa.select(grants).where(leased)).mappings().all()
     tx.connection.execute(
         sa.update(grants).where(leased).values(lease_holder=None, lease_taken_at=None)
     )
-    return [grant_of(row) for row in rows]
-
-
-def reschedule(tx: Transaction, after: Sequence[Grant]) -> None:
-    """Store what recovery decided for grants that no exchange is working on."""
-    for grant in after:
-        values = status_values(replace(grant, revision=next_version(grant.revision, tx.now)))
-        tx.connection.execute(
-            sa.update(grants)
-            .where(grants.c.id == grant.id, grants.c.attempt_sequence == grant.attempt_sequence)
-            .values(**values)
-        )
+    resumed = []
+    for before in map(grant_of, rows):
+        after = resume(before)
+        if after is None:
+            continue
+        values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
+        tx.connection.execute(sa.update(grants).where(grants.c.id == after.id).values(**values))
+        resumed.append((before, after))
+    return resumed
 
 
 def next_due(connection: Connection, clients: Sequence[str]) -> float | None:

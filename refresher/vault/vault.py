@@ -76,18 +76,16 @@ class Vault:
         """Apply an outcome under the commit rule; see ``exchanges.commit``."""
         return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)
 
-    async def release_leases(self, now: float) -> list[Grant]:
+    async def release_leases(
+        self, now: float, resume: Callable[[Grant], Grant | None]
+    ) -> list[tuple[Grant, Grant]]:
         """End the leases of dead processes; see ``exchanges.release_leases``."""
-        return await self._write(exchanges.release_leases, now)
+        return await self._write(lambda tx: exchanges.release_leases(tx, resume), now)
 
     async def is_newly_restored(self, now: float) -> bool:
         """Learn whether this vault is a copy, and whether this is its first opening."""
         self.restored_from, is_news = await self._write(backup.take_copied_at, now)
         return is_news
-
-    async def reschedule(self, grants: Sequence[Grant], now: float) -> None:
-        """Store what recovery decided; see ``exchanges.reschedule``."""
-        await self._write(lambda tx: exchanges.reschedule(tx, grants), now)
 
     async def next_due(self, clients: Sequence[str]) -> float | None:
         """When the first grant of CLIENTS is due."""

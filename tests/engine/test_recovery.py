@@ -36,6 +36,7 @@ from tests.vault.world import (
     orphans,
     outcome_of,
     refresh,
+    release,
     set_writable,
     sow,
 )
@@ -94,7 +95,7 @@ async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: 
         assert holds(vault, grant, "rt-1")
         assert await access_token(vault) == "at-1"
         assert (grant.state, grant.intent, grant.failures) == (GrantState.FRESH, None, 0)
-        assert await vault.release_leases(NOW + 5) == []
+        assert await release(vault, NOW + 5) == []
     assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["rescued", "apply"]
     assert lines.of(Event.EXCHANGE_RESUMED) == []
 

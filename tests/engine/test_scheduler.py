@@ -35,6 +35,7 @@ from tests.vault.world import (
     get,
     make_client,
     make_seed,
+    release,
     set_writable,
     sow,
 )
@@ -164,7 +165,7 @@ async def test_a_bug_costs_one_grant_a_retry(vault: Vault, lines: Lines) -> None
     broken = await get(vault, "crm-3")
     assert broken.failures >= 1
     assert broken.intent is not None
-    assert await vault.release_leases(NOW) == []
+    assert await release(vault, NOW) == []
     assert len(script_calls) >= 1
     line = lines.of(Event.TASK_RESTARTED)[0]
     assert (line["task"], line["grant"], line["error"]) == ("worker", "crm-3", "ZeroDivisionError")
@@ -198,14 +199,14 @@ async def test_a_dropped_clients_exchange_ends_well(vault: Vault, lines: Lines) 
             go_on.set()
             await anyio.sleep(0.02)
     assert lines.of(Event.TASK_RESTARTED) == []
-    assert await vault.release_leases(NOW) == []
+    assert await release(vault, NOW) == []
 
 
 async def test_draining_waits_for_what_is_in_flight(vault: Vault) -> None:
-    release = anyio.Event()
+    go_on = anyio.Event()
 
     async def script(call: Call) -> Outcome:
-        await release.wait()
+        await go_on.wait()
         return await rotating(call)
 
     parts = assemble(vault, Endpoint(script))
@@ -222,10 +223,10 @@ async def test_draining_waits_for_what_is_in_flight(vault: Vault) -> None:
             tasks.start_soon(drain)
             await anyio.sleep(0.02)
             assert not drained.is_set()
-            release.set()
+            go_on.set()
         assert scheduler.in_flight == 0
     assert len(parts.endpoint.calls) == len(parts.published) == 3
-    assert await vault.release_leases(NOW) == []
+    assert await release(vault, NOW) == []
 
 
 async def test_draining_waits_for_a_claim_under_way(vault: Vault, tmp_path: Path) -> None:

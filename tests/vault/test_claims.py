@@ -7,11 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
-from refresher.domain.grants import GrantState
+from refresher.domain.grants import Grant, GrantState
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved
 from refresher.errors import VaultUnavailable
+from refresher.vault.schema import grants
 from refresher.vault.sealing import Keyring, new_key_line
 from refresher.vault.vault import Vault, open_vault
 from tests.vault.world import (
@@ -27,6 +29,7 @@ from tests.vault.world import (
     get,
     make_seed,
     refresh,
+    release,
     sow,
     static_seed,
 )
@@ -36,8 +39,9 @@ async def sow_with_life(vault: Vault, lives: dict[str, float]) -> None:
     """Grants whose access tokens live LIVES more seconds, all of them due at NOW + 1000."""
     for name, life in lives.items():
         await sow(vault, make_seed(name, f"rt-{name}"))
-        grant = await refresh(vault, answered("at", expires_in=life), NOW, name)
-        await vault.reschedule([replace(grant, due_at=NOW + 1000)], NOW)
+        await refresh(vault, answered("at", expires_in=life), NOW, name)
+    due = sa.update(grants).values(due_at=NOW + 1000)
+    await vault._database.write(lambda connection: connection.execute(due))
 
 
 async def test_the_least_time_left_goes_first(vault: Vault) -> None:
@@ -180,10 +184,10 @@ async def test_not_sent_ends_no_earlier_attempt(vault: Vault) -> None:
 async def test_leases_of_the_dead_are_released(vault: Vault) -> None:
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(3)))
     await vault.claim(NOW, {"crm": 2}, 2)
-    released = await vault.release_leases(NOW + 1)
+    released = await release(vault, NOW + 1)
     assert len(released) == 2
     assert all(grant.intent is not None for grant in released)
-    assert await vault.release_leases(NOW + 1) == []
+    assert await release(vault, NOW + 1) == []
     claims = await vault.claim(NOW + 1, {"crm": 9}, 9)
     assert sorted(claim.intent.attempts for claim in claims) == [1, 2, 2]
 
@@ -193,8 +197,9 @@ async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
     await refresh(vault, answered("at-1", "rt-1"))
     await vault.request_refresh("acme", NOW + 60)
     await claim_one(vault, NOW + 60)
-    [leased] = await vault.release_leases(NOW + 70)
-    await vault.reschedule([resume_unresolved(leased, CRM, NOW + 70, 0.5)], NOW + 70)
+    [(leased, _)] = await vault.release_leases(
+        NOW + 70, lambda grant: resume_unresolved(grant, CRM, NOW + 70, 0.5)
+    )
     grant = await get(vault)
     assert grant.due_at == NOW + 70
     assert (grant.failures, grant.state) == (1, GrantState.FRESH)
@@ -203,15 +208,22 @@ async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
     assert grant.revision > leased.revision
 
 
-async def test_recovery_never_overwrites_a_newer_claim(vault: Vault) -> None:
-    await sow(vault, make_seed())
-    await claim_one(vault)
-    [leased] = await vault.release_leases(NOW)
-    claim = await claim_one(vault)
-    await vault.reschedule([replace(leased, due_at=NOW + 999)], NOW)
-    grant = await get(vault)
-    assert grant.intent == claim.intent
-    assert grant.due_at == NOW
+async def test_a_recovery_that_dies_leaves_everything_to_the_next(vault: Vault) -> None:
+    """Leases ended without what they left open would be replayed against the profile."""
+    await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(2)))
+    await vault.claim(NOW, {"crm": 2}, 2)
+    seen = []
+
+    def dies(grant: Grant) -> Grant:
+        seen.append(grant.name)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        return replace(grant, due_at=NOW + 999)
+
+    with pytest.raises(KeyboardInterrupt):
+        await vault.release_leases(NOW, dies)
+    assert len(await release(vault, NOW)) == 2
+    assert {grant.due_at for grant in await vault.grants()} == {NOW}
 
 
 @pytest.mark.parametrize("seconds", [0.0, 86_400.0], ids=["at once", "after a day"])

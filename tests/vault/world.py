@@ -108,8 +108,15 @@ async def claim_one(vault: Vault, now: float = NOW, name: str = "acme") -> Claim
 
 async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Claim:
     """Lease NAME although an exchange is open, as after the death of its holder."""
-    await vault.release_leases(now)
+    await release(vault, now)
     return await claim_one(vault, now, name)
+
+
+async def release(vault: Vault, now: float = NOW) -> list[Grant]:
+    """End every lease, as a new process does; the grants that had one."""
+    leased: list[Grant] = []
+    await vault.release_leases(now, leased.append)
+    return leased
 
 
 async def finish(
