@@ -321,11 +321,7 @@ class Witness:
                 self.world.chance.seen["answers in the rescue file"] += 1
                 continue
             del self.answers[key]
-            if answer.is_unreadable and self.world.refused_at >= answer.at:
-                # The rescue file takes tokens only: what nobody can read dies with the
-                # process when the vault refuses to its end.
-                self.world.chance.seen["unreadable answers that died with the vault away"] += 1
-            elif in_order or self._had_time(process, answer):
+            if in_order or self._had_time(process, answer):
                 self.violated(f"G3: an answer for {key[0]} was neither stored nor rescued")
             self.world.chance.seen["answers that died in memory"] += 1
 

@@ -224,7 +224,8 @@ class World:
             json.loads(self.sealer.open_bytes(sealed, owner="rescue", column="rescue"))
             for sealed in left
         ]
-        return {(record["name"], record["intent"]["sequence"]) for record in records}
+        exchanges = [record for record in records if record["intent"] is not None]  # no login
+        return {(record["name"], record["intent"]["sequence"]) for record in exchanges}
 
     # the disk
 
