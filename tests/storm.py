@@ -63,7 +63,9 @@ class Outcome:
         )
 
 
-def run_storm(folder: Path, grants: int, rate: float, seed: int) -> Outcome:
+def run_storm(
+    folder: Path, grants: int, rate: float, seed: int, *, refused_for: float = REFUSED_FOR
+) -> Outcome:
     """GRANTS due at once at a server that takes RATE requests a second."""
     with Rig(
         folder,
@@ -77,7 +79,7 @@ def run_storm(folder: Path, grants: int, rate: float, seed: int) -> Outcome:
         },
     ) as rig:
         by_time_left = _import(rig, grants, seed)
-        refused = _meet_refusal(rig, folder / "clock-offset")
+        refused = _meet_refusal(rig, folder / "clock-offset", refused_for)
         took = _weather(rig, grants, within=60 + 3 * grants / rate)
         log = rig.sandbox.log(after=refused)
         assert rig.daemon.stop() == 0
@@ -115,7 +117,7 @@ def _import(rig: Rig, grants: int, seed: int) -> list[str]:
     return sorted(ends, key=ends.__getitem__)
 
 
-def _meet_refusal(rig: Rig, offset: Path) -> int:
+def _meet_refusal(rig: Rig, offset: Path, seconds: float) -> int:
     """Start a day late with a wrong secret; how many requests that cost."""
     offset.write_text(str(DAY))
     settings = rig.daemon.config.read_text()
@@ -124,7 +126,7 @@ def _meet_refusal(rig: Rig, offset: Path) -> int:
     wait_until(
         lambda: rig.daemon.events("client.rejected"), within=30, description="client.rejected"
     )
-    time.sleep(REFUSED_FOR)
+    time.sleep(seconds)
     rig.daemon.config.write_text(settings)
     return len(rig.sandbox.log())
 

@@ -9,10 +9,10 @@ from tests.storm import run_storm
 
 @pytest.mark.timeout(120)
 def test_a_crowd_waits_its_turn(tmp_path: Path) -> None:
-    outcome = run_storm(tmp_path, grants=200, rate=40, seed=3)
+    outcome = run_storm(tmp_path, grants=160, rate=40, seed=3, refused_for=1.5)
     assert outcome.holds, outcome
     assert 0 < outcome.throttled < 40
-    assert outcome.seconds < 2 * 200 / 40
+    assert outcome.seconds < 3 * 160 / 40
 
 
 @pytest.mark.long
