@@ -129,7 +129,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_adopt_everything, "G3", 2),
         (_forget_intents, "G3", 3),
         (_keep_leases, "G7", 1),
-        (_ignore_the_server, "G7", 1),
+        (_ignore_the_server, "G7", 12),
         (_rescue_nothing, "G3", 6),
     ],
 )

@@ -5,6 +5,8 @@ once, when an instant is computed and stored: drawing again at every look would 
 every refresh early.
 """
 
+import math
+
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.grants import Intent
 
@@ -130,6 +132,16 @@ def attempt_deadline(rotation: Rotation, remaining: float | None) -> float:
     return max(wanted, SHORTEST_DEADLINE)
 
 
+def last_replay_at(first_sent_at: float, rotation: Rotation) -> float:
+    """The last instant at which a replay can begin and still end inside its grace window.
+
+    Without a window that instant has always passed.
+    """
+    if rotation.profile is not RotationProfile.GRACE:
+        return -math.inf
+    return first_sent_at + GRACE_BUDGET * rotation.grace - attempt_deadline(rotation, None)
+
+
 def replay_at(
     now: float,
     intent: Intent,
@@ -158,8 +170,7 @@ def replay_at(
         case RotationProfile.UNTIL_USED:
             return short_backoff if intent.attempts <= prompt else fallback
         case RotationProfile.GRACE:
-            last_end = intent.first_sent_at + GRACE_BUDGET * rotation.grace
-            if short_backoff + attempt_deadline(rotation, None) <= last_end:
+            if short_backoff <= last_replay_at(intent.first_sent_at, rotation):
                 return short_backoff
         case RotationProfile.STRICT | RotationProfile.UNKNOWN:
             pass

@@ -199,6 +199,11 @@ def _scheduled_replay(
             attempt.ended_at,
         )
     earliest = attempt.ended_at + schedule.capped_retry_after(retry_after)
+    last = schedule.last_replay_at(intent.first_sent_at, client.rotation)
+    if replay <= last < earliest:
+        # Later nobody can fetch what an answer that was lost had brought: losing nothing
+        # comes before the server's wish for quiet, for this one request.
+        earliest = last
     return replace(after, due_at=max(replay, earliest))
 
 

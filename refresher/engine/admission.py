@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from refresher.clock import Clock
 from refresher.domain import schedule
-from refresher.domain.clients import Client
+from refresher.domain.clients import Client, RotationProfile
 from refresher.domain.outcomes import (
     ClientRejected,
     NotSent,
@@ -74,6 +74,23 @@ class Admission:
                 if share > 0:
                     room[client.name] = share
         return room
+
+    def last_chances(self) -> dict[str, float]:
+        """Closed clients of which one replay may go out all the same.
+
+        Returns:
+            By name of the client, the wall time since when a first send is still inside
+            the grace window: older exchanges have to wait like all others.
+        """
+        now = self._clock.now()
+        return {
+            client.name: now - schedule.GRACE_BUDGET * client.rotation.grace
+            for client in self._clients.values()
+            if client.rotation.profile is RotationProfile.GRACE
+            and self.is_closed(client)
+            and not self._gate(client).rejected
+            and self._gate(client).in_flight == 0
+        }
 
     def next_opening(self) -> float | None:
         """Seconds until a closed or exhausted client may begin again."""

@@ -76,18 +76,24 @@ class Refresh:
         self._clock = clock
 
     async def claim(
-        self, room: Mapping[str, int], total: int, *, only: str | None = None
+        self,
+        room: Mapping[str, int],
+        total: int,
+        *,
+        only: str | None = None,
+        since: Mapping[str, float] | None = None,
     ) -> list[Claim]:
         """Lease due grants and write down that their exchanges are about to be sent.
 
         Args:
             room: how many exchanges each client may begin.
             only: the one grant to claim, for a command that refreshes it alone.
+            since: only replays whose first attempt was sent after these instants.
 
         Raises:
             VaultUnavailable: nothing may be sent, and nothing was.
         """
-        return await self._vault.claim(self._clock.now(), room, total, only=only)
+        return await self._vault.claim(self._clock.now(), room, total, only=only, since=since)
 
     async def run(self, claim: Claim, client: Client) -> Outcome:
         """Send, commit and publish what CLAIM allows; shielded, so it ends by itself."""

@@ -30,8 +30,9 @@ LONGEST_SLEEP = 30.0
 VAULT_RETRY = 1.0
 """Seconds between looks at a vault that refuses."""
 
-_Work = tuple[Claim, Client]
-"""A claim and the client it was admitted with: a reload may drop the client meanwhile."""
+_Work = tuple[Claim, Client, bool]
+"""A claim, the client it was admitted with, which a reload may drop meanwhile, and whether
+it is a last chance, to be sent although its endpoint is closed."""
 
 
 class Scheduler:
@@ -116,20 +117,41 @@ class Scheduler:
         self.turned_at = self._clock.monotonic()
         self._wake = anyio.Event()
         await self._prove_recovery()
-        room, clients = self._admission.room(), dict(self._clients)
-        due_at = await self._vault.next_due(list(room)) if room and self._idle else math.inf
-        due_at = math.inf if due_at is None else due_at
-        if due_at <= self._clock.now():
-            claimed = await self._refresh.claim(room, self._idle)
-            for claim in claimed:
-                client = clients[claim.grant.client or ""]
-                self._admission.begun(client)
-                self._idle -= 1
-                claims.send_nowait((claim, client))
-            if claimed:
-                return
+        room, chances = self._admission.room(), self._admission.last_chances()
+        clients = dict(self._clients)
+        due_at = await self._claim_due(claims, clients, room)
+        one_each = dict.fromkeys(chances, 1)
+        chance_at = await self._claim_due(claims, clients, one_each, since=chances)
         opening = self._admission.next_opening()
-        await self._sleep(min(due_at - self._clock.now(), math.inf if opening is None else opening))
+        now = self._clock.now()
+        waits = [due_at - now, chance_at - now, math.inf if opening is None else opening]
+        await self._sleep(min(waits))
+
+    async def _claim_due(
+        self,
+        claims: MemoryObjectSendStream[_Work],
+        clients: Mapping[str, Client],
+        room: Mapping[str, int],
+        *,
+        since: Mapping[str, float] | None = None,
+    ) -> float:
+        """Hand out what is due of ROOM; when there may be more of it.
+
+        Args:
+            since: only replays whose first attempt was sent after these instants.
+        """
+        if not (room and self._idle):
+            return math.inf
+        due_at = await self._vault.next_due(list(room), since=since)
+        if due_at is None or due_at > self._clock.now():
+            return math.inf if due_at is None else due_at
+        claimed = await self._refresh.claim(room, self._idle, since=since)
+        for claim in claimed:
+            client = clients[claim.grant.client or ""]
+            self._admission.begun(client)
+            self._idle -= 1
+            claims.send_nowait((claim, client, since is not None))
+        return -math.inf if claimed else math.inf
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, in slices short enough to notice a changed wall clock; ``wake`` ends it."""
@@ -138,16 +160,16 @@ class Scheduler:
 
     async def _work(self, claims: MemoryObjectReceiveStream[_Work]) -> None:
         with claims:
-            async for claim, client in claims:
-                await self._work_one(claim, client)
+            async for claim, client, is_last_chance in claims:
+                await self._work_one(claim, client, is_last_chance=is_last_chance)
                 self._idle += 1
                 self.wake()
                 if self._idle == self._workers:
                     self._all_idle.set()
 
-    async def _work_one(self, claim: Claim, client: Client) -> None:
+    async def _work_one(self, claim: Claim, client: Client, *, is_last_chance: bool) -> None:
         """Carry out one refresh, unless its endpoint was closed while it was claimed."""
-        if self._admission.is_closed(client):
+        if self._admission.is_closed(client) and not is_last_chance:
             await self._supervised(claim, self._refresh.hold_back(claim))
             self._admission.returned(client)
         else:

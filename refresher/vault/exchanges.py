@@ -37,6 +37,7 @@ def claim(
     total: int,
     *,
     only: str | None = None,
+    since: Mapping[str, float] | None = None,
     restored_from: float | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents, least time left first.
@@ -45,9 +46,15 @@ def claim(
         room: how many exchanges each client may begin now; others are left alone.
         total: how many all together.
         only: a grant's name: no other is claimed.
+        since: by client, only replays whose first attempt was sent after that instant.
         restored_from: when the copy was made that this vault is.
     """
-    due = [row for client, free in room.items() for row in _due(tx, client, free, only)]
+    due: list[Any] = []
+    for client, free in room.items():
+        conditions = _replays(client, since)
+        if only is not None:
+            conditions.append(grants.c.name == only)
+        due.extend(_due(tx, client, free, conditions))
     due.sort(key=_time_left)
     claims: list[Claim] = []
     for candidate in due[:total]:
@@ -60,7 +67,13 @@ def claim(
     return claims
 
 
-def _due(tx: Transaction, client: str, free: int, only: str | None) -> Sequence[Any]:
+def _replays(client: str, since: Mapping[str, float] | None) -> list[sa.ColumnElement[bool]]:
+    return [] if since is None else [grants.c.intent_first_sent_at > since[client]]
+
+
+def _due(
+    tx: Transaction, client: str, free: int, conditions: list[sa.ColumnElement[bool]]
+) -> Sequence[Any]:
     """The FREE due grants of CLIENT with the least time left, found in one index alone.
 
     After an outage everything is due at once, and each claim looks through all of it.
@@ -71,12 +84,11 @@ def _due(tx: Transaction, client: str, free: int, only: str | None) -> Sequence[
             grants.c.client == client,
             grants.c.due_at <= tx.now,
             grants.c.lease_holder.is_(None),
+            *conditions,
         )
         .order_by(grants.c.expires_at.nulls_first(), grants.c.due_at)
         .limit(max(free, 0))
     )
-    if only is not None:
-        statement = statement.where(grants.c.name == only)
     return tx.connection.execute(statement).all()
 
 
@@ -245,8 +257,14 @@ def release_leases(
     return resumed
 
 
-def next_due(connection: Connection, clients: Sequence[str]) -> float | None:
-    """When the first unleased grant of CLIENTS is due."""
+def next_due(
+    connection: Connection, clients: Sequence[str], *, since: Mapping[str, float] | None = None
+) -> float | None:
+    """When the first unleased grant of CLIENTS is due.
+
+    Args:
+        since: by client, only replays whose first attempt was sent after that instant.
+    """
     firsts = [
         connection.scalar(
             sa.select(grants.c.due_at)
@@ -254,6 +272,7 @@ def next_due(connection: Connection, clients: Sequence[str]) -> float | None:
                 grants.c.client == client,
                 grants.c.due_at.is_not(None),
                 grants.c.lease_holder.is_(None),
+                *_replays(client, since),
             )
             .order_by(grants.c.due_at)
             .limit(1)

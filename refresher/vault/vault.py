@@ -47,7 +47,13 @@ class Vault:
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
 
     async def claim(
-        self, now: float, room: Mapping[str, int], total: int, *, only: str | None = None
+        self,
+        now: float,
+        room: Mapping[str, int],
+        total: int,
+        *,
+        only: str | None = None,
+        since: Mapping[str, float] | None = None,
     ) -> list[Claim]:
         """Lease due grants and write their intents; see ``exchanges.claim``.
 
@@ -60,7 +66,13 @@ class Vault:
         def lease(tx: Transaction) -> list[Claim]:
             exchanges.take_back(tx, self.holder, doubted)
             claimed[:] = exchanges.claim(
-                tx, self.holder, room, total, only=only, restored_from=self.restored_from
+                tx,
+                self.holder,
+                room,
+                total,
+                only=only,
+                since=since,
+                restored_from=self.restored_from,
             )
             return claimed
 
@@ -87,9 +99,11 @@ class Vault:
         self.restored_from, is_news = await self._write(backup.take_copied_at, now)
         return is_news
 
-    async def next_due(self, clients: Sequence[str]) -> float | None:
-        """When the first grant of CLIENTS is due."""
-        return await self._database.read(lambda c: exchanges.next_due(c, clients))
+    async def next_due(
+        self, clients: Sequence[str], *, since: Mapping[str, float] | None = None
+    ) -> float | None:
+        """When the first grant of CLIENTS is due; see ``exchanges.next_due``."""
+        return await self._database.read(lambda c: exchanges.next_due(c, clients, since=since))
 
     async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""

@@ -322,8 +322,11 @@ class GrantMachine(RuleBasedStateMachine):
             assert self.open, "only an open exchange halts a grant"
             return
         wait = grant.due_at - self.now
-        asked = getattr(outcome, "retry_after", None) or 0.0
-        assert wait >= min(asked, 3600.0) - MOMENT
+        asked = min(getattr(outcome, "retry_after", None) or 0.0, 3600.0)
+        if grant.intent is not None:  # the last chance of a grace window comes before quiet
+            last = schedule.last_replay_at(grant.intent.first_sent_at, self.desk.client.rotation)
+            asked = min(asked, last - self.now) if last >= self.now - MOMENT else asked
+        assert wait >= asked - MOMENT
         assert grant.due_at <= max(self.now + 3600.0, grant.expires_at or 0.0) + MOMENT
         if isinstance(outcome, ClientRejected | Misconfigured):
             assert wait >= 300 - MOMENT

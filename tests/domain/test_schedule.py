@@ -256,6 +256,17 @@ def test_a_deferred_replay_never_waits_for_a_misdated_end() -> None:
     assert replay(rotation, UnknownOutcome.DEFER, attempts=1, left=86_400.0) == 3600.0 - 300.0
 
 
+def test_the_last_replay_still_ends_inside_the_grace() -> None:
+    last = schedule.last_replay_at(NOW, Rotation(RotationProfile.GRACE, 30.0))
+    deadline = schedule.attempt_deadline(Rotation(RotationProfile.GRACE, 30.0), None)
+    assert last + deadline == pytest.approx(NOW + 0.66 * 30)
+
+
+@pytest.mark.parametrize("profile", ["none", "until_used", "strict", "unknown"])
+def test_without_a_window_there_is_no_last_replay(profile: str) -> None:
+    assert schedule.last_replay_at(NOW, Rotation.parse(profile)) < 0
+
+
 def test_after_its_grace_a_server_is_strict() -> None:
     rotation = Rotation(RotationProfile.GRACE, 30.0)
     assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=1.0) == 0.0

@@ -17,7 +17,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.engine.admission import FAILURES_TO_OPEN, LONGEST_PAUSE, Admission
 from tests.engine.world import FakeClock, Lines
-from tests.vault.world import answered, make_client
+from tests.vault.world import NOW, answered, make_client
 
 SUCCESS = answered("at")
 THROTTLED = Transient(reason="throttled", status=429, retry_after=60.0)
@@ -349,3 +349,21 @@ def test_a_lone_refusal_teaches_no_pace() -> None:
     door.clock.move(3600)
     door.pass_through(WIDE, SUCCESS)
     assert door.room == {"crm": 8}
+
+
+def test_a_last_chance_is_offered_to_one_at_a_time() -> None:
+    grace = make_client(rotation="grace(100)", concurrency=8)
+    door = Door(grace, make_client("erp"))
+    assert door.admission.last_chances() == {}
+    door.pass_through(grace, THROTTLED)
+    door.pass_through(make_client("erp"), THROTTLED)
+    assert door.admission.last_chances() == {"crm": NOW - 66}
+    door.admission.begun(grace)
+    assert door.admission.last_chances() == {}
+
+
+def test_a_rejected_client_has_no_last_chance() -> None:
+    grace = make_client(rotation="grace(100)")
+    door = Door(grace)
+    door.pass_through(grace, REJECTED)
+    assert door.admission.last_chances() == {}

@@ -9,9 +9,9 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from refresher.domain.clients import Client
+from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Claim, GrantState
-from refresher.domain.outcomes import NotSent, Outcome, Transient
+from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Transient
 from refresher.engine.admission import Admission
 from refresher.logs import Event
 from refresher.vault.schema import grants
@@ -33,6 +33,7 @@ from tests.vault.world import (
     access_token,
     answered,
     get,
+    holds,
     make_client,
     make_seed,
     release,
@@ -374,3 +375,28 @@ async def wait_until_idle(vault: Vault) -> None:
         if leased is None:
             return
         await anyio.sleep(0.005)
+
+
+async def test_a_last_chance_goes_out_in_spite_of_a_retry_after(vault: Vault) -> None:
+    """An answer was lost; when the server may be asked again, its grace window is over."""
+    grace = make_client(rotation="grace(60)", on_unknown_outcome=UnknownOutcome.REPLAY)
+    busy = OutcomeUnknown(reason="http_503", status=503, retry_after=300.0)
+    parts = assemble(vault, answering(busy, answered("at-1", "rt-1")))
+    await sow(vault, make_seed(), make_seed("other", "rt-other"))
+    await vault.request_refresh("other", NOW)
+    admission = Admission({"crm": grace}, parts.clock)
+    async with scheduling(parts, {"crm": grace}, admission=admission, workers=1) as scheduler:
+        await until_adopted(parts, 1)
+        first = await get(vault, parts.published[0])
+        assert first.due_at == NOW + 0.66 * 60 - 15
+        assert admission.is_closed(grace)
+        parts.clock.move(0.66 * 60 - 15)
+        scheduler.wake()
+        await until_adopted(parts, 2)
+        assert parts.published == [first.name] * 2
+        assert holds(vault, await get(vault, first.name), "rt-1")
+        # Nobody else goes out while the server wants quiet.
+        parts.clock.move(20)
+        scheduler.wake()
+        await anyio.sleep(0.05)
+        assert len(parts.endpoint.calls) == 2

@@ -216,7 +216,7 @@ class Witness:
         name = line.name
         sequence, claimed_at = process.claimed[name]
         if process.is_running:
-            self._may_send(process, name, client, claimed_at)
+            self._may_send(process, name, client, claimed_at, fingerprint)
             if fingerprint in self.dead:
                 self.violated(f"G6: {name} sent a finally rejected refresh token again")
             if generation < line.durable:
@@ -236,13 +236,26 @@ class Witness:
         self.note(f"send {name} {sequence}")
         return request
 
-    def _may_send(self, process: "Process", name: str, client: Client, claimed_at: float) -> None:
+    def _may_send(
+        self,
+        process: "Process",
+        name: str,
+        client: Client,
+        claimed_at: float,
+        fingerprint: bytes,
+    ) -> None:
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.violated(f"G2: {name} has two requests in flight")
         came_at, until = process.closed.get(client.name, (0.0, 0.0))
-        if claimed_at > came_at + CLAIMED_BEFORE and self.world.time() < until:
+        is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
+        if not is_patient and not self._is_last_chance(client, fingerprint):
             self.violated(f"G7: {name} was sent in spite of a Retry-After for {client.name}")
+
+    def _is_last_chance(self, client: Client, fingerprint: bytes) -> bool:
+        """Whether a grace window that may hold an answer that was lost is about to close."""
+        is_grace = client.rotation.profile is RotationProfile.GRACE
+        return is_grace and bool(self.unresolved.get(fingerprint))
 
     def _count_send(self, name: str) -> None:
         now, sends = self.world.time(), self.sends.setdefault(name, deque())
