@@ -85,7 +85,9 @@ def adopt_refresh(
     """A new access token: expiry counts from the first send where a replay may be an echo."""
     grant, intent = claim.grant, claim.intent
     echoes = client.rotation.profile in {RotationProfile.GRACE, RotationProfile.UNTIL_USED}
-    counted_from = intent.first_sent_at if intent.is_replay and echoes else attempt.sent_at
+    counted_from = attempt.sent_at
+    if intent.is_replay and echoes:
+        counted_from = min(intent.first_sent_at, attempt.sent_at)
     tokens, warnings = read_tokens(client, answer, counted_from)
     after = _with_token(
         replace(grant, failures=0, intent=None), client, tokens, answer, attempt, has_refresh=True

@@ -31,12 +31,12 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
+    await vault.hasten_misdated(clock.now())
     if await vault.is_newly_restored(clock.now()):
         emit(Event.VAULT_RESTORED, copied_at=vault.restored_from)
     await _adopt_rescued(vault, clock)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)
-    await vault.hasten_misdated(clock.now())
 
 
 async def _adopt_rescued(vault: Vault, clock: Clock) -> None:

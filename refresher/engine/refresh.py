@@ -37,6 +37,7 @@ from refresher.engine.announcements import announce
 from refresher.engine.durability import Durability
 from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
+from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
@@ -105,8 +106,19 @@ class Refresh:
         self._report(claim, outcome, change, committed, attempt)
         return outcome
 
+    async def may_send(self, claim: Claim) -> bool:
+        """Whether CLAIM still stands, asked right before the request leaves.
+
+        Since it was made a person may have logged in, and a process that was taken for dead
+        may have woken and brought a successor of what would be presented (G2, G3).
+        """
+        try:
+            return await self._vault.is_held(claim)
+        except VaultUnavailable:
+            return False  # what cannot be read now could not be committed either
+
     async def hold_back(self, claim: Claim) -> None:
-        """Give CLAIM back unsent: its endpoint has asked for patience since it was made."""
+        """Give CLAIM back unsent: it no longer stands, or its endpoint wants patience."""
         with anyio.CancelScope(shield=True):
             await self._commit(claim, held_back(claim))
 

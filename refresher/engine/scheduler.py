@@ -7,7 +7,7 @@ armed and unsent.
 
 import math
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,13 +16,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
-from refresher.domain.outcomes import Outcome
 from refresher.engine.admission import Admission
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
+
+T = TypeVar("T")
 
 LONGEST_SLEEP = 30.0
 """The wall clock is looked at this often: suspend and clock steps heal by themselves."""
@@ -168,17 +169,16 @@ class Scheduler:
                     self._all_idle.set()
 
     async def _work_one(self, claim: Claim, client: Client, *, is_last_chance: bool) -> None:
-        """Carry out one refresh, unless its endpoint was closed while it was claimed."""
-        if self._admission.is_closed(client) and not is_last_chance:
-            await self._supervised(claim, self._refresh.hold_back(claim))
-            self._admission.returned(client)
-        else:
+        """Carry out one refresh, unless something came in between since it was claimed."""
+        is_open = is_last_chance or not self._admission.is_closed(client)
+        if is_open and await self._supervised(claim, self._refresh.may_send(claim)):
             outcome = await self._supervised(claim, self._refresh.run(claim, client))
             self._admission.ended(client, outcome)
+        else:
+            await self._supervised(claim, self._refresh.hold_back(claim))
+            self._admission.returned(client)
 
-    async def _supervised(
-        self, claim: Claim, work: Coroutine[Any, Any, Outcome | None]
-    ) -> Outcome | None:
+    async def _supervised(self, claim: Claim, work: Coroutine[Any, Any, T]) -> T | None:
         """Await WORK; a bug in it costs this grant a retry and nobody else."""
         try:
             return await work

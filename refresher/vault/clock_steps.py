@@ -52,8 +52,14 @@ def hasten_misdated(tx: Transaction) -> list[str]:
 
     It was set back while nobody measured by how much. What is in a token issued in what is
     the future now cannot be believed; a grant that never failed and has no token waits for
-    nothing; and no retry waits longer than the longest Retry-After.
+    nothing; and no retry waits longer than the longest Retry-After. An attempt that will
+    only be sent in the future has been sent by now.
     """
+    tx.connection.execute(
+        sa.update(grants)
+        .where(grants.c.intent_first_sent_at > tx.now + TOLERANCE)
+        .values(intent_first_sent_at=tx.now)
+    )
     retries = grants.c.failures > 0
     misdated = (
         sa.select(grants.c.id, grants.c.name)

@@ -132,6 +132,20 @@ def _is_untouched_since(grant: Grant, instant: float) -> bool:
     return all(at is None or at <= instant for at in known)
 
 
+def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
+    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now."""
+    found = connection.scalar(
+        sa.select(grants.c.id).where(
+            grants.c.id == claimed.grant.id,
+            grants.c.lease_holder == holder,
+            grants.c.attempt_sequence == claimed.intent.sequence,
+            grants.c.authorization_serial == claimed.grant.authorization_serial,
+            grants.c.refresh_token_fingerprint == claimed.intent.presented,
+        )
+    )
+    return found is not None
+
+
 def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
     """Undo CLAIMS whose commit was refused, where it took effect all the same.
 

@@ -84,6 +84,10 @@ class Vault:
         self._believe(doubted)
         return claimed
 
+    async def is_held(self, claim: Claim) -> bool:
+        """Whether a claim may still be sent; see ``exchanges.is_held``."""
+        return await self._database.read(lambda c: exchanges.is_held(c, self.holder, claim))
+
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``."""
         return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)

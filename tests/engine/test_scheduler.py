@@ -13,6 +13,7 @@ from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Claim, GrantState
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Transient
 from refresher.engine.admission import Admission
+from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.schema import grants
 from refresher.vault.vault import Vault
@@ -34,6 +35,7 @@ from tests.vault.world import (
     answered,
     get,
     holds,
+    login_of,
     make_client,
     make_seed,
     release,
@@ -400,3 +402,47 @@ async def test_a_last_chance_goes_out_in_spite_of_a_retry_after(vault: Vault) ->
         scheduler.wake()
         await anyio.sleep(0.05)
         assert len(parts.endpoint.calls) == 2
+
+
+async def test_a_claim_that_no_longer_stands_is_not_sent(vault: Vault) -> None:
+    """A login came between the claim and the send: the old refresh token stays at home."""
+    parts = assemble(vault, Endpoint(rotating))
+    await sow(vault, make_seed())
+    claim = vault.claim
+
+    async def overtaken(*arguments: Any, **options: Any) -> list[Claim]:
+        claims = await claim(*arguments, **options)
+        for one in claims:
+            if one.refresh_token.reveal() == "rt-0":
+                change = login_of(await get(vault), answered("at-login", "rt-login"))
+                await vault.authorize("acme", change, NOW)
+        return claims
+
+    vault.claim = overtaken  # type: ignore[method-assign]  # the login comes in between
+    async with scheduling(parts):
+        await wait_until_idle(vault)
+        await anyio.sleep(0.05)
+    assert parts.endpoint.calls == []
+    grant = await get(vault)
+    assert holds(vault, grant, "rt-login")
+    assert (grant.state, grant.failures) == (GrantState.FRESH, 0)
+    assert await release(vault, NOW) == []
+
+
+async def test_nothing_is_sent_when_the_vault_cannot_be_asked(vault: Vault) -> None:
+    parts = assemble(vault, Endpoint(rotating))
+    await sow(vault, make_seed())
+    is_held, asked = vault.is_held, 0
+
+    async def away(one: Claim) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise VaultUnavailable("away")
+        return await is_held(one)
+
+    vault.is_held = away  # type: ignore[method-assign, assignment]  # it cannot be read once
+    async with scheduling(parts):
+        await until_adopted(parts, 1)
+    assert [call.secret for call in parts.endpoint.calls] == ["rt-0"]
+    assert asked == 2

@@ -154,6 +154,16 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     assert (await get(vault)).due_at == NOW
 
 
+async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
+    """A replay's answer would be dated there, and a grace window would seem to begin anew."""
+    await sow(vault, make_seed())
+    await claim_one(vault, NOW + 7200)
+    await vault.hasten_misdated(NOW)
+    intent = (await get(vault)).intent
+    assert intent is not None
+    assert intent.first_sent_at == NOW
+
+
 async def test_a_grant_added_on_a_clock_ahead_is_due(vault: Vault) -> None:
     await sow(vault, make_seed(), now=NOW + 7200)
     assert await vault.hasten_misdated(NOW) == ["acme"]
