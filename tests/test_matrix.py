@@ -51,6 +51,14 @@ def failure(*tests: str, **more: Any) -> Failure:
     return Failure(1, "something goes wrong", "G1 G2", tests, **more)
 
 
+def source_of(module: str) -> str:
+    """The text of what ``python -m`` runs, a module or a package."""
+    found = Path(str(import_module(module).__file__))
+    if found.name == "__init__.py":
+        found = found.with_name("__main__.py")
+    return found.read_text()
+
+
 def test_every_failure_has_its_number() -> None:
     assert [one.number for one in FAILURES] == list(range(1, 61))
     assert len({one.wrong for one in FAILURES}) == len(FAILURES)
@@ -83,8 +91,7 @@ def test_nothing_is_open() -> None:
 @pytest.mark.parametrize("run", RUNS, ids=RUN)
 @pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
 def test_every_run_can_be_started(run: Run, whole: bool) -> None:  # noqa: FBT001  a parameter
-    module = import_module(run.module)
-    text = Path(str(module.__file__)).read_text()
+    text = source_of(run.module)
     module_name, *arguments = run.arguments(whole=whole)
     assert module_name == run.module
     options = [argument for argument in arguments if argument.startswith("--")]

@@ -109,7 +109,7 @@ CONCURRENCY = (
         (
             "test_contracts.py::test_every_import_contract_is_kept",
             "vault/test_opening.py::test_another_process_is_named",
-            "system/test_redis_faults.py::test_every_token_is_back_at_once",
+            "system/test_redis_refusals.py::test_a_replica_after_a_failover",
         ),
         "no lock is in Redis: the vault cannot import it, and locks its own file",
     ),
