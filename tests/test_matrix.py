@@ -32,6 +32,26 @@ BOUNDARY = {
     "slowest_ready": 1.0,
 }
 
+TAKEOVER = {
+    "killed": 1,
+    "stopped": 1,
+    "napped": 1,
+    "lost": 0,
+    "overlapping": 0,
+    "sent_by_the_woken": 0,
+    "regressed": 0,
+}
+STORM = {"throttled": 5, "rejected_requests": 8, "lost": 0, "hasty": 0, "misplaced": 0}
+SIMULATION = {"violations": 0, "crashes": 30, "lost grace: a person": 1}
+CHAOS = {
+    "faults": {"redis frozen": 3},
+    "lost": 0,
+    "double_exchanges": 0,
+    "stale_reads": 0,
+    "expired_reads": 0,
+    "canary_hits": 0,
+}
+
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.system.test_kills" name="test_a"/>
 <testcase classname="tests.test_b" name="test_b[grace(30)]"/>
@@ -159,6 +179,48 @@ def test_only_a_loss_that_was_told_is_allowed() -> None:
     ]
     assert told.remark
     assert told.command == "tests.boundaries --profile 'strict' --boundary after_send"
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "injected"),
+    [
+        ("takeover", TAKEOVER, 3),
+        ("storm", STORM, 13),
+        ("simulation", SIMULATION, 30),
+        ("chaos", CHAOS, 3),
+    ],
+)
+def test_every_line_is_understood(module: str, line: dict[str, Any], injected: int) -> None:
+    [row] = rows_of(module, line)
+    assert row.verdict is Verdict.HELD
+    assert row.counts is not None
+    assert (row.counts.injected, row.counts.lost, row.counts.violations) == (injected, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "violated"),
+    [
+        *(("takeover", TAKEOVER, name) for name in ("lost", "sent_by_the_woken", "regressed")),
+        *(("storm", STORM, name) for name in ("lost", "hasty", "misplaced")),
+        ("simulation", SIMULATION, "violations"),
+        *(("chaos", CHAOS, name) for name in ("double_exchanges", "expired_reads", "canary_hits")),
+    ],
+)
+def test_every_violation_is_seen(module: str, line: dict[str, Any], violated: str) -> None:
+    [row] = rows_of(module, line | {violated: 1})
+    assert row.verdict is Verdict.FAILED
+
+
+def test_a_run_without_a_fault_shows_nothing() -> None:
+    [row] = rows_of("kills", KILLS | {"kills": 0})
+    assert row.verdict is Verdict.NOT_SHOWN
+
+
+def test_a_loss_that_was_explained_is_told() -> None:
+    [row] = rows_of("simulation", SIMULATION | {"lost strict: its successor is not durable": 4})
+    assert row.counts is not None
+    assert (row.counts.lost, row.verdict) == (4, Verdict.HELD)
+    assert row.remark
 
 
 @pytest.mark.parametrize("lines", [(), (KILLS,)], ids=["silent", "after a good line"])

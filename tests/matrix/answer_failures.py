@@ -20,7 +20,7 @@ CLASSIFICATION = (
         (
             "vault/test_commit_rule.py::test_an_unapplied_later_failure_ends_the_lease",
             "vault/test_commit_rule.py::test_a_failure_of_an_outdated_attempt_is_void",
-            "test_simulation.py::test_no_seed_violates_a_guarantee",
+            "test_simulation.py::test_no_fault_violates_a_guarantee",
         ),
     ),
     Failure(

@@ -99,7 +99,7 @@ CONCURRENCY = (
         (
             "vault/test_commit_rule.py::test_a_failure_of_an_outdated_attempt_is_void",
             "vault/test_commit_rule.py::test_an_earlier_answer_after_a_later_is_orphaned",
-            "test_simulation.py::test_no_seed_violates_a_guarantee",
+            "test_simulation.py::test_no_fault_violates_a_guarantee",
         ),
     ),
     Failure(
