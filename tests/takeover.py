@@ -116,8 +116,7 @@ class Takeovers:
         consumer = Consumer(self.rig.valkey.url)
         with consumer.reading():
             for kind in kinds:
-                self.rig.await_exchange()
-                time.sleep(self.chance.uniform(0.0, 0.3))
+                self._await_middle()
                 self.done[kind] += 1
                 if kind == "napped":
                     self._nap()
@@ -139,6 +138,14 @@ class Takeovers:
             slowest_after_kill=round(max(self.took["killed"]), 2),
             slowest_after_stop=round(max(self.took["stopped"]), 2),
         )
+
+    def _await_middle(self) -> None:
+        """Return somewhere in an exchange: one that ended meanwhile would show nothing."""
+        while True:
+            self.rig.await_exchange()
+            time.sleep(self.chance.uniform(0.0, 0.3))
+            if hits(self.rig.sandbox.log(), time.time()):
+                return
 
     def _end(self, kind: str) -> None:
         """Kill or stop the active daemon; its standby becomes the active one."""
