@@ -92,6 +92,8 @@ def adopt_refresh(
     after = _with_token(
         replace(grant, failures=0, intent=None), client, tokens, answer, attempt, has_refresh=True
     )
+    if (lost := _lost_scope(claim, tokens)) > 0:
+        warnings = (*warnings, f"the scope narrowed: {lost} of its values are gone")
     stale = (
         answer.access_token == claim.access_token
         and grant.expires_at is not None
@@ -105,6 +107,13 @@ def adopt_refresh(
         after = replace(after, due_at=attempt.ended_at + wait, reason=Reason.NO_PROGRESS)
         warnings = (*warnings, "the same access token came back: no progress")
     return Transition(grant=after, tokens=tokens, warnings=warnings)
+
+
+def _lost_scope(claim: Claim, tokens: TokenSet) -> int:
+    """How many scope values the token before had and these have not (FAILURES 59)."""
+    if tokens.scope is None:
+        return 0
+    return len(set(claim.granted_scope.split()) - set(tokens.scope.split()))
 
 
 def _with_token(

@@ -27,6 +27,18 @@ class Placement(StrEnum):
     QUERY = "query"
 
 
+class LifetimeUnit(StrEnum):
+    """What a server's ``expires_in`` counts; RFC 6749 5.1 says seconds."""
+
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in one of them."""
+        return 0.001 if self is LifetimeUnit.MILLISECONDS else 1.0
+
+
 class RotationProfile(StrEnum):
     """What the authorization server does with a refresh token that was just used."""
 
@@ -135,6 +147,8 @@ class Client:
     """Vendor error codes that mean "later"."""
     rotation: Rotation = Rotation(RotationProfile.UNKNOWN)
     on_unknown_outcome: UnknownOutcome = UnknownOutcome.REPLAY
+    expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
+    """Of ``expires_in`` and of everything else in an answer that tells a lifetime."""
     default_expires_in: float | None = None
     """Lifetime in seconds of access tokens whose answer does not tell it."""
     refresh_token_idle: float | None = None

@@ -177,6 +177,8 @@ class Claim:
     refresh_token: Secret
     access_token: Secret | None
     """The one published now; an equal one in the answer means no progress."""
+    granted_scope: str = ""
+    """Of the access token published now, space-separated; empty where the server never said."""
     is_of_copy: bool = False
     """The vault is a restored copy, and the refresh token is as old as that."""
 

@@ -42,7 +42,8 @@ def read_answer(
     refresh_token = read_refresh_token(fields.get("refresh_token"))
     if refresh_token is None and is_there(fields.get("refresh_token")):
         warnings.append("the refresh_token is not usable: the one before is kept")
-    expires_in = read_seconds(fields.get("expires_in"))
+    unit = client.expires_in_unit.seconds
+    expires_in = read_seconds(fields.get("expires_in"), unit)
     if expires_in is None and fields.get("expires_in") is not None:
         warnings.append("expires_in is not a believable number of seconds")
     if expires_in is None and access_token is not None:
@@ -52,8 +53,8 @@ def read_answer(
         refresh_token=refresh_token,
         token_type=_text(fields.get("token_type")) or "Bearer",
         expires_in=expires_in,
-        refresh_in=read_seconds(fields.get("refresh_in")),
-        refresh_token_expires_in=_first_seconds(fields, REFRESH_TOKEN_ENDS),
+        refresh_in=read_seconds(fields.get("refresh_in"), unit),
+        refresh_token_expires_in=_first_seconds(fields, REFRESH_TOKEN_ENDS, unit),
         scope=read_scope(fields.get("scope"), client.scope_separator),
         extras=_extras(fields, client, warnings),
         warnings=tuple(warnings),
@@ -77,8 +78,12 @@ def read_refresh_token(value: object) -> Secret | None:
     return Secret(value) if _REPLACEMENT not in value and _is_encodable(value) else None
 
 
-def read_seconds(value: object) -> float | None:
-    """A positive, believable number of seconds, however it is written (FAILURES 46)."""
+def read_seconds(value: object, unit: float = 1.0) -> float | None:
+    """A positive, believable number of seconds, however it is written (FAILURES 46).
+
+    Args:
+        unit: seconds in one of VALUE.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str):
@@ -86,7 +91,7 @@ def read_seconds(value: object) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return float(value) if 0 < value <= schedule.LONGEST_EXPIRES_IN else None
+    return float(value) * unit if 0 < value <= schedule.LONGEST_EXPIRES_IN / unit else None
 
 
 def read_scope(value: object, separator: str) -> str | None:
@@ -141,8 +146,8 @@ def _extra(value: object) -> str | None:
         return None
 
 
-def _first_seconds(fields: Fields, names: tuple[str, ...]) -> float | None:
-    found = (read_seconds(fields.get(name)) for name in names)
+def _first_seconds(fields: Fields, names: tuple[str, ...], unit: float) -> float | None:
+    found = (read_seconds(fields.get(name), unit) for name in names)
     return next((seconds for seconds in found if seconds is not None), None)
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from refresher.domain.clients import (
     ClientAuthentication,
+    LifetimeUnit,
     Placement,
     Revocation,
     Rotation,
@@ -81,6 +82,7 @@ class Provider(_Entry):
     rotation: Annotated[Rotation, PlainValidator(Rotation.parse)] = Rotation(
         RotationProfile.UNKNOWN
     )
+    expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
     default_expires_in: float | None = None
     refresh_token_idle: float | None = None
 

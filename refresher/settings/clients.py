@@ -32,6 +32,7 @@ QUIRKS = (
     "transient_codes",
     "rotation",
     "on_unknown_outcome",
+    "expires_in_unit",
     "default_expires_in",
     "refresh_token_idle",
     "survive_outage",

@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from refresher.domain.clients import ClientAuthentication, Placement, UnknownOutcome
+from refresher.domain.clients import (
+    ClientAuthentication,
+    LifetimeUnit,
+    Placement,
+    UnknownOutcome,
+)
 from refresher.logs import Level
 from refresher.settings.values import (
     Duration,
@@ -227,6 +232,10 @@ class ClientSection(Section):
         default=None,
         description="After a lost answer under strict or unknown: replay at once, defer until the "
         "access token nears its end, or halt for an operator.",
+    )
+    expires_in_unit: LifetimeUnit | None = Field(
+        default=None,
+        description="What expires_in counts, where a server does not mean seconds.",
     )
     default_expires_in: Positive | None = Field(
         default=None,

@@ -122,6 +122,7 @@ def _claim_row(
         grant=grant_of(_overlaid(row, intent | {"attempt_sequence": sequence})),
         refresh_token=refresh_token,
         access_token=access_token,
+        granted_scope=row["granted_scope"],
         is_of_copy=restored_from is not None and _is_untouched_since(grant, restored_from),
     )
 

@@ -1,5 +1,7 @@
 """What a new token does to a grant: its life, its next refresh, and its doubts."""
 
+from dataclasses import replace
+
 import pytest
 
 from refresher.domain.adoption import adopt_authorization, read_tokens
@@ -10,6 +12,7 @@ from refresher.domain.outcomes import (
     TokenAnswer,
 )
 from refresher.domain.secret import Secret
+from refresher.domain.transition import transition
 from tests.domain.world import (
     GRACE,
     LIFE,
@@ -19,6 +22,7 @@ from tests.domain.world import (
     UNTIL_USED,
     answered,
     apply,
+    claimed,
     happened,
     make_client,
     make_grant,
@@ -176,3 +180,15 @@ def test_tokens_are_read_from_the_instant_given() -> None:
     tokens, _ = read_tokens(make_client(), answered(refresh_token_expires_in=9.0).answer, NOW - 5)
     assert (tokens.issued_at, tokens.expires_at) == (NOW - 5, NOW - 5 + LIFE)
     assert tokens.refresh_token_expires_at == NOW + 4
+
+
+@pytest.mark.parametrize(
+    ("scope", "warned"),
+    [("read", True), ("", False), (None, False), ("write read", False), ("read write x", False)],
+)
+def test_a_scope_that_narrows_is_doubted(scope: str | None, warned: bool) -> None:  # noqa: FBT001  a parameter
+    claim = replace(claimed(make_grant()), granted_scope="read write")
+    change = transition(claim, make_client(), answered(scope=scope or None), happened())
+    assert (change.warnings != ()) is warned
+    if warned:
+        assert change.warnings == ("the scope narrowed: 1 of its values are gone",)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.domain import schedule
+from refresher.domain.clients import LifetimeUnit
 from refresher.domain.outcomes import TokenAnswer
 from refresher.oauth.answers import read_answer
 from tests.oauth.world import make_client
@@ -195,3 +196,11 @@ def test_an_odd_refresh_token_is_kept_exactly() -> None:
 
     assert kept is not None
     assert kept.reveal() == odd
+
+
+def test_a_server_may_count_in_milliseconds() -> None:
+    client = make_client(expires_in_unit=LifetimeUnit.MILLISECONDS)
+    fields = {"access_token": "AT", "expires_in": "3600000", "refresh_expires_in": 86_400_000}
+    answer = read_answer(fields, client, 0.0)
+    assert (answer.expires_in, answer.refresh_token_expires_in) == (3600.0, 86_400.0)
+    assert read_answer({**fields, "expires_in": 10**400}, client, 0.0).expires_in is None
