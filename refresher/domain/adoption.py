@@ -3,11 +3,21 @@
 Pure, like the transition that they are a part of. An expiry counts from the sending.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Claim, Grant, GrantState, RawAnswer, Reason, TokenSet
+from refresher.domain.grants import (
+    INSTANTS,
+    Claim,
+    Grant,
+    GrantState,
+    RawAnswer,
+    Reason,
+    TokenSet,
+)
 from refresher.domain.outcomes import TokenAnswer
 
 
@@ -21,6 +31,32 @@ class Transition:
     kept: RawAnswer | None = None
     """An answer nobody understood, to be sealed and kept beside the grant."""
     warnings: tuple[str, ...] = ()
+
+    def moved(self, claimed: Grant, offset: float) -> "Transition":
+        """With every instant that the outcome brought OFFSET seconds later.
+
+        Those of CLAIMED that it left alone are the commit rule's to bring up to date.
+        """
+        if offset == 0:
+            return self
+        names = (*INSTANTS, "due_at")
+        grant = replace(self.grant, **_moved(self.grant, names, offset, unless=claimed))
+        tokens = self.tokens
+        if tokens is not None:
+            ends = ("issued_at", "expires_at", "refresh_token_expires_at")
+            tokens = replace(tokens, **_moved(tokens, ends, offset))
+        return replace(self, grant=grant, tokens=tokens)
+
+
+def _moved(
+    holder: object, names: Sequence[str], offset: float, unless: Grant | None = None
+) -> dict[str, Any]:
+    found = {name: getattr(holder, name) for name in names}
+    return {
+        name: instant + offset
+        for name, instant in found.items()
+        if instant is not None and (unless is None or instant != getattr(unless, name))
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ owns the only good refresh token (DESIGN 5, FAILURES 10, 30, 31).
 from dataclasses import replace
 from enum import StrEnum
 
-from refresher.domain.grants import Grant, Intent
+from refresher.domain.grants import INSTANTS, Grant, Intent
 
 
 class Verdict(StrEnum):
@@ -42,9 +42,6 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool)
     return Verdict.APPLY if presented_stored or presented_predecessor else Verdict.SUPERSEDED
 
 
-_INSTANTS = ("since", "issued_at", "expires_at", "refresh_token_expires_at")
-
-
 def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     """AFTER, with what has been written since the grant was CLAIMED.
 
@@ -53,7 +50,7 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     """
     untouched = {
         name: getattr(stored, name)
-        for name in _INSTANTS
+        for name in INSTANTS
         if getattr(after, name) == getattr(claimed, name)
     }
     after = replace(after, **untouched)

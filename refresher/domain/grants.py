@@ -169,6 +169,10 @@ class Grant:
         return self.reason.partition(":")[0] if self.reason else None
 
 
+INSTANTS = ("since", "issued_at", "expires_at", "refresh_token_expires_at")
+"""Of a grant, those an outcome may leave as they were."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A grant leased to this daemon with its intent written: exactly one exchange may follow."""

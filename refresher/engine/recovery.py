@@ -37,6 +37,7 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     await _adopt_rescued(vault, clock)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)
+    await vault.hasten_misdated(clock.now())  # a record may be of another clock, too
 
 
 async def _adopt_rescued(vault: Vault, clock: Clock) -> None:

@@ -6,7 +6,7 @@ durable before anything else happens to it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import anyio
@@ -35,6 +35,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce
 from refresher.engine.durability import Durability
+from refresher.engine.instants import Instant
 from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
@@ -144,8 +145,16 @@ class Refresh:
         return outcome, Attempt(sent_at=sent_at, ended_at=ended_at, draw=self._clock.draw())
 
     async def _commit(self, claim: Claim, change: Transition) -> Committed:
+        decided = Instant.of(self._clock)
+
+        def write() -> Awaitable[Committed]:
+            # A vault may refuse for long, and the clock be set back meanwhile.
+            now = Instant.of(self._clock)
+            moved = change.moved(claim.grant, now.set_back_since(decided))
+            return self._vault.commit(claim, moved, now.wall)
+
         return await self._durability.until_written(
-            lambda: self._vault.commit(claim, change, self._clock.now()),
+            write,
             grant=claim.grant,
             record=exchange_record(claim, change),
         )

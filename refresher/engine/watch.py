@@ -11,6 +11,7 @@ import anyio
 from refresher.clock import Clock
 from refresher.domain.grants import Grant, repair
 from refresher.engine.announcements import announce
+from refresher.engine.instants import JUMP, Instant
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
@@ -20,12 +21,6 @@ INTERVAL = 1.0
 
 OVERDUE_AFTER = 120.0
 """Seconds past due with nobody at work before the watch says so."""
-
-JUMP = 2.0
-"""Seconds wall and elapsed time may differ between two looks."""
-
-READINGS, AT_ONCE = 10, 0.05
-"""How often both clocks are read, until it took less than so many seconds."""
 
 DAY = 86_400.0
 ANNOUNCED_DAYS = (14, 7, 1)
@@ -56,17 +51,17 @@ class Watch:
 
     async def run(self) -> None:
         """Look for ever."""
-        wall, elapsed = read_both(self._clock)
+        before = Instant.of(self._clock)
         while True:
             await anyio.sleep(INTERVAL)
-            now, later = read_both(self._clock)
-            offset = (now - wall) - (later - elapsed)
+            now = Instant.of(self._clock)
+            offset = now.stepped_since(before)
             try:
                 if abs(offset) > JUMP:
-                    await self._clock_jumped(now, offset)
+                    await self._clock_jumped(now.wall, offset)
                 # Only now: a step that the vault could not follow yet is followed next time.
-                wall, elapsed = now, later
-                await self._look(now)
+                before = now
+                await self._look(now.wall)
             except VaultUnavailable:
                 continue  # the scheduler's claims fail for the same reason and report it
 
@@ -122,12 +117,3 @@ class Watch:
                 self._publish(name)
         emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
         self._wake()
-
-
-def read_both(clock: Clock) -> tuple[float, float]:
-    """Wall and elapsed time of one instant: a pause between the two would look like a step."""
-    for _ in range(READINGS):
-        before, wall, after = clock.monotonic(), clock.now(), clock.monotonic()
-        if after - before < AT_ONCE:
-            return wall, after
-    return clock.now(), clock.monotonic()

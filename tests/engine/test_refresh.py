@@ -27,6 +27,7 @@ from tests.engine.world import (
 from tests.vault.world import (
     CRM,
     LIFE,
+    NOT_SENT,
     NOW,
     UNKNOWN,
     access_token,
@@ -34,6 +35,7 @@ from tests.vault.world import (
     get,
     holds,
     make_seed,
+    refresh,
     set_writable,
     sow,
 )
@@ -264,3 +266,39 @@ async def test_a_clock_stepped_in_mid_exchange_ends_no_token_late(
     await run(parts)
     grant = await get(vault)
     assert (grant.issued_at, grant.expires_at) == (issued_at, issued_at + LIFE)
+
+
+@pytest.mark.parametrize("brings", ["tokens", "a failure"])
+async def test_a_clock_set_back_before_the_commit_delays_nothing(
+    vault: Vault, lines: Lines, brings: str
+) -> None:
+    """The vault refused for a while, and the answer had been dated on a clock ahead."""
+    outcome = answered("at-1", "rt-1") if brings == "tokens" else NOT_SENT
+
+    async def script(_: Call) -> Outcome:
+        set_writable(vault, writable=False)
+        return outcome
+
+    parts = assemble(vault, Endpoint(script))
+    await sow(vault, make_seed())
+    before = await refresh(vault, answered("at-0", "rt-00"))
+    await vault.request_refresh("acme", NOW)
+
+    async def step_and_mend() -> None:
+        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        parts.clock.step(-7200)
+        set_writable(vault, writable=True)
+        await vault.shift_clock(-7200, NOW - 7200)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(step_and_mend)
+        await run(parts)
+    after = await get(vault)
+    assert after.due_at is not None
+    if brings == "tokens":
+        assert (after.issued_at, after.expires_at) == (NOW - 7200, NOW - 7200 + LIFE)
+        assert after.due_at == NOW - 7200 + 0.75 * LIFE
+    else:
+        assert before.expires_at is not None
+        assert after.expires_at == before.expires_at - 7200
+        assert NOW - 7200 < after.due_at < NOW - 7200 + 60
