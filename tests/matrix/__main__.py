@@ -19,15 +19,16 @@ def main() -> int:
     """Run from the command line."""
     options = _parser().parse_args()
     out = console()
+    wanted = [one for one in FAILURES if one.number in (options.failure or {one.number})]
     if options.list:
-        print_catalogue(FAILURES, out)
+        print_catalogue(wanted, out)
         if options.json:
-            _say_json([asdict(failure) for failure in FAILURES])
+            _say_json([asdict(failure) for failure in wanted])
         return 0
     matrix = Matrix(
-        failures=show(FAILURES) if options.only != "runs" else [],
+        failures=show(wanted) if options.only != "runs" else [],
         runs=execute_all(whole=options.full, announce=_announce)
-        if options.only != "failures"
+        if options.only != "failures" and not options.failure
         else [],
     )
     print_matrix(matrix, out)
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("--full", action="store_true", help="the runs at their whole length")
     parser.add_argument("--only", choices=("failures", "runs"), help="one half of it")
+    parser.add_argument("--failure", type=int, action="append", help="this one alone; repeatable")
     parser.add_argument("--list", action="store_true", help="the failures, running nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     return parser
