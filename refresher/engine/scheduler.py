@@ -31,6 +31,9 @@ LONGEST_SLEEP = 30.0
 VAULT_RETRY = 1.0
 """Seconds between looks at a vault that refuses."""
 
+EMPTY_HANDED = 1.0
+"""Seconds until the next look when what was due could not be claimed."""
+
 _Work = tuple[Claim, Client, bool]
 """A claim, the client it was admitted with, which a reload may drop meanwhile, and whether
 it is a last chance, to be sent although its endpoint is closed."""
@@ -152,7 +155,8 @@ class Scheduler:
             self._admission.begun(client)
             self._idle -= 1
             claims.send_nowait((claim, client, since is not None))
-        return -math.inf if claimed else math.inf
+        # Due, and not to be had: set aside, or claimed by a command meanwhile.
+        return -math.inf if claimed else self._clock.now() + EMPTY_HANDED
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, in slices short enough to notice a changed wall clock; ``wake`` ends it."""
