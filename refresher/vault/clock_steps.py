@@ -52,15 +52,14 @@ def hasten_misdated(tx: Transaction) -> list[str]:
 
     It was set back while nobody measured by how much. What is in a token issued in what is
     the future now cannot be believed; a grant that never failed and has no token waits for
-    nothing; and no retry waits longer than the longest Retry-After. An attempt that will
-    only be sent in the future has been sent by now.
+    nothing; and nothing waits past its token's end for longer than the longest Retry-After.
+    An attempt dated in the future has been sent by now.
     """
     tx.connection.execute(
         sa.update(grants)
         .where(grants.c.intent_first_sent_at > tx.now + TOLERANCE)
         .values(intent_first_sent_at=tx.now)
     )
-    retries = grants.c.failures > 0
     misdated = (
         sa.select(grants.c.id, grants.c.name)
         .where(
@@ -68,9 +67,8 @@ def hasten_misdated(tx: Transaction) -> list[str]:
             grants.c.refresh_token_sealed.is_not(None),
             sa.or_(
                 grants.c.issued_at > tx.now + TOLERANCE,
-                sa.and_(grants.c.issued_at.is_(None), sa.not_(retries)),
+                sa.and_(grants.c.issued_at.is_(None), grants.c.failures == 0),
                 sa.and_(
-                    retries,
                     grants.c.due_at > tx.now + schedule.LONGEST_RETRY_AFTER + TOLERANCE,
                     sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
                 ),

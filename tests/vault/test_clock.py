@@ -19,6 +19,7 @@ from tests.vault.world import (
     finish,
     get,
     login_of,
+    make_client,
     make_seed,
     refresh,
     sow,
@@ -152,6 +153,17 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     assert await vault.hasten_misdated(NOW + 5000) == []
     assert await vault.hasten_misdated(NOW) == ["acme"]
     assert (await get(vault)).due_at == NOW
+
+
+async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
+    """An echo of an answer long past: nothing failed, and the next try was to come at once."""
+    await sow(vault, make_seed(), now=NOW - 9000)
+    client = make_client(rotation="until_used")
+    await finish(vault, await claim_one(vault, NOW - 9000), UNKNOWN, NOW - 9000, client)
+    echo = await finish(vault, await claim_one(vault), answered("at-1", "rt-1"), NOW, client)
+    assert echo.grant is not None
+    assert (echo.grant.state, echo.grant.failures) == (GrantState.EXPIRED, 0)
+    assert await vault.hasten_misdated(NOW - 7200 + 60) == ["acme"]
 
 
 async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
