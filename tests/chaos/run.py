@@ -94,10 +94,14 @@ class Chaos:
         await self._consumers.until_healed(20)
 
     async def _torment(self) -> None:
-        kinds = self._torments.kinds
+        """Every kind once, in any order, and again."""
+        kinds, left = self._torments.kinds, list[str]()
         while True:
             await anyio.sleep(self._chance.uniform(*CALM))
-            kind = self._chance.choice(self._only or list(kinds))
+            if not left:
+                left = list(self._only or kinds)
+                self._chance.shuffle(left)
+            kind = left.pop()
             with anyio.CancelScope(shield=True):
                 await self._judge(kind, kinds[kind])
 
