@@ -89,7 +89,8 @@ class AnswerUnread:
 
     status: int
     body: bytes = field(repr=False)
-    bug: Exception
+    bug: Exception = field(repr=False)
+    """Its text may quote the answer."""
 
     @property
     def may_hold_tokens(self) -> bool:

@@ -13,7 +13,7 @@ from tests.oauth.world import TOKENS, answering, http_answer, make_client
 async def test_an_answer_outlives_a_bug_in_its_reader(
     monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    bug = ZeroDivisionError("in the parser")
+    bug = ZeroDivisionError("in the parser: RT2")
 
     def breaks(*_: object, **__: object) -> None:
         raise bug
