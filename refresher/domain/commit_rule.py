@@ -9,7 +9,7 @@ owns the only good refresh token (DESIGN 5, FAILURES 10, 30, 31).
 from dataclasses import replace
 from enum import StrEnum
 
-from refresher.domain.grants import INSTANTS, Grant, Intent
+from refresher.domain.grants import INSTANTS, Grant, GrantState, Intent, TokenSet
 
 
 class Verdict(StrEnum):
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     """Too late or of another authorization; tokens in it become an orphan."""
 
 
-def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool) -> Verdict:
+def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None) -> Verdict:
     """Judge the outcome of INTENT, made when the grant was CLAIMED, against STORED.
 
     A failure says something only of the latest attempt and of the stored refresh token;
@@ -35,9 +35,11 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, *, brings_tokens: bool)
     if stored.adopted_sequence > intent.sequence:
         return Verdict.SUPERSEDED
     presented_stored = stored.refresh_token_fingerprint == intent.presented
-    if not brings_tokens:
+    if tokens is None:
         is_latest = stored.attempt_sequence == intent.sequence
         return Verdict.APPLY if is_latest and presented_stored else Verdict.SUPERSEDED
+    if tokens.refresh_token is None and stored.state is GrantState.REAUTHORIZATION_REQUIRED:
+        return Verdict.SUPERSEDED  # what it presented was finally rejected since (G6)
     presented_predecessor = stored.predecessor_fingerprint == intent.presented
     return Verdict.APPLY if presented_stored or presented_predecessor else Verdict.SUPERSEDED
 

@@ -198,7 +198,7 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     intent = claimed.intent
     verdict = Verdict.SUPERSEDED
     if stored is not None:
-        verdict = judge(stored, claimed.grant, intent, brings_tokens=outcome.tokens is not None)
+        verdict = judge(stored, claimed.grant, intent, outcome.tokens)
     if verdict is Verdict.APPLY:
         assert row is not None
         return Committed(verdict, _apply(tx, row, claimed, outcome))

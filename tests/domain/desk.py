@@ -59,7 +59,7 @@ class Desk:
         stored, intent = self.grant, claim.intent
         change = transition.transition(claim, self.client, outcome, attempt)
         brings = change.tokens is not None
-        verdict = commit_rule.judge(stored, claim.grant, intent, brings_tokens=brings)
+        verdict = commit_rule.judge(stored, claim.grant, intent, change.tokens)
         if verdict is not Verdict.APPLY:
             return verdict
         merged = commit_rule.merge(stored, claim.grant, change.grant, intent)

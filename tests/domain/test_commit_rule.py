@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
-from refresher.domain.grants import Grant, GrantKind, Intent
+from refresher.domain.grants import Grant, GrantKind, GrantState, Intent, TokenSet
+from refresher.domain.secret import Secret
 
 APPLY, DONE, VOID = Verdict.APPLY, Verdict.ALREADY_APPLIED, Verdict.SUPERSEDED
 
+TOKENS = TokenSet(access_token=Secret("at"), refresh_token=Secret("rt"))
 STORED = Grant(
     id=1,
     uid="uid-1",
@@ -61,7 +63,7 @@ TABLE = [
 def test_every_situation_has_its_verdict(row: Row, *, brings_tokens: bool) -> None:
     claimed = replace(STORED, uid=row.uid, authorization_serial=row.serial)
     intent = Intent(sequence=row.sequence, presented=row.presented, first_sent_at=0.0, attempts=1)
-    verdict = judge(STORED, claimed, intent, brings_tokens=brings_tokens)
+    verdict = judge(STORED, claimed, intent, TOKENS if brings_tokens else None)
     assert verdict is (row.tokens if brings_tokens else row.failure)
 
 
@@ -70,7 +72,20 @@ def test_nothing_counts_for_a_grant_without_tokens(*, brings_tokens: bool) -> No
     """No fingerprint is stored, so none was presented."""
     stored = replace(STORED, refresh_token_fingerprint=None, predecessor_fingerprint=None)
     intent = Intent(sequence=7, presented=b"stored", first_sent_at=0.0, attempts=1)
-    assert judge(stored, stored, intent, brings_tokens=brings_tokens) is VOID
+    assert judge(stored, stored, intent, TOKENS if brings_tokens else None) is VOID
+
+
+@pytest.mark.parametrize(
+    ("refresh_token", "verdict"), [(None, VOID), (Secret("rt-1"), Verdict.APPLY)]
+)
+def test_a_late_answer_revives_no_rejected_refresh_token(
+    refresh_token: Secret | None, verdict: Verdict
+) -> None:
+    """The latest attempt was told that it is dead: only a new one can mend that."""
+    dead = replace(STORED, state=GrantState.REAUTHORIZATION_REQUIRED, attempt_sequence=7)
+    late = Intent(sequence=6, presented=b"stored", first_sent_at=9.0, attempts=1)
+    tokens = TokenSet(access_token=Secret("at-1"), refresh_token=refresh_token)
+    assert judge(dead, dead, late, tokens) is verdict
 
 
 def test_a_later_attempt_in_flight_keeps_its_intent() -> None:
