@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,9 +109,9 @@ class Takeovers:
         rig.import_grants(GRANTS)
         self.standby = self._stand_by()
 
-    def run(self, times: int, wanted: Sequence[str]) -> Outcome:
-        """TIMES faults of each kind that is WANTED, in any order."""
-        kinds = [kind for kind in wanted for _ in range(times)]
+    def run(self, times: int) -> Outcome:
+        """TIMES faults of each kind, in any order."""
+        kinds = [kind for kind in KINDS for _ in range(times)]
         self.chance.shuffle(kinds)
         consumer = Consumer(self.rig.valkey.url)
         with consumer.reading():
@@ -189,8 +189,8 @@ class Takeovers:
         return standby
 
 
-def run_takeovers(folder: Path, times: int, seed: int, *, kinds: Sequence[str] = KINDS) -> Outcome:
-    """TIMES faults of each of KINDS on one vault."""
+def run_takeovers(folder: Path, times: int, seed: int) -> Outcome:
+    """TIMES faults of each kind on one vault."""
     with Rig(
         folder,
         rotation="grace(60)",
@@ -204,7 +204,7 @@ def run_takeovers(folder: Path, times: int, seed: int, *, kinds: Sequence[str] =
     ) as rig:
         takeovers = Takeovers(rig, seed)
         try:
-            return takeovers.run(times, kinds)
+            return takeovers.run(times)
         finally:
             if takeovers.standby.poll() is None:
                 takeovers.standby.kill()

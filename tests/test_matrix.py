@@ -261,8 +261,8 @@ def test_the_list_runs_nothing() -> None:
 
 def test_a_failure_is_shown_not_to_happen() -> None:
     """The others are, too: their tests are those of the default run."""
-    done = matrix_command("--failure", "39", "--failure", "46", "--json", timeout=60)
+    done = matrix_command("--failure", "46", "--json", timeout=60)
     assert done.returncode == 0, done.stdout
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["holds"] is True
-    assert [row["number"] for row in told["failures"]] == [39, 46]
+    assert [row["number"] for row in told["failures"]] == [46]

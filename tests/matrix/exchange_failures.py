@@ -20,7 +20,7 @@ CONCURRENCY = (
         (
             "engine/test_refresh.py::test_the_request_carries_what_was_claimed",
             "vault/test_commit_rule.py::test_a_login_waits_for_the_exchange_it_voids",
-            "system/test_takeover.py::test_a_standby_takes_over_from_the_stopped",
+            "vault/test_fence.py::test_a_stopped_holder_is_ended_in_the_end",
         ),
     ),
     Failure(
@@ -38,7 +38,7 @@ CONCURRENCY = (
         "G2",
         (
             "vault/test_claims.py::test_a_leased_grant_is_claimed_by_nobody",
-            "system/test_takeover.py::test_a_standby_takes_over_from_the_stopped",
+            "vault/test_fence.py::test_a_stopped_holder_is_ended_in_the_end",
         ),
         "a lease has no time to live: it ends with its process",
     ),
@@ -135,7 +135,7 @@ CONCURRENCY = (
         "during a deployment the old and the new process both refresh",
         "G2 G3",
         (
-            "system/test_takeover.py::test_a_standby_takes_over_from_the_stopped",
+            "vault/test_fence.py::test_a_stopped_holder_is_ended_in_the_end",
             "system/test_manners.py::test_a_standby_takes_over_at_once",
             "system/test_manners.py::test_a_second_daemon_names_the_first",
         ),
