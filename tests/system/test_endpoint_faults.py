@@ -122,7 +122,9 @@ def assert_intact(world: World) -> None:
     assert overlaps(list(world.server.sandbox.log)) == []
 
 
-@pytest.mark.parametrize("world", ["grace(30)", "until_used"], indirect=True)
+@pytest.mark.parametrize(
+    "world", ["grace(30)", pytest.param("until_used", marks=pytest.mark.long)], indirect=True
+)
 def test_answers_that_got_lost_cost_no_grant(world: World) -> None:
     """They are asked for again, with the same refresh token, inside the window."""
     minted = add(world, LOST)

@@ -4,6 +4,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from refresher.engine.admission import FAILURES_TO_OPEN
 from refresher.sandbox import Status
 from tests.canary import Canary
@@ -17,6 +19,7 @@ AGE, STEP = 3.0, -6.0
 """Seconds after its issue when the clock is stepped, and by how much."""
 
 
+@pytest.mark.long
 def test_a_step_back_by_less_than_a_tokens_age_ends_it_in_time(
     tmp_path: Path, canary: Canary
 ) -> None:

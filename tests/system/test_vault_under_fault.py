@@ -58,6 +58,7 @@ def begin_slow_exchange(world: World, name: str) -> None:
     wait_until(lambda: len(world.server.sandbox.log) > sent, within=5, description="a request")
 
 
+@pytest.mark.long
 def test_a_vault_locked_at_the_commit_delays_it(world: World) -> None:
     """Another process has the database for longer than anybody waits for it."""
     world.daemon.start()
