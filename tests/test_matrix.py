@@ -16,7 +16,7 @@ from tests.matrix.report import Matrix
 from tests.matrix.runs import RUNS, Run, read_output
 from tests.matrix.shown import Outcome, Shown, read_report
 
-LEFT_OUT = {"foreign"}
+LEFT_OUT = {"foreign", "skip", "xfail"}
 """Marks of tests that show nothing in an ordinary run."""
 
 RUN = {run.module.removeprefix("tests."): run for run in RUNS}
