@@ -43,7 +43,7 @@ async def calling(settings: Settings) -> AsyncIterator[Call]:
         await client.call("status", answer_within=10.0)
     except ControlUnavailable:
         # Half of a command's time to start, and not needed beside a daemon.
-        from refresher.alone import alone  # noqa: PLC0415  see above
+        from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
 
         complete = load(click.get_current_context().obj).settings
         async with alone(complete) as operations:

@@ -23,7 +23,7 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     with --standby. SIGTERM and SIGINT let exchanges in flight finish; SIGHUP reads the
     settings again.
     """
-    from refresher.app import run_daemon  # noqa: PLC0415  `health` must not wait for it
+    from refresher.app.standby import run_daemon  # noqa: PLC0415  `health` must not wait for it
 
     arguments = {"daemon": {"standby": True}} if standby else {}
 

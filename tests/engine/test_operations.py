@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from refresher.app.operations import Operations, read_seed
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
-from refresher.operations import Operations, read_seed
 from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.engine.office import Revocations

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from refresher import logs
-from refresher.app import Parts, run_daemon
+from refresher.app.parts import Parts
+from refresher.app.standby import run_daemon
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret

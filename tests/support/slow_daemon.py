@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from refresher import logs
-from refresher.app import run_daemon
+from refresher.app.standby import run_daemon
 from refresher.settings.loading import load
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from refresher import logs
-from refresher.app import run_daemon
+from refresher.app.standby import run_daemon
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
 from tests.support.daemon import DaemonProcess, wait_until

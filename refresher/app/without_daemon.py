@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from refresher.app import Core, Parts, opened_core, publisher_of
+from refresher.app.operations import JSON, Operation, Operations, view
+from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
-from refresher.operations import JSON, Operation, Operations, view
 from refresher.settings.model import Settings
 from refresher.vault.vault import Vault, open_vault
 

@@ -1,55 +1,41 @@
-"""The composition root: settings become parts, parts become a running daemon.
+"""One daemon on an open vault, from its first task to its last write.
 
-Order of start: vault, recovery, grants of the settings, publication, scheduler, control
-socket, READY. Order of end: no new exchange, those in flight committed, what they
-changed published, the vault closed last.
+Order of start: recovery, grants of the settings, publication, scheduler, control socket,
+READY. Order of end: no new exchange, those in flight committed, what they changed
+published; whoever opened the vault closes it last.
 """
 
 import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from refresher import __version__
-from refresher.clock import Clock, SystemClock
-from refresher.domain.clients import Client
-from refresher.engine.administration import Administration
+from refresher.app.operations import Operations
+from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.clock import Clock
 from refresher.engine.admission import Admission
-from refresher.engine.durability import Durability
 from refresher.engine.recovery import recover
-from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
 from refresher.engine.watch import Watch
-from refresher.errors import SettingsError, UnknownGrant, VaultInUse, VaultUnavailable
+from refresher.errors import SettingsError, UnknownGrant, VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.oauth.revocation import revoke
-from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.operations import Operations
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Health, Verdict, judge_liveness
 from refresher.ops.health_server import serving_health
 from refresher.ops.systemd import Notifier
-from refresher.publication.connection import Address, open_server
 from refresher.publication.inbox import Inbox, RefreshRequest
-from refresher.publication.keys import Keys
 from refresher.publication.mirror import Mirror
-from refresher.publication.publisher import Publisher
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
-from refresher.vault.fence import Fence
-from refresher.vault.vault import Vault, lock_path, open_vault
-
-STANDBY_INTERVAL = 0.1
-"""Seconds between looks at the vault's lock while standing by."""
+from refresher.vault.vault import Vault
 
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
@@ -58,77 +44,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STATUS_INTERVAL = 5.0
 """Seconds between updates of the line ``systemctl status`` shows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """How the parts with an outside are made; whoever composes the daemon may wrap them."""
-
-    open_vault: Callable[[Path, Path], Awaitable[Vault]] = open_vault
-    token_endpoint: Callable[[], AbstractAsyncContextManager[TokenEndpoint]] = TokenEndpoint
-    publisher: Callable[..., Publisher] = Publisher
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """The parts around one open vault that daemon and commands share."""
-
-    vault: Vault
-    clients: dict[str, Client]
-    """Exchanged in place at a reload; whoever needs one client looks it up when it begins."""
-    durability: Durability
-    refresh: Refresh
-    administration: Administration
-
-
-@asynccontextmanager
-async def opened_core(
-    settings: Settings,
-    vault: Vault,
-    *,
-    publish: Callable[[str], None],
-    wake: Callable[[], None],
-    clock: Clock,
-    parts: Parts,
-) -> AsyncIterator[Core]:
-    """Put the shared parts around VAULT, which stays the caller's to close."""
-    clients = dict(settings.clients)
-    durability = Durability(vault)
-    async with parts.token_endpoint() as endpoint:
-        yield Core(
-            vault=vault,
-            clients=clients,
-            durability=durability,
-            refresh=Refresh(
-                vault=vault,
-                endpoint=endpoint,
-                durability=durability,
-                publish=publish,
-                clock=clock,
-            ),
-            administration=Administration(
-                vault=vault,
-                endpoint=endpoint,
-                revoke=partial(revoke, endpoint),
-                clients=clients,
-                durability=durability,
-                publish=publish,
-                wake=wake,
-                clock=clock,
-            ),
-        )
-
-
-def publisher_of(settings: Settings, clock: Clock, parts: Parts) -> Publisher:
-    """The way to the Redis of SETTINGS."""
-    address = Address(
-        url=settings.redis.url.reveal(),
-        username=settings.redis.username,
-        password=settings.redis.password,
-    )
-    return parts.publisher(
-        server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock
-    )
 
 
 class Daemon:
@@ -340,43 +255,3 @@ def _needing_restart(old: Settings, new: Settings) -> list[str]:
         for section in sections
         if getattr(old, section) != getattr(new, section)
     ]
-
-
-async def run_daemon(
-    settings: Settings,
-    load: Callable[[], Settings],
-    *,
-    clock: Clock | None = None,
-    parts: Parts | None = None,
-) -> None:
-    """Run the daemon of SETTINGS; LOAD reads them again at SIGHUP.
-
-    Raises:
-        RefresherError: it could not start; the text says why.
-    """
-    clock, parts = clock or SystemClock(), parts or Parts()
-    emit(Event.DAEMON_STARTED, pid=os.getpid(), clients=len(settings.clients))
-    vault = await _open_or_stand_by(settings, parts)
-    emit(Event.VAULT_OPENED, vault=str(settings.vault.path))
-    try:
-        await Daemon(settings, load, vault, clock, parts).run()
-    finally:
-        vault.close()
-        emit(Event.DAEMON_STOPPED)
-
-
-async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
-    waiting = False
-    fence = Fence(lock_path(settings.vault.path))
-    while True:
-        try:
-            return await parts.open_vault(settings.vault.path, settings.vault.key_file)
-        except VaultInUse as error:
-            if not settings.daemon.standby:
-                raise
-            if not waiting:
-                emit(Event.DAEMON_WAITING, vault=str(settings.vault.path), pid=error.pid)
-            waiting = True
-            if fence.ends(error.pid):
-                emit(Event.DAEMON_FENCED, vault=str(settings.vault.path), pid=error.pid)
-        await anyio.sleep(STANDBY_INTERVAL)

@@ -1,0 +1,91 @@
+"""How the parts around one open vault are made and put together."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from refresher.clock import Clock
+from refresher.domain.clients import Client
+from refresher.engine.administration import Administration
+from refresher.engine.durability import Durability
+from refresher.engine.refresh import Refresh
+from refresher.oauth.revocation import revoke
+from refresher.oauth.token_endpoint import TokenEndpoint
+from refresher.publication.connection import Address, open_server
+from refresher.publication.keys import Keys
+from refresher.publication.publisher import Publisher
+from refresher.settings.model import Settings
+from refresher.vault.vault import Vault, open_vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """How the parts with an outside are made; whoever composes the daemon may wrap them."""
+
+    open_vault: Callable[[Path, Path], Awaitable[Vault]] = open_vault
+    token_endpoint: Callable[[], AbstractAsyncContextManager[TokenEndpoint]] = TokenEndpoint
+    publisher: Callable[..., Publisher] = Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts around one open vault that daemon and commands share."""
+
+    vault: Vault
+    clients: dict[str, Client]
+    """Exchanged in place at a reload; whoever needs one client looks it up when it begins."""
+    durability: Durability
+    refresh: Refresh
+    administration: Administration
+
+
+@asynccontextmanager
+async def opened_core(
+    settings: Settings,
+    vault: Vault,
+    *,
+    publish: Callable[[str], None],
+    wake: Callable[[], None],
+    clock: Clock,
+    parts: Parts,
+) -> AsyncIterator[Core]:
+    """Put the shared parts around VAULT, which stays the caller's to close."""
+    clients = dict(settings.clients)
+    durability = Durability(vault)
+    async with parts.token_endpoint() as endpoint:
+        yield Core(
+            vault=vault,
+            clients=clients,
+            durability=durability,
+            refresh=Refresh(
+                vault=vault,
+                endpoint=endpoint,
+                durability=durability,
+                publish=publish,
+                clock=clock,
+            ),
+            administration=Administration(
+                vault=vault,
+                endpoint=endpoint,
+                revoke=partial(revoke, endpoint),
+                clients=clients,
+                durability=durability,
+                publish=publish,
+                wake=wake,
+                clock=clock,
+            ),
+        )
+
+
+def publisher_of(settings: Settings, clock: Clock, parts: Parts) -> Publisher:
+    """The way to the Redis of SETTINGS."""
+    address = Address(
+        url=settings.redis.url.reveal(),
+        username=settings.redis.username,
+        password=settings.redis.password,
+    )
+    return parts.publisher(
+        server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock
+    )
