@@ -40,6 +40,7 @@ from refresher.errors import (
 )
 from refresher.logs import Event, emit
 from refresher.oauth.authorization import AuthorizationRequest, begin, read_callback
+from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.vault import Vault
@@ -65,7 +66,7 @@ class CodeEndpoint(Protocol):
         *,
         redirect_uri: str,
         code_verifier: Secret | None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
         """POST one authorization_code grant (RFC 6749 4.1.3)."""
 
@@ -320,7 +321,7 @@ class Administration:
             code,
             redirect_uri=login.request.redirect_uri,
             code_verifier=login.request.code_verifier,
-            deadline=CODE_DEADLINE,
+            patience=Patience(CODE_DEADLINE),
         )
         if not isinstance(outcome, Refreshed):
             raise AuthorizationFailed(_explained(outcome, login.client))

@@ -40,6 +40,7 @@ from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
+from refresher.oauth.patience import Patience
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
 
@@ -54,9 +55,9 @@ class RefreshEndpoint(Protocol):
         *,
         scope: tuple[str, ...],
         redirect_uri: str | None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
-        """POST one refresh_token grant (RFC 6749 6) within DEADLINE seconds."""
+        """POST one refresh_token grant (RFC 6749 6)."""
 
 
 class Refresh:
@@ -137,7 +138,7 @@ class Refresh:
             claim.refresh_token,
             scope=grant.scope or client.scope,
             redirect_uri=grant.redirect_uri,
-            deadline=schedule.attempt_deadline(client.rotation, remaining),
+            patience=Patience(schedule.attempt_deadline(client.rotation, remaining)),
         )
         ended_at, took = self._clock.now(), self._clock.monotonic() - started
         # Of a clock stepped meanwhile, the reading that makes the token end earlier.

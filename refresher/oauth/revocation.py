@@ -6,6 +6,7 @@ from refresher.domain.clients import Client, Revocation
 from refresher.domain.outcomes import NotSent
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import read_fields
+from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
@@ -37,7 +38,10 @@ async def revoke(
     access_token: Secret | None,
     deadline: float,
 ) -> RevocationResult:
-    """Revoke the one of both tokens that CLIENT's provider wants, within DEADLINE seconds.
+    """Revoke the one of both tokens that CLIENT's provider wants.
+
+    Args:
+        deadline: seconds its request may take once it has left.
 
     At most providers the other one dies with it. Never raises for network or server.
     """
@@ -56,7 +60,7 @@ async def revoke(
         parameters,
         placement=revocation.placement,
         authenticated=revocation.authenticated,
-        deadline=deadline,
+        patience=Patience(deadline),
     )
     if isinstance(reply, Reply):
         return _judged(reply, revocation)

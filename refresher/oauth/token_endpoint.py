@@ -8,6 +8,7 @@ from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client, Placement
 from refresher.domain.outcomes import AnswerUnread, NotSent, Outcome, OutcomeUnknown
 from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
 from refresher.oauth.requests import build_request
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
@@ -43,7 +44,7 @@ class TokenEndpoint:
         *,
         scope: tuple[str, ...] = (),
         redirect_uri: str | None = None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
         """Send one refresh_token grant (RFC 6749 6).
 
@@ -51,7 +52,7 @@ class TokenEndpoint:
             redirect_uri: the one of the login, sent only for a client that asks for it;
                 None takes the client's first.
             scope: sent only for a client that asks for it.
-            deadline: seconds for the whole exchange.
+            patience: how long it may take once the request has left.
         """
         parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         if client.send_scope_on_refresh and scope:
@@ -59,7 +60,7 @@ class TokenEndpoint:
         sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
         if client.send_redirect_uri_on_refresh and sent_uri is not None:
             parameters[client.redirect_uri_parameter] = sent_uri
-        return await self._exchange(client, parameters, deadline)
+        return await self._exchange(client, parameters, patience)
 
     async def redeem(
         self,
@@ -68,7 +69,7 @@ class TokenEndpoint:
         *,
         redirect_uri: str,
         code_verifier: Secret | None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
         """Send one authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.5)."""
         parameters = {
@@ -78,7 +79,7 @@ class TokenEndpoint:
         }
         if code_verifier is not None:
             parameters["code_verifier"] = code_verifier.reveal()
-        return await self._exchange(client, parameters, deadline)
+        return await self._exchange(client, parameters, patience)
 
     async def post(
         self,
@@ -87,20 +88,20 @@ class TokenEndpoint:
         parameters: Mapping[str, str],
         *,
         placement: Placement,
-        deadline: float,
+        patience: Patience,
         authenticated: bool = True,
     ) -> Reply | NotSent | OutcomeUnknown:
-        """POST PARAMETERS to ENDPOINT as CLIENT, at most DEADLINE seconds long."""
+        """POST PARAMETERS to ENDPOINT as CLIENT."""
         try:
             request = build_request(
                 client, endpoint, parameters, placement=placement, authenticated=authenticated
             )
         except ValueError:
             return NotSent(reason="invalid_url")
-        return await self._transport.post(client, request, deadline=deadline)
+        return await self._transport.post(client, request, patience=patience)
 
     async def _exchange(
-        self, client: Client, parameters: Mapping[str, str], deadline: float
+        self, client: Client, parameters: Mapping[str, str], patience: Patience
     ) -> Outcome:
         sent_at = self._clock.now()
         reply = await self.post(
@@ -108,7 +109,7 @@ class TokenEndpoint:
             client.token_endpoint,
             {**client.token_parameters, **parameters},
             placement=client.placement,
-            deadline=deadline,
+            patience=patience,
         )
         if not isinstance(reply, Reply):
             return reply

@@ -23,6 +23,7 @@ from yarl import URL
 from refresher import __version__
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import NotSent, OutcomeUnknown
+from refresher.oauth.patience import Patience
 from refresher.oauth.requests import WireRequest
 
 LARGEST_ANSWER = 64 * 1024
@@ -73,6 +74,7 @@ class Reply:
 class _Progress:
     """How far one request got; outlives its cancellation by the deadline."""
 
+    patience: Patience
     has_left: bool = False
     response: aiohttp.ClientResponse | None = None
     body: bytearray = field(default_factory=bytearray, repr=False)
@@ -110,20 +112,20 @@ class Transport:
         await self._stack.aclose()
 
     async def post(
-        self, client: Client, request: WireRequest, *, deadline: float
+        self, client: Client, request: WireRequest, *, patience: Patience
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send REQUEST the way CLIENT goes out (proxy, CA bundle).
 
         Args:
-            deadline: seconds for everything, the body included.
+            patience: how long it may take once the request has left, the body included.
         """
         try:
             context = self._context(client.ca_bundle)
         except (OSError, ValueError):
             return NotSent(reason="ca_bundle")
-        progress = _Progress()
+        progress = _Progress(patience)
         broken: str | None = None
-        with anyio.move_on_after(deadline) as scope:
+        with patience.scope() as scope:
             try:
                 await self._send(client.proxy, request, context, progress)
             except TRANSPORT_FAULTS as error:
@@ -178,6 +180,7 @@ async def _mark_left(
 ) -> None:
     """Called just before the first byte is written, never for a proxy's CONNECT."""
     context.trace_request_ctx.has_left = True
+    context.trace_request_ctx.patience.left()
 
 
 def _reply(progress: _Progress, broken: str | None) -> Reply:

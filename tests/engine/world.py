@@ -19,6 +19,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
+from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 from tests.vault.world import CRM, DRAW, NOW
 
@@ -83,14 +84,14 @@ class Endpoint:
         *,
         scope: tuple[str, ...],
         redirect_uri: str | None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
         return await self._answer(
             Call(
                 client=client.name,
                 secret=refresh_token.reveal(),
                 scope=scope,
-                deadline=deadline,
+                deadline=patience.deadline,
                 redirect_uri=redirect_uri,
             )
         )
@@ -102,7 +103,7 @@ class Endpoint:
         *,
         redirect_uri: str,
         code_verifier: Secret | None,
-        deadline: float,
+        patience: Patience,
     ) -> Outcome:
         return await self._answer(
             Call(
@@ -110,7 +111,7 @@ class Endpoint:
                 secret=code.reveal(),
                 redirect_uri=redirect_uri,
                 code_verifier=code_verifier,
-                deadline=deadline,
+                deadline=patience.deadline,
             )
         )
 

@@ -9,6 +9,7 @@ from refresher.domain.outcomes import (
     Refreshed,
 )
 from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from tests.oauth.world import (
     TOKENS,
@@ -122,9 +123,9 @@ async def test_a_replaced_bundle_counts_at_once(tmp_path: Path) -> None:
         TokenEndpoint() as endpoint,
     ):
         client = make_client(raw.url, ca_bundle=str(bundle))
-        before = await endpoint.refresh(client, Secret("RT"), deadline=5)
+        before = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
         bundle.write_bytes(pem.read_bytes())
-        after = await endpoint.refresh(client, Secret("RT"), deadline=5)
+        after = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
 
     assert isinstance(before, NotSent)
     assert isinstance(after, Refreshed)

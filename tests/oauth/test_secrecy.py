@@ -13,6 +13,7 @@ import pytest
 from refresher.domain.clients import ClientAuthentication, Placement, Revocation
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from tests.oauth.world import (
@@ -69,13 +70,13 @@ async def exchanges(url: str, **client: Any) -> list[object]:
     token = Secret(REFRESH_TOKEN)
     async with TokenEndpoint() as endpoint:
         outcomes: list[Outcome] = [
-            await endpoint.refresh(app, token, deadline=0.2),
+            await endpoint.refresh(app, token, patience=Patience(0.2)),
             await endpoint.redeem(
                 app,
                 Secret(CODE),
                 redirect_uri="http://127.0.0.1/cb",
                 code_verifier=Secret(VERIFIER),
-                deadline=0.2,
+                patience=Patience(0.2),
             ),
         ]
         result = await revoke(endpoint, app, refresh_token=token, access_token=None, deadline=0.2)

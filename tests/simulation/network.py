@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import anyio
-
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import (
     GrantRejected,
@@ -18,6 +16,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
 from tests.simulation.chance import Chance
 from tests.simulation.server import Server, answer_of
 
@@ -66,10 +65,11 @@ class Network:
         """Requests that may still reach the server."""
         self._codes = 0
 
-    async def refresh(self, request: Request, deadline: float) -> Outcome:
+    async def refresh(self, request: Request, patience: Patience) -> Outcome:
         """Send REQUEST and wait for its answer, DEADLINE seconds at the most."""
         self._send(request)
-        with anyio.move_on_after(deadline):
+        with patience.scope():
+            patience.left()
             return await request.answer
         request.answer.cancel()
         self._server.trouble(request.client)

@@ -24,6 +24,7 @@ from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
+from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
 from refresher.vault.rescue import RescueFile
@@ -94,7 +95,7 @@ class Process:
         self._rescue.close()
 
     async def refresh(
-        self, client: Client, refresh_token: Secret, *, deadline: float, **_: object
+        self, client: Client, refresh_token: Secret, *, patience: Patience, **_: object
     ) -> Outcome:
         """The token endpoint as this process sees it."""
         request = self._world.witness.sending(self, client, refresh_token)
@@ -102,7 +103,7 @@ class Process:
         self._world.count_await()
         await self._die("crash while sending", 0.006)
         try:
-            outcome = await self._world.network.refresh(request, deadline)
+            outcome = await self._world.network.refresh(request, patience)
         finally:
             self.in_flight.pop(request.name, None)
         await self._die("crash with the answer", 0.006)

@@ -22,6 +22,7 @@ from refresher.app.standby import run_daemon
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.publisher import Publisher
 from refresher.settings.loading import load
@@ -108,7 +109,7 @@ class Probe:
                 *,
                 scope: tuple[str, ...] = (),
                 redirect_uri: str | None = None,
-                deadline: float,
+                patience: Patience,
             ) -> Outcome:
                 reach_soon("after_send", AFTER_SEND)
                 outcome = await super().refresh(
@@ -116,7 +117,7 @@ class Probe:
                     refresh_token,
                     scope=scope,
                     redirect_uri=redirect_uri,
-                    deadline=deadline,
+                    patience=patience,
                 )
                 reach("after_answer")
                 return outcome
