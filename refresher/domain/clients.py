@@ -145,6 +145,10 @@ class Client:
     """Vendor error codes that mean what ``invalid_grant`` means."""
     transient_codes: tuple[str, ...] = ()
     """Vendor error codes that mean "later"."""
+    rejection_descriptions: tuple[str, ...] = ()
+    """Parts of an error's description that mean "a person must act", in lower case."""
+    transient_descriptions: tuple[str, ...] = ()
+    """Parts of an error's description that mean "later", in lower case."""
     rotation: Rotation = Rotation(RotationProfile.UNKNOWN)
     on_unknown_outcome: UnknownOutcome = UnknownOutcome.REPLAY
     expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
@@ -153,6 +157,13 @@ class Client:
     """Lifetime in seconds of access tokens whose answer does not tell it."""
     refresh_token_idle: float | None = None
     """Seconds after which an unused refresh token dies, where the provider says so."""
+    response_timeout: float = 30.0
+    """Seconds to wait for an answer once the request has left."""
+    refresh_window: float | None = None
+    """Seconds before its end from when on the server refreshes an access token; None: always."""
+    doubt_for: float = 86_400.0
+    """Seconds after which a refused grant counts as lost although no other grant of the
+    client was served since."""
     survive_outage: float = 0.0
     """Seconds of outage of the authorization server the tokens should survive."""
     concurrency: int = 8

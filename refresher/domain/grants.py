@@ -76,6 +76,17 @@ class Reason:
     """The configured refresh token was adopted once before; its successor is gone."""
 
 
+class Fault(StrEnum):
+    """Whose the last failure of a grant was: it decides who waits for what (guarantee G8)."""
+
+    GRANT = "grant"
+    """Its own: others of the client are served."""
+    CLIENT = "client"
+    """The client's, or its configuration's: no grant of it can help that."""
+    ENDPOINT = "endpoint"
+    """The server's or the network's: over as soon as the endpoint answers again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """The durable mark that an exchange is about to be sent, or may have been.
@@ -154,6 +165,26 @@ class Grant:
     due_at: float | None = None
     failures: int = 0
     """Exchanges in a row that brought no token."""
+    failing_since: float | None = None
+    """When the first of them ended."""
+    fault: Fault | None = None
+    """Whose the last of them was."""
+    served_at: float | None = None
+    """When the server last brought tokens under this authorization, the login included;
+    None for a seed that was never served."""
+    refused_at: float | None = None
+    """When the server first refused a refresh token that it had served before; None unless
+    the grant is doubted."""
+    refusals: int = 0
+    """Refusals of that refresh token, in a row."""
+    refresh_window: float | None = None
+    """Seconds before the end of its token from when on the server refreshes this grant, as
+    refusals have taught; None where it never refused for being too early."""
+    early_refusals: int = 0
+    """Refusals for being too early, of the present access token."""
+    on_probation: bool = False
+    """The refresh token was searched for in an odd answer, and not served yet: its
+    predecessor is sealed beside it."""
     intent: Intent | None = None
 
     @property
@@ -169,7 +200,15 @@ class Grant:
         return self.reason.partition(":")[0] if self.reason else None
 
 
-INSTANTS = ("since", "issued_at", "expires_at", "refresh_token_expires_at")
+INSTANTS = (
+    "since",
+    "issued_at",
+    "expires_at",
+    "refresh_token_expires_at",
+    "failing_since",
+    "served_at",
+    "refused_at",
+)
 """Of a grant, those an outcome may leave as they were."""
 
 

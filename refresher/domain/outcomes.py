@@ -31,6 +31,9 @@ class TokenAnswer:
     extras: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """What was odd about the answer, in words without any of its content."""
+    is_searched: bool = False
+    """The standard place held no token, or the HTTP library refused the answer: a second,
+    lenient reader found these. They are on probation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,17 @@ class Transient:
     reason: str
     status: int
     retry_after: float | None = None
+    is_own_word: bool = True
+    """Whether the token endpoint itself said so. A 4xx without an OAuth error may be a
+    gateway's, and what stands behind it may have spent the refresh token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooEarly:
+    """The server refreshes only in the last part of an access token's life."""
+
+    error: str
+    status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +91,9 @@ class OutcomeUnknown:
     retry_after: float | None = None
     body: bytes | None = field(default=None, repr=False)
     """What came and was not understood; sealed and kept, never shown."""
+    may_hold_tokens: bool = False
+    """A 2xx that came whole, and that is undecodable or speaks of a token: the successor of
+    the refresh token may be in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +121,8 @@ class GrantRejected:
 
     error: str
     status: int
+    needs_person: bool = False
+    """The server said in so many words that a person must act: nothing is to be doubted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +154,7 @@ Outcome = (
     | RefreshTokenOnly
     | NotSent
     | Transient
+    | TooEarly
     | OutcomeUnknown
     | AnswerUnread
     | GrantRejected

@@ -38,6 +38,7 @@ from refresher.domain.outcomes import (
     RefreshTokenOnly,
     RequestRejected,
     TokenAnswer,
+    TooEarly,
     Transient,
 )
 
@@ -54,6 +55,8 @@ def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt)
         case RefreshTokenOnly(answer=answer):
             return _refresh_token_alone(grant, answer, attempt)
         case NotSent():
+            return Transition(grant=_unprocessed(grant, client, attempt, None))
+        case TooEarly():
             return Transition(grant=_unprocessed(grant, client, attempt, None))
         case Transient(retry_after=retry_after):
             return Transition(grant=_unprocessed(grant, client, attempt, retry_after))

@@ -26,6 +26,7 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    TooEarly,
     Transient,
 )
 from refresher.domain.secret import Secret
@@ -390,7 +391,7 @@ def _explained(outcome: Outcome, client: Client) -> str:
             return f"the server refused the request ({error}): check client {client.name}"
         case NotSent(reason=reason):
             return f"the token endpoint of client {client.name} cannot be reached ({reason})"
-        case Transient(reason=reason) | OutcomeUnknown(reason=reason):
+        case TooEarly(error=reason) | Transient(reason=reason) | OutcomeUnknown(reason=reason):
             return f"the exchange of the code failed ({reason}): start the login again"
         case AnswerUnread():
             return "a bug kept the server's answer from being read: start the login again"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from refresher.domain.adoption import Transition
-from refresher.domain.grants import Claim, Grant, GrantState, Intent, TokenSet
+from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent, TokenSet
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
@@ -15,6 +15,13 @@ _AFTER = (
     "since",
     "due_at",
     "failures",
+    "failing_since",
+    "fault",
+    "served_at",
+    "refused_at",
+    "refusals",
+    "refresh_window",
+    "early_refusals",
     "issued_at",
     "expires_at",
     "refresh_token_expires_at",
@@ -43,12 +50,14 @@ class Rescued:
             authorization_serial=self.authorization_serial,
             intent=self.intent,
         )
-        after = self.content["after"]
+        after = dict(self.content["after"])
+        if after.get("fault") is not None:
+            after["fault"] = Fault(after["fault"])
         grant = replace(
             claimed,
             state=GrantState(after["state"]),
             intent=self.intent if after["is_open"] else None,
-            **{name: after[name] for name in _AFTER},
+            **{name: after[name] for name in _AFTER if name in after},
         )
         tokens, kept = self.content["tokens"], self.content["kept"]
         change = Transition(

@@ -29,6 +29,7 @@ from refresher.domain.outcomes import (
     RefreshTokenOnly,
     RequestRejected,
     TokenAnswer,
+    TooEarly,
     Transient,
 )
 from refresher.domain.secret import Secret
@@ -240,6 +241,7 @@ def _event(outcome: Outcome) -> Event:
             RefreshTokenOnly()
             | NotSent()
             | Transient()
+            | TooEarly()
             | OutcomeUnknown()
             | AnswerUnread()
             | RequestRejected()
@@ -265,5 +267,5 @@ def _described(outcome: Outcome) -> dict[str, object]:
                 "error": outcome.reason,
                 "retry_s": outcome.retry_after,
             }
-        case GrantRejected() | ClientRejected() | RequestRejected() | Misconfigured():
+        case GrantRejected() | ClientRejected() | RequestRejected() | Misconfigured() | TooEarly():
             return fields | {"status": outcome.status, "error_code": outcome.error}

@@ -79,12 +79,16 @@ class Provider(_Entry):
     extras: tuple[str, ...] = ()
     rejection_codes: tuple[str, ...] = ()
     transient_codes: tuple[str, ...] = ()
+    rejection_descriptions: tuple[str, ...] = ()
+    transient_descriptions: tuple[str, ...] = ()
     rotation: Annotated[Rotation, PlainValidator(Rotation.parse)] = Rotation(
         RotationProfile.UNKNOWN
     )
     expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
     default_expires_in: float | None = None
     refresh_token_idle: float | None = None
+    response_timeout: float | None = None
+    refresh_window: float | None = None
 
     @property
     def needs_base_url(self) -> bool:

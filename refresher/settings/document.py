@@ -19,6 +19,7 @@ from refresher.settings.values import (
     Duration,
     Instant,
     Kind,
+    Phrases,
     RotationValue,
     Scope,
     SecretValue,
@@ -222,6 +223,15 @@ class ClientSection(Section):
     transient_codes: Words | None = Field(
         default=None, description="Error codes of the server that mean: try again later."
     )
+    rejection_descriptions: Phrases | None = Field(
+        default=None,
+        description="Parts of the server's error descriptions that mean: a person must act. "
+        "Compared without regard to case, whatever the error code says.",
+    )
+    transient_descriptions: Phrases | None = Field(
+        default=None,
+        description="Parts of the server's error descriptions that mean: try again later.",
+    )
     rotation: RotationValue | None = Field(
         default=None,
         description="What a refresh does to the refresh token it used: none (stays valid), "
@@ -246,6 +256,22 @@ class ClientSection(Section):
         default=None,
         description="Seconds after which an unused refresh token dies; it is used before half of "
         "them have passed.",
+    )
+    response_timeout: Positive | None = Field(
+        default=None,
+        description="Seconds to wait for an answer once the request has left. None: 30. Raise it "
+        "for a slow token endpoint: an answer that nobody waits for may hold the only valid "
+        "refresh token.",
+    )
+    refresh_window: Positive | None = Field(
+        default=None,
+        description="Seconds before its end from when on the server refreshes an access token, "
+        "where it refuses earlier.",
+    )
+    doubt_for: Positive | None = Field(
+        default=None,
+        description="Seconds after which a refused grant counts as lost although no other grant of "
+        "the client was served since. None: a day.",
     )
     survive_outage: Duration | None = Field(
         default=None,

@@ -134,6 +134,14 @@ def split_words(value: Any) -> Any:
     return tuple(re.findall(r"[^\s,]+", value)) if isinstance(value, str) else value
 
 
+def split_phrases(value: Any) -> Any:
+    """A text parted at semicolons, or a list; in lower case, since case is not compared."""
+    parts = value.split(";") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        return value
+    return tuple(filter(None, (part.strip().lower() for part in parts)))
+
+
 def split_spaces(value: Any) -> Any:
     """A text parted at white space; a list stays as it is."""
     return tuple(value.split()) if isinstance(value, str) else value
@@ -204,6 +212,7 @@ def _command(argument: Any) -> tuple[str, ...]:
 Duration = Annotated[float, BeforeValidator(read_duration), Field(ge=0), Kind("duration")]
 Instant = Annotated[float, BeforeValidator(read_instant), Field(gt=0), Kind("instant")]
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words), Kind("list of strings")]
+Phrases = Annotated[tuple[str, ...], BeforeValidator(split_phrases), Kind("list of strings")]
 Uris = Annotated[tuple[str, ...], BeforeValidator(split_spaces), Kind("list of strings")]
 Scope = Annotated[tuple[str, ...], BeforeValidator(read_scope), Kind("list of strings")]
 RotationValue = Annotated[Rotation, PlainValidator(read_rotation), Kind("rotation profile")]

@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import (
+    Fault,
     Grant,
     GrantKind,
     GrantState,
@@ -63,6 +64,14 @@ def grant_of(row: RowMapping) -> Grant:
         expires_at=row["expires_at"],
         due_at=row["due_at"],
         failures=row["failures"],
+        failing_since=row["failing_since"],
+        fault=None if row["fault"] is None else Fault(row["fault"]),
+        served_at=row["served_at"],
+        refused_at=row["refused_at"],
+        refusals=row["refusals"],
+        refresh_window=row["refresh_window"],
+        early_refusals=row["early_refusals"],
+        on_probation=row["predecessor_sealed"] is not None,
         intent=intent,
     )
 
@@ -76,6 +85,13 @@ def status_values(grant: Grant) -> Values:
         "revision": grant.revision,
         "due_at": grant.due_at,
         "failures": grant.failures,
+        "failing_since": grant.failing_since,
+        "fault": grant.fault,
+        "served_at": grant.served_at,
+        "refused_at": grant.refused_at,
+        "refusals": grant.refusals,
+        "refresh_window": grant.refresh_window,
+        "early_refusals": grant.early_refusals,
         "issued_at": grant.issued_at,
         "expires_at": grant.expires_at,
         "refresh_token_expires_at": grant.refresh_token_expires_at,

@@ -50,6 +50,7 @@ grants = Table(
     Column("refresh_token_sealed", LargeBinary),
     Column("refresh_token_fingerprint", LargeBinary(16)),
     Column("predecessor_fingerprint", LargeBinary(16)),
+    Column("predecessor_sealed", LargeBinary),
     Column("refresh_token_obtained_at", Float),
     Column("refresh_token_expires_at", Float),
     Column("token_sealed", LargeBinary),
@@ -60,6 +61,13 @@ grants = Table(
     Column("expires_at", Float),
     Column("due_at", Float),
     Column("failures", Integer, nullable=False),
+    Column("failing_since", Float),
+    Column("fault", String(16)),
+    Column("served_at", Float),
+    Column("refused_at", Float),
+    Column("refusals", Integer, nullable=False, default=0),
+    Column("refresh_window", Float),
+    Column("early_refusals", Integer, nullable=False, default=0),
     Column("requested_at", Float),
     Column("intent_sequence", BigInteger),
     Column("intent_presented", LargeBinary(16)),
@@ -79,7 +87,12 @@ Index(
     grants.c.due_at,
     grants.c.expires_at,
     grants.c.lease_holder,
+    grants.c.fault,
+    grants.c.refused_at,
 )
+# Was another grant of the client served since this one was refused; how many are doubted.
+Index("ix_grants_served", grants.c.client, grants.c.served_at)
+Index("ix_grants_doubted", grants.c.client, grants.c.refused_at)
 Index("ix_grants_expires_at", grants.c.expires_at)
 
 adopted_seeds = Table(
@@ -106,6 +119,39 @@ kept_answers = Table(
 )
 """Answers nobody understood (``unreadable``) and answers that came too late (``orphan``)."""
 Index("ix_kept_answers_grant_uid", kept_answers.c.grant_uid)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("client", String(128), primary_key=True),
+    Column("opened_at", Float, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+"""Clients of which several grants, served before, are refused at the same time."""
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("client", String(128), nullable=False),
+    Column("grant_name", String(128), nullable=False),
+    Column("grant_uid", String(32), nullable=False),
+    Column("authorization_serial", BigInteger, nullable=False),
+    Column("parked_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("due_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("sealed", LargeBinary),
+)
+"""Authorizations that an operator ended, with the tokens that have still to be revoked at
+their server. The row of one that is done stays without tokens until ``ends_at``: a token of
+that authorization may still come."""
+Index(
+    "ix_revocations_authorization",
+    revocations.c.grant_uid,
+    revocations.c.authorization_serial,
+)
+Index("ix_revocations_due_at", revocations.c.due_at)
 
 facts = Table(
     "facts",

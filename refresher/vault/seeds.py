@@ -94,6 +94,13 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
         "token_type": "Bearer",
         "granted_scope": "",
         "failures": 0,
+        "failing_since": None,
+        "fault": None,
+        "served_at": None,
+        "refused_at": None,
+        "refusals": 0,
+        "refresh_window": None,
+        "early_refusals": 0,
     }
     if removed is not None:
         values["revision"] = next_version(removed["revision"], tx.now)
