@@ -64,6 +64,8 @@ class Event(StrEnum):
     GRANT_RECOVERED = "grant.recovered"
     GRANT_DEGRADED = "grant.degraded"
     GRANT_EXPIRED = "grant.expired"
+    GRANT_DOUBTED = "grant.doubted"
+    GRANT_SINGLED_OUT = "grant.singled_out"
     GRANT_LOST = "grant.lost"
     GRANT_PAUSED = "grant.paused"
     GRANT_OVERDUE = "grant.overdue"
@@ -72,6 +74,8 @@ class Event(StrEnum):
 
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_CLOSED = "incident.closed"
     ENDPOINT_SUSPENDED = "endpoint.suspended"
     ENDPOINT_RESUMED = "endpoint.resumed"
 
@@ -155,6 +159,13 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_RECOVERED: Entry(Level.INFO, "a grant is fresh again"),
     Event.GRANT_DEGRADED: Entry(Level.WARNING, "a token nears its end and its refresh fails"),
     Event.GRANT_EXPIRED: Entry(Level.ERROR, "a token ended before its successor came"),
+    Event.GRANT_DOUBTED: Entry(
+        Level.ERROR,
+        "a refresh token that was good before is refused: kept, and asked for again for a while",
+    ),
+    Event.GRANT_SINGLED_OUT: Entry(
+        Level.ERROR, "the server's word against the client was about this grant alone"
+    ),
     Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
     Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
     Event.GRANT_OVERDUE: Entry(
@@ -167,6 +178,13 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
     Event.CLIENT_RECOVERED: Entry(Level.INFO, "the client is accepted again"),
+    Event.INCIDENT_OPENED: Entry(
+        Level.ERROR,
+        "a server refuses several grants that it served before: count of them, since when",
+    ),
+    Event.INCIDENT_CLOSED: Entry(
+        Level.INFO, "none of a client's grants is doubted any more: count is the most there were"
+    ),
     Event.ENDPOINT_SUSPENDED: Entry(
         Level.WARNING, "no requests to this endpoint for a while: overload or Retry-After"
     ),
@@ -216,8 +234,8 @@ FIELDS = frozenset(
         "file", "grant", "grants", "instance", "label", "login", "name", "next_attempt_at",
         "offset_s", "origin", "outcome", "overdue_s", "path", "pid", "problems", "provider",
         "publish_ms", "reason", "reconnects", "remaining_s", "repair", "replay", "retry_s",
-        "revision", "rotated", "sequence", "server", "setting", "state", "status", "signal",
-        "task", "traceback", "version", "vault", "waited_ms", "warnings",
+        "revision", "rotated", "sequence", "server", "setting", "since", "state", "status",
+        "signal", "task", "traceback", "version", "vault", "waited_ms", "warnings",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

@@ -12,7 +12,8 @@ import click
 import pytest
 
 from refresher.cli.entry import EXIT_CODES, Exit, cli
-from refresher.domain.grants import GrantState, Reason
+from refresher.domain.grants import GrantState
+from refresher.domain.reasons import Reason
 from refresher.logs import EVENTS, Level
 from refresher.oauth.error_codes import MEANINGS, Meaning
 from refresher.publication.keys import Keys

@@ -7,7 +7,8 @@ very same functions on a vault it opened itself.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from refresher.domain.grants import Grant, GrantKind, Seed, repair
+from refresher.domain.grants import Grant, GrantKind, Seed
+from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration, Login
 

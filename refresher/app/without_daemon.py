@@ -11,6 +11,7 @@ from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
+from refresher.vault.claims import Room
 from refresher.vault.vault import Vault, open_vault
 
 
@@ -65,7 +66,8 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
     client = core.clients.get(grant.client or "")
     if client is None:
         return
-    for claim in await core.refresh.claim({client.name: 1}, 1, only=grant.name):
+    room = Room(client=client.name, gate=client.name, places=1, failing=1, doubted=1)
+    for claim in await core.refresh.claim([room], 1, only=grant.name):
         await core.refresh.run(claim, client)
 
 

@@ -9,16 +9,9 @@ from typing import Any
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import (
-    INSTANTS,
-    Claim,
-    Grant,
-    GrantState,
-    RawAnswer,
-    Reason,
-    TokenSet,
-)
+from refresher.domain.grants import INSTANTS, Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
+from refresher.domain.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +23,8 @@ class Transition:
     """What to adopt; None when no token came."""
     kept: RawAnswer | None = None
     """An answer nobody understood, to be sealed and kept beside the grant."""
+    restores_predecessor: bool = False
+    """The refresh token on probation is refused: the vault puts its predecessor back."""
     warnings: tuple[str, ...] = ()
 
     def moved(self, claimed: Grant, offset: float) -> "Transition":
@@ -67,6 +62,9 @@ class Attempt:
     """Just before the request; expiry counts from here."""
     ended_at: float
     draw: float
+    fault: Fault | None = None
+    """Whose a failure was, judged by what happens to other grants at the same time; None
+    leaves it to what the outcome alone can tell."""
 
 
 def adopt_authorization(

@@ -38,8 +38,11 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None
     if tokens is None:
         is_latest = stored.attempt_sequence == intent.sequence
         return Verdict.APPLY if is_latest and presented_stored else Verdict.SUPERSEDED
-    if tokens.refresh_token is None and stored.state is GrantState.REAUTHORIZATION_REQUIRED:
-        return Verdict.SUPERSEDED  # what it presented was finally rejected since (G6)
+    is_lost = stored.state is GrantState.REAUTHORIZATION_REQUIRED
+    is_open = stored.intent is not None and stored.intent.sequence == intent.sequence
+    if tokens.refresh_token is None and is_lost and not is_open:
+        # What it presented was finally rejected since, and no operator has asked again (G6).
+        return Verdict.SUPERSEDED
     presented_predecessor = stored.predecessor_fingerprint == intent.presented
     return Verdict.APPLY if presented_stored or presented_predecessor else Verdict.SUPERSEDED
 

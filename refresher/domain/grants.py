@@ -46,36 +46,6 @@ class GrantState(StrEnum):
     """The grant is gone; only its status says so."""
 
 
-class Reason:
-    """Why a grant is in its state; published, logged and shown by ``status``.
-
-    Error codes of a server follow a colon: ``revoked:invalid_grant``.
-    """
-
-    AWAITING_LOGIN = "awaiting_login"
-    ROTATION_LOST = "rotation_lost"
-    """Rejected after an exchange whose outcome never became known."""
-    REVOKED = "revoked"
-    """Rejected with every earlier exchange accounted for."""
-    RESTORED_COPY = "restored_copy"
-    """Rejected, and the vault is a copy that may be older than the last rotation."""
-    NO_REFRESH_TOKEN = "no_refresh_token"
-    CLIENT_REJECTED = "client_rejected"
-    MISCONFIGURED = "misconfigured"
-    OUTCOME_UNKNOWN = "outcome_unknown"
-    ANSWER_UNREAD = "answer_unread"
-    """An answer is kept that a bug of ours could not read."""
-    NO_PROGRESS = "no_progress"
-    REVOKED_HERE = "revoked_here"
-    """An operator revoked it with `refresher revoke`."""
-    TOKEN_ENDED = "token_ended"
-    """A static token reached its end."""
-    UNREADABLE = "unreadable"
-    """The vault's key does not open its tokens: an old key was taken away too early."""
-    SEED_SPENT = "seed_spent"
-    """The configured refresh token was adopted once before; its successor is gone."""
-
-
 class Fault(StrEnum):
     """Whose the last failure of a grant was: it decides who waits for what (guarantee G8)."""
 
@@ -199,6 +169,11 @@ class Grant:
         """The reason without the server's error code behind the colon."""
         return self.reason.partition(":")[0] if self.reason else None
 
+    @property
+    def reason_detail(self) -> str:
+        """What stands behind the colon of the reason; empty where nothing does."""
+        return self.reason.partition(":")[2] if self.reason else ""
+
 
 INSTANTS = (
     "since",
@@ -222,6 +197,8 @@ class Claim:
     """The one published now; an equal one in the answer means no progress."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""
+    witness_at: float | None = None
+    """Of a doubted grant: when another grant of its client was last served."""
     is_of_copy: bool = False
     """The vault is a restored copy, and the refresh token is as old as that."""
 
@@ -246,6 +223,8 @@ class TokenSet:
     expires_at: float | None = None
     refresh_token_expires_at: float | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
+    on_probation: bool = False
+    """The refresh token was searched for: its predecessor is kept until it was served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,28 +278,3 @@ class Seed:
     """The static token, or an access token that an import brings along."""
     expires_at: float | None = None
     token_type: str = "Bearer"
-
-
-def repair(grant: Grant) -> str | None:
-    """The command that mends GRANT, or None when nothing needs a person."""
-    match grant.state:
-        case GrantState.PENDING if grant.refresh_token_fingerprint is not None:
-            return None
-        case GrantState.PENDING | GrantState.REAUTHORIZATION_REQUIRED:
-            static = grant.kind is GrantKind.STATIC
-            return f"refresher {'set-token' if static else 'login'} {grant.name}"
-        case GrantState.PAUSED if grant.reason == Reason.UNREADABLE:
-            return (
-                f"put the old key back into the key file, then refresher refresh {grant.name}; "
-                f"if the vault is damaged: refresher login {grant.name}"
-            )
-        case GrantState.PAUSED if grant.reason == Reason.ANSWER_UNREAD:
-            return f"a newer refresher may read its answer; or: refresher login {grant.name}"
-        case GrantState.PAUSED:
-            return f"refresher refresh {grant.name}"
-        case _ if grant.status_reason == Reason.NO_REFRESH_TOKEN:
-            return f"refresher login {grant.name}"
-        case _ if grant.status_reason in {Reason.CLIENT_REJECTED, Reason.MISCONFIGURED}:
-            return f"correct client {grant.client} in the settings, then send SIGHUP"
-        case _:
-            return None

@@ -71,6 +71,10 @@ class Transient:
     gateway's, and what stands behind it may have spent the refresh token."""
 
 
+SECRET_REPLACED = "client_secret_replaced"
+"""Reason of a ``Transient``: the client was refused, and its secret on disk is another by now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooEarly:
     """The server refreshes only in the last part of an access token's life."""

@@ -6,6 +6,7 @@ every refresh early.
 """
 
 import math
+from dataclasses import dataclass
 
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.grants import Intent
@@ -30,8 +31,11 @@ LONGEST_RETRY_AFTER = 3600.0
 """A server's Retry-After is honoured up to an hour (FAILURES 42)."""
 
 SHORTEST_DEADLINE = 5.0
-LONGEST_DEADLINE = 30.0
 """A request cannot be unsent: short deadlines lose rotations (FAILURES 17)."""
+
+LONGEST_READING = 90.0
+"""Seconds after its request left within which an answer is read, where a lost one costs the
+grant. Few servers and proxies hold a request for longer than a minute."""
 
 GRACE_BUDGET = 0.66
 """Share of a grace window, from the first send, inside which a replay must end."""
@@ -41,6 +45,25 @@ PROMPT_REPLAYS = (0.0, 1.0, 2.0, 4.0)
 
 CLIENT_PROBE = 300.0
 """A rejected client is tried again with one grant every 5 to 15 minutes."""
+
+UNEXPLAINED_FOR = 300.0
+"""Seconds of refusals of one kind after which a grant that fails alone counts as degraded."""
+
+MISUNDERSTOOD_FOR = 600.0
+"""Seconds of one and the same odd word after which it is believed to be permanent."""
+
+DOUBT_ASKED_AFTER = (120.0, 600.0, 1800.0)
+"""Seconds after the first refusal at which a doubted grant is asked for again."""
+
+DOUBT_INTERVAL = 3600.0
+"""Seconds between two questions from then on."""
+
+DOUBT_AT_LEAST = 1800.0
+"""Seconds a grant is doubted at the least, whoever is served meanwhile: the longest known
+outage that said ``invalid_grant`` to everybody lasted minutes."""
+
+EARLY_TRIES = 5
+"""Tries for one access token at a server that refuses early refreshes."""
 
 REJECTION_CONFIRMATION = 60.0
 """Where refresh tokens do not rotate, one rejection is confirmed after this long."""
@@ -122,14 +145,61 @@ def capped_retry_after(retry_after: float | None) -> float:
     return min(max(retry_after or 0.0, 0.0), LONGEST_RETRY_AFTER)
 
 
-def attempt_deadline(rotation: Rotation, remaining: float | None) -> float:
-    """Seconds one attempt may take: short enough that a replay still fits a grace window."""
-    wanted = LONGEST_DEADLINE
-    if rotation.profile is RotationProfile.GRACE:
-        wanted = min(wanted, rotation.grace / 4)
-    if remaining is not None:
-        wanted = min(wanted, remaining / 3)
-    return max(wanted, SHORTEST_DEADLINE)
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long to wait for one answer, in seconds from the moment its request left."""
+
+    deadline: float
+    """What a worker waits."""
+    reading: float
+    """What is read after that all the same, the grant still claimed: an answer that comes late
+    may hold the only valid refresh token. Equal to ``deadline`` where a replay costs nothing."""
+
+
+def waiting(
+    rotation: Rotation,
+    response_timeout: float,
+    intent: Intent,
+    now: float,
+    remaining: float | None,
+) -> Waiting:
+    """How long to wait for the answer to the exchange of INTENT that begins NOW.
+
+    Args:
+        response_timeout: seconds the client's server may take.
+        remaining: seconds that the published token still lives; None where there is none.
+    """
+    profile = governing(rotation, intent.first_sent_at, now).profile
+    wanted = response_timeout
+    match profile:
+        case RotationProfile.STRICT | RotationProfile.UNKNOWN:
+            # However little is left of the token: a new token late is better than none ever.
+            return Waiting(wanted, max(wanted, LONGEST_READING))
+        case RotationProfile.GRACE:
+            wanted = min(wanted, replay_length(rotation))
+        case RotationProfile.NONE if remaining is not None and remaining > 0:
+            wanted = min(wanted, max(remaining / 3, SHORTEST_DEADLINE))
+        case RotationProfile.NONE | RotationProfile.UNTIL_USED:
+            pass
+    return Waiting(wanted, wanted)
+
+
+def governing(rotation: Rotation, first_sent_at: float, now: float) -> Rotation:
+    """The profile by which an exchange that begins NOW is to be treated.
+
+    A grace window saves a lost answer only while a whole replay fits behind this exchange
+    and inside the window; from then on nothing does, and the profile is ``strict``.
+    """
+    if rotation.profile is not RotationProfile.GRACE:
+        return rotation
+    replays_until = first_sent_at + GRACE_BUDGET * rotation.grace
+    fits = now + 2 * replay_length(rotation) <= replays_until
+    return rotation if fits else Rotation(RotationProfile.STRICT)
+
+
+def replay_length(rotation: Rotation) -> float:
+    """Seconds a replay inside the grace window of ROTATION may take."""
+    return max(rotation.grace / 4, SHORTEST_DEADLINE)
 
 
 def last_replay_at(first_sent_at: float, rotation: Rotation) -> float:
@@ -139,7 +209,45 @@ def last_replay_at(first_sent_at: float, rotation: Rotation) -> float:
     """
     if rotation.profile is not RotationProfile.GRACE:
         return -math.inf
-    return first_sent_at + GRACE_BUDGET * rotation.grace - attempt_deadline(rotation, None)
+    return first_sent_at + GRACE_BUDGET * rotation.grace - replay_length(rotation)
+
+
+def next_question(first_refused_at: float, refusals: int, now: float, draw: float) -> float:
+    """When to ask again for a doubted grant, after REFUSALS (1 or more) of its refresh token.
+
+    2, 10 and 30 minutes after the first refusal, then hourly; a little later by chance, never
+    earlier, and never two questions within a minute.
+    """
+    if refusals <= len(DOUBT_ASKED_AFTER):
+        after = DOUBT_ASKED_AFTER[refusals - 1] * (1 + 0.1 * draw)
+        return max(first_refused_at + after, now + 60.0)
+    return now + DOUBT_INTERVAL * (1 + 0.1 * draw)
+
+
+def is_final_refusal(
+    first_refused_at: float, now: float, witness_at: float | None, doubt_for: float
+) -> bool:
+    """Whether a grant refused again NOW is lost: half an hour of refusals and a witness.
+
+    Args:
+        witness_at: when another grant of the client was last served.
+        doubt_for: seconds that decide where there is no witness.
+    """
+    refused_for = now - first_refused_at
+    is_witnessed = witness_at is not None and witness_at > first_refused_at
+    return refused_for >= doubt_for or (is_witnessed and refused_for >= DOUBT_AT_LEAST)
+
+
+def too_early_again_at(now: float, expires_at: float | None, refusals: int, draw: float) -> float:
+    """When to try again after the server refused REFUSALS times for being too early.
+
+    Each try halves what is left of the token; after ``EARLY_TRIES`` of them only its end is
+    left to wait for, and a refusal beyond it is asked about with an ordinary back-off.
+    """
+    left = 0.0 if expires_at is None else expires_at - now
+    if left <= SHORTEST_INTERVAL:
+        return retry_at(now, refusals, draw, expires_at=None, lifetime=None)
+    return now + max(left / 2 if refusals < EARLY_TRIES else left, SHORTEST_INTERVAL)
 
 
 def replay_at(
@@ -151,12 +259,15 @@ def replay_at(
     *,
     expires_at: float | None,
     lifetime: float | None,
+    is_kept: bool = False,
 ) -> float | None:
     """When to present the same refresh token again after an unknown outcome.
 
     Args:
         intent: its ``attempts`` counts the ones that may have been processed.
         fallback: the ordinary retry instant, for when no prompt replay is right.
+        is_kept: a whole answer is kept that may hold the successor. A replay at a strict
+            server would end it, so the live token is used up first.
 
     Returns:
         None when only an operator may decide (``halt``).
@@ -176,7 +287,7 @@ def replay_at(
             pass
     if policy is UnknownOutcome.HALT:
         return None
-    if policy is UnknownOutcome.DEFER and expires_at is not None:
+    if (policy is UnknownOutcome.DEFER or is_kept) and expires_at is not None:
         # A clock that was ahead may have dated the end; no token outlives its lifetime.
         ends_at = expires_at if lifetime is None else min(expires_at, now + lifetime)
         return max(ends_at - mandatory_window(lifetime), now if intent.attempts == 1 else fallback)

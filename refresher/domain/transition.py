@@ -15,18 +15,20 @@ from refresher.domain.adoption import (
     in_state,
     refresh_token_end,
 )
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client
+from refresher.domain.doubts import predecessor_again, refused, still_lost
+from refresher.domain.faults import usual_fault
 from refresher.domain.grants import (
     Claim,
+    Fault,
     Grant,
-    GrantKind,
     GrantState,
     Intent,
     RawAnswer,
-    Reason,
     TokenSet,
 )
 from refresher.domain.outcomes import (
+    SECRET_REPLACED,
     AnswerUnread,
     ClientRejected,
     GrantRejected,
@@ -41,37 +43,51 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
-
-REQUEST_REJECTIONS = 3
-"""``invalid_request`` this often in a row is permanent (Hydra says it in passing)."""
+from refresher.domain.reasons import Reason, worded
+from refresher.domain.states import by_time
 
 
 def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -> Transition:
     """Apply OUTCOME of the exchange CLAIM allowed."""
+    change = _applied(claim, client, outcome, attempt)
+    if claim.grant.state is GrantState.REAUTHORIZATION_REQUIRED and change.tokens is None:
+        is_answered = isinstance(outcome, GrantRejected)
+        kept = still_lost(claim.grant, change.grant, is_answered=is_answered)
+        return replace(change, grant=kept)
+    return change
+
+
+def _applied(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -> Transition:
     grant = claim.grant
     match outcome:
         case Refreshed(answer=answer):
-            return adopt_refresh(claim, client, answer, attempt)
+            return _on_probation(adopt_refresh(claim, client, answer, attempt), answer)
         case RefreshTokenOnly(answer=answer):
-            return _refresh_token_alone(grant, answer, attempt)
-        case NotSent():
-            return Transition(grant=_unprocessed(grant, client, attempt, None))
-        case TooEarly():
-            return Transition(grant=_unprocessed(grant, client, attempt, None))
-        case Transient(retry_after=retry_after):
-            return Transition(grant=_unprocessed(grant, client, attempt, retry_after))
+            return _on_probation(_refresh_token_alone(grant, answer, attempt), answer)
+        case NotSent(reason=word):
+            reason = worded(Reason.UNREACHABLE, word)
+            return Transition(grant=_unprocessed(grant, client, attempt, reason))
+        case Transient():
+            return Transition(grant=_told_later(grant, client, outcome, attempt))
+        case TooEarly(error=word):
+            return _too_early(grant, client, word, attempt)
         case OutcomeUnknown() | AnswerUnread():
             return _unresolved(grant, client, outcome, attempt)
-        case GrantRejected(error=error):
-            return Transition(grant=_rejected(claim, client, error, attempt))
-        case ClientRejected(error=error):
-            return Transition(grant=_blocked(grant, Reason.CLIENT_REJECTED, error, attempt))
-        case Misconfigured(error=error):
-            return Transition(grant=_blocked(grant, Reason.MISCONFIGURED, error, attempt))
-        case RequestRejected(error=error):
-            if grant.failures + 1 < REQUEST_REJECTIONS:
-                return Transition(grant=_unprocessed(grant, client, attempt, None))
-            return Transition(grant=_blocked(grant, Reason.MISCONFIGURED, error, attempt))
+        case GrantRejected() if grant.on_probation:
+            after = by_time(predecessor_again(claim, attempt), attempt.ended_at)
+            return Transition(grant=after, restores_predecessor=True)
+        case GrantRejected():
+            after = refused(claim, client, outcome, attempt)
+            return Transition(grant=by_time(after, attempt.ended_at))
+        case ClientRejected(error=word):
+            own = attempt.fault is Fault.GRANT
+            reason = worded(Reason.NOT_AUTHORIZED if own else Reason.CLIENT_REJECTED, word)
+            return Transition(grant=_blocked(grant, reason, outcome, attempt))
+        case Misconfigured(error=word):
+            reason = worded(Reason.MISCONFIGURED, word)
+            return Transition(grant=_blocked(grant, reason, outcome, attempt))
+        case RequestRejected(error=word):
+            return Transition(grant=_misunderstood(grant, client, word, attempt))
         case _:
             assert_never(outcome)
 
@@ -85,33 +101,18 @@ def after_bug(claim: Claim, now: float) -> Transition:
     """Look again in a while, the exchange still open: for when a rule itself is broken."""
     grant = claim.grant
     due_at = now + schedule.LONGEST_RETRY
-    return Transition(grant=replace(grant, due_at=due_at, failures=grant.failures + 1))
-
-
-def state_by_time(grant: Grant, now: float) -> GrantState:
-    """The state that follows from the clock alone, for a grant that is still worked on."""
-    if grant.issued_at is None:
-        return GrantState.PENDING
-    if grant.expires_at is not None and grant.expires_at <= now:
-        return GrantState.EXPIRED
-    if grant.status_reason in {Reason.CLIENT_REJECTED, Reason.MISCONFIGURED}:
-        return GrantState.DEGRADED
-    near_end = grant.expires_at is not None and grant.expires_at - now < schedule.mandatory_window(
-        grant.lifetime
+    return Transition(
+        grant=replace(
+            grant, due_at=due_at, failures=grant.failures + 1, reason=Reason.INTERNAL_ERROR
+        )
     )
-    return GrantState.DEGRADED if near_end and grant.failures else GrantState.FRESH
 
 
-def pass_time(grant: Grant, now: float) -> Grant:
-    """GRANT as the clock alone has left it: degraded, expired, or in need of a person."""
-    if grant.state not in {GrantState.FRESH, GrantState.DEGRADED}:
-        return grant
-    ended = grant.expires_at is not None and grant.expires_at <= now
-    if ended and grant.kind is GrantKind.STATIC:
-        return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.TOKEN_ENDED, now)
-    if ended and grant.refresh_token_fingerprint is None:
-        return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.NO_REFRESH_TOKEN, now)
-    return in_state(grant, state_by_time(grant, now), grant.reason, now)
+def _on_probation(change: Transition, answer: TokenAnswer) -> Transition:
+    """What a search found has still to prove itself: the vault keeps the predecessor."""
+    if change.tokens is None or not answer.is_searched:
+        return change
+    return replace(change, tokens=replace(change.tokens, on_probation=True))
 
 
 def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) -> Transition:
@@ -121,19 +122,25 @@ def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) ->
         refresh_token=answer.refresh_token,
         refresh_token_expires_at=refresh_token_end(answer, attempt.sent_at),
     )
+    # Whatever was refused before is settled: this refresh token is good, by the server's word.
+    settled = replace(grant, intent=None, refused_at=None, refusals=0, served_at=attempt.ended_at)
     after = replace(
-        _failed(grant, attempt, None),
-        intent=None,
+        _failed(settled, attempt, Reason.NO_ACCESS_TOKEN, Fault.GRANT),
         refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
     )
     return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
 
 
 def _unprocessed(
-    grant: Grant, client: Client, attempt: Attempt, retry_after: float | None
+    grant: Grant,
+    client: Client,
+    attempt: Attempt,
+    reason: str,
+    retry_after: float | None = None,
 ) -> Grant:
     """This attempt did nothing; what earlier ones did may still be open."""
-    after = _failed(grant, attempt, retry_after)
+    fault = attempt.fault or Fault.ENDPOINT
+    after = _failed(grant, attempt, reason, fault, retry_after)
     intent = grant.intent and grant.intent.without_one
     after = replace(after, intent=intent)
     if grant.intent is None or intent is None:
@@ -143,10 +150,75 @@ def _unprocessed(
     return _scheduled_replay(after, client, paced, attempt, retry_after)
 
 
-def _unknown(grant: Grant, client: Client, attempt: Attempt, retry_after: float | None) -> Grant:
+def _told_later(grant: Grant, client: Client, outcome: Transient, attempt: Attempt) -> Grant:
+    """Refused for now. What a gateway may have said leaves the exchange open in name only.
+
+    Nobody knows whether the authorization server stood behind such a word and has spent the
+    refresh token. A prompt replay would hit the same gateway, so the time of the next
+    attempt is that of any refusal; but a final rejection later is a lost rotation.
+    """
+    if outcome.is_own_word and outcome.reason == SECRET_REPLACED:
+        after = _unprocessed(grant, client, attempt, worded(Reason.CLIENT_REJECTED, outcome.reason))
+        return replace(after, due_at=attempt.ended_at)
+    if outcome.is_own_word:
+        reason = worded(Reason.SERVER_BUSY, outcome.reason)
+        return _unprocessed(grant, client, attempt, reason, outcome.retry_after)
+    reason = worded(Reason.UNEXPLAINED, outcome.reason)
+    fault = attempt.fault or Fault.ENDPOINT
+    return _failed(grant, attempt, reason, fault, outcome.retry_after)
+
+
+def _too_early(grant: Grant, client: Client, word: str, attempt: Attempt) -> Transition:
+    """Neither grant nor client failed: the server wants the token to be nearly used up."""
+    refusals = grant.early_refusals + 1
+    after = replace(
+        grant,
+        early_refusals=refusals,
+        intent=grant.intent and grant.intent.without_one,
+        reason=worded(Reason.TOO_EARLY, word),
+        due_at=schedule.too_early_again_at(
+            attempt.ended_at, grant.expires_at, refusals, attempt.draw
+        ),
+    )
+    warning = (
+        "the server refuses a refresh before the last part of a token's life: "
+        f"set refresh_window of client {client.name}"
+    )
+    is_first = refusals == 1 and client.refresh_window is None and grant.refresh_window is None
+    return Transition(
+        grant=by_time(after, attempt.ended_at), warnings=(warning,) if is_first else ()
+    )
+
+
+def _misunderstood(grant: Grant, client: Client, word: str, attempt: Attempt) -> Grant:
+    """``invalid_request``, or a word nobody knows: permanent only once it has gone on.
+
+    Hydra says it in passing, others for ever. Three refusals within a second are one moment,
+    so time decides.
+    """
+    reason = worded(Reason.REQUEST_REJECTED, word)
+    after = _unprocessed(grant, client, replace(attempt, fault=Fault.GRANT), reason)
+    since = after.failing_since
+    if since is None or attempt.ended_at - since < schedule.MISUNDERSTOOD_FOR:
+        return after
+    blocked = worded(Reason.MISCONFIGURED, word)
+    return replace(
+        _blocked(grant, blocked, None, replace(attempt, fault=Fault.GRANT)), failing_since=since
+    )
+
+
+def _unknown(
+    grant: Grant,
+    client: Client,
+    attempt: Attempt,
+    reason: str,
+    retry_after: float | None = None,
+    *,
+    is_kept: bool = False,
+) -> Grant:
     assert grant.intent is not None
-    after = _failed(grant, attempt, retry_after)
-    return _scheduled_replay(after, client, grant.intent, attempt, retry_after)
+    after = _failed(grant, attempt, reason, attempt.fault or Fault.ENDPOINT, retry_after)
+    return _scheduled_replay(after, client, grant.intent, attempt, retry_after, is_kept=is_kept)
 
 
 def _unresolved(
@@ -156,10 +228,22 @@ def _unresolved(
     kept = None
     if outcome.status is not None and outcome.body is not None:
         kept = RawAnswer(status=outcome.status, body=outcome.body, sent_at=attempt.sent_at)
-    if isinstance(outcome, AnswerUnread) and outcome.may_hold_tokens:
-        return Transition(grant=_waiting_to_be_read(grant, attempt), kept=kept)
-    retry_after = outcome.retry_after if isinstance(outcome, OutcomeUnknown) else None
-    return Transition(grant=_unknown(grant, client, attempt, retry_after), kept=kept)
+    if isinstance(outcome, AnswerUnread):
+        if outcome.may_hold_tokens:
+            return Transition(grant=_waiting_to_be_read(grant, attempt), kept=kept)
+        after = _unknown(grant, client, attempt, worded(Reason.OUTCOME_UNKNOWN, "internal_error"))
+        return Transition(grant=after, kept=kept)
+    is_kept = outcome.may_hold_tokens and kept is not None
+    reason = Reason.ANSWER_KEPT if is_kept else Reason.OUTCOME_UNKNOWN
+    after = _unknown(
+        grant,
+        client,
+        attempt,
+        worded(reason, outcome.reason),
+        outcome.retry_after,
+        is_kept=is_kept,
+    )
+    return Transition(grant=after, kept=kept)
 
 
 def _waiting_to_be_read(grant: Grant, attempt: Attempt) -> Grant:
@@ -178,11 +262,20 @@ def resume_unresolved(grant: Grant, client: Client, now: float, draw: float) -> 
     """Schedule a grant whose exchange a dead process left open: recovery is the same rule."""
     assert grant.intent is not None
     attempt = Attempt(sent_at=grant.intent.first_sent_at, ended_at=now, draw=draw)
-    return _unknown(grant, client, attempt, None)
+    after = _unknown(grant, client, attempt, worded(Reason.OUTCOME_UNKNOWN, "restarted"))
+    if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
+        return still_lost(grant, after, is_answered=False)
+    return after
 
 
 def _scheduled_replay(
-    after: Grant, client: Client, intent: Intent, attempt: Attempt, retry_after: float | None
+    after: Grant,
+    client: Client,
+    intent: Intent,
+    attempt: Attempt,
+    retry_after: float | None,
+    *,
+    is_kept: bool = False,
 ) -> Grant:
     assert after.due_at is not None
     replay = schedule.replay_at(
@@ -193,12 +286,13 @@ def _scheduled_replay(
         after.due_at,
         expires_at=after.expires_at,
         lifetime=after.lifetime,
+        is_kept=is_kept,
     )
     if replay is None:
         return in_state(
             replace(after, due_at=None),
             GrantState.PAUSED,
-            Reason.OUTCOME_UNKNOWN,
+            after.reason or Reason.OUTCOME_UNKNOWN,
             attempt.ended_at,
         )
     earliest = attempt.ended_at + schedule.capped_retry_after(retry_after)
@@ -210,61 +304,47 @@ def _scheduled_replay(
     return replace(after, due_at=max(replay, earliest))
 
 
-def _rejected(claim: Claim, client: Client, error: str, attempt: Attempt) -> Grant:
-    """The refresh token is dead, unless it never rotates and this is the first such word."""
-    grant = claim.grant
-    rotates = client.rotation.profile is not RotationProfile.NONE
-    first = grant.status_reason != Reason.REVOKED
-    if not rotates and first:
-        wait = max(schedule.REJECTION_CONFIRMATION, 60.0 * (1 + attempt.draw))
-        after = replace(
-            grant, due_at=attempt.ended_at + wait, failures=grant.failures + 1, intent=None
-        )
-        state = state_by_time(after, attempt.ended_at)
-        return in_state(after, state, f"{Reason.REVOKED}:{error}", attempt.ended_at)
-    reason = Reason.REVOKED
-    if rotates and claim.intent.is_replay:
-        reason = Reason.ROTATION_LOST
-    elif rotates and claim.is_of_copy:
-        reason = Reason.RESTORED_COPY
-    return in_state(
-        replace(grant, due_at=None, intent=None, failures=grant.failures + 1),
-        GrantState.REAUTHORIZATION_REQUIRED,
-        f"{reason}:{error}",
-        attempt.ended_at,
-    )
-
-
-def _blocked(grant: Grant, reason: str, error: str, attempt: Attempt) -> Grant:
-    """Nothing the grant can help: keep it, look again every 5 to 15 minutes."""
-    wait = schedule.CLIENT_PROBE * (1 + 2 * attempt.draw)
+def _blocked(
+    grant: Grant, reason: str, outcome: ClientRejected | Misconfigured | None, attempt: Attempt
+) -> Grant:
+    """Only a person can mend it: keep the grant, look again every 5 to 15 minutes."""
+    usual = Fault.GRANT if outcome is None else usual_fault(outcome)
     after = replace(
-        grant,
-        due_at=attempt.ended_at + wait,
-        failures=grant.failures + 1,
+        _counted(grant, reason, attempt.fault or usual, attempt.ended_at),
+        due_at=attempt.ended_at + schedule.CLIENT_PROBE * (1 + 2 * attempt.draw),
         intent=grant.intent and grant.intent.without_one,
-        reason=f"{reason}:{error}",
     )
-    state = state_by_time(after, attempt.ended_at)
-    return in_state(
-        replace(after, reason=grant.reason), state, f"{reason}:{error}", attempt.ended_at
-    )
+    return by_time(after, attempt.ended_at)
 
 
-def _failed(grant: Grant, attempt: Attempt, retry_after: float | None) -> Grant:
-    failures = grant.failures + 1
+def _failed(
+    grant: Grant,
+    attempt: Attempt,
+    reason: str,
+    fault: Fault,
+    retry_after: float | None = None,
+) -> Grant:
+    """One more failure, to be tried again; a doubt stays what is told of the grant."""
+    told = grant.reason if grant.refused_at is not None and grant.reason else reason
+    after = _counted(grant, told, fault, attempt.ended_at)
     due_at = schedule.retry_at(
         attempt.ended_at,
-        failures,
+        after.failures,
         attempt.draw,
         expires_at=grant.expires_at,
         lifetime=grant.lifetime,
         retry_after=retry_after,
     )
-    after = replace(grant, failures=failures, due_at=due_at, reason=None)
-    return in_state(
-        replace(after, reason=grant.reason),
-        state_by_time(after, attempt.ended_at),
-        None,
-        attempt.ended_at,
+    return by_time(replace(after, due_at=due_at), attempt.ended_at)
+
+
+def _counted(grant: Grant, reason: str, fault: Fault | None, now: float) -> Grant:
+    """GRANT with one more failure; ``failing_since`` is of the present kind of failure."""
+    after = replace(grant, reason=reason)
+    is_same = after.status_reason == grant.status_reason and grant.failing_since is not None
+    return replace(
+        after,
+        failures=grant.failures + 1,
+        fault=fault,
+        failing_since=grant.failing_since if is_same else now,
     )

@@ -1,51 +1,54 @@
-"""How many exchanges may begin now: concurrency, rate and the breaker of each endpoint.
+"""How many exchanges may begin now, and whose failure it was when one ends.
 
-The breaker belongs to a (token endpoint, client id): a Retry-After or an outage told to
-one grant holds back all grants that share them, and one probe reopens the way. Whoever
-throttles teaches a pace, so that a crowd of due grants does not run into the same
-refusal every few seconds. Waiting is measured in elapsed time: a stepped wall clock
-neither opens nor closes anything.
+Concurrency, rate and breaker belong to a gate, a (token endpoint, client id): a
+Retry-After or an outage told to one grant holds back all grants that share them, and one
+probe reopens the way. Whoever throttles teaches a pace, so that a crowd of due grants does
+not run into the same refusal every few seconds. What goes wrong for one grant while others
+are served is its own, and costs no other grant anything (guarantee G8).
+
+Waiting is measured in elapsed time: a stepped wall clock neither opens nor closes anything.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from enum import Enum, auto
 
 from refresher.clock import Clock
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.faults import usual_fault
+from refresher.domain.grants import Claim, Fault
 from refresher.domain.outcomes import (
     ClientRejected,
+    GrantRejected,
     NotSent,
     Outcome,
     OutcomeUnknown,
+    TooEarly,
     Transient,
 )
-from refresher.engine.pace import Pace
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import wrong_client
+from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
 from refresher.logs import Event, emit
+from refresher.vault.claims import Room
 
-FAILURES_TO_OPEN = 5
-"""Exchanges that fail in a row before the endpoint is left alone for a while."""
-
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-"""Seconds an endpoint that fails is left alone."""
+FAILING_SHARE = 8
+"""Grants that fail by themselves get one place of so many of their client's, and never none."""
 
 TOO_MANY_REQUESTS = 429
 
+FASTEST = 20.0
+"""Grants a second that are made due after an outage, where nobody told a pace."""
 
-@dataclass(slots=True)
-class _Gate:
-    """What is known of one endpoint and client id just now."""
 
-    pace: Pace
-    in_flight: int = 0
-    failures: int = 0
-    closed_until: float = 0.0
-    probing: bool = False
-    """One exchange at a time until one of them succeeds."""
-    rejected: bool = False
-    turn: int = 0
-    """Which of several clients is offered the odd exchange next."""
+class Settled(Enum):
+    """What the end of an exchange has settled for other grants."""
+
+    ENDPOINT_ANSWERS = auto()
+    """What only waited for the endpoint can go on."""
+    CLIENT_ACCEPTED = auto()
+    """The words against the client were about the grants that got them."""
 
 
 class Admission:
@@ -54,43 +57,37 @@ class Admission:
     def __init__(self, clients: Mapping[str, Client], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
-        self._gates: dict[tuple[str, str], _Gate] = {}
+        self._gates: dict[tuple[str, str], Gate] = {}
 
-    def room(self) -> dict[str, int]:
-        """How many exchanges each client may begin now; clients with none are left out.
+    @property
+    def gates(self) -> int:
+        """How many gates the clients have."""
+        return len({_address(client) for client in self._clients.values()})
 
-        Clients that share a gate share its room: together they never get more.
+    @property
+    def shared_in_use(self) -> int:
+        """Workers that are busy beyond the one of each gate that is its own."""
+        return sum(max(gate.working - 1, 0) for gate in self._gates.values())
+
+    def rooms(self) -> list[Room]:
+        """What each client may begin now; clients with nothing are left out.
+
+        Clients that share a gate share its places: together they never get more.
         """
         sharing: dict[tuple[str, str], list[Client]] = {}
         for client in self._clients.values():
             sharing.setdefault(_address(client), []).append(client)
-        room = {}
+        rooms = []
         for clients in sharing.values():
             gate = self._gate(clients[0])
             free = self._free(gate, clients)
             gate.turn += 1
             for place, client in enumerate(clients):
                 share = (free + (place + gate.turn) % len(clients)) // len(clients)
-                if share > 0:
-                    room[client.name] = share
-        return room
-
-    def last_chances(self) -> dict[str, float]:
-        """Closed clients of which one replay may go out all the same.
-
-        Returns:
-            By name of the client, the wall time since when a first send is still inside
-            the grace window: older exchanges have to wait like all others.
-        """
-        now = self._clock.now()
-        return {
-            client.name: now - schedule.GRACE_BUDGET * client.rotation.grace
-            for client in self._clients.values()
-            if client.rotation.profile is RotationProfile.GRACE
-            and self.is_closed(client)
-            and not self._gate(client).rejected
-            and self._gate(client).in_flight == 0
-        }
+                room = self._room(gate, client, share)
+                if room is not None:
+                    rooms.append(room)
+        return rooms
 
     def next_opening(self) -> float | None:
         """Seconds until a closed or exhausted client may begin again."""
@@ -104,100 +101,214 @@ class Admission:
                 waits.append(wait)
         return min(waits, default=None)
 
-    def begun(self, client: Client) -> None:
-        """Count an exchange that begins."""
+    def begun(self, client: Client, claim: Claim) -> None:
+        """Count the exchange of CLAIM, which begins."""
         gate = self._gate(client)
         gate.pace.begun(self._clock.monotonic(), alone=gate.in_flight == 0)
-        gate.in_flight += 1
+        self._count(gate, claim, 1)
+        gate.working += 1
+        if gate.trial is not None:
+            gate.trial.begun.add(claim.grant.id)
 
     def is_closed(self, client: Client) -> bool:
         """Whether the endpoint is to be left alone now, whatever was admitted before."""
         return self._gate(client).closed_until > self._clock.monotonic()
 
-    def returned(self, client: Client) -> None:
-        """Count an exchange that was admitted and has not been sent."""
-        self._gate(client).in_flight -= 1
+    def freed(self, client: Client) -> None:
+        """A worker no longer waits for an exchange whose answer is late."""
+        self._gate(client).working -= 1
 
-    def ended(self, client: Client, outcome: Outcome | None) -> None:
-        """Count an exchange that ended; None when it broke without an outcome."""
+    def returned(self, client: Client, claim: Claim) -> None:
+        """Count an exchange that was admitted and has not been sent."""
         gate = self._gate(client)
-        gate.in_flight -= 1
+        self._count(gate, claim, -1)
+        gate.working -= 1
+
+    def blame(self, client: Client, claim: Claim, outcome: Outcome) -> Fault | None:
+        """Whose the failure was, by what happened to others at the same time."""
+        usual, gate = usual_fault(outcome), self._gate(client)
+        is_own = False
+        match usual:
+            case Fault.ENDPOINT:
+                is_own = gate.fails_alone(claim.grant.id) and not _is_throttle(outcome)
+            case Fault.CLIENT if isinstance(outcome, ClientRejected):
+                # Told apart once: its words no longer ask anybody.
+                is_own = claim.grant.status_reason == Reason.NOT_AUTHORIZED
+            case _:
+                pass
+        return Fault.GRANT if is_own else usual
+
+    def ended(
+        self, client: Client, claim: Claim, outcome: Outcome | None, *, was_late: bool = False
+    ) -> Settled | None:
+        """Count an exchange that ended, OUTCOME None when it broke without one.
+
+        Args:
+            was_late: ``freed`` was called for it.
+
+        Returns:
+            What is settled by it for other grants, if something is.
+        """
+        gate = self._gate(client)
+        fault = None if outcome is None else self.blame(client, claim, outcome)
+        self._count(gate, claim, -1)
+        gate.working -= 0 if was_late else 1
         match outcome:
+            case ClientRejected() if fault is Fault.GRANT:
+                return None
             case ClientRejected(error=error):
-                self._reject(gate, client, error)
+                self._accuse(gate, client, claim, error)
             case (
                 Transient(retry_after=float(retry_after))
                 | OutcomeUnknown(retry_after=float(retry_after))
             ):
                 wait = schedule.capped_retry_after(retry_after) * (1 + 0.1 * self._clock.draw())
                 self._throttle(gate, client, wait)
-            case Transient(status=status) if status == TOO_MANY_REQUESTS:
+            case Transient() if _is_throttle(outcome):
                 self._throttle(gate, client, FIRST_PAUSE * (1 + self._clock.draw()))
             case NotSent() | Transient() | OutcomeUnknown() | None:
-                gate.failures += 1
-                if gate.failures >= FAILURES_TO_OPEN:
-                    beyond = min(gate.failures - FAILURES_TO_OPEN, 8)
-                    wait = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**beyond)
-                    self._close(gate, client, wait * (0.5 + 0.5 * self._clock.draw()), "failing")
+                if fault is not Fault.GRANT:
+                    self._fail(gate, client, claim, is_reached=not isinstance(outcome, NotSent))
             case _:
                 gate.pace.taken(self._clock.monotonic())
-                self._open(gate, client)
+                return self._serve(gate, client, claim, outcome)
+        return None
+
+    def pause_between(self, client: Client) -> float:
+        """Seconds between two grants of CLIENT that are made due together."""
+        paces = [client.rate, self._gate(client).pace.learned, FASTEST]
+        return 1.0 / min(pace for pace in paces if pace is not None)
+
+    def sharing(self, client: Client) -> list[str]:
+        """The clients behind the gate of CLIENT, by name."""
+        address = _address(client)
+        return [name for name, other in self._clients.items() if _address(other) == address]
 
     def forget(self, client: Client) -> None:
         """Start afresh with CLIENT, whose configuration changed."""
         gate = self._gate(client)
         gate.closed_until, gate.failures = 0.0, 0
-        gate.probing = gate.rejected = False
-        gate.pace = Pace()
+        gate.failed.clear()
+        gate.probing, gate.trial = False, None
+        gate.pace.__init__()  # type: ignore[misc]  # the same object, as new
 
-    def _free(self, gate: _Gate, clients: list[Client]) -> int:
+    def _room(self, gate: Gate, client: Client, places: int) -> Room | None:
+        since = None
+        if client.rotation.profile is RotationProfile.GRACE:
+            since = self._clock.now() - schedule.GRACE_BUDGET * client.rotation.grace
+        room = Room(
+            client=client.name,
+            gate=gate.name,
+            places=places,
+            failing=max(max(client.concurrency // FAILING_SHARE, 1) - gate.failing, 0),
+            doubted=max(1 - gate.doubted, 0),
+            replays_since=since,
+            last=gate.go_last(),
+            has_reserve=gate.working == 0,
+        )
+        if gate.trial is not None:
+            alone = replace(room, failing=0, doubted=0, is_trial=True)
+            return alone if places > 0 else None
+        if places > 0:
+            return room
+        # A closed endpoint gets one replay all the same, if it is that replay's last chance.
+        is_chance = since is not None and self.is_closed(client) and gate.in_flight == 0
+        return replace(room, places=1, only_replays=True) if is_chance else None
+
+    def _free(self, gate: Gate, clients: list[Client]) -> int:
         now = self._clock.monotonic()
         if gate.closed_until > now:
             return 0
-        limit = 1 if gate.probing else min(client.concurrency for client in clients)
+        is_alone = gate.probing or gate.trial is not None
+        limit = 1 if is_alone else min(client.concurrency for client in clients)
         rates = [client.rate for client in clients if client.rate is not None]
         allowed = gate.pace.allows(now, min(rates, default=None))
         free = limit - gate.in_flight
         return max(free if allowed is None else min(free, allowed), 0)
 
-    def _gate(self, client: Client) -> _Gate:
-        return self._gates.setdefault(_address(client), _Gate(Pace()))
+    def _gate(self, client: Client) -> Gate:
+        address = _address(client)
+        if address not in self._gates:
+            self._gates[address] = Gate(" ".join(address))
+        return self._gates[address]
 
-    def _throttle(self, gate: _Gate, client: Client, wait: float) -> None:
+    @staticmethod
+    def _count(gate: Gate, claim: Claim, change: int) -> None:
+        gate.in_flight += change
+        if claim.grant.refused_at is not None:
+            gate.doubted += change
+        elif claim.grant.fault is Fault.GRANT:
+            gate.failing += change
+
+    def _fail(self, gate: Gate, client: Client, claim: Claim, *, is_reached: bool) -> None:
+        pause = gate.has_failed(claim.grant.id, is_reached=is_reached)
+        if pause is not None:
+            self._close(gate, client, pause * (0.5 + 0.5 * self._clock.draw()), "failing")
+
+    def _throttle(self, gate: Gate, client: Client, wait: float) -> None:
         gate.pace.throttled(self._clock.monotonic(), wait)
         self._close(gate, client, wait, "retry_after")
 
-    def _close(self, gate: _Gate, client: Client, wait: float, reason: str) -> None:
-        if not gate.probing and not gate.rejected:
+    def _close(self, gate: Gate, client: Client, wait: float, reason: str) -> None:
+        if not gate.probing and gate.trial is None:
             emit(
                 Event.ENDPOINT_SUSPENDED, client=client.name, reason=reason, retry_s=round(wait, 1)
             )
         gate.closed_until = max(gate.closed_until, self._clock.monotonic() + wait)
         gate.probing = True
 
-    def _reject(self, gate: _Gate, client: Client, error: str) -> None:
-        if not gate.rejected:
+    def _accuse(self, gate: Gate, client: Client, claim: Claim, error: str) -> None:
+        """A word about the client: one exchange at a time from now on, until it is settled."""
+        if gate.trial is None:
+            gate.trial = Trial(error)
+        trial, grant_id = gate.trial, claim.grant.id
+        is_evidence = grant_id in trial.begun
+        trial.begun.discard(grant_id)
+        trial.refused.add(grant_id)
+        if not is_evidence:
+            return  # the first word, or one to an exchange that was out when it came
+        if not trial.is_rejected:
+            trial.is_rejected = True
             emit(
                 Event.CLIENT_REJECTED,
                 client=client.name,
                 error_code=error,
-                repair=f"correct client {client.name} in the settings, then send SIGHUP",
+                repair=wrong_client(client.name),
             )
-        gate.rejected = gate.probing = True
-        wait = schedule.CLIENT_PROBE * (1 + 2 * self._clock.draw())
-        gate.closed_until = self._clock.monotonic() + wait
+        gate.closed_until = self._clock.monotonic() + trial.pause(self._clock.draw())
+        trial.probes += 1
 
-    def _open(self, gate: _Gate, client: Client) -> None:
-        gate.failures = 0
-        if gate.closed_until > self._clock.monotonic():
+    def _serve(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
+        """Somebody was served, or refused in a way that takes a client to be accepted."""
+        settled = self._acquit(gate, client, claim, outcome)
+        gate.has_served(claim.grant.id)
+        if gate.closed_until > self._clock.monotonic() or gate.trial is not None:
             # The answer to an exchange that began earlier: it does not undo a Retry-After.
-            return
-        if gate.rejected:
-            emit(Event.CLIENT_RECOVERED, client=client.name)
-        elif gate.probing:
+            return settled
+        if gate.probing:
+            gate.probing = False
             emit(Event.ENDPOINT_RESUMED, client=client.name)
-        gate.probing = gate.rejected = False
+            return settled or Settled.ENDPOINT_ANSWERS
+        return settled
+
+    @staticmethod
+    def _acquit(gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
+        trial = gate.trial
+        if trial is None or claim.grant.id not in trial.begun:
+            return None
+        trial.begun.discard(claim.grant.id)
+        # A server looks at the refresh token only after it has accepted the client.
+        if usual_fault(outcome) is not None and not isinstance(outcome, GrantRejected | TooEarly):
+            return None
+        gate.trial, gate.closed_until = None, 0.0
+        if trial.is_rejected:
+            emit(Event.CLIENT_RECOVERED, client=client.name)
+        return Settled.CLIENT_ACCEPTED
 
 
 def _address(client: Client) -> tuple[str, str]:
     return client.token_endpoint, client.client_id
+
+
+def _is_throttle(outcome: Outcome) -> bool:
+    return isinstance(outcome, Transient) and outcome.status == TOO_MANY_REQUESTS

@@ -1,7 +1,10 @@
 """Says once, where people look, that a grant changed its state."""
 
-from refresher.domain.grants import Grant, GrantState, Reason, repair
+from refresher.domain.grants import Grant, GrantState
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
+from refresher.vault.incidents import Incident
 
 _EVENTS = {
     GrantState.DEGRADED: Event.GRANT_DEGRADED,
@@ -12,7 +15,17 @@ _EVENTS = {
 
 
 def announce(before: Grant, after: Grant) -> None:
-    """Log the change from BEFORE to AFTER, if the state changed."""
+    """Log the change from BEFORE to AFTER, if the state changed or a doubt began."""
+    if after.refused_at is not None and before.refused_at is None:
+        emit(
+            Event.GRANT_DOUBTED,
+            grant=after.name,
+            client=after.client,
+            reason=after.reason,
+            expires_at=after.expires_at,
+            next_attempt_at=after.due_at,
+            repair=repair(after),
+        )
     if before.state is after.state:
         return
     event = _EVENTS.get(after.state)
@@ -28,6 +41,28 @@ def announce(before: Grant, after: Grant) -> None:
         )
     elif after.state is GrantState.FRESH and before.state is not GrantState.PENDING:
         emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client)
+
+
+def announce_incident(incident: Incident, *, is_over: bool = False) -> None:
+    """Say once that a server refuses several grants that it served before, and its end."""
+    emit(
+        Event.INCIDENT_CLOSED if is_over else Event.INCIDENT_OPENED,
+        client=incident.client,
+        count=incident.count,
+        since=incident.since,
+    )
+
+
+def announce_singled_out(grant: Grant) -> None:
+    """Say that a word about the client was this grant's alone."""
+    emit(
+        Event.GRANT_SINGLED_OUT,
+        grant=grant.name,
+        client=grant.client,
+        reason=grant.reason,
+        next_attempt_at=grant.due_at,
+        repair=repair(grant),
+    )
 
 
 def announce_tokens_without_refresh(grant: Grant) -> None:

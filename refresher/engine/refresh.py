@@ -6,7 +6,8 @@ durable before anything else happens to it.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
@@ -16,8 +17,10 @@ from refresher.domain import schedule
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Claim
+from refresher.domain.faults import usual_fault
+from refresher.domain.grants import Claim, Fault
 from refresher.domain.outcomes import (
+    SECRET_REPLACED,
     AnswerUnread,
     ClientRejected,
     GrantRejected,
@@ -34,7 +37,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.secret import Secret
 from refresher.domain.transition import after_bug, held_back, transition
-from refresher.engine.announcements import announce
+from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.durability import Durability
 from refresher.engine.instants import Instant
 from refresher.engine.records import exchange_record
@@ -42,6 +45,7 @@ from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.oauth.patience import Patience
+from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
 
@@ -61,6 +65,18 @@ class RefreshEndpoint(Protocol):
         """POST one refresh_token grant (RFC 6749 6)."""
 
 
+Blame = Callable[[Client, Claim, Outcome], Fault | None]
+"""Whose a failure was; ``Admission.blame`` knows what happens to other grants."""
+
+Reread = Callable[[str], Awaitable[bool]]
+"""Looks again at the secrets of the client of that name; whether one has changed."""
+
+
+async def unchanged(_: str) -> bool:
+    """The secrets of a command that has just read them."""
+    return False
+
+
 class Refresh:
     """Carries out refreshes of claimed grants."""
 
@@ -72,40 +88,59 @@ class Refresh:
         durability: Durability,
         publish: Callable[[str], None],
         clock: Clock,
+        reread: Reread = unchanged,
     ) -> None:
+        self._reread = reread
         self._vault = vault
         self._endpoint = endpoint
         self._durability = durability
-        self._publish = publish
+        self.publish = publish
         self._clock = clock
 
     async def claim(
         self,
-        room: Mapping[str, int],
-        total: int,
+        rooms: Sequence[Room],
+        shared: int,
         *,
         only: str | None = None,
-        since: Mapping[str, float] | None = None,
     ) -> list[Claim]:
         """Lease due grants and write down that their exchanges are about to be sent.
 
         Args:
-            room: how many exchanges each client may begin.
+            rooms: the clients that may begin exchanges, and how many.
+            shared: places for all of them, beside the one that each gate has itself.
             only: the one grant to claim, for a command that refreshes it alone.
-            since: only replays whose first attempt was sent after these instants.
 
         Raises:
             VaultUnavailable: nothing may be sent, and nothing was.
         """
-        return await self._vault.claim(self._clock.now(), room, total, only=only, since=since)
+        return await self._vault.claim(self._clock.now(), rooms, shared, only=only)
 
-    async def run(self, claim: Claim, client: Client) -> Outcome:
-        """Send, commit and publish what CLAIM allows; shielded, so it ends by itself."""
+    async def run(
+        self,
+        claim: Claim,
+        client: Client,
+        *,
+        blame: Blame = lambda _, __, outcome: usual_fault(outcome),
+        begun: Callable[[Patience], None] = lambda _: None,
+        on_late: Callable[[Patience], None] | None = None,
+    ) -> Outcome:
+        """Send, commit and publish what CLAIM allows; shielded, so it ends by itself.
+
+        Args:
+            begun: given what the caller may end the request with.
+            on_late: told when the deadline has passed and the answer is read all the same,
+                because losing it would cost the grant.
+        """
         with anyio.CancelScope(shield=True):
-            outcome, attempt = await self._send(claim, client)
+            patience = self._patience(claim, client, on_late)
+            begun(patience)
+            outcome, attempt = await self._send(claim, client, patience)
+            outcome = await self._doubted(claim, client, outcome)
+            attempt = replace(attempt, fault=blame(client, claim, outcome))
             outcome, change = _judged(claim, client, outcome, attempt)
             committed = await self._commit(claim, change)
-            self._publish(claim.grant.name)
+            self.publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
         return outcome
 
@@ -130,17 +165,58 @@ class Refresh:
         with anyio.CancelScope(shield=True):
             await self._commit(claim, after_bug(claim, self._clock.now()))
 
-    async def _send(self, claim: Claim, client: Client) -> tuple[Outcome, Attempt]:
+    def _patience(
+        self, claim: Claim, client: Client, on_late: Callable[[Patience], None] | None
+    ) -> Patience:
+        """How long to wait for the answer, by what losing it would cost."""
+        now, end = self._clock.now(), claim.grant.expires_at
+        remaining = None if end is None else end - now
+        wait = schedule.waiting(
+            client.rotation, client.response_timeout, claim.intent, now, remaining
+        )
+        late_after = wait.deadline if wait.reading > wait.deadline else None
+        return Patience(wait.reading, late_after=late_after, on_late=on_late)
+
+    async def _doubted(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
+        """OUTCOME, unless it is not to be believed before somebody else was asked."""
+        match outcome:
+            case ClientRejected(status=status) if await self._reread(client.name):
+                # Our secret was the old one: the same grant again, with the new one.
+                return Transient(reason=SECRET_REPLACED, status=status)
+            case (
+                Refreshed(answer=answer, status=status)
+                | RefreshTokenOnly(answer=answer, status=status)
+            ) if answer.is_searched and await self._is_anothers(claim, answer):
+                reason, body = "tokens_of_another_grant", _as_it_came(answer)
+                return OutcomeUnknown(reason=reason, status=status, body=body, may_hold_tokens=True)
+            case _:
+                return outcome
+
+    async def _is_anothers(self, claim: Claim, answer: TokenAnswer) -> bool:
+        """Whether another grant of the client holds the refresh token that a search found."""
+        if answer.refresh_token is None:
+            return False
+        try:
+            owner = await self._vault.owner_of(claim.grant, answer.refresh_token)
+        except VaultUnavailable:
+            return False  # the answer must not wait; two grants with one token are told later
+        return owner is not None
+
+    async def _send(
+        self, claim: Claim, client: Client, patience: Patience
+    ) -> tuple[Outcome, Attempt]:
         grant = claim.grant
         sent_at, started = self._clock.now(), self._clock.monotonic()
-        remaining = None if grant.expires_at is None else grant.expires_at - sent_at
-        outcome = await self._endpoint.refresh(
-            client,
-            claim.refresh_token,
-            scope=grant.scope or client.scope,
-            redirect_uri=grant.redirect_uri,
-            patience=Patience(schedule.attempt_deadline(client.rotation, remaining)),
-        )
+        try:
+            outcome = await self._endpoint.refresh(
+                client,
+                claim.refresh_token,
+                scope=grant.scope or client.scope,
+                redirect_uri=grant.redirect_uri,
+                patience=patience,
+            )
+        finally:
+            patience.over()
         ended_at, took = self._clock.now(), self._clock.monotonic() - started
         # Of a clock stepped meanwhile, the reading that makes the token end earlier.
         sent_at = min(sent_at, ended_at - took)
@@ -195,6 +271,8 @@ class Refresh:
             emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
         if after is not None and verdict is Verdict.APPLY:
             announce(before, after)
+        if committed.incident is not None:
+            announce_incident(committed.incident)
 
 
 def _judged(

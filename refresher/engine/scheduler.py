@@ -3,24 +3,31 @@
 The schedule lives in the vault; the loop holds nothing but the next instant to look.
 Only what a free worker and the admission allow is claimed, so that no intent waits
 armed and unsent.
+
+Every gate (endpoint and client id) has a worker of its own, and the others are shared: the
+pool grows with the clients. Where a late answer may hold the only valid refresh token, its
+worker is replaced at the deadline and stays behind to read it.
 """
 
 import math
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
-from refresher.engine.admission import Admission
+from refresher.engine.admission import Admission, Settled
+from refresher.engine.announcements import announce_singled_out
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
+from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 
 T = TypeVar("T")
@@ -34,13 +41,29 @@ VAULT_RETRY = 1.0
 EMPTY_HANDED = 1.0
 """Seconds until the next look when what was due could not be claimed."""
 
-_Work = tuple[Claim, Client, bool]
-"""A claim, the client it was admitted with, which a reload may drop meanwhile, and whether
-it is a last chance, to be sent although its endpoint is closed."""
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """One exchange on its way through a worker."""
+
+    claim: Claim
+    client: Client
+    """The one it was admitted with, which a reload may drop meanwhile."""
+    is_last_chance: bool
+    """It is to be sent although its endpoint is closed."""
+    patience: Patience | None = field(default=None)
+    """Of a request under way."""
+    is_late: bool = False
+    """Its worker was replaced; this one reads on, and ends with it."""
 
 
 class Scheduler:
-    """Turns while the daemon lives; at most ``workers`` exchanges are in flight."""
+    """Turns while the daemon lives.
+
+    Args:
+        workers: exchanges in flight that the gates share, beside the one each has of its own.
+            As many answers again may be read late.
+    """
 
     def __init__(
         self,
@@ -57,9 +80,12 @@ class Scheduler:
         self._admission = admission
         self._clients = clients
         self._clock = clock
-        self._idle = self._workers = workers
+        self._shared = workers
+        self._workers = 0
+        self._working: set[_Work] = set()
+        self._late: set[_Work] = set()
         self._wake = anyio.Event()
-        self._all_idle = anyio.Event()
+        self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
         self._is_stopping = False
         self._vault_refuses = False
@@ -68,8 +94,8 @@ class Scheduler:
 
     @property
     def in_flight(self) -> int:
-        """Exchanges being worked on."""
-        return self._workers - self._idle
+        """Exchanges being worked on, those whose answer is late included."""
+        return len(self._working) + len(self._late)
 
     @property
     def is_refused(self) -> bool:
@@ -82,33 +108,37 @@ class Scheduler:
 
     def start(self, tasks: TaskGroup) -> None:
         """Start loop and workers in TASKS."""
-        send, receive = anyio.create_memory_object_stream[_Work](self._workers)
-        for number in range(self._workers):
-            tasks.start_soon(self._work, receive.clone(), name=f"worker {number}")
-        receive.close()
-        tasks.start_soon(self._run, send, name="scheduler")
+        self._tasks = tasks
+        self._claims, self._claimed = anyio.create_memory_object_stream[_Work](math.inf)
+        tasks.start_soon(self._run, name="scheduler")
 
     async def drain(self) -> None:
         """Begin no more exchanges and return once those in flight are durable."""
         self._is_stopping = True
         self.wake()
         await self._loop_ended.wait()  # a claim under way still hands out its exchanges
-        while self._idle < self._workers:
-            self._all_idle = anyio.Event()
-            await self._all_idle.wait()
+        while self.in_flight:
+            self._all_done = anyio.Event()
+            await self._all_done.wait()
 
-    async def _run(self, claims: MemoryObjectSendStream[_Work]) -> None:
+    def give_up(self) -> None:
+        """End every request under way: its exchange stays open, for the next process to resolve."""
+        for work in (*self._working, *self._late):
+            if work.patience is not None:
+                work.patience.give_up()
+
+    async def _run(self) -> None:
         """The loop; it outlives its own bugs, and says so."""
         try:
-            with claims:
+            with self._claims, self._claimed:
                 while not self._is_stopping:
-                    await self._turn_supervised(claims)
+                    await self._turn_supervised()
         finally:
             self._loop_ended.set()
 
-    async def _turn_supervised(self, claims: MemoryObjectSendStream[_Work]) -> None:
+    async def _turn_supervised(self) -> None:
         try:
-            await self._turn(claims)
+            await self._turn()
         except VaultUnavailable as error:
             self._report_refusal(error)
             await self._sleep(VAULT_RETRY)
@@ -116,45 +146,45 @@ class Scheduler:
             report_bug("scheduler", error)
             await self._sleep(VAULT_RETRY)
 
-    async def _turn(self, claims: MemoryObjectSendStream[_Work]) -> None:
+    async def _turn(self) -> None:
         """Claim what is due and allowed, then sleep until there may be more."""
         self.turned_at = self._clock.monotonic()
         self._wake = anyio.Event()
         await self._prove_recovery()
-        room, chances = self._admission.room(), self._admission.last_chances()
-        clients = dict(self._clients)
-        due_at = await self._claim_due(claims, clients, room)
-        one_each = dict.fromkeys(chances, 1)
-        chance_at = await self._claim_due(claims, clients, one_each, since=chances)
+        self._staff()
+        due_at = await self._claim_due()
         opening = self._admission.next_opening()
         now = self._clock.now()
-        waits = [due_at - now, chance_at - now, math.inf if opening is None else opening]
-        await self._sleep(min(waits))
+        await self._sleep(min(due_at - now, math.inf if opening is None else opening))
 
-    async def _claim_due(
-        self,
-        claims: MemoryObjectSendStream[_Work],
-        clients: Mapping[str, Client],
-        room: Mapping[str, int],
-        *,
-        since: Mapping[str, float] | None = None,
-    ) -> float:
-        """Hand out what is due of ROOM; when there may be more of it.
+    def _staff(self) -> None:
+        """Start workers for the places there are; a reload may have brought gates."""
+        while self._workers < self._shared + self._admission.gates:
+            self._start_worker()
+            self._workers += 1
 
-        Args:
-            since: only replays whose first attempt was sent after these instants.
-        """
-        if not (room and self._idle):
+    def _start_worker(self) -> None:
+        self._tasks.start_soon(self._work, self._claimed.clone(), name="worker")
+
+    async def _claim_due(self) -> float:
+        """Hand out what is due and has room; when there may be more of it."""
+        clients, rooms = dict(self._clients), self._admission.rooms()
+        shared = self._shared - self._admission.shared_in_use
+        if shared <= 0:
+            rooms = [room for room in rooms if room.has_reserve]
+        if not rooms:
             return math.inf
-        due_at = await self._vault.next_due(list(room), since=since)
+        due_at = await self._vault.next_due(rooms)
         if due_at is None or due_at > self._clock.now():
             return math.inf if due_at is None else due_at
-        claimed = await self._refresh.claim(room, self._idle, since=since)
+        closed = {room.client for room in rooms if room.only_replays}
+        claimed = await self._refresh.claim(rooms, shared)
         for claim in claimed:
             client = clients[claim.grant.client or ""]
-            self._admission.begun(client)
-            self._idle -= 1
-            claims.send_nowait((claim, client, since is not None))
+            self._admission.begun(client, claim)
+            work = _Work(claim, client, client.name in closed)
+            self._working.add(work)
+            self._claims.send_nowait(work)
         # Due, and not to be had: set aside, or claimed by a command meanwhile.
         return -math.inf if claimed else self._clock.now() + EMPTY_HANDED
 
@@ -163,24 +193,65 @@ class Scheduler:
         with anyio.move_on_after(min(max(seconds, 0.001), LONGEST_SLEEP)):
             await self._wake.wait()
 
-    async def _work(self, claims: MemoryObjectReceiveStream[_Work]) -> None:
-        with claims:
-            async for claim, client, is_last_chance in claims:
-                await self._work_one(claim, client, is_last_chance=is_last_chance)
-                self._idle += 1
+    async def _work(self, claimed: MemoryObjectReceiveStream[_Work]) -> None:
+        with claimed:
+            async for work in claimed:
+                await self._work_one(work)
+                self._working.discard(work)
+                self._late.discard(work)
                 self.wake()
-                if self._idle == self._workers:
-                    self._all_idle.set()
+                if not self.in_flight:
+                    self._all_done.set()
+                if work.is_late:
+                    return  # another worker has taken this one's place
 
-    async def _work_one(self, claim: Claim, client: Client, *, is_last_chance: bool) -> None:
+    async def _work_one(self, work: _Work) -> None:
         """Carry out one refresh, unless something came in between since it was claimed."""
-        is_open = is_last_chance or not self._admission.is_closed(client)
+        claim, client = work.claim, work.client
+        is_open = work.is_last_chance or not self._admission.is_closed(client)
         if is_open and await self._supervised(claim, self._refresh.may_send(claim)):
-            outcome = await self._supervised(claim, self._refresh.run(claim, client))
-            self._admission.ended(client, outcome)
+            outcome = await self._supervised(
+                claim,
+                self._refresh.run(
+                    claim,
+                    client,
+                    blame=self._admission.blame,
+                    begun=lambda patience: setattr(work, "patience", patience),
+                    on_late=lambda patience: self._is_late(work, patience),
+                ),
+            )
+            settled = self._admission.ended(client, claim, outcome, was_late=work.is_late)
+            if settled is not None:
+                await self._supervised(claim, self._follow_up(client, settled))
         else:
             await self._supervised(claim, self._refresh.hold_back(claim))
-            self._admission.returned(client)
+            self._admission.returned(client, claim)
+
+    def _is_late(self, work: _Work, patience: Patience) -> None:
+        """The deadline of WORK has passed: free its worker, and let it read on if it may."""
+        if len(self._late) >= self._shared:
+            patience.give_up()
+            return
+        work.is_late = True
+        self._working.discard(work)
+        self._late.add(work)
+        self._admission.freed(work.client)
+        if not self._is_stopping:
+            self._start_worker()
+            self.wake()
+
+    async def _follow_up(self, client: Client, settled: Settled) -> None:
+        """Let go on what has waited for what is SETTLED now."""
+        each, now = self._admission.pause_between(client), self._clock.now()
+        names = self._admission.sharing(client)
+        match settled:
+            case Settled.ENDPOINT_ANSWERS:
+                await self._vault.hasten_after_outage(names, each, now)
+            case Settled.CLIENT_ACCEPTED:
+                for name in names:
+                    for grant in await self._vault.single_out(name, each, now):
+                        announce_singled_out(grant)
+                        self._refresh.publish(grant.name)
 
     async def _supervised(self, claim: Claim, work: Coroutine[Any, Any, T]) -> T | None:
         """Await WORK; a bug in it costs this grant a retry and nobody else."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import anyio
 
 from refresher.clock import Clock
-from refresher.domain.grants import Grant, repair
-from refresher.engine.announcements import announce
+from refresher.domain.grants import Grant
+from refresher.domain.repairs import repair
+from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.instants import JUMP, Instant
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
@@ -69,6 +70,8 @@ class Watch:
         for before, after in await self._vault.time_passed(now):
             announce(before, after)
             self._publish(after.name)
+        for incident in await self._vault.incidents_over(now):
+            announce_incident(incident, is_over=True)
         await self._report_overdue(now)
         if now >= self._next_horizon:
             self._next_horizon = now + HOUR

@@ -5,7 +5,8 @@ failing there is harmless. From the first byte on a refresh token may be spent, 
 up is the caller's decision (guarantee G3).
 """
 
-import math
+import asyncio
+from collections.abc import Callable
 
 import anyio
 
@@ -15,13 +16,24 @@ class Patience:
 
     Args:
         deadline: seconds; counted anew by each request that is sent under it.
+        late_after: seconds after which the caller is told that the answer is late; None: never.
+        on_late: called then, from the event loop; it may ``give_up``.
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        *,
+        late_after: float | None = None,
+        on_late: Callable[["Patience"], None] | None = None,
+    ) -> None:
         self.deadline = deadline
+        self.late_after = late_after
+        self._on_late = on_late
         self.has_left = anyio.Event()
         """Set when the first byte of the request is about to be written."""
         self._scope = anyio.CancelScope()
+        self._timer: asyncio.TimerHandle | None = None
 
     def scope(self) -> anyio.CancelScope:
         """What the transport works in; it is cancelled when patience ends."""
@@ -30,8 +42,17 @@ class Patience:
 
     def left(self) -> None:
         """The request leaves: the clock starts."""
-        self._scope.deadline = min(anyio.current_time() + self.deadline, math.inf)
+        self._scope.deadline = anyio.current_time() + self.deadline
         self.has_left.set()
+        if self._on_late is not None and self.late_after is not None and self._timer is None:
+            # A timer and not a task: nearly every answer is in time, and this one costs nothing.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.late_after, self._on_late, self)
+
+    def over(self) -> None:
+        """The exchange has ended, in whatever way: nobody is told that it is late any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def give_up(self) -> None:
         """End the exchange now, as if its deadline had come."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refresher.domain.grants import GrantKind, GrantState, Publication, Reason
+from refresher.domain.grants import GrantKind, GrantState, Publication
+from refresher.domain.reasons import Reason
 from refresher.publication import records
 from refresher.publication.connection import Server
 from refresher.publication.keys import Keys

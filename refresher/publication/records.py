@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 
-from refresher.domain.grants import GrantKind, GrantState, Publication, repair
+from refresher.domain.grants import GrantKind, GrantState, Publication
+from refresher.domain.repairs import repair
 
 Fields = dict[str, str]
 

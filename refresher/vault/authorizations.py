@@ -6,11 +6,13 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 from dataclasses import replace
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from refresher.domain import schedule
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, TokenSet
+from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
+from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
@@ -136,30 +138,22 @@ def touch(tx: Transaction) -> None:
     tx.connection.execute(sa.insert(facts).values(name=name, value=value))
 
 
-def hasten(tx: Transaction, client: str) -> list[str]:
-    """Make due the grants of CLIENT that wait for its configuration to be mended."""
-    blocked = [f"{reason}%" for reason in (Reason.CLIENT_REJECTED, Reason.MISCONFIGURED)]
-    waiting = sa.and_(
-        grants.c.client == client,
-        grants.c.due_at.is_not(None),
-        sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked)),
-    )
-    names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
-    tx.connection.execute(sa.update(grants).where(waiting).values(due_at=tx.now))
-    return list(names)
-
-
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:
     """Raise DuplicateRefreshToken when another grant of the client holds REFRESH_TOKEN."""
-    owner = tx.connection.scalar(
+    owner = owner_of(tx.connection, grant, tx.sealer.fingerprint(refresh_token))
+    if owner is not None:
+        raise DuplicateRefreshToken(grant.name, owner)
+
+
+def owner_of(connection: Connection, grant: Grant, fingerprint: bytes) -> str | None:
+    """The name of another grant of the client of GRANT whose refresh token has FINGERPRINT."""
+    return connection.scalar(
         sa.select(grants.c.name).where(
             grants.c.client == grant.client,
-            grants.c.refresh_token_fingerprint == tx.sealer.fingerprint(refresh_token),
+            grants.c.refresh_token_fingerprint == fingerprint,
             grants.c.id != grant.id,
         )
     )
-    if owner is not None:
-        raise DuplicateRefreshToken(grant.name, owner)
 
 
 def row_by_name(tx: Transaction, name: str) -> sa.RowMapping | None:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantState, Publication
 from refresher.domain.secret import Secret
-from refresher.domain.transition import pass_time
+from refresher.domain.states import pass_time
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
 from refresher.vault.schema import grants
 

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from refresher.domain import schedule
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, Seed, TokenSet
-from refresher.domain.transition import state_by_time
+from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
+from refresher.domain.reasons import Reason
+from refresher.domain.states import state_by_time
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
     existing_row,

@@ -12,10 +12,23 @@ from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
-from refresher.vault import authorizations, backup, clock_steps, exchanges, kept, queries, seeds
+from refresher.vault import (
+    authorizations,
+    backup,
+    claims,
+    clock_steps,
+    exchanges,
+    hastening,
+    incidents,
+    kept,
+    queries,
+    seeds,
+)
+from refresher.vault.claims import Room
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
+from refresher.vault.incidents import Incident
 from refresher.vault.migrate import upgrade
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer, Transaction
@@ -49,13 +62,12 @@ class Vault:
     async def claim(
         self,
         now: float,
-        room: Mapping[str, int],
-        total: int,
+        rooms: Sequence[Room],
+        shared: int,
         *,
         only: str | None = None,
-        since: Mapping[str, float] | None = None,
     ) -> list[Claim]:
-        """Lease due grants and write their intents; see ``exchanges.claim``.
+        """Lease due grants and write their intents; see ``claims.claim``.
 
         Raises:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
@@ -64,15 +76,9 @@ class Vault:
         doubted, claimed = list(self._doubted), list[Claim]()
 
         def lease(tx: Transaction) -> list[Claim]:
-            exchanges.take_back(tx, self.holder, doubted)
-            claimed[:] = exchanges.claim(
-                tx,
-                self.holder,
-                room,
-                total,
-                only=only,
-                since=since,
-                restored_from=self.restored_from,
+            claims.take_back(tx, self.holder, doubted)
+            claimed[:] = claims.claim(
+                tx, self.holder, rooms, shared, only=only, restored_from=self.restored_from
             )
             return claimed
 
@@ -85,8 +91,8 @@ class Vault:
         return claimed
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``exchanges.is_held``."""
-        return await self._database.read(lambda c: exchanges.is_held(c, self.holder, claim))
+        """Whether a claim may still be sent; see ``claims.is_held``."""
+        return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``."""
@@ -95,19 +101,17 @@ class Vault:
     async def release_leases(
         self, now: float, resume: Callable[[Grant], Grant | None]
     ) -> list[tuple[Grant, Grant]]:
-        """End the leases of dead processes; see ``exchanges.release_leases``."""
-        return await self._write(lambda tx: exchanges.release_leases(tx, resume), now)
+        """End the leases of dead processes; see ``claims.release_leases``."""
+        return await self._write(lambda tx: claims.release_leases(tx, resume), now)
 
     async def is_newly_restored(self, now: float) -> bool:
         """Learn whether this vault is a copy, and whether this is its first opening."""
         self.restored_from, is_news = await self._write(backup.take_copied_at, now)
         return is_news
 
-    async def next_due(
-        self, clients: Sequence[str], *, since: Mapping[str, float] | None = None
-    ) -> float | None:
-        """When the first grant of CLIENTS is due; see ``exchanges.next_due``."""
-        return await self._database.read(lambda c: exchanges.next_due(c, clients, since=since))
+    async def next_due(self, rooms: Sequence[Room]) -> float | None:
+        """When the first grant is due that may begin; see ``claims.next_due``."""
+        return await self._database.read(lambda c: claims.next_due(c, rooms))
 
     async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
@@ -187,6 +191,11 @@ class Vault:
             now,
         )
 
+    async def owner_of(self, grant: Grant, refresh_token: Secret) -> str | None:
+        """The name of another grant of the client of GRANT that holds REFRESH_TOKEN."""
+        fingerprint = self._sealer.fingerprint(refresh_token)
+        return await self._database.read(lambda c: authorizations.owner_of(c, grant, fingerprint))
+
     async def prove_writable(self, now: float) -> None:
         """Write something durable, before something single-use is spent.
 
@@ -199,15 +208,33 @@ class Vault:
         doubted = list(self._doubted)
 
         def touch(tx: Transaction) -> None:
-            exchanges.take_back(tx, self.holder, doubted)
+            claims.take_back(tx, self.holder, doubted)
             authorizations.touch(tx)
 
         await self._write(touch, now)
         self._believe(doubted)
 
     async def hasten(self, client: str, now: float) -> list[str]:
-        """Make due what waits for CLIENT to be mended; see ``authorizations.hasten``."""
-        return await self._write(lambda tx: authorizations.hasten(tx, client), now)
+        """Make due what waits for CLIENT to be mended; see ``hastening.hasten_blocked``."""
+        return await self._write(lambda tx: hastening.hasten_blocked(tx, client), now)
+
+    async def hasten_after_outage(self, clients: Sequence[str], each: float, now: float) -> None:
+        """Make due what only waits for an endpoint; see ``hastening.hasten_after_outage``."""
+        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each), now)
+
+    async def single_out(self, client: str, each: float, now: float) -> list[Grant]:
+        """Tell a client's refused grants from the client; see ``hastening.single_out``."""
+        return await self._write(lambda tx: hastening.single_out(tx, client, each), now)
+
+    async def ask_lost(
+        self, now: float, *, names: Sequence[str] | None = None, client: str | None = None
+    ) -> list[str]:
+        """Ask once more for what was finally rejected; see ``hastening.ask_lost``."""
+        return await self._write(lambda tx: hastening.ask_lost(tx, names, client), now)
+
+    async def incidents_over(self, now: float) -> list[Incident]:
+        """The incidents that have ended, each once; see ``incidents.over``."""
+        return await self._write(incidents.over, now)
 
     async def shift_clock(self, offset: float, now: float) -> list[str]:
         """Follow a wall clock that was set back; see ``clock_steps.shift``."""

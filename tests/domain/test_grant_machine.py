@@ -24,7 +24,7 @@ from refresher.domain import adoption, commit_rule, schedule, transition
 from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Claim, Grant, GrantState, Intent, Reason
+from refresher.domain.grants import Claim, Grant, GrantState, Intent
 from refresher.domain.outcomes import (
     ClientRejected,
     GrantRejected,
@@ -37,6 +37,7 @@ from refresher.domain.outcomes import (
     RequestRejected,
     Transient,
 )
+from refresher.domain.reasons import Reason
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOW, make_client

@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.domain.clients import Rotation, RotationProfile
-from refresher.domain.grants import (
-    Grant,
-    GrantKind,
-    GrantState,
-    Reason,
-    is_valid_name,
-    repair,
-)
+from refresher.domain.grants import Grant, GrantKind, GrantState, is_valid_name
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
 
 ALLOWED = "ABCXYZabcxyz0189._:@+-"

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from refresher.domain.grants import GrantState, Reason, repair
+from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import AnswerUnread, Outcome
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.domain.transition import transition
 from refresher.engine import recovery, refresh
 from refresher.engine.records import exchange_record

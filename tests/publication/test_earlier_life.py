@@ -6,7 +6,8 @@ from typing import Any
 import anyio
 import pytest
 
-from refresher.domain.grants import Grant, GrantKind, GrantState, Publication, Reason
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
+from refresher.domain.reasons import Reason
 from refresher.logs import Event
 from refresher.publication import records
 from refresher.publication.observation import Difference, Observed, compare, is_of_earlier_life

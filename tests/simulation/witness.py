@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Grant, GrantState, Publication, Reason
+from refresher.domain.grants import Grant, GrantState, Publication
 from refresher.domain.outcomes import (
     Outcome,
     OutcomeUnknown,
@@ -19,6 +19,7 @@ from refresher.domain.outcomes import (
     TokenAnswer,
     Transient,
 )
+from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from tests.simulation.chance import Violated
 from tests.simulation.network import Request

@@ -1,0 +1,111 @@
+"""What a refused refresh token does to its grant: doubted before dead (guarantee G6).
+
+Servers say ``invalid_grant`` to everybody while their store is away, and to one grant in
+passing. Whoever believes them at once sends every account through a new login. So a
+grant that was served before is asked for again, and lost only when half an hour of
+refusals and another grant that was served meanwhile say that the server means it.
+"""
+
+from dataclasses import replace
+
+from refresher.domain import schedule
+from refresher.domain.adoption import Attempt, in_state
+from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent
+from refresher.domain.outcomes import GrantRejected
+from refresher.domain.reasons import Reason, worded
+
+
+def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attempt) -> Grant:
+    """The grant of CLAIM after its refresh token was refused.
+
+    Single refusals are final at once: after an exchange whose outcome never became known,
+    because then the successor is what was lost; of a restored copy; of a seed that was never
+    served; and where the server says in so many words that a person must act.
+    """
+    grant, error = claim.grant, outcome.error
+    rotates = client.rotation.profile is not RotationProfile.NONE
+    if rotates and claim.intent.is_replay:
+        return _lost(grant, Reason.ROTATION_LOST, error, attempt)
+    if rotates and claim.is_of_copy:
+        return _lost(grant, Reason.RESTORED_COPY, error, attempt)
+    if outcome.needs_person or (grant.served_at is None and (rotates or grant.refusals > 0)):
+        return _lost(grant, Reason.REVOKED, error, attempt)
+    first_refused_at = attempt.ended_at if grant.refused_at is None else grant.refused_at
+    if schedule.is_final_refusal(
+        first_refused_at, attempt.ended_at, claim.witness_at, client.doubt_for
+    ):
+        return _lost(grant, Reason.REVOKED, error, attempt)
+    return _doubted(grant, first_refused_at, error, attempt)
+
+
+def predecessor_again(claim: Claim, attempt: Attempt) -> Grant:
+    """The grant of CLAIM, whose refresh token was searched for in an odd answer and is refused.
+
+    What the search found was no refresh token, or not this grant's. The predecessor may still
+    be good, and is tried once; a refusal of it too means that the successor was lost.
+    """
+    grant, intent = claim.grant, claim.intent
+    assert grant.predecessor_fingerprint is not None
+    opened = Intent(
+        sequence=intent.sequence,
+        presented=grant.predecessor_fingerprint,
+        first_sent_at=intent.first_sent_at,
+        attempts=1,
+    )
+    return replace(
+        grant,
+        intent=opened,
+        due_at=attempt.ended_at,
+        failures=grant.failures + 1,
+        fault=Fault.GRANT,
+        refresh_token_fingerprint=grant.predecessor_fingerprint,
+        on_probation=False,
+    )
+
+
+def still_lost(grant: Grant, after: Grant, *, is_answered: bool) -> Grant:
+    """GRANT, finally rejected before, after an operator's order brought AFTER and no token.
+
+    Args:
+        is_answered: the server refused once more, so the order is carried out.
+    """
+    kept = replace(after, state=grant.state, reason=grant.reason, since=grant.since)
+    return replace(kept, due_at=None, intent=None) if is_answered else kept
+
+
+def _doubted(grant: Grant, first_refused_at: float, error: str, attempt: Attempt) -> Grant:
+    """Told everywhere at once, and kept: no latch, no loss, its live token stays."""
+    refusals = grant.refusals + 1
+    if grant.served_at is None:
+        # Never served, and refresh tokens do not rotate here: confirmed once, then believed.
+        due_at = attempt.ended_at + schedule.REJECTION_CONFIRMATION * (1 + attempt.draw)
+    else:
+        due_at = schedule.next_question(first_refused_at, refusals, attempt.ended_at, attempt.draw)
+    return replace(
+        grant,
+        reason=worded(Reason.REFUSED, error),
+        refused_at=first_refused_at,
+        refusals=refusals,
+        due_at=due_at,
+        failures=grant.failures + 1,
+        fault=Fault.GRANT,
+        intent=None,
+    )
+
+
+def _lost(grant: Grant, reason: str, error: str, attempt: Attempt) -> Grant:
+    return in_state(
+        replace(
+            grant,
+            due_at=None,
+            intent=None,
+            failures=grant.failures + 1,
+            fault=Fault.GRANT,
+            refused_at=None,
+            refusals=0,
+        ),
+        GrantState.REAUTHORIZATION_REQUIRED,
+        worded(reason, error),
+        attempt.ended_at,
+    )

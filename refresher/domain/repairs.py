@@ -1,0 +1,225 @@
+"""What helps a grant: the command, the setting, or until when to wait.
+
+Every state but ``fresh`` has one, for every reason (a test walks through all of them): a
+person woken at night reads this line first.
+"""
+
+from datetime import UTC, datetime
+
+from refresher.domain.grants import Grant, GrantKind, GrantState
+from refresher.domain.reasons import Reason
+
+UNREACHABLE = {
+    "dns": "check the host name in its token_endpoint and this machine's name server",
+    "invalid_url": "correct its token_endpoint",
+    "refused": "nothing listens at its token_endpoint: check host and port",
+    "proxy": "check its proxy",
+    "ca_bundle": "check the file of its ca_bundle",
+    "tls_certificate_expired": "the certificate of its token_endpoint has expired: only the "
+    "server can mend that",
+    "tls_certificate_untrusted": "its certificate is of an authority unknown here: set ca_bundle",
+    "tls_certificate_self_signed": "its certificate is self-signed: set ca_bundle",
+    "tls_certificate_hostname": "its certificate is for another host: check its token_endpoint",
+    "tls_to_plain_port": "its token_endpoint says https and the port speaks plain HTTP: correct "
+    "the scheme or the port",
+    "no_descriptors": "this process is out of file descriptors: raise LimitNOFILE",
+}
+"""What to look at where a request could not leave, beside waiting."""
+
+PLAIN_TO_TLS = "its token_endpoint says http and the port speaks TLS: write https"
+
+NOT_A_TOKEN_ENDPOINT = {"http_404", "http_405", "html_page"}
+"""Refusals that come from something else than an authorization server."""
+
+CLIENT_CANDIDATES = (
+    "check client_id and client_secret, then client_authentication, encode_basic and placement"
+)
+
+
+def repair(grant: Grant) -> str | None:
+    """What mends GRANT, in one line; None where nothing is to be mended."""
+    match grant.state:
+        case GrantState.FRESH if grant.status_reason == Reason.NO_REFRESH_TOKEN:
+            return _refresh_token_wanted(grant)
+        case GrantState.FRESH if grant.status_reason == Reason.TOO_EARLY:
+            return _refresh_window_wanted(grant)
+        case GrantState.FRESH:
+            return None
+        case GrantState.PENDING if grant.refresh_token_fingerprint is None:
+            return _new_authorization(grant)
+        case GrantState.PENDING if grant.reason in {None, Reason.AWAITING_REFRESH}:
+            return _wait(grant, "refreshes")
+        case GrantState.REAUTHORIZATION_REQUIRED:
+            return _reauthorization(grant)
+        case GrantState.PAUSED:
+            return _decision(grant)
+        case GrantState.REMOVED:
+            return f"refresher login {grant.name} or an import brings it back"
+        case GrantState.PENDING | GrantState.DEGRADED | GrantState.EXPIRED:
+            return _of_a_failure(grant)
+
+
+def wrong_client(name: str | None) -> str:
+    """What mends a client that its server refuses."""
+    return f"correct client {name}: {CLIENT_CANDIDATES}; then send SIGHUP"
+
+
+def _of_a_failure(grant: Grant) -> str:
+    """What helps where the daemon goes on by itself, and what else may."""
+    hint = _about_the_server(grant) or _about_the_client(grant)
+    again, login = _wait(grant, "tries again"), f"refresher login {grant.name}"
+    match grant.status_reason:
+        case Reason.OUTCOME_UNKNOWN | Reason.ANSWER_KEPT if hint is None:
+            return (
+                f"{_wait(grant, 'sends the same refresh token again')}; if that is refused, its "
+                f"successor was lost: {login}"
+            )
+        case Reason.REFUSED:
+            return f"{login}; or {_wait(grant, 'asks once more')}"
+        case Reason.NOT_AUTHORIZED | Reason.UNEXPLAINED | Reason.REQUEST_REJECTED:
+            return f"{hint}; or: {login}; or {again}"
+        case Reason.NO_REFRESH_TOKEN:
+            return _refresh_token_wanted(grant)
+        case Reason.INTERNAL_ERROR:
+            return f"{again}; report the traceback of task.restarted in the log"
+        case _:
+            return again if hint is None else f"{hint}; {again}"
+
+
+def _about_the_server(grant: Grant) -> str | None:
+    """What to look at between here and the token endpoint."""
+    client, detail = f"client {grant.client}", grant.reason_detail
+    match grant.status_reason:
+        case Reason.UNREACHABLE:
+            return f"{client}: " + UNREACHABLE.get(
+                detail, "check its token_endpoint and the network"
+            )
+        case Reason.OUTCOME_UNKNOWN if detail == "plain_to_tls_port":
+            return f"{client}: {PLAIN_TO_TLS}"
+        case Reason.UNEXPLAINED:
+            return _unexplained(grant, client)
+        case _:
+            return None
+
+
+def _about_the_client(grant: Grant) -> str | None:
+    """What to correct in the settings of the client, or at its registration."""
+    client, detail = f"client {grant.client}", grant.reason_detail
+    match grant.status_reason:
+        case Reason.REQUEST_REJECTED:
+            return _misunderstood(client, detail)
+        case Reason.MISCONFIGURED:
+            return f"{_misconfigured(client, detail)}, then send SIGHUP"
+        case Reason.CLIENT_REJECTED:
+            return wrong_client(grant.client)
+        case Reason.NOT_AUTHORIZED:
+            return (
+                f"others of {client} are served: let this account or its organization allow the "
+                "client"
+            )
+        case Reason.TOO_EARLY:
+            return _refresh_window_wanted(grant)
+        case _:
+            return None
+
+
+def _unexplained(grant: Grant, client: str) -> str:
+    detail = grant.reason_detail
+    setting = "its token_endpoint, client_authentication and placement"
+    if detail in NOT_A_TOKEN_ENDPOINT:
+        setting = "its token_endpoint"
+    spent = ", and its refresh token may be spent" if grant.intent is not None else ""
+    return (
+        f"{client} was refused {grant.failures} times since {_at(grant.failing_since)} without a "
+        f"reason ({detail}){spent}: check {setting}"
+    )
+
+
+def _misunderstood(client: str, word: str) -> str:
+    if word == "invalid_request":
+        return (
+            f"the server misses something in the request: for {client} try "
+            "send_redirect_uri_on_refresh, placement or token_parameters"
+        )
+    return (
+        f"the server answers {client} with an error unknown here ({word}): if it is permanent, "
+        "list it in rejection_codes, else in transient_codes"
+    )
+
+
+def _misconfigured(client: str, word: str) -> str:
+    if word.startswith("redirected"):
+        place = word.partition(":")[2]
+        shown = f" to {place}" if place else ""
+        return f"the server redirects{shown}: set the token_endpoint of {client} to where it leads"
+    if word == "invalid_scope":
+        return f"correct the scope of {client}, or turn send_scope_on_refresh off"
+    if word == "invalid_request":
+        return f"{_misunderstood(client, word)}"
+    return f"correct {client} in the settings ({word})"
+
+
+def _reauthorization(grant: Grant) -> str:
+    login = _new_authorization(grant)
+    if grant.kind is GrantKind.STATIC:
+        return login
+    if grant.due_at is not None:
+        return f"{_wait(grant, 'asks once more')}; or: {login}"
+    match grant.status_reason:
+        case Reason.NO_REFRESH_TOKEN:
+            return _refresh_token_wanted(grant)
+        case Reason.REVOKED if grant.served_at is None:
+            return (
+                f"{login}; an imported refresh token is refused so if it was issued to another "
+                f"client than {grant.client}"
+            )
+        case Reason.REVOKED | Reason.ROTATION_LOST | Reason.RESTORED_COPY:
+            return f"{login}; if the server was wrong: refresher refresh --lost {grant.name}"
+        case _:
+            return login
+
+
+def _decision(grant: Grant) -> str:
+    """What an operator decides about a paused grant."""
+    match grant.status_reason:
+        case Reason.UNREADABLE:
+            return (
+                f"put the old key back into the key file, then refresher refresh {grant.name}; "
+                f"if the vault is damaged: refresher login {grant.name}"
+            )
+        case Reason.ANSWER_UNREAD:
+            return f"a newer refresher may read its answer; or: refresher login {grant.name}"
+        case _:
+            return (
+                f"refresher refresh {grant.name} sends the same refresh token again; or: "
+                f"refresher login {grant.name}"
+            )
+
+
+def _new_authorization(grant: Grant) -> str:
+    verb = "set-token" if grant.kind is GrantKind.STATIC else "login"
+    return f"refresher {verb} {grant.name}"
+
+
+def _refresh_token_wanted(grant: Grant) -> str:
+    return (
+        f"refresher login {grant.name}, with what makes the server of client {grant.client} give a "
+        "refresh token: scope offline_access, or authorization_parameters such as "
+        'access_type = "offline" and prompt = "consent"'
+    )
+
+
+def _refresh_window_wanted(grant: Grant) -> str:
+    return f"set refresh_window of client {grant.client} to what its server documents"
+
+
+def _wait(grant: Grant, what: str) -> str:
+    if grant.due_at is None:
+        return f"refresher refresh {grant.name}"
+    return f"wait until {_at(grant.due_at)}: the daemon {what}"
+
+
+def _at(instant: float | None) -> str:
+    if instant is None:
+        return "a while"
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

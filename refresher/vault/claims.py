@@ -1,0 +1,331 @@
+"""The statements of a claim: which due grants go first, and whose exchange may begin.
+
+A claim is one durable write: the lease, and the intent of the exchange that it allows.
+Each function is one operation of a transaction; ``Vault`` runs them durably.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from refresher.domain.commit_rule import next_version
+from refresher.domain.grants import Claim, Fault, Grant, GrantState
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
+from refresher.errors import VaultKeyError
+from refresher.logs import Event, emit
+from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
+from refresher.vault.schema import grants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many exchanges one client may begin now, and which of its due grants go first."""
+
+    client: str
+    gate: str
+    """Clients of one endpoint and client id share a gate, and its one place of its own."""
+    places: int
+    failing: int
+    """How many of them may go to grants whose last failure was their own."""
+    doubted: int
+    """How many of them may go to grants whose refresh token is refused."""
+    replays_since: float | None = None
+    """Wall time: a replay first sent after it still fits its grace window, and goes first."""
+    only_replays: bool = False
+    """The endpoint is closed: nothing but such a replay may be sent."""
+    last: frozenset[int] = frozenset()
+    """Grants that go last: the one that closed the endpoint is not its probe."""
+    is_trial: bool = False
+    """The client's own word is at stake: the grant that was served last is asked first."""
+    has_reserve: bool = False
+    """Whether the gate's own place, which no other gate can take, is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A due grant and its place in the order of claims."""
+
+    id: int
+    gate: str
+    order: tuple[float, ...]
+
+
+def claim(
+    tx: Transaction,
+    holder: str,
+    rooms: Sequence[Room],
+    shared: int,
+    *,
+    only: str | None = None,
+    restored_from: float | None = None,
+) -> list[Claim]:
+    """Lease due grants to HOLDER and write their intents.
+
+    Args:
+        rooms: the clients that may begin exchanges; others are left alone.
+        shared: places for all of them together, beside the one that each gate has itself.
+        only: a grant's name: no other is claimed.
+        restored_from: when the copy was made that this vault is.
+    """
+    candidates = [each for room in rooms for each in _candidates(tx, room, only)]
+    reserves = {room.gate for room in rooms if room.has_reserve}
+    claims: list[Claim] = []
+    for candidate in _shared_out(candidates, reserves, shared):
+        row = row_by_id(tx, candidate.id)
+        assert row is not None
+        try:
+            claims.append(_claim_row(tx, row, holder, restored_from))
+        except VaultKeyError:
+            _set_aside(tx, row)
+    return claims
+
+
+def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidate]:
+    """The due grants of ROOM in their order, no more than it has places.
+
+    First replays whose window closes, the soonest first; then by time left; then grants that
+    fail by themselves, then doubted ones, each within its own few places.
+    """
+    named = [] if only is None else [grants.c.name == only]
+    limit = room.places + len(room.last)
+    found: list[_Candidate] = []
+    if room.replays_since is not None:
+        replays = grants.c.intent_first_sent_at > room.replays_since
+        by_window = [grants.c.intent_first_sent_at]
+        found += _ranked(tx, room, 0, limit, [replays, *named], by_window)
+    if not room.only_replays:
+        own = grants.c.fault == Fault.GRANT.value
+        doubted = grants.c.refused_at.is_not(None)
+        by_time = [grants.c.expires_at.nulls_first(), grants.c.due_at]
+        order = [grants.c.served_at.desc()] if room.is_trial else by_time
+        healthy = [grants.c.refused_at.is_(None), sa.or_(grants.c.fault.is_(None), ~own)]
+        found += _ranked(tx, room, 1, limit, [*healthy, *named], order)
+        failing = [own, grants.c.refused_at.is_(None), *named]
+        found += _ranked(tx, room, 2, room.failing, failing, order)
+        found += _ranked(tx, room, 3, room.doubted, [doubted, *named], [grants.c.due_at])
+    found.sort(key=lambda candidate: candidate.order)
+    unique = {candidate.id: candidate for candidate in reversed(found)}
+    return [each for each in found if unique[each.id] is each][: room.places]
+
+
+def _ranked(  # noqa: PLR0917  what, how many, which, in which order
+    tx: Transaction,
+    room: Room,
+    rank: int,
+    limit: int,
+    conditions: Iterable[sa.ColumnElement[bool]],
+    order: Sequence[sa.ColumnElement[Any]],
+) -> list[_Candidate]:
+    """Up to LIMIT due grants under CONDITIONS, found in one index alone.
+
+    After an outage everything is due at once, and each claim looks through all of it.
+    """
+    statement = (
+        sa.select(grants.c.id)
+        .where(
+            grants.c.client == room.client,
+            grants.c.due_at <= tx.now,
+            grants.c.lease_holder.is_(None),
+            *conditions,
+        )
+        .order_by(*order)
+        .limit(max(limit, 0))
+    )
+    ids = tx.connection.scalars(statement)
+    return [
+        _Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
+        for place, grant_id in enumerate(ids)
+    ]
+
+
+def _shared_out(
+    candidates: Sequence[_Candidate], reserves: set[str], shared: int
+) -> list[_Candidate]:
+    """Who of CANDIDATES gets a place: each gate its own first, then round by gate.
+
+    A gate whose server is slow can fill its own places and its share, and never another's.
+    """
+    queues: dict[str, list[_Candidate]] = {}
+    for candidate in candidates:
+        queues.setdefault(candidate.gate, []).append(candidate)
+    chosen = [queues[gate].pop(0) for gate in sorted(reserves & queues.keys())]
+    rounds = zip_longest(*queues.values())
+    in_turn = [each for each in chain.from_iterable(rounds) if each is not None]
+    return chosen + in_turn[: max(shared, 0)]
+
+
+def _claim_row(
+    tx: Transaction, row: sa.RowMapping, holder: str, restored_from: float | None
+) -> Claim:
+    grant = grant_of(row)
+    refresh_token = tx.sealer.refresh_token(row)
+    access_token, _ = tx.sealer.access_token(row)
+    sequence = grant.attempt_sequence + 1
+    opened = grant.intent
+    if opened is not None and opened.presented != grant.refresh_token_fingerprint:
+        opened = None  # it presented a predecessor: this refresh token has never been sent
+    intent: Values = {
+        "intent_sequence": sequence,
+        "intent_presented": grant.refresh_token_fingerprint,
+        "intent_first_sent_at": opened.first_sent_at if opened else tx.now,
+        "intent_attempts": opened.attempts + 1 if opened else 1,
+    }
+    tx.connection.execute(
+        sa.update(grants)
+        .where(grants.c.id == grant.id)
+        .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
+    )
+    return Claim(
+        grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
+        refresh_token=refresh_token,
+        access_token=access_token,
+        granted_scope=row["granted_scope"],
+        witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
+        is_of_copy=restored_from is not None and _is_untouched_since(grant, restored_from),
+    )
+
+
+def _is_untouched_since(grant: Grant, instant: float) -> bool:
+    """Whether neither an answer nor a person has given GRANT anything after INSTANT."""
+    known = (grant.issued_at, grant.refresh_token_obtained_at)
+    return all(at is None or at <= instant for at in known)
+
+
+def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
+    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now."""
+    found = connection.scalar(
+        sa.select(grants.c.id).where(
+            grants.c.id == claimed.grant.id,
+            grants.c.lease_holder == holder,
+            grants.c.attempt_sequence == claimed.intent.sequence,
+            grants.c.authorization_serial == claimed.grant.authorization_serial,
+            grants.c.refresh_token_fingerprint == claimed.intent.presented,
+        )
+    )
+    return found is not None
+
+
+def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
+    """Undo CLAIMS whose commit was refused, where it took effect all the same.
+
+    Nobody works on them and nothing was sent, so neither lease nor attempt may stand.
+    """
+    for claimed in claims:
+        unsent = {"lease_holder": None, "lease_taken_at": None}
+        tx.connection.execute(
+            sa.update(grants)
+            .where(
+                grants.c.id == claimed.grant.id,
+                grants.c.lease_holder == holder,
+                grants.c.attempt_sequence == claimed.intent.sequence,
+            )
+            .values(**unsent | intent_values(claimed.intent.without_one))
+        )
+
+
+def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
+    """Pause a grant whose tokens no key opens: it must not keep the others from their turn."""
+    grant = replace(
+        grant_of(row),
+        state=GrantState.PAUSED,
+        reason=Reason.UNREADABLE,
+        since=tx.now,
+        due_at=None,
+        revision=next_version(row["revision"], tx.now),
+    )
+    tx.connection.execute(
+        sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
+    )
+    emit(
+        Event.GRANT_PAUSED,
+        grant=grant.name,
+        client=grant.client,
+        reason=grant.reason,
+        repair=repair(grant),
+    )
+
+
+def release_leases(
+    tx: Transaction, resume: Callable[[Grant], Grant | None]
+) -> list[tuple[Grant, Grant]]:
+    """End every lease: the caller holds the file lock, so their holders are dead.
+
+    What they left open is scheduled in the same transaction: a process that dies right
+    here leaves either all of it to the next one, or nothing.
+
+    Args:
+        resume: decides what becomes of a grant; None leaves it as it is.
+
+    Returns:
+        The grants that were resumed, before and after.
+    """
+    leased = grants.c.lease_holder.is_not(None)
+    rows = tx.connection.execute(sa.select(grants).where(leased)).mappings().all()
+    tx.connection.execute(
+        sa.update(grants).where(leased).values(lease_holder=None, lease_taken_at=None)
+    )
+    resumed = []
+    for before in map(grant_of, rows):
+        after = resume(before)
+        if after is None:
+            continue
+        values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
+        tx.connection.execute(sa.update(grants).where(grants.c.id == after.id).values(**values))
+        resumed.append((before, after))
+    return resumed
+
+
+def next_due(connection: Connection, rooms: Sequence[Room]) -> float | None:
+    """When the first unleased grant is due that one of ROOMS would let begin."""
+    firsts = [
+        connection.scalar(
+            sa.select(grants.c.due_at)
+            .where(
+                grants.c.client == room.client,
+                grants.c.due_at.is_not(None),
+                grants.c.lease_holder.is_(None),
+                *_only_replays(room),
+            )
+            .order_by(grants.c.due_at)
+            .limit(1)
+        )
+        for room in rooms
+    ]
+    return min((first for first in firsts if first is not None), default=None)
+
+
+def _only_replays(room: Room) -> list[sa.ColumnElement[bool]]:
+    if not room.only_replays:
+        return []
+    return [grants.c.intent_first_sent_at > room.replays_since]
+
+
+def _witness_at(tx: Transaction, grant: Grant) -> float | None:
+    """When another grant of the client of GRANT was last served."""
+    others = (
+        sa.select(grants.c.served_at)
+        .where(
+            grants.c.client == grant.client,
+            grants.c.served_at.is_not(None),
+            grants.c.id != grant.id,
+        )
+        .order_by(grants.c.served_at.desc())
+        .limit(1)
+    )
+    return tx.connection.scalar(others)
+
+
+def row_by_id(tx: Transaction, grant_id: int) -> sa.RowMapping | None:
+    """The row GRANT_ID, locked where the database locks rows."""
+    statement = sa.select(grants).where(grants.c.id == grant_id).with_for_update()
+    return tx.connection.execute(statement).mappings().one_or_none()
+
+
+def overlaid(row: sa.RowMapping, values: Values) -> Any:
+    """ROW as it is once VALUES are written."""
+    return dict(row) | values
