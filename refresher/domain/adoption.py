@@ -175,17 +175,26 @@ def _with_token(
         due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
         if client.refresh_token_idle is not None:
             due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
-    reason = None if has_refresh else Reason.NO_REFRESH_TOKEN
+    is_over = tokens.expires_at <= attempt.ended_at
+    reason = Reason.AWAITING_REFRESH if is_over else None
+    if not has_refresh:
+        reason = Reason.NO_REFRESH_TOKEN
     return in_state(
         replace(
             grant,
             issued_at=tokens.issued_at,
             expires_at=tokens.expires_at,
             due_at=due_at,
+            failing_since=None,
+            fault=None,
+            served_at=attempt.ended_at,
+            refused_at=None,
+            refusals=0,
+            early_refusals=0,
             refresh_token_expires_at=tokens.refresh_token_expires_at
             or grant.refresh_token_expires_at,
         ),
-        GrantState.FRESH if tokens.expires_at > attempt.ended_at else GrantState.EXPIRED,
+        GrantState.EXPIRED if is_over else GrantState.FRESH,
         reason,
         attempt.ended_at,
     )

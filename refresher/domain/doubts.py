@@ -71,7 +71,9 @@ def still_lost(grant: Grant, after: Grant, *, is_answered: bool) -> Grant:
         is_answered: the server refused once more, so the order is carried out.
     """
     kept = replace(after, state=grant.state, reason=grant.reason, since=grant.since)
-    return replace(kept, due_at=None, intent=None) if is_answered else kept
+    if not is_answered:
+        return kept
+    return replace(kept, due_at=None, intent=None, refused_at=None, refusals=0)
 
 
 def _doubted(grant: Grant, first_refused_at: float, error: str, attempt: Attempt) -> Grant:

@@ -11,7 +11,7 @@ class Reason:
 
     AWAITING_LOGIN = "awaiting_login"
     AWAITING_REFRESH = "awaiting_refresh"
-    """It has a refresh token and no access token yet: its first refresh is due."""
+    """It has a refresh token and no access token that lives: a refresh is due."""
     OVERDUE = "overdue"
     """Its token ended before its refresh began."""
 

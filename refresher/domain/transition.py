@@ -289,12 +289,9 @@ def _scheduled_replay(
         is_kept=is_kept,
     )
     if replay is None:
-        return in_state(
-            replace(after, due_at=None),
-            GrantState.PAUSED,
-            after.reason or Reason.OUTCOME_UNKNOWN,
-            attempt.ended_at,
-        )
+        is_told = after.status_reason in {Reason.OUTCOME_UNKNOWN, Reason.ANSWER_KEPT}
+        reason = after.reason if is_told else Reason.OUTCOME_UNKNOWN
+        return in_state(replace(after, due_at=None), GrantState.PAUSED, reason, attempt.ended_at)
     earliest = attempt.ended_at + schedule.capped_retry_after(retry_after)
     last = schedule.last_replay_at(intent.first_sent_at, client.rotation)
     if replay <= last < earliest:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.domain.grants import GrantKind, GrantState
-from refresher.domain.transition import pass_time, state_by_time
+from refresher.domain.states import pass_time, state_by_time
 from tests.domain.world import (
     NOW,
     make_grant,
@@ -40,7 +40,7 @@ def test_a_token_without_an_end_stays_fresh() -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "reason"),
     [
-        ({}, GrantState.EXPIRED, None),
+        ({}, GrantState.EXPIRED, "overdue"),
         ({"kind": GrantKind.STATIC}, GrantState.REAUTHORIZATION_REQUIRED, "token_ended"),
         (
             {"refresh_token_fingerprint": None},

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from refresher.domain import adoption, commit_rule, schedule, transition
+from refresher.domain import adoption, commit_rule, schedule, states, transition
 from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
 from refresher.domain.commit_rule import Verdict
@@ -92,6 +92,7 @@ class GrantMachine(RuleBasedStateMachine):
             on_unknown_outcome=policy,
             survive_outage=drawn["survive_outage"],
             refresh_token_idle=drawn["idle"],
+            doubt_for=1000.0,
         )
         self.desk = Desk.empty(client, NOW)
         self.live: Flying | None = None
@@ -151,7 +152,7 @@ class GrantMachine(RuleBasedStateMachine):
     @rule(share=st.floats(0, 3))
     def pass_time(self, share: float) -> None:
         self.now, self.last = self.now + share * self.server.lifetime, None
-        self.desk.grant = transition.pass_time(self.desk.grant, self.now)
+        self.desk.grant = states.pass_time(self.desk.grant, self.now)
 
     # What the daemon does.
 
@@ -302,14 +303,20 @@ class GrantMachine(RuleBasedStateMachine):
         grant = self.desk.grant
         others = {sequence for sequence in self.open if sequence != flying.sequence}
         self.open = {}
+        before = flying.claim.grant
         if grant.state is not GrantState.REAUTHORIZATION_REQUIRED:
-            assert not self.rotates, "only where nothing rotates is a rejection confirmed"
+            assert not (self.rotates and others), "an open exchange makes a rejection final"
+            assert grant.status_reason == Reason.REFUSED
             assert grant.due_at is not None
             assert grant.due_at >= self.now + 60
+            assert grant.refused_at == (before.refused_at or self.now)
             return
         self.dead.add(flying.claim.intent.presented)
         expected = Reason.ROTATION_LOST if self.rotates and others else Reason.REVOKED
         assert grant.status_reason == expected
+        if expected == Reason.REVOKED:
+            assert before.refused_at is not None, "doubted before dead"
+            assert self.now - before.refused_at >= self.desk.client.doubt_for - MOMENT
         tolerant = {RotationProfile.NONE, RotationProfile.UNTIL_USED}
         assert self.server.revoked or self.server.rotation.profile not in tolerant
 
@@ -371,6 +378,7 @@ def never_waits(now: float, *_: Any, **__: Any) -> float:
 
 
 BROKEN: dict[str, tuple[Any, str, Any]] = {
+    "a refusal is final at once": (schedule, "is_final_refusal", lambda *_: True),
     "every outcome counts": (commit_rule, "judge", lambda *_, **__: Verdict.APPLY),
     "replays never wait": (schedule, "replay_at", never_waits),
     "open attempts are forgotten": (Intent, "without_one", property(lambda _: None)),

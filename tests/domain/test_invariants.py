@@ -7,17 +7,21 @@ from hypothesis import strategies as st
 
 from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Client, Rotation, RotationProfile, UnknownOutcome
-from refresher.domain.grants import Grant, GrantState, Intent
+from refresher.domain.grants import Fault, Grant, GrantState, Intent
 from refresher.domain.outcomes import (
+    GrantRejected,
     Outcome,
     OutcomeUnknown,
     Refreshed,
     RefreshTokenOnly,
     TokenAnswer,
+    TooEarly,
     Transient,
 )
+from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
-from refresher.domain.transition import pass_time, transition
+from refresher.domain.states import pass_time
+from refresher.domain.transition import transition
 from tests.domain.world import (
     CLIENT_REJECTED,
     GRACE,
@@ -52,6 +56,14 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
     ),
     st.floats(0, 1e6).map(lambda s: Transient(reason="x", status=503, retry_after=s)),
     st.floats(0, 1e6).map(lambda s: OutcomeUnknown(reason="x", retry_after=s)),
+    st.sampled_from(
+        [
+            TooEarly(error="access_denied", status=400),
+            Transient(reason="http_403", status=403, is_own_word=False),
+            OutcomeUnknown(reason="unreadable", status=200, body=b"?", may_hold_tokens=True),
+            GrantRejected(error="invalid_grant", status=400, needs_person=True),
+        ]
+    ),
 )
 rotations = st.sampled_from([STRICT, NONE, UNTIL_USED, GRACE, Rotation(RotationProfile.UNKNOWN)])
 clients = st.builds(
@@ -64,9 +76,18 @@ grants = st.builds(
     make_grant,
     st.one_of(st.none(), st.floats(-1e6, LIFE)),
     failures=st.integers(0, 30),
-    reason=st.sampled_from([None, "revoked:invalid_grant", "client_rejected:x", "no_progress"]),
+    reason=st.sampled_from([None, "refused:invalid_grant", "client_rejected:x", "no_progress"]),
+    served_at=st.sampled_from([None, NOW - 5000.0]),
+    refused_at=st.sampled_from([None, NOW - 60.0, NOW - 1e5]),
+    failing_since=st.sampled_from([None, NOW - 60.0, NOW - 1e5]),
+    early_refusals=st.integers(0, 7),
 )
-attempts_made = st.builds(happened, st.floats(0, 30), st.floats(0, 0.999))
+attempts_made = st.builds(
+    lambda took, draw, fault: replace(happened(took, draw), fault=fault),
+    st.floats(0, 30),
+    st.floats(0, 0.999),
+    st.sampled_from([None, *Fault]),
+)
 
 
 @given(grants, clients, outcomes, st.tuples(st.integers(1, 9), st.floats(0, 1e5)), attempts_made)
@@ -93,7 +114,11 @@ def test_every_outcome_keeps_the_invariants(
         assert after.expires_at is not None
         assert after.expires_at <= now
     brings_access = isinstance(outcome, Refreshed)
-    assert after.failures == (0 if brings_access else claim.grant.failures + 1)
+    if not isinstance(outcome, TooEarly):
+        assert after.failures == (0 if brings_access else claim.grant.failures + 1)
+    if after.state is not GrantState.FRESH:
+        assert after.reason is not None
+        assert repair(after) is not None
     assert (change.tokens is not None) is isinstance(outcome, Refreshed | RefreshTokenOnly)
     assert after.since == (now if after.state is not grant.state else grant.since)
 

@@ -26,4 +26,4 @@ def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     assert desk.commit(paused, answer, at(2703)) is Verdict.APPLY
     assert desk.grant.intent is None
     desk.commit(desk.claim(NOW + 6000), REJECTED, at(6000))
-    assert desk.grant.reason == "revoked:invalid_grant", "no exchange was open"
+    assert desk.grant.reason == "refused:invalid_grant", "no exchange was open"

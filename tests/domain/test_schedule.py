@@ -137,14 +137,101 @@ def test_a_retry_after_is_kept_up_to_an_hour(
     assert NOW + asked - SLACK <= due_at <= NOW + max(asked, 300.0) + SLACK
 
 
-@given(rotations, st.one_of(st.none(), st.floats(-1e6, 1e9)))
-def test_deadlines_leave_room_for_a_replay(rotation: Rotation, remaining: float | None) -> None:
-    deadline = schedule.attempt_deadline(rotation, remaining)
-    assert 5.0 <= deadline <= 30.0
-    if rotation.profile is RotationProfile.GRACE:
-        assert deadline <= max(rotation.grace / 4, 5.0)
-    if remaining is not None:
-        assert deadline <= max(remaining / 3, 5.0)
+def time_for(
+    rotation: Rotation,
+    *,
+    age: float = 0.0,
+    remaining: float | None = 900.0,
+    response_timeout: float = 30.0,
+) -> schedule.Waiting:
+    """How long an exchange is waited for whose first attempt was AGE seconds ago."""
+    return schedule.waiting(rotation, response_timeout, intent_of(1, age), NOW, remaining)
+
+
+@pytest.mark.parametrize("profile", ["strict", "unknown"])
+@pytest.mark.parametrize("remaining", [None, -5.0, 0.5, 3600.0])
+def test_where_a_lost_answer_costs_the_grant_there_is_time(
+    profile: str, remaining: float | None
+) -> None:
+    """However little is left of the access token: that one can be had again."""
+    assert time_for(Rotation.parse(profile), remaining=remaining) == schedule.Waiting(30.0, 90.0)
+
+
+def test_a_slow_server_gets_the_time_it_was_given() -> None:
+    strict = Rotation(RotationProfile.STRICT)
+    assert time_for(strict, response_timeout=120.0) == schedule.Waiting(120.0, 120.0)
+    assert time_for(strict, response_timeout=60.0) == schedule.Waiting(60.0, 90.0)
+
+
+@pytest.mark.parametrize("grace", [5.0, 10.0, 15.0])
+def test_a_window_without_room_for_a_replay_is_none(grace: float) -> None:
+    assert time_for(Rotation(RotationProfile.GRACE, grace)) == schedule.Waiting(30.0, 90.0)
+
+
+@given(st.floats(1, 86_400), st.floats(0, 86_400), st.floats(1, 300))
+def test_a_short_deadline_leaves_room_for_a_whole_replay(
+    grace: float, age: float, response_timeout: float
+) -> None:
+    rotation = Rotation(RotationProfile.GRACE, grace)
+    wait = time_for(rotation, age=age, response_timeout=response_timeout)
+    replay_takes = max(grace / 4, 5.0)
+    if age + 2 * replay_takes <= 0.66 * grace - SLACK:
+        assert wait.deadline == wait.reading == min(response_timeout, replay_takes)
+    elif age + 2 * replay_takes > 0.66 * grace + SLACK:
+        assert (wait.deadline, wait.reading) == (response_timeout, max(response_timeout, 90.0))
+
+
+@pytest.mark.parametrize(
+    ("remaining", "deadline"),
+    [(3600.0, 30.0), (30.0, 10.0), (3.0, 5.0), (-1.0, 30.0), (None, 30.0)],
+)
+def test_without_rotation_an_answer_may_take_a_third_of_what_is_left(
+    remaining: float | None, deadline: float
+) -> None:
+    wait = time_for(Rotation(RotationProfile.NONE), remaining=remaining)
+    assert wait == schedule.Waiting(deadline, deadline)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "expected"), [(1, 120.0), (2, 600.0), (3, 1800.0), (4, 5400.0), (9, 5400.0)]
+)
+def test_questions_about_a_doubted_grant_grow_rare(refusals: int, expected: float) -> None:
+    asked_at = {1: 0.0, 2: 120.0, 3: 600.0}.get(refusals, 1800.0)
+    assert schedule.next_question(NOW, refusals, NOW + asked_at, 0.0) == NOW + expected
+
+
+@given(st.integers(1, 50), st.floats(0, 1e6), draws)
+def test_a_doubted_grant_is_never_asked_for_early(refusals: int, age: float, draw: float) -> None:
+    due_at = schedule.next_question(NOW, refusals, NOW + age, draw)
+    assert due_at >= NOW + age + 60.0
+    assert due_at >= NOW + [120.0, 600.0, 1800.0, 3600.0][min(refusals, 4) - 1]
+
+
+@pytest.mark.parametrize(
+    ("age", "witness_at", "is_final"),
+    [
+        (1799.0, NOW + 60, False),
+        (1800.0, NOW + 60, True),
+        (1800.0, NOW, False),
+        (1800.0, NOW - 1, False),
+        (1800.0, None, False),
+        (86_399.0, None, False),
+        (86_400.0, None, True),
+    ],
+)
+def test_a_refusal_is_final_after_half_an_hour_and_a_witness(
+    age: float, witness_at: float | None, *, is_final: bool
+) -> None:
+    assert schedule.is_final_refusal(NOW, NOW + age, witness_at, 86_400.0) is is_final
+
+
+def test_tries_for_an_early_refresh_halve_what_is_left() -> None:
+    end, now, tries = NOW + 64.0, NOW, []
+    for refusals in range(1, 8):
+        now = schedule.too_early_again_at(now, end, refusals, 0.5)
+        tries.append(round(end - now, 3))
+    assert tries[:5] == [32.0, 16.0, 8.0, 4.0, 0.0]
+    assert all(left < 0 for left in tries[5:])
 
 
 def intent_of(attempts: int, age: float) -> Intent:
@@ -204,7 +291,7 @@ def test_a_prompt_replay_ends_inside_the_grace(
     rotation = Rotation(RotationProfile.GRACE, grace)
     wait = replay(rotation, UnknownOutcome.REPLAY, attempts=attempts, age=age, fallback=fallback)
     assert wait is not None
-    end = age + wait + schedule.attempt_deadline(rotation, None)
+    end = age + wait + schedule.replay_length(rotation)
     assert end <= 0.66 * grace + 1e-5 or wait == pytest.approx(fallback, abs=SLACK)
 
 
@@ -258,8 +345,8 @@ def test_a_deferred_replay_never_waits_for_a_misdated_end() -> None:
 
 def test_the_last_replay_still_ends_inside_the_grace() -> None:
     last = schedule.last_replay_at(NOW, Rotation(RotationProfile.GRACE, 30.0))
-    deadline = schedule.attempt_deadline(Rotation(RotationProfile.GRACE, 30.0), None)
-    assert last + deadline == pytest.approx(NOW + 0.66 * 30)
+    replay_takes = schedule.replay_length(Rotation(RotationProfile.GRACE, 30.0))
+    assert last + replay_takes == pytest.approx(NOW + 0.66 * 30)
 
 
 @pytest.mark.parametrize("profile", ["none", "until_used", "strict", "unknown"])

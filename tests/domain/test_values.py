@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.domain.clients import Rotation, RotationProfile
-from refresher.domain.grants import Grant, GrantKind, GrantState, is_valid_name
-from refresher.domain.reasons import Reason
-from refresher.domain.repairs import repair
+from refresher.domain.grants import Grant, GrantKind, is_valid_name
 from refresher.domain.secret import Secret
 
 ALLOWED = "ABCXYZabcxyz0189._:@+-"
@@ -83,53 +81,14 @@ GRANT = Grant(
     origin="settings",
     refresh_token_fingerprint=b"fingerprint",
 )
-STATIC = replace(GRANT, kind=GrantKind.STATIC, client=None, refresh_token_fingerprint=None)
-EMPTY = replace(GRANT, refresh_token_fingerprint=None)
-
-
-@pytest.mark.parametrize(
-    ("grant", "state", "reason", "expected"),
-    [
-        (GRANT, GrantState.FRESH, None, None),
-        (GRANT, GrantState.EXPIRED, None, None),
-        (GRANT, GrantState.REMOVED, None, None),
-        (GRANT, GrantState.PENDING, None, None),
-        (EMPTY, GrantState.PENDING, Reason.AWAITING_LOGIN, "refresher login acme"),
-        (STATIC, GrantState.PENDING, Reason.AWAITING_LOGIN, "refresher set-token acme"),
-        (GRANT, GrantState.REAUTHORIZATION_REQUIRED, "revoked:x", "refresher login acme"),
-        (
-            STATIC,
-            GrantState.REAUTHORIZATION_REQUIRED,
-            Reason.TOKEN_ENDED,
-            "refresher set-token acme",
-        ),
-        (GRANT, GrantState.PAUSED, Reason.OUTCOME_UNKNOWN, "refresher refresh acme"),
-        (EMPTY, GrantState.FRESH, Reason.NO_REFRESH_TOKEN, "refresher login acme"),
-        (
-            GRANT,
-            GrantState.DEGRADED,
-            "client_rejected:invalid_client",
-            "correct client crm in the settings, then send SIGHUP",
-        ),
-        (
-            GRANT,
-            GrantState.EXPIRED,
-            "misconfigured:invalid_scope",
-            "correct client crm in the settings, then send SIGHUP",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_trouble_names_its_repair(
-    grant: Grant, state: GrantState, reason: str | None, expected: str | None
-) -> None:
-    assert repair(replace(grant, state=state, reason=reason)) == expected
 
 
 def test_a_reason_without_its_code() -> None:
     assert replace(GRANT, reason="revoked:invalid_grant").status_reason == "revoked"
     assert replace(GRANT, reason="revoked").status_reason == "revoked"
     assert GRANT.status_reason is None
+    assert replace(GRANT, reason="revoked:invalid_grant").reason_detail == "invalid_grant"
+    assert replace(GRANT, reason="revoked").reason_detail == GRANT.reason_detail == ""
 
 
 def test_a_lifetime_needs_both_ends() -> None:

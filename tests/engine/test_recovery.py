@@ -37,6 +37,7 @@ from tests.vault.world import (
     outcome_of,
     refresh,
     release,
+    rooms,
     set_writable,
     sow,
 )
@@ -79,7 +80,7 @@ async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: 
 
         parts = assemble(vault, Endpoint(script))
         await sow(vault, make_seed())
-        [claim] = await parts.refresh.claim({"crm": 1}, 1)
+        [claim] = await parts.refresh.claim(rooms(crm=1), 1)
 
         async def give_up() -> None:
             await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")

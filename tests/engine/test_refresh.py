@@ -36,6 +36,7 @@ from tests.vault.world import (
     holds,
     make_seed,
     refresh,
+    rooms,
     set_writable,
     sow,
 )
@@ -152,7 +153,7 @@ async def test_a_refusing_vault_is_reported_once(vault: Vault, lines: Lines) -> 
 
     parts = assemble(vault, Endpoint(script))
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(5)))
-    claims = await parts.refresh.claim({"crm": 5}, 5)
+    claims = await parts.refresh.claim(rooms(crm=5), 5)
     async with anyio.create_task_group() as tasks:
         for claimed in claims:
             tasks.start_soon(parts.refresh.run, claimed, CRM)

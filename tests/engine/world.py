@@ -21,7 +21,7 @@ from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
-from tests.vault.world import CRM, DRAW, NOW
+from tests.vault.world import CRM, DRAW, NOW, rooms
 
 
 class FakeClock:
@@ -226,7 +226,7 @@ async def wait_until(predicate: Callable[[], object], what: str, seconds: float 
 
 
 async def claim(parts: Parts, name: str = "acme") -> Claim:
-    [claimed] = await parts.refresh.claim({"crm": 1}, 1, only=name)
+    [claimed] = await parts.refresh.claim(rooms(crm=1), 1, only=name)
     return claimed
 
 

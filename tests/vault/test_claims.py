@@ -30,6 +30,7 @@ from tests.vault.world import (
     make_seed,
     refresh,
     release,
+    rooms,
     sow,
     static_seed,
 )
@@ -46,20 +47,20 @@ async def sow_with_life(vault: Vault, lives: dict[str, float]) -> None:
 
 async def test_the_least_time_left_goes_first(vault: Vault) -> None:
     await sow_with_life(vault, {"long": 9000.0, "short": 1200.0, "middle": 4000.0, "gone": 500.0})
-    claims = await vault.claim(NOW + 1000, {"crm": 9}, 3)
+    claims = await vault.claim(NOW + 1000, rooms(crm=9), 3)
     assert [claim.grant.name for claim in claims] == ["gone", "short", "middle"]
 
 
 async def test_nothing_is_claimed_before_it_is_due(vault: Vault) -> None:
     await sow_with_life(vault, {"acme": 1200.0})
-    assert await vault.claim(NOW + 999.9, {"crm": 9}, 9) == []
-    assert len(await vault.claim(NOW + 1000, {"crm": 9}, 9)) == 1
+    assert await vault.claim(NOW + 999.9, rooms(crm=9), 9) == []
+    assert len(await vault.claim(NOW + 1000, rooms(crm=9), 9)) == 1
 
 
 async def test_each_client_has_room_of_its_own(vault: Vault) -> None:
     for client in ("crm", "erp", "pay"):
         await sow(vault, *(make_seed(f"{client}-{n}", f"rt-{n}", client=client) for n in range(4)))
-    claims = await vault.claim(NOW, {"crm": 2, "erp": 3, "pay": 0}, 99)
+    claims = await vault.claim(NOW, rooms(crm=2, erp=3, pay=0), 99)
     by_client = [claim.grant.client for claim in claims]
     assert {client: by_client.count(client) for client in set(by_client)} == {"crm": 2, "erp": 3}
 
@@ -68,30 +69,30 @@ async def test_a_busy_client_does_not_hide_another(vault: Vault) -> None:
     """The client whose grants are more urgent has no room left; the other one's turn comes."""
     await sow(vault, *(make_seed(f"crm-{n}", f"rt-{n}") for n in range(20)))
     await sow(vault, make_seed("erp-0", "rt-0", client="erp"), now=NOW + 1)
-    claims = await vault.claim(NOW + 1, {"crm": 1, "erp": 1}, 99)
+    claims = await vault.claim(NOW + 1, rooms(crm=1, erp=1), 99)
     assert sorted(claim.grant.client or "" for claim in claims) == ["crm", "erp"]
 
 
 async def test_a_client_not_in_the_room_waits(vault: Vault) -> None:
     await sow(vault, make_seed())
-    assert await vault.claim(NOW, {"erp": 9}, 9) == []
-    assert await vault.claim(NOW, {}, 9) == []
+    assert await vault.claim(NOW, rooms(erp=9), 9) == []
+    assert await vault.claim(NOW, [], 9) == []
 
 
 async def test_the_total_bounds_all_clients(vault: Vault) -> None:
     for client in ("crm", "erp"):
         await sow(vault, *(make_seed(f"{client}-{n}", f"rt-{n}", client=client) for n in range(4)))
-    assert len(await vault.claim(NOW, {"crm": 9, "erp": 9}, 5)) == 5
-    assert len(await vault.claim(NOW, {"crm": 9, "erp": 9}, 5)) == 3
-    assert await vault.claim(NOW, {"crm": 9}, 0) == []
+    assert len(await vault.claim(NOW, rooms(crm=9, erp=9), 5)) == 5
+    assert len(await vault.claim(NOW, rooms(crm=9, erp=9), 5)) == 3
+    assert await vault.claim(NOW, rooms(crm=9), 0) == []
 
 
 async def test_a_leased_grant_is_claimed_by_nobody(vault: Vault) -> None:
     await sow(vault, make_seed())
     await claim_one(vault)
-    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9) == []
-    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9, only="acme") == []
-    assert await vault.next_due(["crm"]) is None
+    assert await vault.claim(NOW + 1e6, rooms(crm=9), 9) == []
+    assert await vault.claim(NOW + 1e6, rooms(crm=9), 9, only="acme") == []
+    assert await vault.next_due(rooms(crm=1)) is None
     assert await vault.overdue(NOW + 1e6) == []
 
 
@@ -100,7 +101,7 @@ async def test_racing_claims_share_no_grant(vault: Vault) -> None:
     names: list[str] = []
 
     async def claim() -> None:
-        names.extend(c.grant.name for c in await vault.claim(NOW, {"crm": 7}, 7))
+        names.extend(c.grant.name for c in await vault.claim(NOW, rooms(crm=7), 7))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
@@ -111,7 +112,7 @@ async def test_racing_claims_share_no_grant(vault: Vault) -> None:
 
 async def test_only_the_named_grant_is_claimed(vault: Vault) -> None:
     await sow(vault, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
-    [claim] = await vault.claim(NOW, {"crm": 9}, 9, only="b")
+    [claim] = await vault.claim(NOW, rooms(crm=9), 9, only="b")
     assert claim.grant.name == "b"
     assert claim.refresh_token == Secret("rt-b")
 
@@ -119,15 +120,15 @@ async def test_only_the_named_grant_is_claimed(vault: Vault) -> None:
 async def test_static_and_removed_grants_are_never_due(vault: Vault) -> None:
     await sow(vault, make_seed(), static_seed(client="crm"))
     await vault.remove("acme", NOW)
-    assert await vault.next_due(["crm"]) is None
-    assert await vault.claim(NOW + 1e6, {"crm": 9}, 9) == []
+    assert await vault.next_due(rooms(crm=1)) is None
+    assert await vault.claim(NOW + 1e6, rooms(crm=9), 9) == []
 
 
 async def test_the_next_due_is_the_earliest_of_the_clients(vault: Vault) -> None:
     await sow(vault, make_seed("late", "rt-1"), now=NOW + 50)
     await sow(vault, make_seed("early", "rt-2", client="erp"), now=NOW + 10)
-    assert await vault.next_due(["crm", "erp"]) == NOW + 10
-    assert await vault.next_due(["crm"]) == NOW + 50
+    assert await vault.next_due(rooms(crm=1, erp=1)) == NOW + 10
+    assert await vault.next_due(rooms(crm=1)) == NOW + 50
     assert await vault.next_due([]) is None
 
 
@@ -183,12 +184,12 @@ async def test_not_sent_ends_no_earlier_attempt(vault: Vault) -> None:
 
 async def test_leases_of_the_dead_are_released(vault: Vault) -> None:
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(3)))
-    await vault.claim(NOW, {"crm": 2}, 2)
+    await vault.claim(NOW, rooms(crm=2), 2)
     released = await release(vault, NOW + 1)
     assert len(released) == 2
     assert all(grant.intent is not None for grant in released)
     assert await release(vault, NOW + 1) == []
-    claims = await vault.claim(NOW + 1, {"crm": 9}, 9)
+    claims = await vault.claim(NOW + 1, rooms(crm=9), 9)
     assert sorted(claim.intent.attempts for claim in claims) == [1, 2, 2]
 
 
@@ -211,7 +212,7 @@ async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
 async def test_a_recovery_that_dies_leaves_everything_to_the_next(vault: Vault) -> None:
     """Leases ended without what they left open would be replayed against the profile."""
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(2)))
-    await vault.claim(NOW, {"crm": 2}, 2)
+    await vault.claim(NOW, rooms(crm=2), 2)
     seen = []
 
     def dies(grant: Grant) -> Grant:
@@ -252,7 +253,7 @@ async def test_a_grant_no_key_opens_is_set_aside(tmp_path: Path) -> None:
         await sow(vault, make_seed("new", "rt-new"))
         # What is sealed with the old key cannot be opened any more.
         vault._sealer._keyring = Keyring([base64.b64decode(new)])
-        claims = await vault.claim(NOW, {"crm": 9}, 9)
+        claims = await vault.claim(NOW, rooms(crm=9), 9)
         assert [claim.grant.name for claim in claims] == ["new"]
         old_grant = await get(vault, "old")
         assert (old_grant.state, old_grant.reason) == (GrantState.PAUSED, "unreadable")
@@ -281,12 +282,12 @@ async def test_a_claim_whose_commit_was_refused_leaves_no_lease(
     with monkeypatch.context() as patch:
         patch.setattr(vault._database, "_commit", commit_and_refuse)
         with pytest.raises(VaultUnavailable):
-            await vault.claim(NOW, {"crm": 1}, 1)
-    assert await vault.next_due(["crm"]) is None
+            await vault.claim(NOW, rooms(crm=1), 1)
+    assert await vault.next_due(rooms(crm=1)) is None
     await vault.prove_writable(NOW)
-    assert await vault.next_due(["crm"]) == NOW
+    assert await vault.next_due(rooms(crm=1)) == NOW
     left = (await get(vault)).intent
     assert (left and left.attempts) == (before and before.attempts)
     assert (await claim_one(vault)).intent.attempts == attempts
     await vault.prove_writable(NOW)
-    assert await vault.next_due(["crm"]) is None
+    assert await vault.next_due(rooms(crm=1)) is None

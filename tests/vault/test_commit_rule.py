@@ -25,6 +25,7 @@ from tests.vault.world import (
     orphans,
     outcome_of,
     refresh,
+    rooms,
     sow,
 )
 
@@ -97,7 +98,7 @@ async def test_an_earlier_answer_leaves_the_later_lease(vault: Vault) -> None:
     await claim_again(vault)
     await finish(vault, earlier, answered("at-1", "rt-1"))
     await vault.request_refresh("acme", NOW)
-    assert await vault.claim(NOW, {"crm": 1}, 1) == []
+    assert await vault.claim(NOW, rooms(crm=1), 1) == []
 
 
 async def test_an_unapplied_later_failure_ends_the_lease(vault: Vault) -> None:
@@ -163,7 +164,7 @@ async def test_a_login_waits_for_the_exchange_it_voids(vault: Vault) -> None:
     change = login_of(await get(vault), answered("at-login", "rt-login"))
     await vault.authorize("acme", change, NOW)
     await vault.request_refresh("acme", NOW)
-    assert await vault.claim(NOW, {"crm": 1}, 1) == []
+    assert await vault.claim(NOW, rooms(crm=1), 1) == []
     await finish(vault, claim, REJECTED)
     assert (await claim_one(vault)).refresh_token == Secret("rt-login")
 
@@ -192,7 +193,7 @@ async def test_a_grant_added_anew_takes_no_old_answer(vault: Vault) -> None:
     claim = await claim_one(vault)
     await vault.remove("acme", NOW)
     await sow(vault, make_seed(refresh_token="rt-again"))
-    assert await vault.claim(NOW, {"crm": 1}, 1) == []
+    assert await vault.claim(NOW, rooms(crm=1), 1) == []
     late = await finish(vault, claim, answered("at-1", "rt-1"))
     assert late.verdict is Verdict.SUPERSEDED
     assert await access_token(vault) is None
@@ -267,7 +268,7 @@ async def test_a_rejection_is_final_and_empties_the_schedule(vault: Vault) -> No
         "revoked:invalid_grant",
     )
     assert grant.due_at is None
-    assert await vault.claim(NOW + 1e9, {"crm": 1}, 1) == []
+    assert await vault.claim(NOW + 1e9, rooms(crm=1), 1) == []
 
 
 async def test_an_unreadable_answer_is_kept_sealed(vault: Vault) -> None:

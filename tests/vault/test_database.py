@@ -23,6 +23,7 @@ from tests.vault.world import (
     opened,
     pragma,
     refresh,
+    rooms,
     set_writable,
     sow,
 )
@@ -71,7 +72,7 @@ async def test_a_shared_commit_has_a_largest_size(vault: Vault) -> None:
 
 async def test_every_write_gets_its_own_result(vault: Vault) -> None:
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(30)))
-    claims = await vault.claim(NOW, {"crm": 30}, 30)
+    claims = await vault.claim(NOW, rooms(crm=30), 30)
     results: dict[str, int] = {}
 
     async def commit(number: int) -> None:
@@ -174,7 +175,7 @@ async def test_a_full_disk_is_said_and_survived(vault: Vault) -> None:
 async def test_a_full_disk_refuses_the_whole_commit(vault: Vault) -> None:
     """Nobody may believe a write that shared its commit with one the disk refused."""
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(8)))
-    claims = await vault.claim(NOW, {"crm": 8}, 8)
+    claims = await vault.claim(NOW, rooms(crm=8), 8)
     await fill_the_disk(vault)
     refused: list[str] = []
     written: list[str] = []

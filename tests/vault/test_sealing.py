@@ -24,6 +24,7 @@ from tests.vault.world import (
     make_seed,
     opened,
     orphans,
+    rooms,
     sow,
     static_seed,
 )
@@ -102,7 +103,7 @@ async def test_a_row_copied_over_another_does_not_open(vault: Vault) -> None:
             .values(refresh_token_sealed=sealed.scalar_subquery())
         )
     )
-    assert await vault.claim(NOW, {"crm": 1}, 1, only="poor") == []
+    assert await vault.claim(NOW, rooms(crm=1), 1, only="poor") == []
     poor = await get(vault, "poor")
     assert (poor.state, poor.reason, poor.intent) == (GrantState.PAUSED, "unreadable", None)
     assert (await claim_one(vault, NOW, "rich")).refresh_token == Secret("rt-rich")

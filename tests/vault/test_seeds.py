@@ -20,6 +20,7 @@ from tests.vault.world import (
     login_of,
     make_seed,
     refresh,
+    rooms,
     sow,
     static_seed,
 )
@@ -142,7 +143,7 @@ async def test_the_spent_seed_of_a_removed_grant_waits(vault: Vault) -> None:
     grant = seeded.grant
     assert seeded.result is SeedResult.ADDED
     assert (grant.state, grant.reason, grant.due_at) == (GrantState.PENDING, "seed_spent", None)
-    assert await vault.claim(NOW + 100, {"crm": 1}, 1) == []
+    assert await vault.claim(NOW + 100, rooms(crm=1), 1) == []
 
 
 async def test_a_waiting_spent_seed_stays_as_it_is(vault: Vault) -> None:

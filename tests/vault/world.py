@@ -14,6 +14,7 @@ from refresher.domain.grants import Claim, Grant, GrantKind, Seed
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
+from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import write_key_file
@@ -100,9 +101,17 @@ async def sow(vault: Vault, *seeds: Seed, now: float = NOW) -> None:
     await vault.apply_seeds(seeds, now, DRAW, origin="settings")
 
 
+def rooms(**places: int) -> list[Room]:
+    """Room for PLACES exchanges of each client named; every gate shares what there is."""
+    return [
+        Room(client=name, gate=name, places=count, failing=count, doubted=count)
+        for name, count in places.items()
+    ]
+
+
 async def claim_one(vault: Vault, now: float = NOW, name: str = "acme") -> Claim:
     """Lease NAME, which must be due."""
-    [claim] = await vault.claim(now, {"crm": 1}, 1, only=name)
+    [claim] = await vault.claim(now, rooms(crm=1), 1, only=name)
     return claim
 
 
