@@ -1,6 +1,7 @@
 """What a failure does to a grant: what stays open, what is final, when it is tried again."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_an_answer_ends_a_doubt() -> None:
     assert (after.refused_at, after.refusals, after.served_at) == (None, 0, NOW)
 
 
-LOST = {
+LOST: dict[str, Any] = {
     "state": GrantState.REAUTHORIZATION_REQUIRED,
     "reason": "revoked:invalid_grant",
     "due_at": NOW,

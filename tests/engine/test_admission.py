@@ -1,10 +1,12 @@
 """Admission: concurrency, rate, and the breaker that all grants of an endpoint share."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from refresher.domain.clients import Client
+from refresher.domain.grants import Claim, Fault
 from refresher.domain.outcomes import (
     ClientRejected,
     GrantRejected,
@@ -13,9 +15,13 @@ from refresher.domain.outcomes import (
     Outcome,
     OutcomeUnknown,
     RequestRejected,
+    TooEarly,
     Transient,
 )
-from refresher.engine.admission import FAILURES_TO_OPEN, LONGEST_PAUSE, Admission
+from refresher.engine.admission import Admission, Settled
+from refresher.engine.gate import FAILURES_TO_OPEN, LONGEST_PAUSE
+from refresher.vault.claims import Room
+from tests.domain.world import claimed, make_grant
 from tests.engine.world import FakeClock, Lines
 from tests.vault.world import NOW, answered, make_client
 
@@ -28,6 +34,11 @@ REJECTED = ClientRejected(error="invalid_client", status=401)
 WIDE = make_client(concurrency=8)
 
 
+def claim_of(grant_id: int = 1, **parts: Any) -> Claim:
+    """A claim of the grant GRANT_ID."""
+    return claimed(replace(make_grant(**parts), id=grant_id))
+
+
 class Door:
     """An admission of some clients, and its clock, which draws 0 unless told otherwise."""
 
@@ -35,16 +46,41 @@ class Door:
         self.clock = FakeClock()
         self.clock.next_draw = 0.0
         self.admission = Admission({client.name: client for client in clients}, self.clock)
+        self.settled: list[Settled | None] = []
+        self._grants = 0
 
-    def pass_through(self, client: Client, *outcomes: Outcome | None) -> None:
+    def begin(self, client: Client, claim: Claim | None = None) -> Claim:
+        """An exchange of CLIENT begins; each is of another grant unless CLAIM says."""
+        self._grants += 1
+        claim = claim or claim_of(self._grants)
+        self.admission.begun(client, claim)
+        return claim
+
+    def end(self, client: Client, claim: Claim, outcome: Outcome | None) -> None:
+        self.settled.append(self.admission.ended(client, claim, outcome))
+
+    def pass_through(
+        self, client: Client, *outcomes: Outcome | None, claim: Claim | None = None
+    ) -> None:
         """Exchanges of CLIENT, one after the other, whether or not there is room."""
         for outcome in outcomes:
-            self.admission.begun(client)
-            self.admission.ended(client, outcome)
+            self.end(client, self.begin(client, claim), outcome)
 
     @property
     def room(self) -> dict[str, int]:
-        return self.admission.room()
+        """Places by client, those aside that only a last chance may take."""
+        rooms = self.admission.rooms()
+        return {room.client: room.places for room in rooms if not room.only_replays}
+
+    @property
+    def chances(self) -> dict[str, float | None]:
+        """Clients of which a last chance may be sent, and since when it must be one."""
+        rooms = self.admission.rooms()
+        return {room.client: room.replays_since for room in rooms if room.only_replays}
+
+    def room_of(self, name: str = "crm") -> Room:
+        [room] = [room for room in self.admission.rooms() if room.client == name]
+        return room
 
 
 def test_an_idle_client_may_use_its_concurrency() -> None:
@@ -56,18 +92,18 @@ def test_an_idle_client_may_use_its_concurrency() -> None:
 def test_exchanges_in_flight_take_room() -> None:
     client = make_client(concurrency=2)
     door = Door(client)
-    door.admission.begun(client)
+    first = door.begin(client)
     assert door.room == {"crm": 1}
-    door.admission.begun(client)
+    door.begin(client)
     assert door.room == {}
-    door.admission.ended(client, SUCCESS)
+    door.end(client, first, SUCCESS)
     assert door.room == {"crm": 1}
 
 
 def test_a_lowered_concurrency_gives_no_negative_room() -> None:
     door = Door(make_client(concurrency=1))
     for _ in range(3):
-        door.admission.begun(WIDE)
+        door.begin(WIDE)
     assert door.room == {}
 
 
@@ -143,10 +179,11 @@ def test_one_probe_reopens_the_endpoint(lines: Lines) -> None:
     door = Door(WIDE)
     door.pass_through(WIDE, THROTTLED)
     door.clock.move(60)
-    door.admission.begun(WIDE)
+    probe = door.begin(WIDE)
     assert door.room == {}
-    door.admission.ended(WIDE, SUCCESS)
+    door.end(WIDE, probe, SUCCESS)
     assert door.room == {"crm": 8}
+    assert door.settled == [None, Settled.ENDPOINT_ANSWERS]
     assert lines.events() == ["endpoint.suspended", "endpoint.resumed"]
 
 
@@ -176,9 +213,9 @@ def test_a_later_shorter_wait_opens_nothing() -> None:
 
 def test_a_late_success_does_not_undo_a_retry_after(lines: Lines) -> None:
     door = Door(WIDE)
-    door.admission.begun(WIDE)
+    early = door.begin(WIDE)
     door.pass_through(WIDE, THROTTLED)
-    door.admission.ended(WIDE, SUCCESS)
+    door.end(WIDE, early, SUCCESS)
     assert door.room == {}
     assert door.admission.next_opening() == 60
     assert lines.events() == ["endpoint.suspended"]
@@ -240,31 +277,127 @@ def test_a_rejected_grant_speaks_for_the_endpoint(outcome: Outcome) -> None:
     assert door.room == {"crm": 8}
 
 
-def test_a_rejected_client_is_probed_rarely(lines: Lines) -> None:
+def test_one_word_against_a_client_is_settled_by_the_next_grant(lines: Lines) -> None:
+    """One exchange at a time, the accuser last, and nothing is believed yet."""
     door = Door(WIDE)
-    door.clock.next_draw = 0.5
-    door.pass_through(WIDE, REJECTED)
+    accuser = claim_of(1)
+    door.pass_through(WIDE, REJECTED, claim=accuser)
+    room = door.room_of()
+    assert (room.places, room.is_trial, room.last) == (1, True, frozenset({1}))
+    assert (room.failing, room.doubted) == (0, 0)
+    assert lines.all() == []
+    witness = door.begin(WIDE, claim_of(2))
     assert door.room == {}
-    assert door.admission.next_opening() == 600
+    door.end(WIDE, witness, SUCCESS)
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
+    assert door.room == {"crm": 8}
+    assert lines.all() == []
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [GrantRejected(error="invalid_grant", status=400), TooEarly(error="x", status=400)],
+    ids=["grant rejected", "too early"],
+)
+def test_a_refusal_that_takes_an_accepted_client_settles_it_too(outcome: Outcome) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED)
+    door.pass_through(WIDE, outcome)
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [REFUSED, UNAVAILABLE, OutcomeUnknown(reason="timeout"), None],
+    ids=["not sent", "unavailable", "unknown", "broken"],
+)
+def test_what_says_nothing_of_the_client_settles_nothing(outcome: Outcome | None) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, outcome)
+    assert door.settled == [None, None]
+    assert door.room == {"crm": 1}
+
+
+def test_answers_to_what_was_out_before_are_no_evidence(lines: Lines) -> None:
+    """They came with the same secret at the same time; the server may have been mended since."""
+    door = Door(WIDE)
+    others = [door.begin(WIDE, claim_of(n)) for n in (2, 3)]
+    door.pass_through(WIDE, REJECTED, claim=claim_of(1))
+    assert door.room == {}
+    door.end(WIDE, others[0], SUCCESS)
+    door.end(WIDE, others[1], REJECTED)
+    assert door.settled == [None, None, None]
+    assert door.room == {"crm": 1}
+    assert door.room_of().last == {1, 3}
+    assert lines.all() == []
+
+
+def test_a_second_grant_refused_rejects_the_client(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    assert door.room == {}
     [line] = lines.all()
     assert (line["event"], line["level"], line["error_code"]) == (
         "client.rejected",
         "error",
         "invalid_client",
     )
-    assert line["repair"] == "correct client crm in the settings, then send SIGHUP"
-    door.clock.move(600)
-    assert door.room == {"crm": 1}
+    for candidate in ("client_secret", "client_authentication", "encode_basic", "placement"):
+        assert candidate in line["repair"]
+
+
+def test_the_only_grant_of_a_client_rejects_it_the_second_time(lines: Lines) -> None:
+    door = Door(WIDE)
+    only = claim_of(1)
+    door.pass_through(WIDE, REJECTED, REJECTED, claim=only)
+    assert lines.events() == ["client.rejected"]
+
+
+def test_probes_of_a_rejected_client_take_turns_and_grow_rare(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.clock.next_draw = 0.5
     door.pass_through(WIDE, REJECTED)
-    door.clock.move(600)
+    pauses = []
+    for _ in range(6):
+        door.pass_through(WIDE, REJECTED)
+        opening = door.admission.next_opening()
+        assert opening is not None
+        pauses.append(opening)
+        door.clock.move(opening)
+        assert door.room == {"crm": 1}
+        assert len(door.room_of().last) == len(pauses) + 1
+    assert pauses == pytest.approx([66.0, 132.0, 264.0, 528.0, 600.0, 600.0])
     door.pass_through(WIDE, SUCCESS)
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
     assert door.room == {"crm": 8}
     assert lines.events() == ["client.rejected", "client.recovered"]
 
 
+def test_a_client_that_proved_itself_is_probed_soon() -> None:
+    """``unauthorized_client`` spends no refresh token, and may be one account's word."""
+    door = Door(WIDE)
+    word = ClientRejected(error="unauthorized_client", status=400)
+    door.pass_through(WIDE, word, word)
+    assert door.admission.next_opening() == 5
+
+
+def test_a_word_told_apart_asks_nobody_any_more(lines: Lines) -> None:
+    door = Door(WIDE)
+    own = claim_of(1, reason="not_authorized:invalid_client", fault=Fault.GRANT)
+    assert door.admission.blame(WIDE, own, REJECTED) is Fault.GRANT
+    door.pass_through(WIDE, *[REJECTED] * 5, claim=own)
+    assert door.room == {"crm": 8}
+    assert lines.all() == []
+
+
+def test_the_first_word_is_the_clients_until_it_is_settled() -> None:
+    door = Door(WIDE)
+    assert door.admission.blame(WIDE, claim_of(1), REJECTED) is Fault.CLIENT
+
+
 def test_a_mended_client_starts_afresh() -> None:
     door = Door(WIDE)
-    door.pass_through(WIDE, REJECTED)
+    door.pass_through(WIDE, REJECTED, REJECTED)
     door.admission.forget(WIDE)
     assert door.room == {"crm": 8}
     door.pass_through(WIDE, *[REFUSED] * (FAILURES_TO_OPEN - 1))
@@ -276,7 +409,7 @@ def test_clients_of_other_endpoints_go_on() -> None:
     door = Door(WIDE, erp)
     door.pass_through(WIDE, THROTTLED)
     assert door.room == {"erp": 8}
-    door.pass_through(erp, REJECTED)
+    door.pass_through(erp, REJECTED, REJECTED)
     assert door.room == {}
     assert door.admission.next_opening() == 60
 
@@ -288,8 +421,8 @@ def test_clients_that_share_an_application_share_its_room() -> None:
     totals = [dict(door.room) for _ in range(2)]
     assert [sum(total.values()) for total in totals] == [3, 3]
     assert totals[0] != totals[1]
-    door.admission.begun(WIDE)
-    door.admission.begun(twin)
+    door.begin(WIDE)
+    door.begin(twin)
     names = [list(door.room) for _ in range(2)]
     assert sorted(names) == [["crm"], ["twin"]]
 
@@ -312,13 +445,13 @@ def storm(door: Door, client: Client, *, allowed: float, seconds: float) -> tupl
     for _ in range(round(seconds / 0.01)):
         tokens = min(allowed, tokens + allowed * 0.01)
         for _ in range(door.room.get(client.name, 0)):
-            door.admission.begun(client)
+            claim = door.begin(client)
             if tokens >= 1:
                 tokens, taken = tokens - 1, taken + 1
-                door.admission.ended(client, SUCCESS)
+                door.end(client, claim, SUCCESS)
             else:
                 refused += 1
-                door.admission.ended(client, replace(THROTTLED, retry_after=1.0))
+                door.end(client, claim, replace(THROTTLED, retry_after=1.0))
         door.clock.move(0.01)
     return taken, refused
 
@@ -354,16 +487,110 @@ def test_a_lone_refusal_teaches_no_pace() -> None:
 def test_a_last_chance_is_offered_to_one_at_a_time() -> None:
     grace = make_client(rotation="grace(100)", concurrency=8)
     door = Door(grace, make_client("erp"))
-    assert door.admission.last_chances() == {}
+    assert door.chances == {}
     door.pass_through(grace, THROTTLED)
     door.pass_through(make_client("erp"), THROTTLED)
-    assert door.admission.last_chances() == {"crm": NOW - 66}
-    door.admission.begun(grace)
-    assert door.admission.last_chances() == {}
+    assert door.chances == {"crm": NOW - 66}
+    door.begin(grace)
+    assert door.chances == {}
 
 
 def test_a_rejected_client_has_no_last_chance() -> None:
     grace = make_client(rotation="grace(100)")
     door = Door(grace)
-    door.pass_through(grace, REJECTED)
-    assert door.admission.last_chances() == {}
+    door.pass_through(grace, REJECTED, REJECTED)
+    assert door.chances == {}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        OutcomeUnknown(reason="http_500", status=500),
+        OutcomeUnknown(reason="timeout"),
+        Transient(reason="http_400", status=400, is_own_word=False),
+    ],
+    ids=["500", "timeout", "empty 400"],
+)
+def test_one_grants_failures_close_no_endpoint(outcome: Outcome) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, *[outcome] * 20, claim=claim_of(1))
+    assert door.room == {"crm": 8}
+
+
+def test_grants_that_fail_while_others_are_served_close_no_endpoint(lines: Lines) -> None:
+    """Six dead accounts among four living ones, at a server that says 500 to the dead."""
+    door = Door(WIDE)
+    broken = OutcomeUnknown(reason="http_500", status=500)
+    dead = [claim_of(n) for n in range(10, 16)]
+    for claim in dead[:4]:
+        door.pass_through(WIDE, broken, claim=claim)
+    assert door.admission.blame(WIDE, dead[0], broken) is Fault.ENDPOINT
+    door.pass_through(WIDE, SUCCESS)
+    assert door.admission.blame(WIDE, dead[0], broken) is Fault.GRANT
+    for _ in range(10):
+        for claim in dead[:4]:
+            door.pass_through(WIDE, broken, claim=claim)
+    assert door.room == {"crm": 8}
+    assert lines.all() == []
+
+
+def test_a_throttle_is_the_endpoints_whoever_it_hits() -> None:
+    door = Door(WIDE)
+    claim = claim_of(1)
+    door.pass_through(WIDE, UNAVAILABLE, claim=claim)
+    door.pass_through(WIDE, SUCCESS)
+    assert door.admission.blame(WIDE, claim, THROTTLED) is Fault.ENDPOINT
+
+
+def test_who_closed_an_endpoint_probes_it_last() -> None:
+    door = Door(WIDE)
+    for number in range(FAILURES_TO_OPEN):
+        door.pass_through(WIDE, REFUSED, claim=claim_of(number))
+    door.clock.move(LONGEST_PAUSE)
+    assert door.room_of().last == set(range(FAILURES_TO_OPEN))
+    door.pass_through(WIDE, SUCCESS)
+    assert door.room_of().last == frozenset()
+
+
+@pytest.mark.parametrize(("concurrency", "failing"), [(1, 1), (7, 1), (8, 1), (16, 2), (64, 8)])
+def test_failing_grants_have_an_eighth_and_never_none(concurrency: int, failing: int) -> None:
+    client = make_client(concurrency=concurrency)
+    door = Door(client)
+    assert door.room_of().failing == failing
+    for _ in range(failing):
+        door.begin(client, claim_of(1, fault=Fault.GRANT))
+    if concurrency > failing:
+        assert door.room_of().failing == 0
+        assert door.room_of().places == concurrency - failing
+
+
+def test_doubted_grants_share_one_place() -> None:
+    door = Door(WIDE)
+    assert door.room_of().doubted == 1
+    doubted = door.begin(WIDE, claim_of(1, refused_at=NOW))
+    assert door.room_of().doubted == 0
+    door.end(WIDE, doubted, GrantRejected(error="invalid_grant", status=400))
+    assert door.room_of().doubted == 1
+
+
+def test_every_gate_has_a_worker_of_its_own() -> None:
+    erp = make_client("erp", concurrency=8)
+    door = Door(WIDE, erp)
+    assert door.admission.gates == 2
+    slow = [door.begin(WIDE) for _ in range(4)]
+    assert door.admission.shared_in_use == 3
+    assert not door.room_of("crm").has_reserve
+    assert door.room_of("erp").has_reserve
+    door.admission.freed(WIDE)
+    assert door.admission.shared_in_use == 2
+    assert door.room == {"crm": 4, "erp": 8}, "a late answer keeps its client's place"
+    door.admission.ended(WIDE, slow[0], SUCCESS, was_late=True)
+    assert door.room == {"crm": 5, "erp": 8}
+
+
+def test_what_waited_for_an_endpoint_comes_at_its_pace() -> None:
+    door = Door(WIDE)
+    assert door.admission.pause_between(WIDE) == pytest.approx(0.05)
+    assert door.admission.pause_between(make_client(rate=2.0)) == pytest.approx(0.5)
+    twin = replace(WIDE, name="twin")
+    assert Door(WIDE, twin).admission.sharing(twin) == ["crm", "twin"]

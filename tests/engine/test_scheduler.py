@@ -75,7 +75,7 @@ async def test_what_is_due_is_refreshed(vault: Vault) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "client", "most"),
-    [(3, WIDE, 3), (9, make_client(concurrency=2), 2)],
+    [(3, WIDE, 4), (9, make_client(concurrency=2), 2)],
     ids=["by workers", "by the client"],
 )
 async def test_exchanges_in_flight_are_bounded(
@@ -216,7 +216,7 @@ async def test_draining_waits_for_what_is_in_flight(vault: Vault) -> None:
     await sow_many(vault, 10)
     drained = anyio.Event()
     async with scheduling(parts, {"crm": WIDE}, workers=3) as scheduler:
-        await wait_until(lambda: parts.endpoint.in_flight == 3, "three exchanges")
+        await wait_until(lambda: parts.endpoint.in_flight == 4, "four exchanges")
         async with anyio.create_task_group() as tasks:
 
             async def drain() -> None:
@@ -228,7 +228,7 @@ async def test_draining_waits_for_what_is_in_flight(vault: Vault) -> None:
             assert not drained.is_set()
             go_on.set()
         assert scheduler.in_flight == 0
-    assert len(parts.endpoint.calls) == len(parts.published) == 3
+    assert len(parts.endpoint.calls) == len(parts.published) == 4
     assert await release(vault, NOW) == []
 
 
@@ -353,8 +353,10 @@ async def test_what_was_claimed_before_a_refusal_is_held_back(vault: Vault, line
 
     async def slow_claim(*arguments: Any, **options: Any) -> list[Claim]:
         claims = await claim(*arguments, **options)
-        admission.begun(CRM)
-        admission.ended(CRM, Transient(reason="http_429", status=429, retry_after=60.0))
+        other = claims[0]
+        admission.begun(CRM, other)
+        throttled = Transient(reason="http_429", status=429, retry_after=60.0)
+        admission.ended(CRM, other, throttled)
         claimed.set()
         return claims
 

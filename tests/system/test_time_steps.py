@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refresher.engine.admission import FAILURES_TO_OPEN
+from refresher.engine.gate import FAILURES_TO_OPEN
 from refresher.sandbox import Status
 from tests.canary import Canary
 from tests.support.daemon import wait_until
