@@ -150,7 +150,7 @@ class Daemon:
             is_ready=lambda: self._readiness(core, scheduler),
         )
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
-        operations = Operations(core.administration, about).by_name()
+        operations = Operations(core.administration, core.logins, about).by_name()
         async with AsyncExitStack() as stack:
             server = ControlServer(
                 self._settings.control.socket, operations=operations, health=health

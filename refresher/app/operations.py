@@ -1,4 +1,4 @@
-"""What commands can ask for: JSON in, JSON out, over the administration of an open vault.
+"""What commands can ask for: JSON in, JSON out, over the parts around an open vault.
 
 A running daemon offers these on its control socket; a command without a daemon calls the
 very same functions on a vault it opened itself.
@@ -9,7 +9,8 @@ from typing import Any
 
 from refresher.domain.grants import Grant, GrantKind, Seed, repair
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration, Login
+from refresher.engine.administration import Administration
+from refresher.engine.logins import Logins
 
 JSON = Any
 """Whatever ``json`` reads and writes."""
@@ -20,8 +21,11 @@ Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
 class Operations:
     """The operations by name, each a method that takes the parameters of one call."""
 
-    def __init__(self, administration: Administration, about: Mapping[str, JSON]) -> None:
+    def __init__(
+        self, administration: Administration, logins: Logins, about: Mapping[str, JSON]
+    ) -> None:
         self._administration = administration
+        self._logins = logins
         self._about = about
 
     def by_name(self) -> dict[str, Operation]:
@@ -49,7 +53,7 @@ class Operations:
 
     async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
         """Start a login; gives the URL to open and where the server will redirect to."""
-        login: Login = await self._administration.begin_login(
+        login = await self._logins.begin(
             parameters["name"],
             redirect_uri=parameters.get("redirect_uri"),
             client_name=parameters.get("client"),
@@ -63,7 +67,7 @@ class Operations:
 
     async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
         """Redeem the code in ``pasted``."""
-        grant = await self._administration.finish_login(parameters["login"], parameters["pasted"])
+        grant = await self._logins.finish(parameters["login"], parameters["pasted"])
         return view(grant)
 
     async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:

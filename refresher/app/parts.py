@@ -10,6 +10,7 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -39,6 +40,7 @@ class Core:
     durability: Durability
     refresh: Refresh
     administration: Administration
+    logins: Logins
 
 
 @asynccontextmanager
@@ -68,8 +70,16 @@ async def opened_core(
             ),
             administration=Administration(
                 vault=vault,
-                endpoint=endpoint,
                 revoke=partial(revoke, endpoint),
+                clients=clients,
+                durability=durability,
+                publish=publish,
+                wake=wake,
+                clock=clock,
+            ),
+            logins=Logins(
+                vault=vault,
+                endpoint=endpoint,
                 clients=clients,
                 durability=durability,
                 publish=publish,

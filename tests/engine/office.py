@@ -1,4 +1,4 @@
-"""An administration to test: scripted endpoints, and whom it told."""
+"""Administration and logins to test: scripted endpoints, and whom they told."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +8,9 @@ from refresher.domain.outcomes import (
     Outcome,
 )
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration, Login
+from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Login, Logins
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
 from tests.engine.world import Endpoint, FakeClock, answering
@@ -45,6 +46,7 @@ class Office:
     """An administration, and whom it told."""
 
     administration: Administration
+    logins: Logins
     endpoint: Endpoint
     revocations: Revocations
     clock: FakeClock
@@ -61,17 +63,26 @@ def open_office(
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
     woken: list[None] = []
+    durability = Durability(vault)
     administration = Administration(
         vault=vault,
-        endpoint=endpoint,
         revoke=revocations,
         clients=known,
-        durability=Durability(vault),
+        durability=durability,
         publish=published.append,
         wake=lambda: woken.append(None),
         clock=clock,
     )
-    return Office(administration, endpoint, revocations, clock, known, published, woken)
+    logins = Logins(
+        vault=vault,
+        endpoint=endpoint,
+        clients=known,
+        durability=durability,
+        publish=published.append,
+        wake=lambda: woken.append(None),
+        clock=clock,
+    )
+    return Office(administration, logins, endpoint, revocations, clock, known, published, woken)
 
 
 def callback(login: Login, **changes: str) -> str:

@@ -8,12 +8,9 @@ import pytest
 from refresher.app.operations import Operations, read_seed
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration
-from refresher.engine.durability import Durability
 from refresher.vault.vault import Vault
 from tests.canary import Canary
-from tests.engine.office import Revocations
-from tests.engine.world import FakeClock, answering
+from tests.engine.office import open_office
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -30,17 +27,8 @@ from tests.vault.world import (
 
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
-    administration = Administration(
-        vault=vault,
-        endpoint=answering(*outcomes),
-        revoke=Revocations(),
-        clients={"crm": CRM},
-        durability=Durability(vault),
-        publish=lambda _: None,
-        wake=lambda: None,
-        clock=FakeClock(),
-    )
-    return Operations(administration, {"pid": 7}).by_name()
+    office = open_office(vault, *outcomes)
+    return Operations(office.administration, office.logins, {"pid": 7}).by_name()
 
 
 async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:

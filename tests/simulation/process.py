@@ -19,6 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Logins
 from refresher.engine.recovery import recover
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
@@ -147,8 +148,16 @@ class Process:
         )
         self._administration = Administration(
             vault=self.vault,
-            endpoint=self,
             revoke=self.revoke,
+            clients=world.clients,
+            durability=durability,
+            publish=self.publish,
+            wake=scheduler.wake,
+            clock=world,
+        )
+        self._logins = Logins(
+            vault=self.vault,
+            endpoint=self,
             clients=world.clients,
             durability=durability,
             publish=self.publish,
@@ -220,9 +229,9 @@ class Process:
         """A person at the control socket; whoever fails is told and tries again later."""
         self.logins[name] = None
         try:
-            login = await self._administration.begin_login(name, client_name=client)
+            login = await self._logins.begin(name, client_name=client)
             await anyio.sleep(self._world.chance.between(0.5, 10.0))
-            grant = await self._administration.finish_login(login.id, name)
+            grant = await self._logins.finish(login.id, name)
             self._world.witness.logged_in(grant)
         except RefresherError:
             self._world.chance.seen["login failed"] += 1
