@@ -137,6 +137,7 @@ class Daemon:
             "mirror": self._mirror.run,
             "inbox": partial(inbox.run, answer),
             "watch": watch.run,
+            "revoking": core.revoking.run,
             "watchdog": partial(self._notifier.feed_watchdog, self._is_live),
             "status": self._tell_status,
         }
@@ -150,7 +151,7 @@ class Daemon:
             is_ready=lambda: self._readiness(core, scheduler),
         )
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
-        operations = Operations(core.administration, core.logins, about).by_name()
+        operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
         async with AsyncExitStack() as stack:
             server = ControlServer(
                 self._settings.control.socket, operations=operations, health=health

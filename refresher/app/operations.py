@@ -4,13 +4,16 @@ A running daemon offers these on its control socket; a command without a daemon 
 very same functions on a vault it opened itself.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from refresher.domain.grants import Grant, GrantKind, Seed, repair
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.logins import Logins
+from refresher.engine.revoking import Revoking
+from refresher.vault.revocations import Parked
+from refresher.vault.seeds import SeedResult
 
 JSON = Any
 """Whatever ``json`` reads and writes."""
@@ -22,10 +25,15 @@ class Operations:
     """The operations by name, each a method that takes the parameters of one call."""
 
     def __init__(
-        self, administration: Administration, logins: Logins, about: Mapping[str, JSON]
+        self,
+        administration: Administration,
+        logins: Logins,
+        revoking: Revoking,
+        about: Mapping[str, JSON],
     ) -> None:
         self._administration = administration
         self._logins = logins
+        self._revoking = revoking
         self._about = about
 
     def by_name(self) -> dict[str, Operation]:
@@ -42,9 +50,13 @@ class Operations:
         }
 
     async def status(self, _: Mapping[str, JSON]) -> JSON:
-        """Every grant, and who answers."""
+        """Every grant, what has still to be revoked, and who answers."""
         grants = await self._administration.grants()
-        return {"daemon": dict(self._about), "grants": [view(grant) for grant in grants]}
+        return {
+            "daemon": dict(self._about),
+            "grants": [view(grant) for grant in grants],
+            "revocations": parked_views(await self._revoking.parked()),
+        }
 
     async def refresh(self, parameters: Mapping[str, JSON]) -> JSON:
         """Make ``name`` due now; ``accepted`` is false where no refresh is possible."""
@@ -68,7 +80,7 @@ class Operations:
     async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
         """Redeem the code in ``pasted``."""
         grant = await self._logins.finish(parameters["login"], parameters["pasted"])
-        return view(grant)
+        return view(grant) | {"exchange_out": await self._administration.is_out(grant)}
 
     async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
         """Add ``grants``, all or none."""
@@ -77,18 +89,31 @@ class Operations:
             seeds, replace=parameters.get("replace", False)
         )
         return [
-            {"name": seeded.grant.name, "result": seeded.result.value, **view(seeded.grant)}
+            {
+                **view(seeded.grant),
+                "result": seeded.result.value,
+                "exchange_out": seeded.result is SeedResult.ADOPTED
+                and await self._administration.is_out(seeded.grant),
+            }
             for seeded in done
         ]
 
     async def remove(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Forget ``name``."""
-        await self._administration.remove(parameters["name"])
-        return {"removed": parameters["name"]}
+        """Forget ``name``; ``exchange_out`` says that an answer to it may still come."""
+        grant = await self._administration.remove(parameters["name"])
+        out = await self._administration.is_out(grant)
+        return {"removed": parameters["name"], "exchange_out": out}
 
     async def revoke(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Revoke the tokens of ``name`` at its server."""
-        return view(await self._administration.revoke(parameters["name"]))
+        """End the authorization of ``name``; ``revoked`` once nothing of it is left open."""
+        done = await self._revoking.revoke(parameters["name"])
+        return view(done.grant) | {
+            "revoked": not done.parked and not done.is_out,
+            "revocations": parked_views(done.parked),
+            "result": done.result,
+            "exchange_out": done.is_out,
+            "exchange_unresolved": done.is_unresolved,
+        }
 
     async def set_token(self, parameters: Mapping[str, JSON]) -> JSON:
         """Replace the static token of ``name``."""
@@ -122,6 +147,25 @@ def view(grant: Grant) -> dict[str, JSON]:
         "labels": dict(grant.labels),
         "repair": repair(grant),
     }
+
+
+def parked_views(parked: Iterable[Parked]) -> list[JSON]:
+    """What has still to be revoked, by the grant it is of, the oldest first."""
+    by_grant: dict[str, list[Parked]] = {}
+    for one in parked:
+        by_grant.setdefault(one.uid, []).append(one)
+    return [
+        {
+            "name": several[0].name,
+            "client": several[0].client,
+            "count": len(several),
+            "since": min(one.parked_at for one in several),
+            "attempts": max(one.attempts for one in several),
+            "next_attempt_at": min(one.due_at for one in several),
+            "until": max(one.ends_at for one in several),
+        }
+        for several in by_grant.values()
+    ]
 
 
 def read_seed(content: Mapping[str, JSON]) -> Seed:

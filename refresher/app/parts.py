@@ -12,6 +12,7 @@ from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
+from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.connection import Address, open_server
@@ -41,6 +42,7 @@ class Core:
     refresh: Refresh
     administration: Administration
     logins: Logins
+    revoking: Revoking
 
 
 @asynccontextmanager
@@ -70,9 +72,7 @@ async def opened_core(
             ),
             administration=Administration(
                 vault=vault,
-                revoke=partial(revoke, endpoint),
                 clients=clients,
-                durability=durability,
                 publish=publish,
                 wake=wake,
                 clock=clock,
@@ -84,6 +84,13 @@ async def opened_core(
                 durability=durability,
                 publish=publish,
                 wake=wake,
+                clock=clock,
+            ),
+            revoking=Revoking(
+                vault=vault,
+                revoke=partial(revoke, endpoint),
+                clients=clients,
+                publish=publish,
                 clock=clock,
             ),
         )

@@ -5,41 +5,20 @@ that works alone on the vault.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, Seed
 from refresher.domain.secret import Secret
 from refresher.engine.announcements import announce_seeded
-from refresher.engine.durability import Durability
-from refresher.engine.logins import find_client
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
     GrantConflict,
-    UnknownGrant,
 )
 from refresher.logs import Event, emit
-from refresher.oauth.revocation import RevocationResult
 from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.vault import Vault
-
-REVOCATION_DEADLINE = 20.0
-
-
-class Revoke(Protocol):
-    """Revokes tokens at a client's server; never raises for what network or server do."""
-
-    async def __call__(
-        self,
-        client: Client,
-        *,
-        refresh_token: Secret | None,
-        access_token: Secret | None,
-        deadline: float,
-    ) -> RevocationResult:
-        """Ask for the revocation (RFC 7009) within DEADLINE seconds."""
 
 
 class Administration:
@@ -49,17 +28,13 @@ class Administration:
         self,
         *,
         vault: Vault,
-        revoke: Revoke,
         clients: Mapping[str, Client],
-        durability: Durability,
         publish: Callable[[str], None],
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._vault = vault
-        self._revoke = revoke
         self._clients = clients
-        self._durability = durability
         self._publish = publish
         self._wake = wake
         self._clock = clock
@@ -92,50 +67,23 @@ class Administration:
             self._changed([name])
         return grant
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str) -> Grant:
         """Forget NAME and its tokens, here and in Redis.
 
+        What an exchange brings that is out meanwhile is kept aside and never revoked: it may
+        hold the only good tokens of whoever took the grant over.
+
         Raises:
             UnknownGrant: there is none of this name.
         """
-        await self._vault.remove(name, self._clock.now())
+        removed = await self._vault.remove(name, self._clock.now())
         emit(Event.GRANT_REMOVED, grant=name)
         self._changed([name])
+        return removed
 
-    async def revoke(self, name: str) -> Grant:
-        """Revoke the tokens of NAME at its server, then forget them here and in Redis.
-
-        Raises:
-            UnknownGrant: there is none of this name.
-            AuthorizationFailed: the server did not revoke; nothing has changed here.
-        """
-        grant = await self._vault.find(name)
-        if grant is None:
-            raise UnknownGrant(name)
-        if grant.client is None:
-            raise AuthorizationFailed(
-                f"grant {name} has no client to revoke it with: delete its token at the provider, "
-                f"then `refresher remove {name}`"
-            )
-        client = find_client(self._clients, grant.client)
-        refresh_token, access_token = await self._vault.tokens(name)
-        result = await self._revoke(
-            client,
-            refresh_token=refresh_token,
-            access_token=access_token,
-            deadline=REVOCATION_DEADLINE,
-        )
-        if result is not RevocationResult.REVOKED:
-            raise AuthorizationFailed(
-                f"grant {name} was not revoked ({result}): nothing has changed; "
-                f"`refresher remove {name}` forgets it here alone"
-            )
-        revoked = await self._durability.until_written(
-            lambda: self._vault.forget_tokens(name, self._clock.now()), grant=grant
-        )
-        emit(Event.GRANT_REVOKED, grant=name, client=grant.client)
-        self._changed([name])
-        return revoked
+    async def is_out(self, grant: Grant) -> bool:
+        """Whether an exchange is under way that was begun before GRANT became what it is."""
+        return await self._vault.is_out(grant)
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str

@@ -190,7 +190,8 @@ class Refresh:
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=before.name, client=before.client, reason=warning)
         if verdict is Verdict.SUPERSEDED and change.tokens is not None:
-            emit(Event.ANSWER_ORPHANED, grant=before.name, sequence=claim.intent.sequence)
+            late = Event.REVOCATION_PARKED if committed.is_parked else Event.ANSWER_ORPHANED
+            emit(late, grant=before.name, sequence=claim.intent.sequence)
         if change.kept is not None:
             emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
         if after is not None and verdict is Verdict.APPLY:

@@ -12,7 +12,16 @@ from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
-from refresher.vault import authorizations, backup, clock_steps, exchanges, kept, queries, seeds
+from refresher.vault import (
+    authorizations,
+    backup,
+    clock_steps,
+    exchanges,
+    kept,
+    queries,
+    revocations,
+    seeds,
+)
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
@@ -43,6 +52,8 @@ class Vault:
         """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
+        self.revocations = revocations.Revocations(write=self._write, read=self._read)
+        """What was revoked by an operator, and has still to be at its server."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
 
@@ -170,13 +181,9 @@ class Vault:
         """Forget a grant's secrets; see ``authorizations.remove``."""
         return await self._write(lambda tx: authorizations.remove(tx, name), now)
 
-    async def tokens(self, name: str) -> tuple[Secret | None, Secret | None]:
-        """The refresh token and the access token of NAME, for their revocation."""
-        return await self._database.read(lambda c: queries.tokens(c, self._sealer, name))
-
-    async def forget_tokens(self, name: str, now: float) -> Grant:
-        """Forget revoked tokens; see ``authorizations.forget_tokens``."""
-        return await self._write(lambda tx: authorizations.forget_tokens(tx, name), now)
+    async def is_out(self, grant: Grant) -> bool:
+        """Whether the latest exchange of GRANT is under way; see ``revocations.is_out``."""
+        return await self._database.read(lambda c: revocations.is_out(c, grant))
 
     async def request_refresh(
         self, name: str, now: float, *, version: int | None = None, limited: bool = False
@@ -290,6 +297,10 @@ class Vault:
     async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
         sealer = self._sealer
         return await self._database.write(lambda c: operation(Transaction(c, sealer, now)))
+
+    async def _read(self, operation: Callable[[Transaction], T], now: float) -> T:
+        sealer = self._sealer
+        return await self._database.read(lambda c: operation(Transaction(c, sealer, now)))
 
 
 async def open_vault(path: Path, key_file: Path) -> Vault:

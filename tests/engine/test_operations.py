@@ -10,7 +10,7 @@ from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
 from refresher.vault.vault import Vault
 from tests.canary import Canary
-from tests.engine.office import open_office
+from tests.engine.office import REVOCABLE, open_office
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -27,8 +27,8 @@ from tests.vault.world import (
 
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
-    office = open_office(vault, *outcomes)
-    return Operations(office.administration, office.logins, {"pid": 7}).by_name()
+    office = open_office(vault, *outcomes, clients={"crm": REVOCABLE})
+    return Operations(office.administration, office.logins, office.revoking, {"pid": 7}).by_name()
 
 
 async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
@@ -39,7 +39,7 @@ async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Can
     )
     grant = await refresh(vault, answered(canary.plant("at"), canary.plant("rt")))
     status = await offered(vault)["status"]({})
-    assert status["daemon"] == {"pid": 7}
+    assert (status["daemon"], status["revocations"]) == ({"pid": 7}, [])
     assert status["grants"][0] == {
         "name": "acme",
         "client": "crm",
@@ -89,9 +89,11 @@ async def test_small_operations_reach_their_grant(vault: Vault) -> None:
     token = {"name": "pat", "token": "static-1", "expires_at": NOW + 9}
     assert (await operations["set_token"](token))["expires_at"] == NOW + 9
     assert await access_token(vault, "pat") == "static-1"
-    assert (await operations["revoke"]({"name": "acme"}))["reason"] == "revoked_here"
+    revoked = await operations["revoke"]({"name": "acme"})
+    assert (revoked["reason"], revoked["revoked"]) == ("revoked_here", True)
     assert (await get(vault)).refresh_token_fingerprint is None
-    assert await operations["remove"]({"name": "acme"}) == {"removed": "acme"}
+    removed = {"removed": "acme", "exchange_out": False}
+    assert await operations["remove"]({"name": "acme"}) == removed
     assert await vault.find("acme") is None
 
 

@@ -26,7 +26,6 @@ from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
-from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
 from refresher.vault.rescue import RescueFile
 from refresher.vault.vault import Vault
@@ -117,10 +116,6 @@ class Process:
         await self._die("crash with a code", 0.01)
         return await self._world.network.redeem(code.reveal(), client)
 
-    async def revoke(self, *_: object, **__: object) -> RevocationResult:
-        """Nobody revokes here through the daemon."""
-        raise NotImplementedError
-
     def publish(self, name: str) -> None:
         """What the mirror's ``publish`` does: NAME is read again and sent."""
         self._to_publish[name] = None
@@ -148,9 +143,7 @@ class Process:
         )
         self._administration = Administration(
             vault=self.vault,
-            revoke=self.revoke,
             clients=world.clients,
-            durability=durability,
             publish=self.publish,
             wake=scheduler.wake,
             clock=world,
