@@ -8,6 +8,7 @@ import pytest
 from refresher.app.operations import Operations, read_seed
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
+from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.engine.office import REVOCABLE, open_office
@@ -17,6 +18,8 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    claim_one,
+    finish,
     get,
     make_seed,
     refresh,
@@ -95,6 +98,49 @@ async def test_small_operations_reach_their_grant(vault: Vault) -> None:
     removed = {"removed": "acme", "exchange_out": False}
     assert await operations["remove"]({"name": "acme"}) == removed
     assert await vault.find("acme") is None
+
+
+async def test_an_exchange_that_is_out_is_said(vault: Vault) -> None:
+    """Of the authorization before, that is: what it brings is not published."""
+    await sow(vault, make_seed(), make_seed("other", "rt-other"))
+    operations = offered(vault, answered("at-login", "rt-login"))
+    old = await claim_one(vault)
+    login = await operations["login_begin"]({"name": "acme"})
+    pasted = {"login": login["login"], "pasted": "the-code"}
+    assert (await operations["login_finish"](pasted))["exchange_out"] is True
+    line = {"name": "acme", "client": "crm", "refresh_token": "rt-new"}
+    [imported] = await operations["import"]({"grants": [line]})
+    assert (imported["result"], imported["exchange_out"]) == ("adopted", True)
+    await finish(vault, old, answered("at-1", "rt-1"))
+    await claim_one(vault)  # the daemon has taken the new one up already
+    assert (await operations["import"]({"grants": [line]}))[0]["exchange_out"] is False
+    assert (await operations["remove"]({"name": "acme"}))["exchange_out"] is True
+    assert (await operations["remove"]({"name": "other"}))["exchange_out"] is False
+
+
+async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    office = open_office(vault, clients={"crm": REVOCABLE})
+    office.revocations.result = RevocationResult.NOT_SENT
+    about = {"pid": 7}
+    parts = (office.administration, office.logins, office.revoking)
+    operations = Operations(*parts, about).by_name()
+    claimed = await claim_one(vault)
+    await vault.revocations.end("acme", NOW, lambda *_: True)
+    await finish(vault, claimed, answered("at-1", "rt-1"))
+    answer = await operations["revoke"]({"name": "acme"})
+    assert (answer["revoked"], answer["result"]) == (False, "not_sent")
+    shown = {
+        "name": "acme",
+        "client": "crm",
+        "count": 2,
+        "since": NOW,
+        "attempts": 1,
+        "next_attempt_at": NOW + 60,
+        "until": NOW + 30 * 86_400,
+    }
+    assert answer["revocations"] == [shown]
+    assert (await operations["status"]({}))["revocations"] == [shown]
 
 
 @pytest.mark.parametrize(
