@@ -67,7 +67,7 @@ class Revoked:
     parked: tuple[Parked, ...]
     """What its server has not revoked yet."""
     result: RevocationResult | None
-    """Of the last request of the command; None where none was sent."""
+    """Of the last request of the command that revoked nothing; None where there was none."""
     is_out: bool
     """An exchange is still under way: what it brings will be parked, and revoked too."""
     is_unresolved: bool
@@ -177,8 +177,12 @@ class Revoking:
         return client
 
     async def _carry_out(self, grant: Grant) -> RevocationResult | None:
-        """Ask once for everything parked of GRANT, also what an exchange brings meanwhile."""
-        result, tried = None, set[int]()
+        """Ask once for everything parked of GRANT, also what an exchange brings meanwhile.
+
+        Returns:
+            The result of the last request that revoked nothing, if any did not.
+        """
+        failed, tried = None, set[int]()
         while True:
             # Asked before the rows are read: what an exchange brought is among them then.
             is_out = await self._vault.is_out(grant)
@@ -186,9 +190,11 @@ class Revoking:
             for parked in waiting:
                 if parked.id not in tried | self._under_way:
                     tried.add(parked.id)
-                    result = await self._try(parked) or result
+                    result = await self._try(parked)
+                    if result not in {None, RevocationResult.REVOKED}:
+                        failed = result
             if not is_out and self._under_way.isdisjoint(parked.id for parked in waiting):
-                return result
+                return failed
             await anyio.sleep(LOOK)
 
     async def _turn(self, tasks: TaskGroup) -> None:
