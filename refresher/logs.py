@@ -72,6 +72,11 @@ class Event(StrEnum):
     GRANT_ENDING = "grant.end_announced"
     GRANT_SKIPPED = "grant.skipped"
 
+    REVOCATION_PARKED = "revocation.parked"
+    REVOCATION_DONE = "revocation.done"
+    REVOCATION_STRANDED = "revocation.stranded"
+    REVOCATION_DROPPED = "revocation.dropped"
+
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
     INCIDENT_OPENED = "incident.opened"
@@ -154,7 +159,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
     Event.GRANT_SEEDED: Entry(Level.INFO, "a refresh token was adopted from settings or import"),
     Event.GRANT_TOKEN_SET: Entry(Level.INFO, "a static token was set or replaced"),
-    Event.GRANT_REVOKED: Entry(Level.INFO, "an operator revoked a grant at its server"),
+    Event.GRANT_REVOKED: Entry(
+        Level.INFO, "an operator ended a grant's authorization; its tokens go to be revoked"
+    ),
     Event.GRANT_REMOVED: Entry(Level.INFO, "a grant and its tokens are gone"),
     Event.GRANT_RECOVERED: Entry(Level.INFO, "a grant is fresh again"),
     Event.GRANT_DEGRADED: Entry(Level.WARNING, "a token nears its end and its refresh fails"),
@@ -174,6 +181,18 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.GRANT_ENDING: Entry(Level.WARNING, "a refresh or access token will end for good"),
     Event.GRANT_SKIPPED: Entry(Level.WARNING, "a grant of the settings could not be applied"),
+    Event.REVOCATION_PARKED: Entry(
+        Level.WARNING,
+        "tokens of a revoked grant live on at its server: they came late, or it does not "
+        "revoke them now; tried again until ends_at",
+    ),
+    Event.REVOCATION_DONE: Entry(Level.INFO, "a server has revoked tokens of a revoked grant"),
+    Event.REVOCATION_STRANDED: Entry(
+        Level.ERROR, "tokens are to be revoked, and their client has left the settings"
+    ),
+    Event.REVOCATION_DROPPED: Entry(
+        Level.ERROR, "tokens of a revoked grant are given up and may live on; see reason"
+    ),
     Event.CLIENT_REJECTED: Entry(
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
@@ -229,13 +248,14 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "access", "attempt", "attempts", "clients", "client", "copied_at", "count", "deadline_s",
-        "due_at", "duration_ms", "endpoint", "error", "error_code", "expires_at", "failures",
-        "file", "grant", "grants", "instance", "label", "login", "name", "next_attempt_at",
-        "offset_s", "origin", "outcome", "overdue_s", "path", "pid", "problems", "provider",
-        "publish_ms", "reason", "reconnects", "remaining_s", "repair", "replay", "retry_s",
-        "revision", "rotated", "sequence", "server", "setting", "since", "state", "status",
-        "signal", "task", "traceback", "version", "vault", "waited_ms", "warnings",
+        "access", "attempt", "attempts", "client", "clients", "copied_at", "count", "deadline_s",
+        "due_at", "duration_ms", "endpoint", "ends_at", "error", "error_code", "expires_at",
+        "failures", "file", "grant", "grants", "instance", "label", "login", "name",
+        "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path", "pid",
+        "problems", "provider", "publish_ms", "reason", "reconnects", "remaining_s", "repair",
+        "replay", "retry_s", "revision", "rotated", "sequence", "server", "setting", "signal",
+        "since", "state", "status", "task", "traceback", "vault", "version", "waited_ms",
+        "warnings",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

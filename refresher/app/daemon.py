@@ -141,6 +141,7 @@ class Daemon:
             "mirror": self._mirror.run,
             "inbox": partial(inbox.run, answer),
             "watch": watch.run,
+            "revoking": core.revoking.run,
             "watchdog": partial(self._notifier.feed_watchdog, self._is_live),
             "status": self._tell_status,
         }
@@ -154,7 +155,7 @@ class Daemon:
             is_ready=lambda: self._readiness(core, scheduler),
         )
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
-        operations = Operations(core.administration, about).by_name()
+        operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
         async with AsyncExitStack() as stack:
             server = ControlServer(
                 self._settings.control.socket, operations=operations, health=health

@@ -1,16 +1,20 @@
-"""What commands can ask for: JSON in, JSON out, over the administration of an open vault.
+"""What commands can ask for: JSON in, JSON out, over the parts around an open vault.
 
 A running daemon offers these on its control socket; a command without a daemon calls the
 very same functions on a vault it opened itself.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration, Login
+from refresher.engine.administration import Administration
+from refresher.engine.logins import Logins
+from refresher.engine.revoking import Revoking
+from refresher.vault.revocations import Parked
+from refresher.vault.seeds import SeedResult
 
 JSON = Any
 """Whatever ``json`` reads and writes."""
@@ -21,8 +25,16 @@ Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
 class Operations:
     """The operations by name, each a method that takes the parameters of one call."""
 
-    def __init__(self, administration: Administration, about: Mapping[str, JSON]) -> None:
+    def __init__(
+        self,
+        administration: Administration,
+        logins: Logins,
+        revoking: Revoking,
+        about: Mapping[str, JSON],
+    ) -> None:
         self._administration = administration
+        self._logins = logins
+        self._revoking = revoking
         self._about = about
 
     def by_name(self) -> dict[str, Operation]:
@@ -39,9 +51,13 @@ class Operations:
         }
 
     async def status(self, _: Mapping[str, JSON]) -> JSON:
-        """Every grant, and who answers."""
+        """Every grant, what has still to be revoked, and who answers."""
         grants = await self._administration.grants()
-        return {"daemon": dict(self._about), "grants": [view(grant) for grant in grants]}
+        return {
+            "daemon": dict(self._about),
+            "grants": [view(grant) for grant in grants],
+            "revocations": parked_views(await self._revoking.parked()),
+        }
 
     async def refresh(self, parameters: Mapping[str, JSON]) -> JSON:
         """Make ``name`` due now; ``accepted`` is false where no refresh is possible."""
@@ -50,7 +66,7 @@ class Operations:
 
     async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
         """Start a login; gives the URL to open and where the server will redirect to."""
-        login: Login = await self._administration.begin_login(
+        login = await self._logins.begin(
             parameters["name"],
             redirect_uri=parameters.get("redirect_uri"),
             client_name=parameters.get("client"),
@@ -64,8 +80,8 @@ class Operations:
 
     async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
         """Redeem the code in ``pasted``."""
-        grant = await self._administration.finish_login(parameters["login"], parameters["pasted"])
-        return view(grant)
+        grant = await self._logins.finish(parameters["login"], parameters["pasted"])
+        return view(grant) | {"exchange_out": await self._administration.is_out(grant)}
 
     async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
         """Add ``grants``, all or none."""
@@ -74,18 +90,31 @@ class Operations:
             seeds, replace=parameters.get("replace", False)
         )
         return [
-            {"name": seeded.grant.name, "result": seeded.result.value, **view(seeded.grant)}
+            {
+                **view(seeded.grant),
+                "result": seeded.result.value,
+                "exchange_out": seeded.result is SeedResult.ADOPTED
+                and await self._administration.is_out(seeded.grant),
+            }
             for seeded in done
         ]
 
     async def remove(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Forget ``name``."""
-        await self._administration.remove(parameters["name"])
-        return {"removed": parameters["name"]}
+        """Forget ``name``; ``exchange_out`` says that an answer to it may still come."""
+        grant = await self._administration.remove(parameters["name"])
+        out = await self._administration.is_out(grant)
+        return {"removed": parameters["name"], "exchange_out": out}
 
     async def revoke(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Revoke the tokens of ``name`` at its server."""
-        return view(await self._administration.revoke(parameters["name"]))
+        """End the authorization of ``name``; ``revoked`` once nothing of it is left open."""
+        done = await self._revoking.revoke(parameters["name"])
+        return view(done.grant) | {
+            "revoked": not done.parked and not done.is_out,
+            "revocations": parked_views(done.parked),
+            "result": done.result,
+            "exchange_out": done.is_out,
+            "exchange_unresolved": done.is_unresolved,
+        }
 
     async def set_token(self, parameters: Mapping[str, JSON]) -> JSON:
         """Replace the static token of ``name``."""
@@ -119,6 +148,25 @@ def view(grant: Grant) -> dict[str, JSON]:
         "labels": dict(grant.labels),
         "repair": repair(grant),
     }
+
+
+def parked_views(parked: Iterable[Parked]) -> list[JSON]:
+    """What has still to be revoked, by the grant it is of, the oldest first."""
+    by_grant: dict[str, list[Parked]] = {}
+    for one in parked:
+        by_grant.setdefault(one.uid, []).append(one)
+    return [
+        {
+            "name": several[0].name,
+            "client": several[0].client,
+            "count": len(several),
+            "since": min(one.parked_at for one in several),
+            "attempts": max(one.attempts for one in several),
+            "next_attempt_at": min(one.due_at for one in several),
+            "until": max(one.ends_at for one in several),
+        }
+        for several in by_grant.values()
+    ]
 
 
 def read_seed(content: Mapping[str, JSON]) -> Seed:

@@ -10,7 +10,9 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
+from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.connection import Address, open_server
@@ -39,6 +41,8 @@ class Core:
     durability: Durability
     refresh: Refresh
     administration: Administration
+    logins: Logins
+    revoking: Revoking
 
 
 @asynccontextmanager
@@ -68,12 +72,25 @@ async def opened_core(
             ),
             administration=Administration(
                 vault=vault,
+                clients=clients,
+                publish=publish,
+                wake=wake,
+                clock=clock,
+            ),
+            logins=Logins(
+                vault=vault,
                 endpoint=endpoint,
-                revoke=partial(revoke, endpoint),
                 clients=clients,
                 durability=durability,
                 publish=publish,
                 wake=wake,
+                clock=clock,
+            ),
+            revoking=Revoking(
+                vault=vault,
+                revoke=partial(revoke, endpoint),
+                clients=clients,
+                publish=publish,
                 clock=clock,
             ),
         )

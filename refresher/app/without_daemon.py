@@ -41,7 +41,7 @@ async def alone(
         ) as core:
             await recover(vault, core.clients, clock)
             await core.administration.apply_settings(settings.seeds)
-            operations = Operations(core.administration, {}).by_name()
+            operations = Operations(core.administration, core.logins, core.revoking, {}).by_name()
 
             async def refresh(parameters: Mapping[str, JSON]) -> JSON:
                 accepted = await core.administration.refresh(parameters["name"])

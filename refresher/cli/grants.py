@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import click
 from refresher.cli import importing, logins
 from refresher.cli.calling import as_json_option, calling, load_settings, read_text, run, tell
 from refresher.cli.entry import Exit
-from refresher.cli.table import grants_table, needs_person, print_table
+from refresher.cli.table import grants_table, needs_person, print_table, revocations_table
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
 from refresher.errors import RefresherError, UnknownGrant
@@ -29,6 +31,7 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 def status(context: click.Context, grant: str | None, as_json: bool) -> None:  # noqa: FBT001  click's flag
     """Show every grant, or one: state, time left, next attempt, and what mends it.
 
+    What `revoke` has parked, since its server does not revoke it now, is shown below.
     Exits 3 if a grant needs a human.
     """
     settings = load_settings(context)
@@ -39,14 +42,19 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
 
     answer = run(ask)
     views = [view for view in answer["grants"] if grant in {None, view["name"]}]
-    if grant is not None and not views:
+    parked = [one for one in answer["revocations"] if grant in {None, one["name"]}]
+    if grant is not None and not views and not parked:
         raise UnknownGrant(grant)
     if as_json:
-        click.echo(json.dumps({"daemon": answer["daemon"], "grants": views}))
+        told = {"daemon": answer["daemon"], "grants": views, "revocations": parked}
+        click.echo(json.dumps(told))
     elif views:
         print_table(grants_table(views, SystemClock().now()))
-    else:
+    elif grant is None:
         click.echo("no grants yet: `refresher login GRANT --client CLIENT` adds one")
+    if parked and not as_json:
+        click.echo("\nnot revoked yet at their server; a running daemon goes on trying:")
+        print_table(revocations_table(parked, SystemClock().now()))
     if not answer["daemon"]:
         click.echo("no daemon is running: nothing is being refreshed", err=True)
     context.exit(Exit.NEEDS_PERSON if any(map(needs_person, views)) else Exit.DONE)
@@ -186,7 +194,13 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
         async with calling(settings) as call:
             return await call("remove", name=grant)
 
-    tell(run(ask), f"{grant} is removed", as_json=as_json)
+    answer = run(ask)
+    tell(answer, f"{grant} is removed", as_json=as_json)
+    if answer["exchange_out"]:
+        click.echo(
+            f"an exchange of {grant} is still out: what it brings is kept aside, not revoked",
+            err=True,
+        )
 
 
 @click.command()
@@ -197,7 +211,10 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
 def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Revoke the tokens of GRANT at its server, and forget them here and in Redis.
 
-    The grant stays, waiting for a login. If the server does not revoke, nothing changes.
+    The grant stays, waiting for a login. What the server does not revoke now is parked: a
+    running daemon goes on trying for 30 days, or until the tokens end; `refresher status`
+    shows it. An exchange that is under way is waited for, and what it brings is revoked
+    too. Exits 1 while anything is left to be revoked.
     """
     settings = load_settings(context)
     if not yes:
@@ -207,8 +224,32 @@ def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
         async with calling(settings) as call:
             return await call("revoke", name=grant)
 
-    text = f"{grant} is revoked; `refresher login {grant}` authorizes it again"
-    tell(run(ask), text, as_json=as_json)
+    answer = run(ask)
+    if as_json:
+        click.echo(json.dumps(answer))
+    elif answer["revoked"]:
+        click.echo(f"{grant} is revoked; `refresher login {grant}` authorizes it again")
+    for line in _left_open(grant, answer):
+        click.echo(line, err=True)
+    context.exit(Exit.DONE if answer["revoked"] else Exit.FAILED)
+
+
+def _left_open(grant: str, answer: Mapping[str, Any]) -> Iterator[str]:
+    """What `revoke` could not bring to an end, and who does."""
+    for parked in answer["revocations"]:
+        why = f" ({answer['result']})" if answer["result"] is not None else ""
+        until = datetime.fromtimestamp(parked["until"], UTC).isoformat(" ", "minutes")
+        yield (
+            f"refresher: {grant} is ended here, but its server has not revoked it yet{why}; "
+            f"parked: a running daemon goes on trying until {until}"
+        )
+    if answer["exchange_out"]:
+        yield f"an exchange of {grant} is still out: what it brings will be revoked too"
+    if answer["exchange_unresolved"]:
+        yield (
+            f"warning: an earlier exchange of {grant} was never answered: if the server issued a "
+            "refresh token then, nobody has received it, and only the provider's own pages end it"
+        )
 
 
 COMMANDS = (

@@ -78,7 +78,9 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
         if as_json:
             click.echo(json.dumps(grant))
         else:
-            click.echo(f"{grant['name']}: {grant['result']}, {grant['state']}")
+            out = "; an earlier exchange is still out and no longer counts"
+            told = f"{grant['name']}: {grant['result']}, {grant['state']}"
+            click.echo(told + (out if grant["exchange_out"] else ""))
 
 
 def read_lines(lines: Iterable[bytes], clients: set[str]) -> list[dict[str, Any]]:

@@ -143,6 +143,12 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
     left = span(grant["expires_at"], SystemClock().now())
     text = f"{grant['name']}: authorized, access token valid for {left}"
     tell(grant, text, as_json=as_json)
+    if grant["exchange_out"]:
+        click.echo(
+            f"an exchange of the earlier authorization of {grant['name']} is still out: what it "
+            "brings is not published",
+            err=True,
+        )
     if not grant["refresh_token"]:
         click.echo(
             f"warning: the server sent no refresh token, so {grant['name']} cannot be refreshed: "

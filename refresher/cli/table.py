@@ -1,4 +1,4 @@
-"""How grants look to a person: one table, and times in words."""
+"""How grants look to a person: tables, and times in words."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -47,6 +47,24 @@ def grants_table(views: Iterable[Mapping[str, Any]], now: float) -> Table:
             span(view["next_attempt_at"], now),
             " ".join(f"{key}={value}" for key, value in view["labels"].items()) or "-",
             Text(" - ".join(part for part in told if part) or "-"),
+        )
+    return table
+
+
+def revocations_table(parked: Iterable[Mapping[str, Any]], now: float) -> Table:
+    """One row a grant: what its server has not revoked yet, and how long it is tried."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("GRANT", "CLIENT", "PARKED", "SINCE", "ATTEMPTS", "NEXT", "UNTIL"):
+        table.add_column(heading, overflow="fold")
+    for one in parked:
+        table.add_row(
+            one["name"],
+            one["client"],
+            str(one["count"]),
+            span(one["since"], now),
+            str(one["attempts"]),
+            span(one["next_attempt_at"], now),
+            span(one["until"], now),
         )
     return table
 

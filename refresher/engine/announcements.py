@@ -1,10 +1,11 @@
-"""Says once, where people look, that a grant changed its state."""
+"""Says once, where people look, that a grant is known, has tokens, or changed its state."""
 
 from refresher.domain.grants import Grant, GrantState
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
 from refresher.vault.incidents import Incident
+from refresher.vault.seeds import Seeded, SeedResult
 
 _EVENTS = {
     GrantState.DEGRADED: Event.GRANT_DEGRADED,
@@ -76,3 +77,12 @@ def announce_tokens_without_refresh(grant: Grant) -> None:
             expires_at=grant.expires_at,
             repair=repair(grant),
         )
+
+
+def announce_seeded(seeded: Seeded, *, origin: str) -> None:
+    """Say what a seed of ORIGIN (settings, import, login) brought."""
+    grant = seeded.grant
+    if seeded.result is SeedResult.ADDED:
+        emit(Event.GRANT_ADDED, grant=grant.name, client=grant.client, origin=origin)
+    if seeded.result is SeedResult.ADOPTED:
+        emit(Event.GRANT_SEEDED, grant=grant.name, client=grant.client, origin=origin)

@@ -197,7 +197,7 @@ class Refresh:
         if answer.refresh_token is None:
             return False
         try:
-            owner = await self._vault.owner_of(claim.grant, answer.refresh_token)
+            owner = await self._vault.owner_of(claim.grant, answer.refresh_token, self._clock.now())
         except VaultUnavailable:
             return False  # the answer must not wait; two grants with one token are told later
         return owner is not None
@@ -266,7 +266,8 @@ class Refresh:
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=before.name, client=before.client, reason=warning)
         if verdict is Verdict.SUPERSEDED and change.tokens is not None:
-            emit(Event.ANSWER_ORPHANED, grant=before.name, sequence=claim.intent.sequence)
+            late = Event.REVOCATION_PARKED if committed.is_parked else Event.ANSWER_ORPHANED
+            emit(late, grant=before.name, sequence=claim.intent.sequence)
         if change.kept is not None:
             emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
         if after is not None and verdict is Verdict.APPLY:

@@ -1,5 +1,6 @@
 """Revoking tokens: RFC 7009, and what providers made of it, as data."""
 
+from dataclasses import replace
 from enum import StrEnum
 
 from refresher.domain.clients import Client, Revocation
@@ -11,6 +12,7 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
 ACCESS_TOKEN = "access_token"
+STANDARD_PARAMETER = "token"
 
 
 class RevocationResult(StrEnum):
@@ -48,11 +50,11 @@ async def revoke(
     revocation = client.revocation
     if revocation is None:
         return RevocationResult.UNSUPPORTED
-    token = access_token if revocation.token == ACCESS_TOKEN else refresh_token
+    token = _chosen(revocation, refresh_token, access_token)
     if token is None:
         return RevocationResult.NO_TOKEN
     parameters = {revocation.parameter: token.reveal()}
-    if revocation.parameter == "token":
+    if revocation.parameter == STANDARD_PARAMETER:
         parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
     reply = await endpoint.post(
         client,
@@ -65,6 +67,30 @@ async def revoke(
     if isinstance(reply, Reply):
         return _judged(reply, revocation)
     return RevocationResult.NOT_SENT if isinstance(reply, NotSent) else RevocationResult.UNKNOWN
+
+
+def is_revocable(client: Client, refresh_token: Secret | None, access_token: Secret | None) -> bool:
+    """Whether CLIENT's provider revokes one of both tokens."""
+    revocation = client.revocation
+    return revocation is not None and _chosen(revocation, refresh_token, access_token) is not None
+
+
+def by_access_token(client: Client) -> Client:
+    """CLIENT for a grant without a refresh token: its access token is all there is to revoke.
+
+    RFC 7009 2.1 has one parameter for either kind; a provider with one of its own takes what
+    its documentation says, and nothing else.
+    """
+    revocation = client.revocation
+    if revocation is None or revocation.parameter != STANDARD_PARAMETER:
+        return client
+    return replace(client, revocation=replace(revocation, token=ACCESS_TOKEN))
+
+
+def _chosen(
+    revocation: Revocation, refresh_token: Secret | None, access_token: Secret | None
+) -> Secret | None:
+    return access_token if revocation.token == ACCESS_TOKEN else refresh_token
 
 
 def _judged(reply: Reply, revocation: Revocation) -> RevocationResult:

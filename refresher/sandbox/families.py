@@ -208,7 +208,7 @@ class Families:
             raise Refused("invalid_grant", "the refresh token was replaced")
         if token.generation == family.generation:
             return self._rotate(family, scope=granted, now=now)
-        if token.generation == family.generation - 1 and _replay_is_permitted(family, now):
+        if _is_answered(token, now):
             return self._replay(family, scope=granted, now=now)
         family.reuses += 1
         if policy.revoke_family_on_reuse:
@@ -235,7 +235,11 @@ class Families:
             family.revoked_at, family.revoked_because = now, because
 
     def revoke_token(self, value: str, *, client_id: str, now: float) -> None:
-        """Revoke as RFC 7009 section 2.1: a refresh token ends its whole family.
+        """Revoke as RFC 7009: a refresh token ends its whole family.
+
+        Only one that a refresh would be answered for: a token that was rotated away is an
+        invalid one, for which section 2.2 wants a 200 as for any unknown, and its successor
+        lives on. Whoever revokes beside an exchange has to revoke what that brings, too.
 
         Raises:
             Refused: unauthorized_client, the token is another client's.
@@ -247,7 +251,7 @@ class Families:
             raise Refused("unauthorized_client", "the token belongs to another client")
         if isinstance(token, AccessToken):
             token.revoked = True
-        else:
+        elif _is_answered(token, now):
             self.revoke(token.family, because="revoked by the client", now=now)
 
     def family_of_access_token(self, access_token: str) -> Family | None:
@@ -304,6 +308,18 @@ class Families:
         family.newest_refresh_tokens.append(token)
         self._refresh_tokens[value] = token
         return value
+
+
+def _is_answered(token: RefreshToken, now: float) -> bool:
+    """Whether a refresh with TOKEN brings something now, by the rotation of its family."""
+    family = token.family
+    if family.policy.rotation == "none" or not family.policy.refresh_token_in_answer:
+        return True
+    if token.void:
+        return False
+    if token.generation == family.generation:
+        return True
+    return token.generation == family.generation - 1 and _replay_is_permitted(family, now)
 
 
 def _replay_is_permitted(family: Family, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""The statements of what people do to grants: log in, set, revoke, remove, ask.
+"""The statements of what people do to grants: log in, set, remove, ask.
 
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
@@ -6,13 +6,11 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 from dataclasses import replace
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from refresher.domain import schedule
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
-from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
@@ -33,12 +31,23 @@ def authorize(
     stored = grant_of(row)
     tokens = outcome.tokens
     assert tokens is not None
+    authorized = outcome.grant
     after = replace(
-        outcome.grant,
-        revision=stored.revision,
-        authorization_serial=stored.authorization_serial + 1,
+        reauthorized(stored),
+        state=authorized.state,
+        reason=authorized.reason,
+        since=authorized.since,
+        issued_at=authorized.issued_at,
+        expires_at=authorized.expires_at,
+        due_at=authorized.due_at,
+        refresh_token_expires_at=authorized.refresh_token_expires_at,
+        served_at=tx.now,
     )
-    values: Values = {"refresh_token_sealed": None, "redirect_uri": redirect_uri}
+    values: Values = {
+        "refresh_token_sealed": None,
+        "predecessor_sealed": None,
+        "redirect_uri": redirect_uri,
+    }
     if tokens.refresh_token is not None:
         refuse_duplicate(tx, stored, tokens.refresh_token)
         values |= tx.sealer.refresh_token_values(
@@ -75,22 +84,6 @@ def set_token(
     return set_static(tx, stored, tokens)
 
 
-def forget_tokens(tx: Transaction, name: str) -> Grant:
-    """Forget the tokens of NAME, which were revoked; a login brings new ones.
-
-    Raises:
-        UnknownGrant: there is none of this name.
-    """
-    stored = grant_of(existing_row(tx, name))
-    after = replace(
-        _without_tokens(stored),
-        state=GrantState.REAUTHORIZATION_REQUIRED,
-        reason=Reason.REVOKED_HERE,
-        since=tx.now,
-    )
-    return write(tx, after, dict(_NO_SECRETS))
-
-
 def remove(tx: Transaction, name: str) -> Grant:
     """Forget every secret of NAME; the row stays so that versions go on growing.
 
@@ -98,8 +91,7 @@ def remove(tx: Transaction, name: str) -> Grant:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
-    after = replace(_without_tokens(stored), state=GrantState.REMOVED, reason=None, since=tx.now)
-    return write(tx, after, dict(_NO_SECRETS))
+    return write(tx, without_tokens(tx, stored, GrantState.REMOVED, None), dict(NO_SECRETS))
 
 
 def request_refresh(
@@ -140,20 +132,22 @@ def touch(tx: Transaction) -> None:
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:
     """Raise DuplicateRefreshToken when another grant of the client holds REFRESH_TOKEN."""
-    owner = owner_of(tx.connection, grant, tx.sealer.fingerprint(refresh_token))
+    owner = owner_of(tx, grant.client, refresh_token, but=grant.id)
     if owner is not None:
         raise DuplicateRefreshToken(grant.name, owner)
 
 
-def owner_of(connection: Connection, grant: Grant, fingerprint: bytes) -> str | None:
-    """The name of another grant of the client of GRANT whose refresh token has FINGERPRINT."""
-    return connection.scalar(
-        sa.select(grants.c.name).where(
-            grants.c.client == grant.client,
-            grants.c.refresh_token_fingerprint == fingerprint,
-            grants.c.id != grant.id,
-        )
+def owner_of(
+    tx: Transaction, client: str | None, refresh_token: Secret, *, but: int | None
+) -> str | None:
+    """The name of the grant of CLIENT that holds REFRESH_TOKEN, the grant BUT aside."""
+    holds = sa.and_(
+        grants.c.client == client,
+        grants.c.refresh_token_fingerprint == tx.sealer.fingerprint(refresh_token),
     )
+    if but is not None:
+        holds = sa.and_(holds, grants.c.id != but)
+    return tx.connection.scalar(sa.select(grants.c.name).where(holds))
 
 
 def row_by_name(tx: Transaction, name: str) -> sa.RowMapping | None:
@@ -170,33 +164,55 @@ def existing_row(tx: Transaction, name: str) -> sa.RowMapping:
     return row
 
 
-_NO_SECRETS: Values = {
+NO_SECRETS: Values = {
     "refresh_token_sealed": None,
     "refresh_token_fingerprint": None,
     "predecessor_fingerprint": None,
+    "predecessor_sealed": None,
     "token_sealed": None,
 }
+"""The columns of a grant that holds no token."""
 
 
-def _without_tokens(grant: Grant) -> Grant:
-    """GRANT with nothing to refresh and nothing to publish; older exchanges are void."""
+def reauthorized(stored: Grant) -> Grant:
+    """STORED under its next authorization: older exchanges are void.
+
+    Nothing that the last one has taught (failures, refusals, when its server refreshes)
+    says anything about the next.
+    """
     return replace(
-        grant,
-        due_at=None,
+        stored,
+        authorization_serial=stored.authorization_serial + 1,
         intent=None,
         failures=0,
+        failing_since=None,
+        fault=None,
+        served_at=None,
+        refused_at=None,
+        refusals=0,
+        refresh_window=None,
+        early_refusals=0,
+        refresh_token_expires_at=None,
+    )
+
+
+def without_tokens(tx: Transaction, stored: Grant, state: GrantState, reason: str | None) -> Grant:
+    """STORED in STATE with nothing to refresh and nothing to publish."""
+    return replace(
+        reauthorized(stored),
+        state=state,
+        reason=reason,
+        since=tx.now,
+        due_at=None,
         issued_at=None,
         expires_at=None,
-        refresh_token_expires_at=None,
-        authorization_serial=grant.authorization_serial + 1,
     )
 
 
 def set_static(tx: Transaction, stored: Grant, tokens: TokenSet) -> Grant:
     """Give STORED a new static token, which nobody but a person will replace."""
     after = replace(
-        stored,
-        authorization_serial=stored.authorization_serial + 1,
+        reauthorized(stored),
         state=GrantState.FRESH,
         reason=None,
         since=tx.now,

@@ -14,6 +14,7 @@ from refresher.vault import incidents
 from refresher.vault.claims import overlaid, row_by_id
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
+from refresher.vault.revocations import park_late
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
@@ -27,13 +28,16 @@ class Committed:
     grant: Grant | None
     incident: Incident | None = None
     """The incident that this outcome has opened."""
+    is_parked: bool = False
+    """Its tokens are of an authorization that ``revoke`` has ended: they are to be revoked."""
 
 
 def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
     """Apply OUTCOME of the exchange CLAIMED allowed, if the commit rule lets it count.
 
-    Tokens that fail the rule are sealed as an orphan, and what nobody understood is kept
-    whatever the verdict; nothing is ever thrown away.
+    Tokens that fail the rule are sealed: to be revoked where ``revoke`` has ended their
+    authorization, else as an orphan. What nobody understood is kept whatever the verdict;
+    nothing is ever thrown away.
     """
     row = row_by_id(tx, claimed.grant.id)
     stored = grant_of(row) if row is not None else None
@@ -50,12 +54,15 @@ def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
         return Committed(verdict, after, incident)
     if stored is not None and stored.attempt_sequence == intent.sequence:
         _release(tx, stored.id)
+    is_parked = False
     if verdict is Verdict.SUPERSEDED:
         if outcome.tokens is not None:
-            keep_orphan(tx, claimed.grant, intent.sequence, outcome.tokens)
+            is_parked = park_late(tx, claimed.grant, outcome.tokens)
+            if not is_parked:
+                keep_orphan(tx, claimed.grant, intent.sequence, outcome.tokens)
         if outcome.kept is not None:
             keep_unreadable(tx, claimed.grant, intent, outcome.kept)
-    return Committed(verdict, stored)
+    return Committed(verdict, stored, is_parked=is_parked)
 
 
 def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transition) -> Grant:

@@ -8,7 +8,6 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantState, Publication
-from refresher.domain.secret import Secret
 from refresher.domain.states import pass_time
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
 from refresher.vault.schema import grants
@@ -44,14 +43,6 @@ def find_grant(connection: Connection, name: str) -> Grant | None:
     """The grant NAME, unless it was removed."""
     row = connection.execute(sa.select(grants).where(grants.c.name == name)).mappings().first()
     return None if row is None or row["state"] == GrantState.REMOVED else grant_of(row)
-
-
-def tokens(
-    connection: Connection, sealer: Sealer, name: str
-) -> tuple[Secret | None, Secret | None]:
-    """The refresh token and the access token of NAME, for their revocation."""
-    row = connection.execute(sa.select(grants).where(grants.c.name == name)).mappings().first()
-    return (None, None) if row is None else sealer.tokens(row)
 
 
 def counts(connection: Connection) -> dict[str, int]:

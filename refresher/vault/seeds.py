@@ -18,6 +18,7 @@ from refresher.domain.states import state_by_time
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
     existing_row,
+    reauthorized,
     refuse_duplicate,
     renew,
     row_by_name,
@@ -149,17 +150,8 @@ def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: f
     values = tx.sealer.refresh_token_values(
         grant.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
-    values["redirect_uri"] = None
-    after = replace(
-        grant,
-        authorization_serial=grant.authorization_serial + 1,
-        reason=None,
-        since=tx.now,
-        due_at=tx.now,
-        failures=0,
-        intent=None,
-        refresh_token_expires_at=None,
-    )
+    values |= {"redirect_uri": None, "predecessor_sealed": None}
+    after = replace(reauthorized(grant), reason=None, since=tx.now, due_at=tx.now)
     after = replace(after, state=state_by_time(after, tx.now))
     end = tokens.expires_at
     if tokens.access_token is None or end is None or end <= tx.now:

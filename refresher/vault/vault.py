@@ -22,6 +22,7 @@ from refresher.vault import (
     incidents,
     kept,
     queries,
+    revocations,
     seeds,
 )
 from refresher.vault.claims import Room
@@ -56,6 +57,8 @@ class Vault:
         """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
+        self.revocations = revocations.Revocations(write=self._write, read=self._read)
+        """What was revoked by an operator, and has still to be at its server."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
 
@@ -174,13 +177,9 @@ class Vault:
         """Forget a grant's secrets; see ``authorizations.remove``."""
         return await self._write(lambda tx: authorizations.remove(tx, name), now)
 
-    async def tokens(self, name: str) -> tuple[Secret | None, Secret | None]:
-        """The refresh token and the access token of NAME, for their revocation."""
-        return await self._database.read(lambda c: queries.tokens(c, self._sealer, name))
-
-    async def forget_tokens(self, name: str, now: float) -> Grant:
-        """Forget revoked tokens; see ``authorizations.forget_tokens``."""
-        return await self._write(lambda tx: authorizations.forget_tokens(tx, name), now)
+    async def is_out(self, grant: Grant) -> bool:
+        """Whether the latest exchange of GRANT is under way; see ``revocations.is_out``."""
+        return await self._database.read(lambda c: revocations.is_out(c, grant))
 
     async def request_refresh(
         self, name: str, now: float, *, version: int | None = None, limited: bool = False
@@ -191,10 +190,11 @@ class Vault:
             now,
         )
 
-    async def owner_of(self, grant: Grant, refresh_token: Secret) -> str | None:
+    async def owner_of(self, grant: Grant, refresh_token: Secret, now: float) -> str | None:
         """The name of another grant of the client of GRANT that holds REFRESH_TOKEN."""
-        fingerprint = self._sealer.fingerprint(refresh_token)
-        return await self._database.read(lambda c: authorizations.owner_of(c, grant, fingerprint))
+        return await self._read(
+            lambda tx: authorizations.owner_of(tx, grant.client, refresh_token, but=grant.id), now
+        )
 
     async def prove_writable(self, now: float) -> None:
         """Write something durable, before something single-use is spent.
@@ -317,6 +317,10 @@ class Vault:
     async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
         sealer = self._sealer
         return await self._database.write(lambda c: operation(Transaction(c, sealer, now)))
+
+    async def _read(self, operation: Callable[[Transaction], T], now: float) -> T:
+        sealer = self._sealer
+        return await self._database.read(lambda c: operation(Transaction(c, sealer, now)))
 
 
 async def open_vault(path: Path, key_file: Path) -> Vault:

@@ -1,31 +1,46 @@
-"""An administration to test: scripted endpoints, and whom it told."""
+"""What people ask for, to be tested: scripted endpoints, and whom they told."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from refresher.domain.clients import Client
+import anyio
+
+from refresher.domain.clients import Client, Revocation
 from refresher.domain.outcomes import (
     Outcome,
 )
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration, Login
+from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Login, Logins
+from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
 from tests.engine.world import Endpoint, FakeClock, answering
-from tests.vault.world import (
-    CRM,
-)
+from tests.vault.world import CRM, make_client
 
 REDIRECT = "http://127.0.0.1:8400/callback"
+
+REVOCABLE = make_client(revocation=Revocation(endpoint="https://crm.example/revoke"))
+"""A client whose provider revokes as RFC 7009 says."""
 
 
 @dataclass
 class Revocations:
-    """A revocation endpoint that answers RESULT."""
+    """Revocation endpoints that answer RESULT; those of the clients in HANGS never do."""
 
     result: RevocationResult = RevocationResult.REVOKED
     asked: list[tuple[str, Secret | None, Secret | None]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    """Which of both tokens the provider takes, as the client asked."""
+    hangs: set[str] = field(default_factory=set)
+    released: anyio.Event = field(default_factory=anyio.Event)
+    """Set: whoever hangs answers after all."""
+    server: Callable[[str], None] | None = None
+    """Told of every refresh token that it is to revoke."""
+    at_once: Counter[str] = field(default_factory=Counter)
+    most_at_once: dict[str, int] = field(default_factory=dict)
 
     async def __call__(
         self,
@@ -37,14 +52,28 @@ class Revocations:
     ) -> RevocationResult:
         assert deadline > 0
         self.asked.append((client.name, refresh_token, access_token))
+        assert client.revocation is not None
+        self.kinds.append(client.revocation.token)
+        self.at_once[client.name] += 1
+        most = max(self.most_at_once.get(client.name, 0), self.at_once[client.name])
+        self.most_at_once[client.name] = most
+        try:
+            if client.name in self.hangs:
+                await self.released.wait()
+        finally:
+            self.at_once[client.name] -= 1
+        if self.server is not None and refresh_token is not None:
+            self.server(refresh_token.reveal())
         return self.result
 
 
 @dataclass
 class Office:
-    """An administration, and whom it told."""
+    """What people ask, and whom it told."""
 
     administration: Administration
+    logins: Logins
+    revoking: Revoking
     endpoint: Endpoint
     revocations: Revocations
     clock: FakeClock
@@ -56,22 +85,34 @@ class Office:
 def open_office(
     vault: Vault, *outcomes: Outcome, clients: Mapping[str, Client] | None = None
 ) -> Office:
-    """An administration whose token endpoint gives OUTCOMES."""
+    """What people ask, where the token endpoint gives OUTCOMES."""
     endpoint, revocations, clock = answering(*outcomes), Revocations(), FakeClock()
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
     woken: list[None] = []
+    durability = Durability(vault)
     administration = Administration(
         vault=vault,
-        endpoint=endpoint,
-        revoke=revocations,
         clients=known,
-        durability=Durability(vault),
         publish=published.append,
         wake=lambda: woken.append(None),
         clock=clock,
     )
-    return Office(administration, endpoint, revocations, clock, known, published, woken)
+    logins = Logins(
+        vault=vault,
+        endpoint=endpoint,
+        clients=known,
+        durability=durability,
+        publish=published.append,
+        wake=lambda: woken.append(None),
+        clock=clock,
+    )
+    revoking = Revoking(
+        vault=vault, revoke=revocations, clients=known, publish=published.append, clock=clock
+    )
+    return Office(
+        administration, logins, revoking, endpoint, revocations, clock, known, published, woken
+    )
 
 
 def callback(login: Login, **changes: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refresher.domain.grants import GrantState, Seed
+from refresher.domain.grants import Seed
 from refresher.domain.secret import Secret
 from refresher.errors import (
     AuthorizationFailed,
@@ -12,7 +12,6 @@ from refresher.errors import (
     VaultUnavailable,
 )
 from refresher.logs import Event
-from refresher.oauth.revocation import RevocationResult
 from refresher.vault.seeds import SeedResult
 from refresher.vault.vault import Vault
 from tests.engine.office import open_office
@@ -71,37 +70,6 @@ async def test_a_static_token_is_set_and_published(vault: Vault, lines: Lines) -
     [line] = lines.of(Event.GRANT_TOKEN_SET)
     assert (line["version"], line["expires_at"]) == (grant.version, NOW + 9)
     assert office.published == ["pat"]
-
-
-async def test_a_revoked_grant_forgets_its_tokens(vault: Vault, lines: Lines) -> None:
-    await sow(vault, make_seed())
-    await refresh(vault, answered("at-1", "rt-1"))
-    office = open_office(vault)
-    grant = await office.administration.revoke("acme")
-    assert office.revocations.asked == [("crm", Secret("rt-1"), Secret("at-1"))]
-    assert grant == await get(vault)
-    assert (grant.state, grant.reason, grant.due_at) == (
-        GrantState.REAUTHORIZATION_REQUIRED,
-        "revoked_here",
-        None,
-    )
-    assert await access_token(vault) is None
-    assert lines.events() == ["grant.revoked"]
-    assert office.published == ["acme"]
-
-
-@pytest.mark.parametrize(
-    "result", [result for result in RevocationResult if result is not RevocationResult.REVOKED]
-)
-async def test_a_failed_revocation_changes_nothing(vault: Vault, result: RevocationResult) -> None:
-    await sow(vault, make_seed())
-    before = await get(vault)
-    office = open_office(vault)
-    office.revocations.result = result
-    with pytest.raises(AuthorizationFailed, match=f"was not revoked .{result}.: nothing has cha"):
-        await office.administration.revoke("acme")
-    assert await get(vault) == before
-    assert office.published == []
 
 
 async def test_an_import_adds_all_and_says_so(vault: Vault, lines: Lines) -> None:

@@ -22,7 +22,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.engine.administration import LOGIN_MINUTES, LOGINS_OPEN, Login
+from refresher.engine.logins import LOGIN_MINUTES, LOGINS_OPEN, Login
 from refresher.errors import (
     AuthorizationFailed,
     UnknownGrant,
@@ -54,14 +54,14 @@ from tests.vault.world import (
 
 async def log_in(office: Office, name: str = "acme") -> Login:
     """Begin and finish a login of NAME."""
-    login = await office.administration.begin_login(name, client_name="crm")
-    await office.administration.finish_login(login.id, callback(login))
+    login = await office.logins.begin(name, client_name="crm")
+    await office.logins.finish(login.id, callback(login))
     return login
 
 
 async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
-    login = await office.administration.begin_login("acme", client_name="crm")
+    login = await office.logins.begin("acme", client_name="crm")
     parameters = {k: v[0] for k, v in parse_qs(urlsplit(login.request.url).query).items()}
     assert login.request.url.startswith("https://crm.example/authorize?")
     assert (parameters["response_type"], parameters["client_id"]) == ("code", "crm-id")
@@ -70,7 +70,7 @@ async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines)
         login.request.state.reveal(),
     )
     assert (await get(vault)).state is GrantState.PENDING
-    grant = await office.administration.finish_login(login.id, callback(login))
+    grant = await office.logins.finish(login.id, callback(login))
     assert grant == await get(vault)
     assert (grant.state, grant.origin) == (GrantState.FRESH, "runtime")
     assert grant.redirect_uri == REDIRECT
@@ -109,7 +109,7 @@ async def test_a_login_asks_for_the_grants_scope(vault: Vault) -> None:
     await sow(vault, make_seed(refresh_token=None, scope=("own",)), make_seed("other", None))
     office = open_office(vault, clients={"crm": replace(CRM, scope=("a", "b"))})
     for name, scope in (("acme", "own"), ("other", "a b"), ("new", "a b")):
-        login = await office.administration.begin_login(name, client_name="crm")
+        login = await office.logins.begin(name, client_name="crm")
         assert parse_qs(urlsplit(login.request.url).query)["scope"] == [scope]
 
 
@@ -197,41 +197,38 @@ async def test_a_bad_callback_can_be_pasted_again(
     vault: Vault, pasted: Callable[[Login], str], message: str
 ) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
-    login = await office.administration.begin_login("acme", client_name="crm")
+    login = await office.logins.begin("acme", client_name="crm")
     with pytest.raises(AuthorizationFailed) as raised:
-        await office.administration.finish_login(login.id, pasted(login))
+        await office.logins.finish(login.id, pasted(login))
     assert message in str(raised.value)
     assert office.endpoint.calls == []
-    await office.administration.finish_login(login.id, callback(login))
+    await office.logins.finish(login.id, callback(login))
 
 
 async def test_a_code_is_redeemed_once(vault: Vault) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
     login = await log_in(office)
     with pytest.raises(AuthorizationFailed, match="has timed out: start it again"):
-        await office.administration.finish_login(login.id, callback(login))
+        await office.logins.finish(login.id, callback(login))
     assert len(office.endpoint.calls) == 1
 
 
 async def test_a_login_times_out(vault: Vault) -> None:
     office = open_office(vault, answered("at-1"))
-    login = await office.administration.begin_login("acme", client_name="crm")
+    login = await office.logins.begin("acme", client_name="crm")
     office.clock.move(LOGIN_MINUTES * 60 + 1)
     with pytest.raises(AuthorizationFailed, match="has timed out"):
-        await office.administration.finish_login(login.id, callback(login))
+        await office.logins.finish(login.id, callback(login))
     with pytest.raises(AuthorizationFailed, match="has timed out"):
-        await office.administration.finish_login("never begun", "code")
+        await office.logins.finish("never begun", "code")
 
 
 async def test_the_oldest_of_many_logins_gives_way(vault: Vault) -> None:
     office = open_office(vault, answered("at-1"))
-    logins = [
-        await office.administration.begin_login("acme", client_name="crm")
-        for _ in range(LOGINS_OPEN + 1)
-    ]
+    logins = [await office.logins.begin("acme", client_name="crm") for _ in range(LOGINS_OPEN + 1)]
     with pytest.raises(AuthorizationFailed, match="has timed out"):
-        await office.administration.finish_login(logins[0].id, callback(logins[0]))
-    await office.administration.finish_login(logins[1].id, callback(logins[1]))
+        await office.logins.finish(logins[0].id, callback(logins[0]))
+    await office.logins.finish(logins[1].id, callback(logins[1]))
 
 
 @pytest.mark.parametrize(
@@ -250,14 +247,14 @@ async def test_a_login_that_cannot_begin_adds_nothing(
 ) -> None:
     office = open_office(vault, clients={"crm": client})
     with pytest.raises(AuthorizationFailed) as raised:
-        await office.administration.begin_login("acme", client_name="crm")
+        await office.logins.begin("acme", client_name="crm")
     assert str(raised.value) == message
     assert await vault.grants() == []
 
 
 async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
     await sow(vault, static_seed())
-    begin = open_office(vault).administration.begin_login
+    begin = open_office(vault).logins.begin
     with pytest.raises(UnknownGrant):
         await begin("acme")
     with pytest.raises(AuthorizationFailed, match="no client erp in the settings: there are crm"):
@@ -268,10 +265,10 @@ async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
 
 async def test_no_code_is_spent_on_a_refusing_vault(vault: Vault) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
-    login = await office.administration.begin_login("acme", client_name="crm")
+    login = await office.logins.begin("acme", client_name="crm")
     set_writable(vault, writable=False)
     with pytest.raises(VaultUnavailable):
-        await office.administration.finish_login(login.id, callback(login))
+        await office.logins.finish(login.id, callback(login))
     assert office.endpoint.calls == []
 
 
@@ -328,14 +325,14 @@ async def test_no_line_of_a_login_holds_a_secret(
         GrantRejected(error="invalid_grant", status=400),
     )
     code = canary.plant("code")
-    login = await office.administration.begin_login("acme", client_name="crm")
+    login = await office.logins.begin("acme", client_name="crm")
     canary.add(login.request.state.reveal())
     assert login.request.code_verifier is not None
     canary.add(login.request.code_verifier.reveal())
-    await office.administration.finish_login(login.id, callback(login, code=code))
-    again = await office.administration.begin_login("acme")
+    await office.logins.finish(login.id, callback(login, code=code))
+    again = await office.logins.begin("acme")
     with pytest.raises(AuthorizationFailed) as raised:
-        await office.administration.finish_login(again.id, callback(again, code=code))
+        await office.logins.finish(again.id, callback(again, code=code))
     seen = lines.output.getvalue() + str(raised.value) + repr(raised.value)
     assert lines.events() == ["grant.added", "grant.authorized"]
     assert canary.found_in(seen.encode()) == set()

@@ -8,18 +8,18 @@ import pytest
 from refresher.app.operations import Operations, read_seed
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
-from refresher.engine.administration import Administration
-from refresher.engine.durability import Durability
+from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
 from tests.canary import Canary
-from tests.engine.office import Revocations
-from tests.engine.world import FakeClock, answering
+from tests.engine.office import REVOCABLE, open_office
 from tests.vault.world import (
     CRM,
     LIFE,
     NOW,
     access_token,
     answered,
+    claim_one,
+    finish,
     get,
     make_seed,
     refresh,
@@ -30,17 +30,8 @@ from tests.vault.world import (
 
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
-    administration = Administration(
-        vault=vault,
-        endpoint=answering(*outcomes),
-        revoke=Revocations(),
-        clients={"crm": CRM},
-        durability=Durability(vault),
-        publish=lambda _: None,
-        wake=lambda: None,
-        clock=FakeClock(),
-    )
-    return Operations(administration, {"pid": 7}).by_name()
+    office = open_office(vault, *outcomes, clients={"crm": REVOCABLE})
+    return Operations(office.administration, office.logins, office.revoking, {"pid": 7}).by_name()
 
 
 async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
@@ -51,7 +42,7 @@ async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Can
     )
     grant = await refresh(vault, answered(canary.plant("at"), canary.plant("rt")))
     status = await offered(vault)["status"]({})
-    assert status["daemon"] == {"pid": 7}
+    assert (status["daemon"], status["revocations"]) == ({"pid": 7}, [])
     assert status["grants"][0] == {
         "name": "acme",
         "client": "crm",
@@ -101,10 +92,55 @@ async def test_small_operations_reach_their_grant(vault: Vault) -> None:
     token = {"name": "pat", "token": "static-1", "expires_at": NOW + 9}
     assert (await operations["set_token"](token))["expires_at"] == NOW + 9
     assert await access_token(vault, "pat") == "static-1"
-    assert (await operations["revoke"]({"name": "acme"}))["reason"] == "revoked_here"
+    revoked = await operations["revoke"]({"name": "acme"})
+    assert (revoked["reason"], revoked["revoked"]) == ("revoked_here", True)
     assert (await get(vault)).refresh_token_fingerprint is None
-    assert await operations["remove"]({"name": "acme"}) == {"removed": "acme"}
+    removed = {"removed": "acme", "exchange_out": False}
+    assert await operations["remove"]({"name": "acme"}) == removed
     assert await vault.find("acme") is None
+
+
+async def test_an_exchange_that_is_out_is_said(vault: Vault) -> None:
+    """Of the authorization before, that is: what it brings is not published."""
+    await sow(vault, make_seed(), make_seed("other", "rt-other"))
+    operations = offered(vault, answered("at-login", "rt-login"))
+    old = await claim_one(vault)
+    login = await operations["login_begin"]({"name": "acme"})
+    pasted = {"login": login["login"], "pasted": "the-code"}
+    assert (await operations["login_finish"](pasted))["exchange_out"] is True
+    line = {"name": "acme", "client": "crm", "refresh_token": "rt-new"}
+    [imported] = await operations["import"]({"grants": [line]})
+    assert (imported["result"], imported["exchange_out"]) == ("adopted", True)
+    await finish(vault, old, answered("at-1", "rt-1"))
+    await claim_one(vault)  # the daemon has taken the new one up already
+    assert (await operations["import"]({"grants": [line]}))[0]["exchange_out"] is False
+    assert (await operations["remove"]({"name": "acme"}))["exchange_out"] is True
+    assert (await operations["remove"]({"name": "other"}))["exchange_out"] is False
+
+
+async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    office = open_office(vault, clients={"crm": REVOCABLE})
+    office.revocations.result = RevocationResult.NOT_SENT
+    about = {"pid": 7}
+    parts = (office.administration, office.logins, office.revoking)
+    operations = Operations(*parts, about).by_name()
+    claimed = await claim_one(vault)
+    await vault.revocations.end("acme", NOW, lambda *_: True)
+    await finish(vault, claimed, answered("at-1", "rt-1"))
+    answer = await operations["revoke"]({"name": "acme"})
+    assert (answer["revoked"], answer["result"]) == (False, "not_sent")
+    shown = {
+        "name": "acme",
+        "client": "crm",
+        "count": 2,
+        "since": NOW,
+        "attempts": 1,
+        "next_attempt_at": NOW + 60,
+        "until": NOW + 30 * 86_400,
+    }
+    assert answer["revocations"] == [shown]
+    assert (await operations["status"]({}))["revocations"] == [shown]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,12 @@ import pytest
 
 from refresher.domain.clients import Placement, Revocation
 from refresher.domain.secret import Secret
-from refresher.oauth.revocation import RevocationResult, revoke
+from refresher.oauth.revocation import (
+    RevocationResult,
+    by_access_token,
+    is_revocable,
+    revoke,
+)
 from refresher.oauth.token_endpoint import TokenEndpoint
 from tests.oauth.world import RawServer, answering, http_answer, make_client, serving
 
@@ -96,3 +101,41 @@ async def test_a_provider_without_revocation_is_told() -> None:
         )
 
     assert result is RevocationResult.UNSUPPORTED
+
+
+async def test_an_access_token_alone_is_revoked_by_rfc_7009() -> None:
+    async with answering(http_answer(b"")) as raw:
+        client = by_access_token(make_client(revocation=Revocation(endpoint=raw.url)))
+        async with TokenEndpoint() as endpoint:
+            result = await revoke(
+                endpoint, client, refresh_token=None, access_token=Secret("AT"), deadline=5
+            )
+        assert result is RevocationResult.REVOKED
+        _, _, body = raw.last
+
+    assert parse_qs(body) == {"token": ["AT"], "token_type_hint": ["access_token"]}
+
+
+@pytest.mark.parametrize(
+    ("revocation", "refresh_token", "access_token", "expected"),
+    [
+        (Revocation(endpoint="x"), Secret("RT"), None, True),
+        (Revocation(endpoint="x"), None, Secret("AT"), True),
+        (Revocation(endpoint="x"), None, None, False),
+        (SURVILLA, Secret("RT"), None, False),
+        (SURVILLA, None, Secret("AT"), True),
+        (Revocation(endpoint="x", parameter="refresh_token"), None, Secret("AT"), False),
+        (None, Secret("RT"), Secret("AT"), False),
+    ],
+)
+def test_what_can_be_revoked(
+    revocation: Revocation | None,
+    refresh_token: Secret | None,
+    access_token: Secret | None,
+    *,
+    expected: bool,
+) -> None:
+    client = make_client(revocation=revocation)
+    if refresh_token is None:
+        client = by_access_token(client)
+    assert is_revocable(client, refresh_token, access_token) is expected

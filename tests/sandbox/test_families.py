@@ -207,6 +207,47 @@ def test_revoking_a_refresh_token_ends_the_family() -> None:
     assert not world.is_valid(world.first)
 
 
+@pytest.mark.parametrize(
+    ("policy", "at", "ends"),
+    [
+        (TokenPolicy(rotation="strict"), 0.0, False),
+        (TokenPolicy(rotation="strict", revoke_family_on_reuse=False), 0.0, False),
+        (TokenPolicy(rotation="grace", grace_seconds=30.0), 30.0, True),
+        (TokenPolicy(rotation="grace", grace_seconds=30.0), 31.0, False),
+        (TokenPolicy(rotation="until_used"), 60.0, True),
+        (TokenPolicy(rotation="none"), 60.0, True),
+    ],
+    ids=["strict", "strict without reuse", "in grace", "after grace", "until used", "none"],
+)
+def test_revoking_a_spent_refresh_token_ends_nothing(
+    policy: TokenPolicy, at: float, *, ends: bool
+) -> None:
+    """RFC 7009 2.2: it is invalid already; what took its place lives on."""
+    world = World(policy)
+    assert world.first.refresh_token is not None
+    second = world.refresh(world.first.refresh_token)
+    world.families.revoke_token(world.first.refresh_token, client_id=CLIENT, now=T0 + at)
+    assert is_dead(world.family) is ends
+    if not ends:
+        assert world.family.reuses == 0
+        assert world.refresh(second.refresh_token, at).refresh_token is not None
+
+
+def test_revoking_a_replaced_refresh_token_ends_nothing() -> None:
+    world = World(TokenPolicy(rotation="grace", grace_answer="latest"))
+    second = world.refresh(world.first.refresh_token)
+    world.refresh(world.first.refresh_token)
+    assert second.refresh_token is not None
+    world.families.revoke_token(second.refresh_token, client_id=CLIENT, now=T0)
+    assert not is_dead(world.family)
+
+
+def test_revoking_an_unknown_token_ends_nothing() -> None:
+    world = World(TokenPolicy())
+    world.families.revoke_token("never issued", client_id=CLIENT, now=T0)
+    assert not is_dead(world.family)
+
+
 def test_revoking_an_access_token_ends_only_it() -> None:
     world = World(TokenPolicy())
     world.families.revoke_token(world.first.access_token, client_id=CLIENT, now=T0)

@@ -19,13 +19,13 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
+from refresher.engine.logins import Logins
 from refresher.engine.recovery import recover
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
-from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
 from refresher.vault.rescue import RescueFile
 from refresher.vault.vault import Vault
@@ -116,10 +116,6 @@ class Process:
         await self._die("crash with a code", 0.01)
         return await self._world.network.redeem(code.reveal(), client)
 
-    async def revoke(self, *_: object, **__: object) -> RevocationResult:
-        """Nobody revokes here through the daemon."""
-        raise NotImplementedError
-
     def publish(self, name: str) -> None:
         """What the mirror's ``publish`` does: NAME is read again and sent."""
         self._to_publish[name] = None
@@ -147,8 +143,14 @@ class Process:
         )
         self._administration = Administration(
             vault=self.vault,
+            clients=world.clients,
+            publish=self.publish,
+            wake=scheduler.wake,
+            clock=world,
+        )
+        self._logins = Logins(
+            vault=self.vault,
             endpoint=self,
-            revoke=self.revoke,
             clients=world.clients,
             durability=durability,
             publish=self.publish,
@@ -220,9 +222,9 @@ class Process:
         """A person at the control socket; whoever fails is told and tries again later."""
         self.logins[name] = None
         try:
-            login = await self._administration.begin_login(name, client_name=client)
+            login = await self._logins.begin(name, client_name=client)
             await anyio.sleep(self._world.chance.between(0.5, 10.0))
-            grant = await self._administration.finish_login(login.id, name)
+            grant = await self._logins.finish(login.id, name)
             self._world.witness.logged_in(grant)
         except RefresherError:
             self._world.chance.seen["login failed"] += 1

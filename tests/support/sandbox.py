@@ -77,6 +77,12 @@ class SandboxThread:
         """Run OPERATION, a method of the sandbox or a part of it, in the sandbox's thread."""
         return self._portal.call(lambda: operation(*arguments, **named))
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse connections in the block; everything the server knows stays."""
+        with self._portal.wrap_async_context_manager(self.sandbox.unreachable()):
+            yield
+
     def refresh_tokens(self, count: int) -> list[str]:
         """The refresh tokens of COUNT new grants."""
         return [self.call(self.sandbox.mint).refresh_token for _ in range(count)]

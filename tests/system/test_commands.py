@@ -285,4 +285,4 @@ def test_commands_answer_programs_in_json(world: World, tmp_path: Path) -> None:
     refused = daemon.command("revoke", "program", "--yes", "--json", check=1)
     assert "was not revoked (unsupported): nothing has changed" in refused.stderr
     removed = json.loads(daemon.command("remove", "program", "--yes", "--json").stdout)
-    assert removed == {"removed": "program"}
+    assert removed == {"removed": "program", "exchange_out": False}
