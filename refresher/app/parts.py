@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.administration import Administration
@@ -13,10 +14,9 @@ from refresher.engine.durability import Durability
 from refresher.engine.refresh import Refresh
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.publication.connection import Address, open_server
+from refresher.publication.connection import open_server
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.settings.model import Settings
 from refresher.vault.vault import Vault, open_vault
 
 
@@ -39,11 +39,13 @@ class Core:
     durability: Durability
     refresh: Refresh
     administration: Administration
+    reread: Callable[[str], Awaitable[bool]]
+    """Looks at once at the secrets of a client, and tells whether it was exchanged."""
 
 
 @asynccontextmanager
 async def opened_core(
-    settings: Settings,
+    secrets: SecretWatch,
     vault: Vault,
     *,
     publish: Callable[[str], None],
@@ -52,7 +54,7 @@ async def opened_core(
     parts: Parts,
 ) -> AsyncIterator[Core]:
     """Put the shared parts around VAULT, which stays the caller's to close."""
-    clients = dict(settings.clients)
+    clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
         yield Core(
@@ -76,16 +78,11 @@ async def opened_core(
                 wake=wake,
                 clock=clock,
             ),
+            reread=secrets.reread,
         )
 
 
-def publisher_of(settings: Settings, clock: Clock, parts: Parts) -> Publisher:
-    """The way to the Redis of SETTINGS."""
-    address = Address(
-        url=settings.redis.url.reveal(),
-        username=settings.redis.username,
-        password=settings.redis.password,
-    )
-    return parts.publisher(
-        server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock
-    )
+def publisher_of(secrets: SecretWatch, prefix: str, clock: Clock, parts: Parts) -> Publisher:
+    """The way to Redis, to keys that begin with PREFIX."""
+    server = open_server(secrets.address, reread=secrets.reread_address)
+    return parts.publisher(server=server, keys=Keys(prefix), clock=clock)

@@ -5,11 +5,13 @@ from contextlib import asynccontextmanager
 
 from refresher.app.operations import JSON, Operation, Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
+from refresher.publication.publisher import Publisher
 from refresher.settings.model import Settings
 from refresher.vault.vault import Vault, open_vault
 
@@ -27,11 +29,12 @@ async def alone(
         VaultInUse: a daemon, or another command, has the vault.
     """
     clock = clock or SystemClock()
+    secrets = SecretWatch(settings, clock)
     changed: set[str] = set()
     vault = await open_vault(settings.vault.path, settings.vault.key_file)
     try:
         async with opened_core(
-            settings,
+            secrets,
             vault,
             publish=changed.add,
             wake=lambda: None,
@@ -56,7 +59,8 @@ async def alone(
                 }
 
             yield operations | {"refresh": refresh}
-            await _publish_once(settings, vault, changed, clock)
+            publisher = publisher_of(secrets, settings.redis.prefix, clock, Parts())
+            await _publish_once(publisher, vault, changed, clock)
     finally:
         vault.close()
 
@@ -69,11 +73,10 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
         await core.refresh.run(claim, client)
 
 
-async def _publish_once(settings: Settings, vault: Vault, names: set[str], clock: Clock) -> None:
+async def _publish_once(publisher: Publisher, vault: Vault, names: set[str], clock: Clock) -> None:
     """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
     if not names:
         return
-    publisher = publisher_of(settings, clock, Parts())
     try:
         await publisher.connect()
         await publisher.publish(await vault.read(sorted(names)), now=clock.now())

@@ -43,7 +43,8 @@ from refresher.settings.model import (
     VaultSettings,
 )
 from refresher.settings.report import Report, judge, printable
-from refresher.settings.secret_reader import SecretReader, is_world_readable
+from refresher.settings.secret_places import is_world_readable
+from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import redis_fault
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
@@ -165,6 +166,7 @@ def _build(
         daemon=DaemonSettings(**document.daemon.model_dump()),
         clients=made,
         seeds=seeds,
+        rereadable=tuple(secrets.rereadable),
     )
 
 
