@@ -53,8 +53,9 @@ FILES_WITHIN = 5.0
 ASKED_WITHIN = 15.0
 """Seconds whoever was refused waits for a look: longer than one command may take."""
 
-COMMANDS_AT_ONCE = 4
-"""Commands that run at the same time."""
+FOLDERS_AT_ONCE, COMMANDS_AT_ONCE = 8, 4
+"""Threads that look at files, and commands that run, at the same time; a folder that does
+not answer takes its place for ``FILES_WITHIN`` once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +104,7 @@ class SecretWatch:
         self._clock = clock
         self._look_every = look_every
         self._command_every = command_every
+        self._folders = anyio.Semaphore(FOLDERS_AT_ONCE)
         self._commands = anyio.Semaphore(COMMANDS_AT_ONCE)
         self._client_changed: Callable[[Client], Awaitable[None]] | None = None
         self._address_changed: Callable[[Address], Awaitable[None]] | None = None
@@ -203,7 +205,8 @@ class SecretWatch:
         seen: dict[_Watched, Secret] = {}
         for _ in range(LOOKS_TO_SETTLE):
             looks = [_look_of(one, again=one in seen) for one in secrets]
-            found = await self._in_thread(spot, looks, within=FILES_WITHIN)
+            async with self._folders:
+                found = await self._in_thread(spot, looks, within=FILES_WITHIN)
             unsettled: dict[_Watched, Secret] = {}
             for one, look in zip(secrets, found, strict=True):
                 if spot not in self._spots:
@@ -298,7 +301,7 @@ def _look_of(watched: _Watched, *, again: bool) -> Callable[[], Look]:
     return lambda: secret.read_if_changed(stamp)
 
 
-def _spots(rereadable: Iterable[Rereadable]) -> list[_Spot]:
+def _spots(rereadable: Iterable[Rereadable]) -> frozenset[_Spot]:
     commands: list[_Spot] = []
     folders: dict[Path, _Spot] = {}
     for secret in rereadable:
@@ -308,7 +311,7 @@ def _spots(rereadable: Iterable[Rereadable]) -> list[_Spot]:
                 spot.secrets.append(_Watched(secret))
             case Printed() as command:
                 commands.append(_Spot([_Watched(secret)], command))
-    return [*folders.values(), *commands]
+    return frozenset((*folders.values(), *commands))
 
 
 def _address(redis: RedisSettings) -> Address:

@@ -11,7 +11,6 @@ from refresher.domain.grants import Grant
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
-from refresher.publication.publisher import Publisher
 from refresher.settings.model import Settings
 from refresher.vault.vault import Vault, open_vault
 
@@ -59,8 +58,7 @@ async def alone(
                 }
 
             yield operations | {"refresh": refresh}
-            publisher = publisher_of(secrets, settings.redis.prefix, clock, Parts())
-            await _publish_once(publisher, vault, changed, clock)
+            await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()
 
@@ -73,10 +71,13 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
         await core.refresh.run(claim, client)
 
 
-async def _publish_once(publisher: Publisher, vault: Vault, names: set[str], clock: Clock) -> None:
+async def _publish_once(
+    secrets: SecretWatch, prefix: str, vault: Vault, names: set[str], clock: Clock
+) -> None:
     """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
     if not names:
         return
+    publisher = publisher_of(secrets, prefix, clock, Parts())
     try:
         await publisher.connect()
         await publisher.publish(await vault.read(sorted(names)), now=clock.now())

@@ -67,8 +67,9 @@ class TLSConnection(SSLConnection):
         self._files = files
 
     def _connection_arguments(self) -> Mapping[str, Any]:
-        arguments: dict[str, Any] = dict(super(SSLConnection, self)._connection_arguments())
-        return arguments | {"ssl": self._files.context(self.ssl_context)}
+        self.ssl_context.context = self._files.context(self.ssl_context)
+        arguments: Mapping[str, Any] = super()._connection_arguments()
+        return arguments
 
 
 def _stamp(file: Path) -> Stamp:
