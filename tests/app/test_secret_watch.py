@@ -129,6 +129,7 @@ def link_elsewhere(path: Path) -> None:
 async def test_a_replaced_file_counts(world: World, replace: Callable[[Path], None]) -> None:
     async with world.watching(world.load()) as watch:
         before = watch.clients["acme"]
+        assert await watch.reread("acme") is False
         replace(world.secret)
         await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
         assert world.replaced == ["clients.acme.client_secret"]

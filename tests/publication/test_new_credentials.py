@@ -166,8 +166,8 @@ async def test_everything_is_published_where_the_address_moves_to(valkey: Valkey
     rows = Rows(publication("a"), publication("b", number=2))
     server = open_server(Address(url=valkey.url))
     try:
-        async with _mirror(server, rows) as (mirror, _):
-            await wait_until(lambda: mirror.is_connected, "it is connected")
+        async with _mirror(server, rows) as (mirror, lines):
+            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "nothing is to do")
             await server.move(Address(url=other.url))
             with other.client() as there:
                 await wait_until(
