@@ -183,6 +183,18 @@ async def test_everything_is_published_where_the_address_moves_to(valkey: Valkey
         other.stop()
 
 
+async def test_a_lent_connection_ends_only_when_the_address_moves(shared_valkey: Valkey) -> None:
+    server = open_server(Address(url=shared_valkey.url))
+    try:
+        connection = await server.open_connection()
+        await server.move(Address(url=shared_valkey.url, password=NEW))
+        assert connection.is_connected
+        await server.move(Address(url="redis://127.0.0.1:1"))
+        assert not connection.is_connected
+    finally:
+        await server.aclose()
+
+
 async def test_an_address_that_cannot_be_used_changes_nothing(shared_valkey: Valkey) -> None:
     server = open_server(Address(url=shared_valkey.url))
     try:
