@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from refresher import __version__
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
@@ -192,10 +192,19 @@ class Daemon:
     async def _until_told_to_stop(
         self, core: Core, admission: Admission, signals: AsyncIterator[signal.Signals]
     ) -> None:
-        async for number in signals:
-            if number is not signal.SIGHUP:
-                return
-            await self._reload(core, admission)
+        """Reload at each SIGHUP; loading that hangs, or takes long, holds up no stop."""
+        one_at_a_time = anyio.Lock()
+
+        async def reload() -> None:
+            async with one_at_a_time:
+                await self._reload(core, admission)
+
+        async with anyio.create_task_group() as reloads:
+            async for number in signals:
+                if number is not signal.SIGHUP:
+                    reloads.cancel_scope.cancel()
+                    return
+                reloads.start_soon(reload)
 
     async def _answer_impatience(
         self, scheduler: Scheduler, signals: AsyncIterator[signal.Signals]
@@ -208,9 +217,13 @@ class Daemon:
         """Take over clients and grants of the changed settings; exchanges in flight go on."""
         self._notifier.reloading()
         try:
-            settings = await anyio.to_thread.run_sync(self._load)
+            settings = await in_thread_of_its_own(self._load)
         except SettingsError as error:
             emit(Event.SETTINGS_REFUSED, problems=error.problems)
+            self._notifier.ready()
+            return
+        except RuntimeError as error:  # no thread can be started
+            emit(Event.SETTINGS_REFUSED, problems=[f"{error}: send SIGHUP again"])
             self._notifier.ready()
             return
         try:

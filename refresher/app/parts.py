@@ -39,8 +39,8 @@ class Core:
     durability: Durability
     refresh: Refresh
     administration: Administration
-    reread: Callable[[str], Awaitable[bool]]
-    """Looks at once at the secrets of a client, and tells whether it was exchanged."""
+    reread: Callable[[Client], Awaitable[bool]]
+    """Looks at once at the secrets of a client, and tells whether there is another one."""
 
 
 @asynccontextmanager

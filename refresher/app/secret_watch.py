@@ -5,17 +5,14 @@ a file, or a command prints something else. The watch looks at files every few s
 at everything when somebody was refused; what cannot be read keeps its last value.
 """
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
+from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
@@ -31,8 +28,6 @@ from refresher.settings.secret_places import (
     Rereadable,
     Stamp,
 )
-
-T = TypeVar("T")
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the files."""
@@ -145,16 +140,19 @@ class SecretWatch:
                         looks.start_soon(self._look, spot, spot.secrets)
                 await anyio.sleep(self._look_every)
 
-    async def reread(self, client: str) -> bool:
+    async def reread(self, client: Client) -> bool:
         """Look at once at the secrets of CLIENT: before a server's word against it counts.
 
+        Args:
+            client: as it was when the request was sent that the server refused; it may have
+                been exchanged since.
+
         Returns:
-            Whether ``clients[client]`` was exchanged meanwhile. An exchange may have begun
-            before an earlier change: compare with the client it was sent for, too.
+            Whether ``clients`` holds another one now, with which to try again.
         """
-        before = self.clients.get(client)
-        await self._look_within_reason(("clients", client))
-        return self.clients.get(client) != before
+        if self.clients.get(client.name) == client:
+            await self._look_within_reason(("clients", client.name))
+        return self.clients.get(client.name, client) != client
 
     async def reread_address(self) -> Address:
         """Look at once at the URL and the password of Redis, and tell what counts now."""
@@ -235,7 +233,7 @@ class SecretWatch:
         spot.is_busy = True
         try:
             with anyio.fail_after(within):
-                return await _in_a_thread_of_its_own(work)
+                return await in_thread_of_its_own(work)
         except TimeoutError:
             fault = "did not answer in time"
         except RuntimeError as error:  # no thread can be started
@@ -316,24 +314,3 @@ def _spots(rereadable: Iterable[Rereadable]) -> frozenset[_Spot]:
 
 def _address(redis: RedisSettings) -> Address:
     return Address(url=redis.url.reveal(), username=redis.username, password=redis.password)
-
-
-async def _in_a_thread_of_its_own(work: Callable[[], T]) -> T:
-    """Run WORK in a thread that nobody has to wait for, not even the end of the process.
-
-    Raises:
-        RuntimeError: no thread can be started.
-    """
-    done: Future[T] = Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
-            done.set_exception(error)
-        else:
-            done.set_result(result)
-
-    threading.Thread(target=run, name="secret watch", daemon=True).start()
-    return await asyncio.wrap_future(done)

@@ -129,7 +129,7 @@ def link_elsewhere(path: Path) -> None:
 async def test_a_replaced_file_counts(world: World, replace: Callable[[Path], None]) -> None:
     async with world.watching(world.load()) as watch:
         before = watch.clients["acme"]
-        assert await watch.reread("acme") is False
+        assert await watch.reread(watch.clients["acme"]) is False
         replace(world.secret)
         await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
         assert world.replaced == ["clients.acme.client_secret"]
@@ -212,7 +212,7 @@ async def test_what_cannot_be_read_keeps_the_last_value(
     async with world.watching(world.load()) as watch:
         spoil(world.secret)
         await wait_until(lambda: world.doubted, "it is told")
-        assert await watch.reread("acme") is False
+        assert await watch.reread(watch.clients["acme"]) is False
         assert secret_of(watch) == OLD
         if world.secret.is_dir():
             world.secret.rmdir()
@@ -230,7 +230,7 @@ async def test_what_comes_back_as_it_was_is_no_change(world: World) -> None:
         world.secret.rename(world.folder / "away")
         await wait_until(lambda: world.doubted, "it is told")
         (world.folder / "away").rename(world.secret)
-        assert await watch.reread("acme") is False
+        assert await watch.reread(watch.clients["acme"]) is False
         assert (world.replaced, world.changed) == ([], [])
 
 
@@ -251,21 +251,26 @@ async def test_a_secret_is_taken_when_it_was_written_to_its_end(world: World) ->
 
 async def test_whoever_was_refused_is_told_what_is_there_now(world: World) -> None:
     watch = SecretWatch(world.load(), world.clock)
-    assert await watch.reread("acme") is False
+    refused = watch.clients["acme"]
+    assert await watch.reread(refused) is False
     rewrite_with_the_times_of_before(world.secret)
-    assert await watch.reread("acme") is True
+    assert await watch.reread(refused) is True
     assert secret_of(watch) == NEW
-    assert await watch.reread("acme") is False
-    assert await watch.reread("nobody") is False
+    assert await watch.reread(watch.clients["acme"]) is False
+    # Its request was under way when another one's refusal, or a look, brought the new one.
+    assert await watch.reread(refused) is True
+    watch.clients.clear()
+    assert await watch.reread(refused) is False
 
 
 async def test_all_who_ask_at_once_are_told_the_same(world: World) -> None:
     watch = SecretWatch(world.load(), world.clock)
+    refused = watch.clients["acme"]
     rename_over(world.secret)
     answers: list[bool] = []
 
     async def ask() -> None:
-        answers.append(await watch.reread("acme"))
+        answers.append(await watch.reread(refused))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
@@ -278,7 +283,7 @@ async def test_what_cannot_change_is_not_looked_at(world: World, source: str) ->
     world.environment["ACME"] = OLD
     watch = SecretWatch(world.load(f"client_secret = {source}"), world.clock)
     world.environment["ACME"] = NEW
-    assert await watch.reread("acme") is False
+    assert await watch.reread(watch.clients["acme"]) is False
 
 
 async def test_a_proxy_with_a_password_is_watched(world: World) -> None:
@@ -347,11 +352,11 @@ async def test_a_command_runs_when_asked_for_and_once_a_minute(world: World) -> 
     async with world.watching(world.load(by_command("cat acme.secret"))) as watch:
         rename_over(world.secret)
         assert runs(world) == 1  # at the start
-        assert await watch.reread("acme") is True
+        assert await watch.reread(watch.clients["acme"]) is True
         assert (secret_of(watch), runs(world)) == (NEW, 2)
         world.secret.write_text("canary-third")
         for _ in range(3):
-            assert await watch.reread("acme") is False
+            assert await watch.reread(watch.clients["acme"]) is False
         assert runs(world) == 2
         world.clock.move(60)
         # It was asked for too early, so it runs by itself when its minute is over.
@@ -381,16 +386,16 @@ async def test_a_command_that_fails_keeps_the_last_value(
     settings = world.load(by_command(script))
     (world.folder / "broken").touch()
     async with world.watching(settings) as watch:
-        assert await watch.reread("acme") is False
+        assert await watch.reread(watch.clients["acme"]) is False
         world.clock.move(61)
-        assert await watch.reread("acme") is False
+        assert await watch.reread(watch.clients["acme"]) is False
         assert secret_of(watch) == OLD
         [told] = world.doubted
         assert reason in told
         (world.folder / "broken").unlink()
         rename_over(world.secret)
         world.clock.move(61)
-        assert await watch.reread("acme") is True
+        assert await watch.reread(watch.clients["acme"]) is True
     assert not [line for line in world.lines if "canary" in str(line)]
 
 
@@ -406,7 +411,7 @@ async def test_a_slow_command_holds_up_nobody(world: World) -> None:
         answered: list[str] = []
 
         async def ask(client: str) -> None:
-            assert await watch.reread(client)
+            assert await watch.reread(watch.clients[client])
             answered.append(client)
 
         longest = 0.0
@@ -446,7 +451,7 @@ async def test_a_file_system_that_hangs_is_left_alone(
             await wait_until(lambda: world.doubted, "it is told")
             rename_over(world.secret)
             await wait_until(lambda: secret_of(watch) == NEW, "the others are looked at")
-            assert await watch.reread("dead") is False
+            assert await watch.reread(watch.clients["dead"]) is False
             assert len(held) == 1  # one thread, however often it was asked for
             is_mended.set()
             (world.folder / "dead" / "secret").write_text(NEW)
@@ -480,7 +485,7 @@ async def test_settings_loaded_again_win_over_a_look_under_way(world: World) -> 
         answers: list[bool] = []
 
         async def ask() -> None:
-            answers.append(await watch.reread("acme"))
+            answers.append(await watch.reread(watch.clients["acme"]))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
@@ -520,7 +525,8 @@ settings = load(Path({str(world.folder / "refresher.toml")!r}), environment={{}}
 Path.stat = lambda *_, **__: threading.Event().wait()
 async def main():
     with anyio.move_on_after(0.2):
-        await SecretWatch(settings, SystemClock()).reread("acme")
+        watch = SecretWatch(settings, SystemClock())
+        await watch.reread(watch.clients["acme"])
 anyio.run(main)
 """
     world.load()

@@ -111,3 +111,19 @@ def test_the_password_of_redis(tmp_path: Path, canary: Canary, kept: str) -> Non
         assert replaced(steady) == ["redis.password"]
         reasons = [line["reason"] for line in steady.world.daemon.events("redis.lost")]
         assert not [reason for reason in reasons if "accept" in reason]
+
+
+def test_a_stop_waits_for_no_reload(tmp_path: Path, canary: Canary) -> None:
+    """Loading that hangs would leave SIGTERM unheard until the supervisor kills exchanges."""
+    script = f"test -e {tmp_path}/slow && touch {tmp_path}/begun && sleep 9 && touch {tmp_path}/end"
+    command = f'{{ command = ["sh", "-c", "{script}; cat {tmp_path}/box.secret"] }}'
+    with steady_with(tmp_path, canary, ('{ file = "box.secret" }', command)) as steady:
+        daemon = steady.world.daemon
+        daemon.start()
+        bring_all(steady)
+        (tmp_path / "slow").touch()
+        daemon.hang_up()
+        wait_until((tmp_path / "begun").exists, within=5, description="loading has begun")
+        assert daemon.stop() == 0
+        assert not (tmp_path / "end").exists()
+        assert daemon.events("daemon.stopped")
