@@ -43,6 +43,8 @@ class Event(StrEnum):
     SETTINGS_RELOADED = "settings.reloaded"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_DOUBTED = "settings.doubted"
+    SECRET_REPLACED = "secret.replaced"
+    SECRET_DOUBTED = "secret.doubted"
 
     EXCHANGE_SUCCEEDED = "exchange.succeeded"
     EXCHANGE_FAILED = "exchange.failed"
@@ -132,6 +134,12 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "the new configuration is broken; the old one stays in force"
     ),
     Event.SETTINGS_DOUBTED: Entry(Level.WARNING, "a setting works but should be looked at"),
+    Event.SECRET_REPLACED: Entry(
+        Level.INFO, "what setting names was replaced where it is kept; the new one is in use"
+    ),
+    Event.SECRET_DOUBTED: Entry(
+        Level.WARNING, "what setting names cannot be read any more; the last one stays in use"
+    ),
     Event.EXCHANGE_SUCCEEDED: Entry(Level.INFO, "the one line of an exchange that brought a token"),
     Event.EXCHANGE_FAILED: Entry(Level.WARNING, "the one line of an exchange to be tried again"),
     Event.EXCHANGE_REJECTED: Entry(

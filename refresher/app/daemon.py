@@ -9,17 +9,19 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from refresher import __version__
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.app.secret_watch import SecretWatch
+from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
+from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
 from refresher.engine.recovery import recover
 from refresher.engine.scheduler import Scheduler
@@ -70,7 +72,8 @@ class Daemon:
         self._notifier = Notifier(
             manager.notify_socket, manager.watchdog_usec, monotonic=clock.monotonic
         )
-        self._publisher = publisher_of(settings, clock, parts)
+        self._secrets = SecretWatch(settings, clock)
+        self._publisher = publisher_of(self._secrets, settings.redis.prefix, clock, parts)
         self._mirror = Mirror(
             publisher=self._publisher, source=vault, clock=clock, instance=vault.holder
         )
@@ -84,7 +87,7 @@ class Daemon:
             ListenerRefused: the control socket or the health address cannot be opened.
         """
         async with opened_core(
-            self._settings,
+            self._secrets,
             self._vault,
             publish=self._mirror.publish,
             wake=self._wake,
@@ -109,7 +112,7 @@ class Daemon:
             # effect back in force, would kill exchanges in flight.
             with anyio.open_signal_receiver(*SIGNALS) as signals:
                 async with anyio.create_task_group() as tasks:
-                    self._start(core, scheduler, tasks)
+                    self._start(core, scheduler, admission, tasks)
                     async with self._listening(core, scheduler):
                         self._notifier.ready()
                         emit(Event.DAEMON_READY, instance=self._vault.holder)
@@ -120,7 +123,9 @@ class Daemon:
                         await self._drain(core, scheduler)
                     tasks.cancel_scope.cancel()
 
-    def _start(self, core: Core, scheduler: Scheduler, tasks: TaskGroup) -> None:
+    def _start(
+        self, core: Core, scheduler: Scheduler, admission: Admission, tasks: TaskGroup
+    ) -> None:
         async def answer(request: RefreshRequest) -> None:
             try:
                 await core.administration.request_refresh(
@@ -142,6 +147,11 @@ class Daemon:
             "inbox": partial(inbox.run, answer),
             "watch": watch.run,
             "revoking": core.revoking.run,
+            "secrets": partial(
+                self._secrets.run,
+                client_changed=partial(self._use_new_secret, admission),
+                address_changed=self._publisher.server.move,
+            ),
             "watchdog": partial(self._notifier.feed_watchdog, self._is_live),
             "status": self._tell_status,
         }
@@ -187,10 +197,19 @@ class Daemon:
     async def _until_told_to_stop(
         self, core: Core, admission: Admission, signals: AsyncIterator[signal.Signals]
     ) -> None:
-        async for number in signals:
-            if number is not signal.SIGHUP:
-                return
-            await self._reload(core, admission)
+        """Reload at each SIGHUP; loading that hangs, or takes long, holds up no stop."""
+        one_at_a_time = anyio.Lock()
+
+        async def reload() -> None:
+            async with one_at_a_time:
+                await self._reload(core, admission)
+
+        async with anyio.create_task_group() as reloads:
+            async for number in signals:
+                if number is not signal.SIGHUP:
+                    reloads.cancel_scope.cancel()
+                    return
+                reloads.start_soon(reload)
 
     async def _answer_impatience(
         self, scheduler: Scheduler, signals: AsyncIterator[signal.Signals]
@@ -203,9 +222,13 @@ class Daemon:
         """Take over clients and grants of the changed settings; exchanges in flight go on."""
         self._notifier.reloading()
         try:
-            settings = await anyio.to_thread.run_sync(self._load)
+            settings = await in_thread_of_its_own(self._load)
         except SettingsError as error:
             emit(Event.SETTINGS_REFUSED, problems=error.problems)
+            self._notifier.ready()
+            return
+        except RuntimeError as error:  # no thread can be started
+            emit(Event.SETTINGS_REFUSED, problems=[f"{error}: send SIGHUP again"])
             self._notifier.ready()
             return
         try:
@@ -223,12 +246,27 @@ class Daemon:
 
     async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
-        core.clients.clear()
-        core.clients.update(settings.clients)
+        self._secrets.take_over(settings)
+        await self._publisher.server.move(self._secrets.address)
         for client in changed:
-            admission.forget(client)
-            await self._vault.hasten(client.name, self._clock.now())
+            await self._begin_afresh(admission, client)
         await core.administration.apply_settings(settings.seeds)
+        self._wake()
+
+    async def _use_new_secret(self, admission: Admission, client: Client) -> None:
+        """Let the grants of CLIENT be tried at once with what was found."""
+        # A vault that refuses announces it, and its grants are due by themselves.
+        with suppress(VaultUnavailable):
+            await self._begin_afresh(admission, client)
+
+    async def _begin_afresh(self, admission: Admission, client: Client) -> None:
+        """Let CLIENT, which was changed, do what it was kept from; the loop is woken.
+
+        Raises:
+            VaultUnavailable: its grants stay due when they were.
+        """
+        admission.forget(client)
+        await self._vault.hasten(client.name, self._clock.now())
         self._wake()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:
@@ -258,10 +296,11 @@ class Daemon:
 
 
 def _needing_restart(old: Settings, new: Settings) -> list[str]:
-    """The sections that changed but take effect only at a restart."""
-    sections = ("vault", "redis", "control", "log", "daemon")
-    return [
-        f"[{section}] changed: restart to use it"
-        for section in sections
-        if getattr(old, section) != getattr(new, section)
+    """What changed but takes effect only at a restart; the address of Redis does at once."""
+    sections = ("vault", "control", "log", "daemon")
+    changed = [
+        f"[{section}]" for section in sections if getattr(old, section) != getattr(new, section)
     ]
+    if old.redis.prefix != new.redis.prefix:
+        changed.append("redis.prefix")
+    return [f"{name} changed: restart to use it" for name in changed]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.administration import Administration
@@ -15,10 +16,9 @@ from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.publication.connection import Address, open_server
+from refresher.publication.connection import open_server
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.settings.model import Settings
 from refresher.vault.vault import Vault, open_vault
 
 
@@ -47,7 +47,7 @@ class Core:
 
 @asynccontextmanager
 async def opened_core(
-    settings: Settings,
+    secrets: SecretWatch,
     vault: Vault,
     *,
     publish: Callable[[str], None],
@@ -56,7 +56,7 @@ async def opened_core(
     parts: Parts,
 ) -> AsyncIterator[Core]:
     """Put the shared parts around VAULT, which stays the caller's to close."""
-    clients = dict(settings.clients)
+    clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
         yield Core(
@@ -69,6 +69,7 @@ async def opened_core(
                 durability=durability,
                 publish=publish,
                 clock=clock,
+                reread=secrets.reread,
             ),
             administration=Administration(
                 vault=vault,
@@ -96,13 +97,7 @@ async def opened_core(
         )
 
 
-def publisher_of(settings: Settings, clock: Clock, parts: Parts) -> Publisher:
-    """The way to the Redis of SETTINGS."""
-    address = Address(
-        url=settings.redis.url.reveal(),
-        username=settings.redis.username,
-        password=settings.redis.password,
-    )
-    return parts.publisher(
-        server=open_server(address), keys=Keys(settings.redis.prefix), clock=clock
-    )
+def publisher_of(secrets: SecretWatch, prefix: str, clock: Clock, parts: Parts) -> Publisher:
+    """The way to Redis, to keys that begin with PREFIX."""
+    server = open_server(secrets.address, reread=secrets.reread_address)
+    return parts.publisher(server=server, keys=Keys(prefix), clock=clock)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from refresher.app.operations import JSON, Operation, Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant
 from refresher.engine.recovery import recover
@@ -28,11 +29,12 @@ async def alone(
         VaultInUse: a daemon, or another command, has the vault.
     """
     clock = clock or SystemClock()
+    secrets = SecretWatch(settings, clock)
     changed: set[str] = set()
     vault = await open_vault(settings.vault.path, settings.vault.key_file)
     try:
         async with opened_core(
-            settings,
+            secrets,
             vault,
             publish=changed.add,
             wake=lambda: None,
@@ -57,7 +59,7 @@ async def alone(
                 }
 
             yield operations | {"refresh": refresh}
-            await _publish_once(settings, vault, changed, clock)
+            await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()
 
@@ -71,11 +73,13 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
         await core.refresh.run(claim, client)
 
 
-async def _publish_once(settings: Settings, vault: Vault, names: set[str], clock: Clock) -> None:
+async def _publish_once(
+    secrets: SecretWatch, prefix: str, vault: Vault, names: set[str], clock: Clock
+) -> None:
     """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
     if not names:
         return
-    publisher = publisher_of(settings, clock, Parts())
+    publisher = publisher_of(secrets, prefix, clock, Parts())
     try:
         await publisher.connect()
         await publisher.publish(await vault.read(sorted(names)), now=clock.now())

@@ -68,11 +68,11 @@ class RefreshEndpoint(Protocol):
 Blame = Callable[[Client, Claim, Outcome], Fault | None]
 """Whose a failure was; ``Admission.blame`` knows what happens to other grants."""
 
-Reread = Callable[[str], Awaitable[bool]]
-"""Looks again at the secrets of the client of that name; whether one has changed."""
+Reread = Callable[[Client], Awaitable[bool]]
+"""Looks again at the secrets of a client, as it was sent; whether they are others by now."""
 
 
-async def unchanged(_: str) -> bool:
+async def unchanged(_: Client) -> bool:
     """The secrets of a command that has just read them."""
     return False
 
@@ -180,7 +180,7 @@ class Refresh:
     async def _doubted(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         """OUTCOME, unless it is not to be believed before somebody else was asked."""
         match outcome:
-            case ClientRejected(status=status) if await self._reread(client.name):
+            case ClientRejected(status=status) if await self._reread(client):
                 # Our secret was the old one: the same grant again, with the new one.
                 return Transient(reason=SECRET_REPLACED, status=status)
             case (

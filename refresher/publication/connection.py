@@ -5,20 +5,23 @@ purpose. Neither retries: whoever lost a connection publishes everything again, 
 write retried behind our back could arrive after a newer one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from typing import Any, NoReturn, TypeVar, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from refresher.domain.secret import Secret
-from refresher.errors import PublicationUnavailable, RefresherError
-from refresher.publication.faults import translated
+from refresher.publication.faults import Unauthenticated, translated
+from refresher.publication.tls import TLSConnection, TLSFiles
+
+T = TypeVar("T")
 
 SCHEMES = ("redis", "rediss", "unix")
 """URL schemes that can be used."""
@@ -43,8 +46,7 @@ class Address:
     url: str = field(repr=False)
     """``redis://``, ``rediss://`` or ``unix://``; may carry a password."""
     username: str | None = None
-    password: Secret | Callable[[], Secret | None] | None = None
-    """A callable is asked again at each connect: a rotated password needs no restart."""
+    password: Secret | None = None
     client_name: str = "refresher"
 
     @property
@@ -55,21 +57,47 @@ class Address:
             return parts.path
         return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
+    @property
+    def location(self) -> str:
+        """The URL without user and password."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """User and password, from beside the URL or from inside it, as redis-py wants them."""
+        parts = urlsplit(self.url)
+        username = self.username or unquote(parts.username or "")
+        password = self.password.reveal() if self.password else unquote(parts.password or "")
+        if username:
+            return username, password
+        return (password,) if password else ()
+
+
+Reread = Callable[[], Awaitable[Address]]
+"""Looks at once where the address is kept, and gives what counts from now on."""
+
 
 class Server:
     """One Redis: sends commands within a deadline and translates every fault.
 
+    Whatever is said below of an address that Redis refuses: it is read again before the
+    refusal is believed, because passwords are rotated while the daemon runs.
+
     Args:
-        commands: client for short commands.
-        reads: client for blocking reads and long-lived connections.
-        where: the server without credentials, for messages.
+        reread: looks for another address; None where there can be none.
     """
 
-    def __init__(self, *, commands: Redis, reads: Redis, where: str) -> None:
-        # redis-py leaves the methods that take any command untyped
-        self._commands: Any = commands
-        self._reads: Any = reads
-        self.where = where
+    def __init__(self, address: Address, *, reread: Reread | None = None) -> None:
+        self._address = address
+        self._reread = reread
+        self._lent: set[Connection] = set()
+        self._open()
+
+    @property
+    def where(self) -> str:
+        """The server without credentials, for messages."""
+        return self._address.shown
 
     async def execute(self, *command: Argument) -> Any:
         """Run one command.
@@ -77,8 +105,7 @@ class Server:
         Raises:
             PublicationUnavailable: for whatever keeps it from being answered.
         """
-        with translated(self.where), anyio.fail_after(DEADLINE):
-            return await self._commands.execute_command(*command)
+        return await self._authenticated(lambda: self._commands.execute_command(*command))
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run COMMANDS in one round trip; a refused one has its exception as the reply.
@@ -87,15 +114,15 @@ class Server:
             PublicationUnavailable: for a lost connection or no answer in time. Some of
                 COMMANDS may have been executed, or may be yet.
         """
-        if not commands:
-            return []
-        with translated(self.where), anyio.fail_after(DEADLINE):
-            async with self._commands.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                # raise_on_error would quote the arguments in the error's text
-                replies: list[Any] = await pipe.execute(raise_on_error=False)
-                return replies
+        return await self._authenticated(lambda: self._pipeline(commands)) if commands else []
+
+    async def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        async with self._commands.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            # raise_on_error would quote the arguments in the error's text
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
 
     async def wait_for(self, *command: Argument, seconds: float) -> Any:
         """Run one command that blocks for up to SECONDS on the server.
@@ -103,23 +130,50 @@ class Server:
         Raises:
             PublicationUnavailable: also when the server stays silent for longer.
         """
-        with translated(self.where), anyio.fail_after(seconds + DEADLINE):
-            return await self._reads.execute_command(*command)
+        return await self._authenticated(
+            lambda: self._reads.execute_command(*command), within=seconds + DEADLINE
+        )
 
     async def open_connection(self) -> Connection:
-        """A connection of one's own, to be given back with ``release``.
+        """A connection of one's own, to be closed with ``release``.
 
         Raises:
             PublicationUnavailable: when there is none to be had.
         """
-        with translated(self.where), anyio.fail_after(DEADLINE):
-            connection: Connection = await self._reads.connection_pool.get_connection()
-            return connection
+        return await self._authenticated(self._open_connection)
+
+    async def _open_connection(self) -> Connection:
+        # Not one of the pool's: it may outlive the pool, when the server moves.
+        connection: Any = self._reads.connection_pool.make_connection()
+        self._lent.add(connection)
+        try:
+            await connection.connect()
+        except BaseException:
+            await self.release(connection)
+            raise
+        return cast("Connection", connection)
 
     async def release(self, connection: Connection) -> None:
         """Close CONNECTION: it may be in the middle of an answer."""
+        self._lent.discard(connection)
         await connection.disconnect(nowait=True)
-        await self._reads.connection_pool.release(connection)
+
+    async def move(self, address: Address) -> None:
+        """Use ADDRESS from now on.
+
+        Another password counts from the next connection on: those that are open have
+        proven themselves. At another server everything begins anew.
+
+        Raises:
+            ValueError: as ``open_server``.
+        """
+        check_address(address)
+        before, self._address = self._address, address
+        if address.location != before.location:
+            pools = [client.connection_pool for client in (self._commands, self._reads)]
+            self._open()
+            for old in (*pools, *self._lent):
+                await old.disconnect()
 
     async def disconnect(self) -> None:
         """Close all connections; the next command opens a new one."""
@@ -131,12 +185,64 @@ class Server:
         await self._commands.aclose()
         await self._reads.aclose()
 
+    def _open(self) -> None:
+        """Two clients for the address; nothing is sent yet."""
+        options: dict[str, Any] = {
+            "client_name": self._address.client_name,
+            "socket_connect_timeout": ANSWER_TIME,
+            "decode_responses": False,
+            "protocol": 3,
+            "retry": Retry(NoBackoff(), 0),
+            "credential_provider": Credentials(lambda: self._address),
+            **parse_url(self._address.location),
+        }
+        if urlsplit(self._address.url).scheme == "rediss":
+            options |= {"connection_class": TLSConnection, "files": TLSFiles()}
+        commands = BlockingConnectionPool(
+            max_connections=POOL_SIZE, timeout=ANSWER_TIME, socket_timeout=ANSWER_TIME, **options
+        )
+        # redis-py leaves the methods that take any command untyped
+        self._commands: Any = Redis.from_pool(commands)
+        self._reads: Any = Redis.from_pool(ConnectionPool(socket_timeout=None, **options))
 
-def open_server(address: Address) -> Server:
+    async def _authenticated(
+        self, call: Callable[[], Awaitable[T]], *, within: float = DEADLINE
+    ) -> T:
+        """Await CALL, and once more if Redis refuses an address that is not the newest.
+
+        A refused command was not executed, so it may be sent again.
+        """
+        used = self._address
+        try:
+            return await self._once(call, within)
+        except Unauthenticated:
+            # Time of its own: a command that gives the password may take longer than CALL.
+            if self._reread is not None and used.credentials == self._address.credentials:
+                await self.move(await self._reread())
+            if used == self._address:
+                raise
+        return await self._once(call, within)
+
+    async def _once(self, call: Callable[[], Awaitable[T]], within: float) -> T:
+        with translated(self.where), anyio.fail_after(within):
+            return await call()
+
+
+def open_server(address: Address, *, reread: Reread | None = None) -> Server:
     """The server at ADDRESS; nothing is sent before the first command.
 
     Raises:
         ValueError: for a URL that cannot be used; says why and never quotes it.
+    """
+    check_address(address)
+    return Server(address, reread=reread)
+
+
+def check_address(address: Address) -> None:
+    """Refuse an ADDRESS that cannot be used.
+
+    Raises:
+        ValueError: says why and never quotes it.
     """
     try:
         parts = urlsplit(address.url)
@@ -145,66 +251,26 @@ def open_server(address: Address) -> Server:
         raise ValueError(
             "Redis URL: cannot be read; percent-encode / ? # and @ in user name and password"
         ) from None
-    match parts.scheme:
-        case "redis" | "rediss" | "unix":
-            return _single_server(address, parts)
-        case _:
-            allowed = ", ".join(f"{known}://" for known in SCHEMES)
-            raise ValueError(f"Redis URL: {parts.scheme or 'no scheme'} is not one of {allowed}")
-
-
-def _single_server(address: Address, parts: SplitResult) -> Server:
+    if parts.scheme not in SCHEMES:
+        allowed = ", ".join(f"{known}://" for known in SCHEMES)
+        raise ValueError(f"Redis URL: {parts.scheme or 'no scheme'} is not one of {allowed}")
     for option in parse_qs(parts.query):
         if option != "db" and not option.startswith("ssl_"):
             raise ValueError(f"Redis URL: option {option} is not one of db and ssl_...")
-    options: dict[str, Any] = {
-        "client_name": address.client_name,
-        "socket_connect_timeout": ANSWER_TIME,
-        "decode_responses": False,
-        "protocol": 3,
-        "retry": Retry(NoBackoff(), 0),
-        "credential_provider": _credentials(address, parts),
-    }
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    commands = BlockingConnectionPool.from_url(
-        bare,
-        max_connections=POOL_SIZE,
-        timeout=ANSWER_TIME,
-        socket_timeout=ANSWER_TIME,
-        **options,
-    )
-    reads = ConnectionPool.from_url(bare, socket_timeout=None, **options)
-    return Server(
-        commands=Redis.from_pool(commands), reads=Redis.from_pool(reads), where=address.shown
-    )
-
-
-def _credentials(address: Address, parts: SplitResult) -> "Credentials | None":
-    """From beside the URL, or from inside it; both may share the work."""
-    inside = Secret(unquote(parts.password)) if parts.password else None
-    if inside is not None and address.password is not None:
+    if parts.password and address.password is not None:
         raise ValueError("Redis URL: the password is given twice, in the URL and beside it")
-    username = address.username or (unquote(parts.username) if parts.username else None)
-    password = address.password or inside
-    return Credentials(username, password) if username or password else None
+    parse_url(address.location)
 
 
 class Credentials(CredentialProvider):
-    """Reads the password again at each connect."""
+    """Gives each new connection the user and the password of just now."""
 
-    def __init__(
-        self, username: str | None, password: Secret | Callable[[], Secret | None] | None
-    ) -> None:
-        self._username = username
-        self._password = password
+    def __init__(self, address: Callable[[], Address]) -> None:
+        self._address = address
 
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        try:
-            password = self._password() if callable(self._password) else self._password
-        except (OSError, RefresherError) as error:
-            raise PublicationUnavailable("the password of Redis cannot be read now") from error
-        revealed = password.reveal() if password else ""
-        return (self._username, revealed) if self._username else (revealed,)
+    async def get_credentials_async(self) -> Any:
+        """None of both make redis-py send none; its own types know only one or two."""
+        return self._address().credentials
 
     def get_credentials(self) -> NoReturn:
         raise NotImplementedError("only asynchronous clients are made here")

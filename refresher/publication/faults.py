@@ -41,6 +41,14 @@ CODES = {
 """redis-py cuts these first words off and raises a class instead."""
 
 
+TLS_FILES = "TLS files"
+"""What ``tls`` says of files that cannot be used, in the text of a connection error."""
+
+
+class Unauthenticated(PublicationUnavailable):
+    """Raised when Redis does not accept our password, or asks for one."""
+
+
 class Refused(PublicationUnavailable):
     """Raised when Redis answered, and refused; ``code`` is its word for why."""
 
@@ -69,6 +77,8 @@ def unavailable(error: Exception, where: str) -> PublicationUnavailable:
     message = f"Redis at {where}: {describe(error)}"
     if isinstance(error, exceptions.NoPermissionError):
         return Refused(message, "NOPERM")
+    if isinstance(error, exceptions.AuthenticationError):
+        return Unauthenticated(message)
     if isinstance(error, exceptions.ResponseError):
         return Refused(message, str(error).partition(" ")[0])
     return PublicationUnavailable(message)
@@ -104,6 +114,7 @@ def _lost_connection(error: Exception, text: str) -> str:
         "Error 111": "connection refused",
         "Error 61": "connection refused",
         "Connect call failed": "connection refused",
+        TLS_FILES: "a file that its URL names with ssl_... cannot be used",
         "Error 2 ": "its socket does not exist",
         "Error 13 ": "its socket may not be used by this user",
         "Error -2 ": "its host name is unknown",

@@ -9,6 +9,7 @@ from refresher.domain.clients import Client, ClientAuthentication, Revocation
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.domain.secret import Secret
 from refresher.providers import Provider, providers
+from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
 from refresher.settings.report import Report, suggestion
@@ -74,7 +75,7 @@ class ClientBuilder:
         self._require(path, "client_id", section.client_id, "set the id the server gave it")
         if section.client_id is None or "token_endpoint" not in endpoints:
             return None
-        return Client(
+        client = Client(
             name=name,
             client_id=section.client_id,
             client_secret=secret,
@@ -89,6 +90,8 @@ class ClientBuilder:
             ca_bundle=ca_bundle,
             **quirks,
         )
+        check_client(path, section, client, self._report)
+        return client
 
     def _provider(self, path: KeyPath, section: ClientSection) -> Provider | None:
         known = providers()

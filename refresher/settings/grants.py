@@ -69,10 +69,15 @@ def _check_kind(path: KeyPath, section: GrantSection, report: Report) -> None:
         for key in ("expires_at", "token_type"):
             if getattr(section, key) is not None:
                 report.problem((*path, key), "belongs to a static_token: the server tells it here")
-    elif section.refresh_token is not None:
+        return
+    if section.refresh_token is not None:
         report.problem(
             (*path, "static_token"),
             "and refresh_token are both set: a grant is either static or refreshed; keep one",
+        )
+    if section.scope:
+        report.problem(
+            (*path, "scope"), "belongs to a login: a static_token has the scope it was made with"
         )
 
 

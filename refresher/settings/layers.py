@@ -4,6 +4,8 @@ Each source becomes a layer: nested tables of raw values, and the place a person
 have to look at for each of them. pydantic-settings merges the layers by precedence.
 """
 
+import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,9 @@ SECRET_KEYS = frozenset(
     {"client_secret", "password", "proxy", "refresh_token", "static_token", "url"}
 )
 """Keys whose table is one value: a form from one layer never mixes with that of another."""
+
+SECRET_DIRECTORY = "secret directory"
+"""The origin of what files of the secret directories say."""
 
 LARGEST_FILE = 65_536
 """Bytes: whatever is larger is no secret; keeps a wrong path from filling the memory."""
@@ -147,7 +152,7 @@ def directory_layer(directory: Path) -> Layer:
     return _named_layer(
         values,
         {name: str(directory / name) for name in values},
-        origin="secret directory",
+        origin=SECRET_DIRECTORY,
         place=str(directory),
         problems=problems,
     )
@@ -165,13 +170,23 @@ def read_text_file(path: Path) -> str:
     """The text of a small file without the newline at its end.
 
     Raises:
-        ValueError: it cannot be read, is too large or is not UTF-8; tells no content.
+        ValueError: it cannot be read, is no file, is too large or is not UTF-8; tells no
+            content.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        # Without blocking: a FIFO would be waited for until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read: {_why(error)}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is no regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {_why(error)}") from error
+    finally:
+        os.close(descriptor)
     if len(content) > LARGEST_FILE:
         raise ValueError(f"is larger than {LARGEST_FILE} bytes: no secret is")
     return decoded(content)

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from refresher.domain.secret import Secret
 from refresher.errors import SettingsError
 from refresher.settings.clients import ClientBuilder
+from refresher.settings.contradictions import check_together
 from refresher.settings.describe import describe
 from refresher.settings.document import (
     DEFAULT_REDIS_URL,
@@ -43,7 +44,8 @@ from refresher.settings.model import (
     VaultSettings,
 )
 from refresher.settings.report import Report, judge, printable
-from refresher.settings.secret_reader import SecretReader, is_world_readable
+from refresher.settings.secret_places import is_world_readable
+from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import redis_fault
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
@@ -155,6 +157,7 @@ def _build(
     clients = {name: builder.build(name, each) for name, each in document.clients.items()}
     seeds = read_seeds(document.grants, document.clients, secrets, report)
     made = {name: client for name, client in clients.items() if client is not None}
+    check_together(document, made, report)
     if len(made) < len(clients):
         return None
     return Settings(
@@ -165,6 +168,7 @@ def _build(
         daemon=DaemonSettings(**document.daemon.model_dump()),
         clients=made,
         seeds=seeds,
+        rereadable=tuple(secrets.rereadable),
     )
 
 
@@ -183,6 +187,10 @@ def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> Redi
         report.problem(("redis", "url"), fault)
     elif url and section.password and urlsplit(url.reveal()).password:
         report.problem(("redis", "password"), "stands in redis.url too: keep one of the two")
+    elif url and section.username:
+        inside = urlsplit(url.reveal()).username
+        if inside and unquote(inside) != section.username:
+            report.problem(("redis", "username"), "is another in redis.url: keep one of the two")
     return RedisSettings(
         url=url or Secret(DEFAULT_REDIS_URL),
         username=section.username,

@@ -9,6 +9,7 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Seed
 from refresher.domain.secret import Secret
 from refresher.logs import Level
+from refresher.settings.secret_places import Rereadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ class Settings:
     daemon: DaemonSettings
     clients: dict[str, Client]
     seeds: list[Seed]
+    rereadable: tuple[Rereadable, ...] = ()
+    """The secrets of clients and Redis that may change while the daemon runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

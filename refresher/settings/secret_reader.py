@@ -4,15 +4,13 @@ Whatever fails is a problem in the report; no text of it holds anything of a sec
 """
 
 import os
-import signal
-import stat
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from refresher.domain.secret import Secret
-from refresher.settings.layers import KeyPath, absolute, decoded, read_text_file
+from refresher.settings.layers import SECRET_DIRECTORY, KeyPath, absolute
 from refresher.settings.report import Report, shown
+from refresher.settings.secret_places import InFiles, Printed, Rereadable, is_world_readable, run
 from refresher.settings.values import (
     FromCommand,
     Given,
@@ -21,13 +19,6 @@ from refresher.settings.values import (
     InVariable,
     SecretSource,
 )
-
-COMMAND_TIMEOUT = 10.0
-"""Seconds: a password manager that takes longer waits for a person who is not there."""
-
-LONGEST_COMPLAINT = 200
-"""Characters of a failed command's first line of complaint that are shown."""
-
 
 UNREAD = Secret("unread")
 """Stands for a client secret that a command beside a daemon has no use for."""
@@ -60,6 +51,8 @@ class SecretReader:
         self._report = report
         self.origins: dict[str, str] = {}
         """Key to the kind of its source."""
+        self.rereadable: list[Rereadable] = []
+        """What clients and Redis need and a running daemon can read again."""
 
     def read(
         self, path: KeyPath, source: SecretSource | None, *, is_url: bool = False
@@ -93,6 +86,8 @@ class SecretReader:
             case Given(value=value):
                 layer = self._report.layer_of(path)
                 self.origins[shown(path)] = layer.origin if layer else "literal"
+                if layer and layer.origin == SECRET_DIRECTORY:
+                    self._may_change(path, InFiles((Path(layer.place_of(path)),)))
                 return value
             case InFile(path=name):
                 self.origins[shown(path)] = "file"
@@ -104,97 +99,31 @@ class SecretReader:
                 return Secret(self._environment[name])
             case FromCommand(arguments=arguments):
                 self.origins[shown(path)] = "command"
+                self._may_change(path, Printed(arguments, self._environment, self._base))
                 return Secret(run(arguments, self._environment, self._base))
             case InCredential(name=name):
                 self.origins[shown(path)] = "credential"
-                return self._from_credential(name)
+                return self._from_credential(path, name)
 
     def _from_file(self, path: KeyPath, file: Path) -> Secret:
-        try:
-            secret = Secret(read_text_file(file))
-        except ValueError as error:
-            raise ValueError(f"is in the file {file}, which {error}") from error
+        place = InFiles((file,))
+        self._may_change(path, place)
+        secret = Secret(place.read())
         # What a platform mounts has the mode the platform chose, in a folder of its own.
         mounted = any(file.is_relative_to(directory) for directory in self._directories)
         if not mounted and is_world_readable(file):
             self._report.warning(path, f"is in a file everybody can read: chmod 600 {file}")
         return secret
 
-    def _from_credential(self, name: str) -> Secret:
-        for directory in self._directories:
-            if os.path.lexists(directory / name):
-                try:
-                    return Secret(read_text_file(directory / name))
-                except ValueError as error:
-                    raise ValueError(f"is in {directory / name}, which {error}") from error
-        places = ", ".join(str(directory) for directory in self._directories)
-        raise ValueError(f"is the credential {name}, which is not in {places}")
+    def _from_credential(self, path: KeyPath, name: str) -> Secret:
+        place = InFiles(tuple(directory / name for directory in self._directories))
+        if not os.path.lexists(place.find()):
+            places = ", ".join(str(directory) for directory in self._directories)
+            raise ValueError(f"is the credential {name}, which is not in {places}")
+        self._may_change(path, place)
+        return Secret(place.read())
 
-
-def is_world_readable(file: Path) -> bool:
-    """Whether every user of this machine may read FILE."""
-    try:
-        return bool(stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH)
-    except (OSError, ValueError):
-        return False
-
-
-def run(
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    *,
-    timeout: float = COMMAND_TIMEOUT,
-) -> str:
-    """What the command ARGUMENTS prints, without the newline at its end.
-
-    It gets no shell, no input and no terminal, and at most TIMEOUT seconds.
-
-    Raises:
-        ValueError: it cannot be started, takes too long, fails or prints no text.
-    """
-    try:
-        process = subprocess.Popen(  # noqa: S603  the operator's own command, without a shell
-            arguments,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ValueError(
-            f"comes from the command {arguments[0]}, which cannot be started: {error.strerror}"
-        ) from error
-    except ValueError:
-        # Not chained: the error may quote a word of the command.
-        raise ValueError("comes from a command with a NUL in it") from None
-    with process:
-        try:
-            output, complaint = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            # The whole group: a child it left behind would keep the pipes open.
-            os.killpg(process.pid, signal.SIGKILL)
-            # Not chained: the error carries what was printed so far.
-            raise ValueError(
-                f"comes from the command {arguments[0]}, which took more than {timeout:g} s"
-            ) from None
-    if process.returncode != 0:
-        raise ValueError(
-            f"comes from the command {arguments[0]}, which failed with exit code "
-            f"{process.returncode}{_first_line(complaint, output)}"
-        )
-    try:
-        return decoded(output)
-    except ValueError as error:
-        raise ValueError(f"comes from the command {arguments[0]}, whose output {error}") from error
-
-
-def _first_line(complaint: bytes, output: bytes) -> str:
-    """The first line of a failed command's complaint, freed of anything it also printed."""
-    text = complaint.decode("utf-8", "replace").strip()
-    for printed in output.decode("utf-8", "replace").split():
-        text = text.replace(printed, "***")
-    line = text.partition("\n")[0][:LONGEST_COMPLAINT]
-    return f": {line}" if line else ""
+    def _may_change(self, path: KeyPath, place: InFiles | Printed) -> None:
+        """Note what a daemon reads again; the tokens of grants are taken once, as seeds."""
+        if path[0] != "grants":
+            self.rereadable.append(Rereadable(path, place))

@@ -70,22 +70,6 @@ async def test_a_wrong_password_in_the_url_stays_hidden(valkey: Valkey) -> None:
     assert PASSWORD not in repr(Address(url=url))
 
 
-async def test_a_password_is_read_again_at_each_connect(valkey: Valkey) -> None:
-    valkey.restart(["--requirepass", PASSWORD])
-    passwords = [Secret("old"), Secret(PASSWORD)]
-    async with publishing(valkey.url, password=lambda: passwords.pop(0)) as publisher:
-        with pytest.raises(PublicationUnavailable, match="does not accept"):
-            await publisher.connect()
-        await publisher.connect()
-
-
-async def test_an_unreadable_password_is_named(shared_valkey: Valkey, tmp_path: Path) -> None:
-    def read() -> Secret:
-        return Secret((tmp_path / "missing").read_text())
-
-    assert "password of Redis cannot be read" in await reason(shared_valkey.url, password=read)
-
-
 @pytest.mark.parametrize(
     ("rules", "named"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from refresher.errors import SettingsError
 from refresher.settings import load
-from refresher.settings.secret_reader import run
+from refresher.settings.secret_places import run
 from tests.settings.conftest import CLIENT, Bench
 
 CANARY = "canary-5f1c"

@@ -118,7 +118,7 @@ def test_secret_directories_express_every_name(bench: Bench) -> None:
 def test_an_unreadable_secret_file_is_named(bench: Bench) -> None:
     (bench.folder / "secrets" / "REFRESHER_REDIS__PASSWORD").mkdir(parents=True)
     (problem,) = bench.problems('secrets_dir = "secrets"')
-    assert problem.endswith("REFRESHER_REDIS__PASSWORD: cannot be read: Is a directory")
+    assert problem.endswith("REFRESHER_REDIS__PASSWORD: is no regular file")
 
 
 def test_the_secrets_directory_can_be_a_variable(bench: Bench) -> None:
