@@ -90,21 +90,49 @@ CANONICAL: list[tuple[Outcome, dict[str, Any]]] = [
     (answered("at-1"), SUCCESS | {"rotated": False}),
     (
         RefreshTokenOnly(answer=ONLY, status=200),
-        FAILURE | {"outcome": "RefreshTokenOnly", "status": 200, "rotated": True},
+        FAILURE
+        | {
+            "outcome": "RefreshTokenOnly",
+            "status": 200,
+            "rotated": True,
+            "reason": "no_access_token",
+        },
     ),
-    (NotSent(reason="dns"), FAILURE | {"outcome": "NotSent", "error": "dns"}),
+    (
+        NotSent(reason="dns"),
+        FAILURE | {"outcome": "NotSent", "error": "dns", "reason": "unreachable:dns"},
+    ),
     (
         Transient(reason="throttled", status=429, retry_after=60.0),
-        FAILURE | {"outcome": "Transient", "status": 429, "error": "throttled", "retry_s": 60.0},
+        FAILURE
+        | {
+            "outcome": "Transient",
+            "status": 429,
+            "error": "throttled",
+            "retry_s": 60.0,
+            "reason": "server_busy:throttled",
+        },
     ),
     (
-        OutcomeUnknown(reason="server error", status=502),
+        OutcomeUnknown(reason="http_502", status=502),
         FAILURE
-        | {"outcome": "OutcomeUnknown", "status": 502, "error": "server error", "retry_s": None},
+        | {
+            "outcome": "OutcomeUnknown",
+            "status": 502,
+            "error": "http_502",
+            "retry_s": None,
+            "reason": "outcome_unknown:http_502",
+        },
     ),
     (
         RequestRejected(error="invalid_request", status=400),
-        FAILURE | {"outcome": "RequestRejected", "status": 400, "error_code": "invalid_request"},
+        FAILURE
+        | {
+            "outcome": "RequestRejected",
+            "status": 400,
+            "error_code": "invalid_request",
+            "reason": "request_rejected:invalid_request",
+        },
     ),
     (
         GrantRejected(error="invalid_grant", status=400),
@@ -224,7 +252,7 @@ async def test_a_lost_grant_is_announced_with_its_repair(vault: Vault, lines: Li
         "reason": "rotation_lost:invalid_grant",
         "expires_at": None,
         "next_attempt_at": None,
-        "repair": "refresher login acme",
+        "repair": "refresher login acme; if the server was wrong: refresher refresh --lost acme",
     }
 
 
@@ -234,7 +262,8 @@ async def test_a_halted_grant_is_announced(vault: Vault, lines: Lines) -> None:
     halting = make_client(on_unknown_outcome=UnknownOutcome.HALT)
     await parts.refresh.run(await claim(parts), halting)
     [paused] = lines.of(Event.GRANT_PAUSED)
-    assert (paused["reason"], paused["repair"]) == ("outcome_unknown", "refresher refresh acme")
+    assert paused["reason"] == "outcome_unknown:timeout"
+    assert paused["repair"].startswith("refresher refresh acme sends the same refresh token again")
 
 
 async def test_a_recovered_grant_is_announced(vault: Vault, lines: Lines) -> None:

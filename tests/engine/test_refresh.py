@@ -72,8 +72,8 @@ async def test_the_request_carries_what_was_claimed(vault: Vault) -> None:
     await vault.request_refresh("acme", parts.clock.now())
     await run(parts)
     first, second = parts.endpoint.calls
-    assert first == Call(client="crm", secret="rt-0", scope=("own",), deadline=30.0)
-    assert second == Call(client="crm", secret="rt-1", scope=("own",), deadline=15.0)
+    assert first == Call(client="crm", secret="rt-0", scope=("own",), deadline=90.0)
+    assert second == Call(client="crm", secret="rt-1", scope=("own",), deadline=90.0)
 
 
 async def test_the_clients_scope_serves_a_grant_without(vault: Vault) -> None:

@@ -383,7 +383,9 @@ async def wait_until_idle(vault: Vault) -> None:
 
 async def test_a_last_chance_goes_out_in_spite_of_a_retry_after(vault: Vault) -> None:
     """An answer was lost; when the server may be asked again, its grace window is over."""
-    grace = make_client(rotation="grace(60)", on_unknown_outcome=UnknownOutcome.REPLAY)
+    grace = make_client(
+        rotation="grace(60)", on_unknown_outcome=UnknownOutcome.REPLAY, concurrency=1
+    )
     busy = OutcomeUnknown(reason="http_503", status=503, retry_after=300.0)
     parts = assemble(vault, answering(busy, answered("at-1", "rt-1")))
     await sow(vault, make_seed(), make_seed("other", "rt-other"))

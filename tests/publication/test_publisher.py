@@ -75,7 +75,8 @@ async def test_the_status_hash_leaves_out_what_is_none(shared_valkey: Valkey) ->
     assert (lost_fields["state"], lost_fields["reason"], lost_fields["repair"]) == (
         "reauthorization_required",
         "revoked:invalid_grant",
-        "refresher login lost",
+        "refresher login lost; an imported refresh token is refused so if it was issued to another "
+        "client than crm",
     )
 
 

@@ -47,7 +47,7 @@ async def test_a_token_that_ended_is_expired(vault: Vault) -> None:
     await refresh(vault, answered("at-1", "rt-1"))
     assert await vault.time_passed(NOW + LIFE - 0.1) == []
     [(_, after)] = await vault.time_passed(NOW + LIFE)
-    assert (after.state, after.reason) == (GrantState.EXPIRED, None)
+    assert (after.state, after.reason) == (GrantState.EXPIRED, "overdue")
     assert after.due_at is not None
     assert await vault.time_passed(NOW + LIFE + 1) == []
 

@@ -1,5 +1,7 @@
 """Seeds: the settings and imports add and correct grants, and never undo a rotation."""
 
+from dataclasses import replace
+
 import pytest
 
 from refresher.domain.grants import GrantKind, GrantState, Seed
@@ -297,7 +299,7 @@ async def test_a_rejected_refresh_token_is_taken_from_nobody(vault: Vault, name:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
     await vault.request_refresh("acme", NOW + 60)
-    await refresh(vault, REJECTED, NOW + 60)
+    await refresh(vault, replace(REJECTED, needs_person=True), NOW + 60)
     await vault.remove("acme", NOW + 61)
     seeded = await apply(vault, make_seed(name, "rt-1"))
     assert (seeded.grant.reason, seeded.grant.due_at) == ("seed_spent", None)
