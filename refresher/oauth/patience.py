@@ -22,10 +22,13 @@ class Patience:
         self.has_left = anyio.Event()
         """Set when the first byte of the request is about to be written."""
         self._scope = anyio.CancelScope()
+        self._is_over = False
 
     def scope(self) -> anyio.CancelScope:
         """What the transport works in; it is cancelled when patience ends."""
         self._scope = anyio.CancelScope()
+        if self._is_over:
+            self._scope.cancel()
         return self._scope
 
     def left(self) -> None:
@@ -34,5 +37,6 @@ class Patience:
         self.has_left.set()
 
     def give_up(self) -> None:
-        """End the exchange now, as if its deadline had come."""
+        """End the exchange now, as if its deadline had come; one that has not begun never is."""
+        self._is_over = True
         self._scope.cancel()

@@ -54,17 +54,20 @@ async def test_a_connection_never_accepted_sends_nothing() -> None:
     assert outcome == NotSent(reason="connect_timeout")
 
 
-async def test_tls_to_a_plain_port_sends_nothing() -> None:
+@pytest.mark.parametrize(
+    "banner", [http_answer(b"speak HTTP", 400), b"220 smtp ready\r\n", b"-ERR unknown\r\n"]
+)
+async def test_tls_to_a_plain_port_sends_nothing(banner: bytes) -> None:
     async def handle(
         _: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await reader.read(1024)
-        writer.write(http_answer(b"speak HTTP", 400))
+        writer.write(banner)
 
     async with serving(handle) as raw:
         outcome = await refreshed(raw.url.replace("http:", "https:"))
 
-    assert outcome == NotSent(reason="tls")
+    assert outcome == NotSent(reason="tls_to_plain_port")
 
 
 async def test_a_hanging_handshake_sends_nothing() -> None:
