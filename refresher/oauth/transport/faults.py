@@ -12,6 +12,7 @@ from aiohttp.http import HttpProcessingError
 from refresher.domain.outcomes import OutcomeUnknown
 from refresher.oauth.transport.connections import INTERIM, MALFORMED, Kept
 from refresher.oauth.transport.replies import Reply
+from refresher.oauth.transport.second_reader import find_status
 
 TRANSPORT_FAULTS = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, EOFError)
 """All that networks and servers can make the library raise; time-outs are OSErrors. Anything
@@ -105,10 +106,12 @@ def unanswered(kept: Kept | None, error: Exception | None, *, timed_out: bool) -
         return OutcomeUnknown(reason=PLAIN_TO_TLS)
     if refusal is None and isinstance(error, aiohttp.ClientResponseError | ValueError):
         refusal = MALFORMED
+    may_hold_tokens = b"token" in received.lower()
     return OutcomeUnknown(
         reason=refusal or ("timeout" if timed_out else "disconnected"),
+        status=find_status(received) if may_hold_tokens else None,
         body=received or None,
-        may_hold_tokens=b"token" in received.lower(),
+        may_hold_tokens=may_hold_tokens,
     )
 
 

@@ -66,6 +66,8 @@ class _Exchange:
     kept: Kept | None = None
     response: aiohttp.ClientResponse | None = None
     body: bytearray = field(default_factory=bytearray, repr=False)
+    is_whole: bool = False
+    """The library has read its answer to the end."""
 
     def hold(self, wire: Wire) -> None:
         """Take WIRE for this exchange."""
@@ -79,7 +81,7 @@ class _Exchange:
     @property
     def is_sound(self) -> bool:
         """Whether the library's answer is all that came."""
-        return self.response is not None and self.kept is not None and self.kept.is_sound()
+        return self.is_whole and self.kept is not None and self.kept.is_sound()
 
 
 class Transport:
@@ -179,7 +181,8 @@ class Transport:
                     exchange.body += chunk
                     if len(exchange.body) > LARGEST_ANSWER:
                         response.close()
-                        break
+                        return
+                exchange.is_whole = True
         finally:
             HOLDER.reset(holder)
 
@@ -204,8 +207,7 @@ async def _receive_the_rest(kept: Kept) -> None:
         kept.news.clear()
         reading = read(bytes(kept.received))
         is_complete = reading is not None and reading.is_complete
-        closes = reading is not None and (reading.closes or not reading.is_json)
-        if is_complete and closes:
+        if reading is not None and is_complete and not reading.may_go_on:
             return
         waits = LINGER if is_complete or (reading is not None and reading.closes) else None
         with anyio.move_on_after(waits) as quiet:
@@ -231,6 +233,8 @@ def _answer(exchange: _Exchange, fault: Exception | None, *, timed_out: bool) ->
         return None
     if reading.status >= 300 and not reading.is_http:  # noqa: PLR2004  what is no success
         return None
+    if b"_token" in kept.received and b"_token" not in reading.body:
+        return None  # whatever tore the body away from its tokens: all bytes are kept
     return make_reply(
         reading.status, reading.headers, reading.body, _missing(reading, kept, broken),
         is_lenient=True,

@@ -52,7 +52,7 @@ _TRAILER = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n?")
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
 
 _TOKENS = (b'_token"',)
-"""Without an end of the head it must be these: ``Report-To`` and ``NEL`` hold JSON as well."""
+"""Within a head it must be these: ``Report-To`` and ``NEL`` hold JSON as well."""
 
 _TELLING = (*_TOKENS, b"error")
 
@@ -77,9 +77,15 @@ class Reading:
     """The status line has its ``HTTP/``: only then can a refusal be believed."""
 
     @property
-    def is_json(self) -> bool:
-        """Whether the body begins like JSON, so that a missing end would be seen."""
-        return self.body.lstrip(_SPACE)[:1] in (b"{", b"[")
+    def may_go_on(self) -> bool:
+        """Whether the content says that something is missing, whatever the framing says.
+
+        JSON without its end, nothing at all, or something after the end that was told.
+        """
+        if self.closes or self.is_left_over:
+            return not self.closes
+        beginning = self.body.lstrip(_SPACE)[:1]
+        return beginning in (b"{", b"[") or (not beginning and self.status not in EMPTY_STATUSES)
 
 
 def read(received: bytes) -> Reading | None:
@@ -99,8 +105,17 @@ def read(received: bytes) -> Reading | None:
             return _found_without_head(received, status, line.end(), is_http=is_http)
         headers, position = head
         if status >= 200 or status == 101:  # noqa: PLR2004  interim answers end before 200
-            return _read_body(received[position:], status, headers, is_http=is_http)
+            reading = _read_body(received[position:], status, headers, is_http=is_http)
+            if reading.closes:
+                return reading
+            return _found_without_head(received, status, line.end(), is_http=is_http) or reading
     return None
+
+
+def find_status(received: bytes) -> int | None:
+    """The status that an answer begins with, however little of it came."""
+    line = _STATUS_LINE.match(received)
+    return None if line is None else int(line[2])
 
 
 def _head(received: bytes, position: int) -> tuple[CIMultiDict[str], int] | None:
@@ -231,7 +246,7 @@ def _closing(body: bytes, encoding: str) -> bytes | None:
 def _found_without_head(
     received: bytes, status: int, position: int, *, is_http: bool
 ) -> Reading | None:
-    """An object somewhere after the status line, where no end of the head can be found."""
+    """An object with tokens somewhere after the status line, where no body leads to one."""
     for candidate in _unframed(received[position:], _TOKENS):
         body = _closing(candidate, "")
         if body is not None:
