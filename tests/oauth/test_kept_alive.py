@@ -15,6 +15,7 @@ from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshe
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
+from refresher.oauth.transport import post
 from tests.oauth.world import (
     TOKENS,
     RawServer,
@@ -178,7 +179,53 @@ async def test_after_silence_older_connections_are_not_used() -> None:
         assert silence == OutcomeUnknown(reason="timeout")
         for _ in range(3):
             assert_own(await refresh(endpoint, raw.url))
-        assert raw.connections == 5
+        assert raw.connections == 7
+
+
+async def test_a_server_that_is_silent_on_a_new_connection_keeps_later_ones() -> None:
+    async def handle(
+        raw: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            await raw.read_request(reader)
+            if len(raw.requests) > 1:
+                writer.write(http_answer(TOKENS))
+
+    async with serving(handle) as raw, TokenEndpoint() as endpoint:
+        silence = await refresh(endpoint, raw.url, deadline=0.2)
+        assert silence == OutcomeUnknown(reason="timeout")
+        for _ in range(3):
+            assert_own(await refresh(endpoint, raw.url))
+        assert raw.connections == 2
+
+
+async def test_a_connection_that_may_be_dead_warns_before_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server answers once a connection, and forgets it without a word."""
+    monkeypatch.setattr(post, "SILENCE", 0.1)
+
+    async def handle(
+        raw: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await raw.read_request(reader)
+        writer.write(http_answer(TOKENS))
+        await asyncio.Event().wait()
+
+    outcomes: list[Outcome] = []
+
+    async def exchange(endpoint: TokenEndpoint, url: str) -> None:
+        outcomes.append(await refresh(endpoint, url, deadline=1))
+
+    async with serving(handle) as raw, TokenEndpoint() as endpoint:
+        assert_own(await refresh(endpoint, raw.url))
+        async with anyio.create_task_group() as group:
+            group.start_soon(exchange, endpoint, raw.url)
+            await asyncio.sleep(0.3)
+            for _ in range(3):
+                assert_own(await refresh(endpoint, raw.url))
+            assert outcomes == []
+    assert outcomes == [OutcomeUnknown(reason="timeout")]
 
 
 async def test_giving_up_ends_the_exchange_and_its_connection() -> None:

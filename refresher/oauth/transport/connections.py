@@ -34,6 +34,14 @@ KEEP_ALIVE = 4.0
 unknown outcome, so it ends before the usual 5 s of Node, Apache and uvicorn do; where speed
 counts, a connection is not idle for a second."""
 
+SILENCE = 10.0
+"""Seconds without a byte after which a connection that was used before counts as dead."""
+
+NO_REUSE = 3600.0
+"""Seconds for which no connection to a server is used again after one of them was dead: what
+dropped it without a word (a box on the way, the server itself) will do it again, and each
+time costs an exchange its whole deadline."""
+
 MALFORMED = "malformed"
 TOO_LARGE = "too_large"
 INTERIM = "interim_answers"
@@ -102,11 +110,13 @@ class Wire(ResponseHandler):
         """The library is done with this connection, and the exchange is not."""
         self._is_soiled = False
         """Something came, or the end, while no exchange had this connection."""
-        self._was_used = False
+        self.exchanges = 0
+        """How many had this connection so far."""
 
     def hold(self) -> Kept:
         """Begin an exchange: from now on what comes is kept, and no end closes it."""
-        self._kept, self._is_held, self._was_used = Kept(), True, True
+        self._kept, self._is_held = Kept(), True
+        self.exchanges += 1
         return self._kept
 
     def let_go(self, kept: Kept) -> None:
@@ -128,13 +138,8 @@ class Wire(ResponseHandler):
             return False
         if self._kept is not None and not self._kept.is_sound():
             return False
-        is_quiet = self._was_used or transport.get_extra_info("sslcontext") is None
+        is_quiet = self.exchanges > 0 or transport.get_extra_info("sslcontext") is None
         return not (is_quiet and _is_readable(transport))
-
-    @property
-    def was_used(self) -> bool:
-        """Whether an exchange had this connection before."""
-        return self._was_used
 
     @property
     def should_close(self) -> bool:
@@ -242,15 +247,17 @@ class Pool(aiohttp.TCPConnector):
     def __init__(self, resolver: AbstractResolver) -> None:
         super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=resolver)
         self._factory = cast("partial[ResponseHandler]", partial(Wire, loop=self._loop))
-        self._distrusted: dict[tuple[str, int | None], float] = {}
+        self._reused_from: dict[tuple[str, int | None], float] = {}
+        """Of each server: connections made before this instant are not used again."""
 
     def distrust(self, wire: Wire) -> None:
         """Use no connection again that was made to the same server up to now.
 
-        An exchange over WIRE was answered by silence. A box on the way may have forgotten
-        all connections, and each would cost another time-out.
+        An exchange over WIRE met silence. If an earlier one had been answered over it, the
+        connection is dead, and others are or will be: none is used again for a while.
         """
-        self._distrusted[wire.place] = self._loop.time()
+        pause = NO_REUSE if wire.exchanges > 1 else 0.0
+        self._reused_from[wire.place] = self._loop.time() + pause
 
     async def connect(
         self,
@@ -269,11 +276,12 @@ class Pool(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             wire = connection.protocol
             assert isinstance(wire, Wire)
-            is_trusted = wire.made_at > self._distrusted.get(place, -1.0) or not wire.was_used
+            is_new = wire.exchanges == 0
+            is_trusted = is_new or wire.made_at > self._reused_from.get(place, -1.0)
             if is_trusted and wire.is_fit():
                 break
             connection.close()
-            if not wire.was_used:
+            if is_new:
                 raise aiohttp.ServerDisconnectedError
         wire.place = place
         HOLDER.get().hold(wire)

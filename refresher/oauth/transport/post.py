@@ -5,6 +5,7 @@ comes back is capped, received bytes of every kind and the content after decompr
 HTTP library reads first. What it refuses, or reads too little of, the second reader reads.
 """
 
+import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -20,7 +21,15 @@ from refresher.domain.clients import Client
 from refresher.domain.outcomes import NotSent, OutcomeUnknown
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import WireRequest
-from refresher.oauth.transport.connections import HOLDER, MALFORMED, TOO_LARGE, Kept, Pool, Wire
+from refresher.oauth.transport.connections import (
+    HOLDER,
+    MALFORMED,
+    SILENCE,
+    TOO_LARGE,
+    Kept,
+    Pool,
+    Wire,
+)
 from refresher.oauth.transport.faults import (
     NO_DESCRIPTORS,
     PLAIN_TO_TLS,
@@ -61,6 +70,7 @@ class _Exchange:
     """How far one request got; outlives its cancellation by the deadline."""
 
     patience: Patience
+    pool: Pool
     has_left: bool = False
     wire: Wire | None = None
     kept: Kept | None = None
@@ -68,13 +78,28 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray, repr=False)
     is_whole: bool = False
     """The library has read its answer to the end."""
+    silence: asyncio.TimerHandle | None = None
 
     def hold(self, wire: Wire) -> None:
-        """Take WIRE for this exchange."""
+        """Take WIRE for this exchange; one that was used before may be dead."""
         self.wire, self.kept = wire, wire.hold()
+        if wire.exchanges > 1:
+            self.silence = asyncio.get_running_loop().call_later(SILENCE, self.look_for_silence)
+
+    def look_for_silence(self) -> None:
+        """Warn the pool early: this exchange may be waited for much longer."""
+        if self.is_silent and self.wire is not None:
+            self.pool.distrust(self.wire)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come back so far."""
+        return self.kept is not None and not self.kept.received
 
     def let_go(self) -> None:
         """Give the connection back, to be closed or used again."""
+        if self.silence is not None:
+            self.silence.cancel()
         if self.wire is not None and self.kept is not None:
             self.wire.let_go(self.kept)
 
@@ -133,7 +158,7 @@ class Transport:
         except (OSError, ValueError) as error:
             is_out = is_out_of_descriptors(error)
             return NotSent(reason=NO_DESCRIPTORS if is_out else "ca_bundle")
-        exchange = _Exchange(patience)
+        exchange = _Exchange(patience, self._pool)
         fault: Exception | None = None
         try:
             with patience.scope() as scope:
@@ -149,7 +174,7 @@ class Transport:
         if not exchange.has_left:
             reason = "connect_timeout" if fault is None else reason_not_sent(fault, client.proxy)
             return NotSent(reason=reason)
-        if timed_out and exchange.wire is not None:
+        if timed_out and exchange.is_silent and exchange.wire is not None:
             self._pool.distrust(exchange.wire)
         reply = _answer(exchange, fault, timed_out=timed_out)
         if reply is None:
