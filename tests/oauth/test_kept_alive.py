@@ -15,7 +15,7 @@ from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshe
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.oauth.transport import post
+from refresher.oauth.transport import connections
 from tests.oauth.world import (
     TOKENS,
     RawServer,
@@ -203,7 +203,7 @@ async def test_a_connection_that_may_be_dead_warns_before_its_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server answers once a connection, and forgets it without a word."""
-    monkeypatch.setattr(post, "SILENCE", 0.1)
+    monkeypatch.setattr(connections, "SILENCE", 0.1)
 
     async def handle(
         raw: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

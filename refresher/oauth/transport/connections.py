@@ -47,10 +47,12 @@ TOO_LARGE = "too_large"
 INTERIM = "interim_answers"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Kept:
     """What came over one connection for one exchange, and how far the library got."""
 
+    since: float
+    """When the exchange began, in the loop's time."""
     received: bytearray = field(default_factory=bytearray, repr=False)
     message: RawResponseMessage | None = None
     """The head of the answer, once the library has read it."""
@@ -59,8 +61,13 @@ class Kept:
     """Why the library reads no further: ``malformed``, ``too_large``, ``interim_answers``."""
     has_ended: bool = False
     """The connection is closed: nothing more will come."""
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when something came, and when the connection ended."""
+    news: asyncio.Event | None = None
+    """Set when something came, and when the connection ended; made by whoever waits."""
+
+    def tell(self) -> None:
+        """Wake whoever waits for news."""
+        if self.news is not None:
+            self.news.set()
 
     def is_sound(self) -> bool:
         """Whether the library's answer is exactly what came, with JSON that closes.
@@ -89,8 +96,8 @@ class Kept:
 class Holder(Protocol):
     """The exchange that a connection is made for."""
 
-    def hold(self, wire: "Wire") -> None:
-        """Take WIRE, until the exchange lets go of it."""
+    def hold(self, wire: "Wire", kept: Kept) -> None:
+        """Take WIRE, and what comes over it, until the exchange lets go of it."""
 
 
 HOLDER: ContextVar[Holder] = ContextVar("HOLDER")
@@ -115,7 +122,7 @@ class Wire(ResponseHandler):
 
     def hold(self) -> Kept:
         """Begin an exchange: from now on what comes is kept, and no end closes it."""
-        self._kept, self._is_held = Kept(), True
+        self._kept, self._is_held = Kept(self._loop.time()), True
         self.exchanges += 1
         return self._kept
 
@@ -156,7 +163,7 @@ class Wire(ResponseHandler):
     def set_response_params(self, **params: Any) -> None:
         """Called before the answer to a request is read, a CONNECT to a proxy included."""
         if self._kept is None:
-            self._kept = Kept()
+            self._kept = Kept(self._loop.time())
         super().set_response_params(**params)
         assert self._parser is not None
         self._parser = cast("Any", _Parser(self._parser, self._read, self.refuse))
@@ -170,7 +177,7 @@ class Wire(ResponseHandler):
                 self.abort()
             return
         kept.received += data
-        kept.news.set()
+        kept.tell()
         if len(kept.received) > MOST_RECEIVED:
             self.refuse(TOO_LARGE)
             if self.transport is not None:
@@ -188,7 +195,7 @@ class Wire(ResponseHandler):
         super().connection_lost(exc)
         if self._kept is not None:
             self._kept.has_ended = True
-            self._kept.news.set()
+            self._kept.tell()
 
     def refuse(self, reason: str) -> None:
         """Tell the library that this answer cannot be read; the connection stays open."""
@@ -249,6 +256,8 @@ class Pool(aiohttp.TCPConnector):
         self._factory = cast("partial[ResponseHandler]", partial(Wire, loop=self._loop))
         self._reused_from: dict[tuple[str, int | None], float] = {}
         """Of each server: connections made before this instant are not used again."""
+        self._held: dict[Kept, Wire] = {}
+        """What exchanges wait for, the one that began first at the front."""
 
     def distrust(self, wire: Wire) -> None:
         """Use no connection again that was made to the same server up to now.
@@ -272,6 +281,7 @@ class Pool(aiohttp.TCPConnector):
                 the server before anything was sent.
         """
         place = req.connection_key[:2]
+        self._look_for_silence()
         while True:
             connection = await super().connect(req, traces, timeout)
             wire = connection.protocol
@@ -284,8 +294,23 @@ class Pool(aiohttp.TCPConnector):
             if is_new:
                 raise aiohttp.ServerDisconnectedError
         wire.place = place
-        HOLDER.get().hold(wire)
+        kept = wire.hold()
+        self._held[kept] = wire
+        HOLDER.get().hold(wire, kept)
         return connection
+
+    def let_go(self, wire: Wire, kept: Kept) -> None:
+        """End the exchange of KEPT over WIRE."""
+        del self._held[kept]
+        wire.let_go(kept)
+
+    def _look_for_silence(self) -> None:
+        """Hear of dead connections before the deadline of whoever waits for their answer."""
+        for kept, wire in self._held.items():
+            if self._loop.time() - kept.since < SILENCE:
+                return
+            if not kept.received and wire.exchanges > 1:
+                self.distrust(wire)
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:

@@ -24,7 +24,6 @@ from refresher.oauth.requests import WireRequest
 from refresher.oauth.transport.connections import (
     HOLDER,
     MALFORMED,
-    SILENCE,
     TOO_LARGE,
     Kept,
     Pool,
@@ -70,7 +69,6 @@ class _Exchange:
     """How far one request got; outlives its cancellation by the deadline."""
 
     patience: Patience
-    pool: Pool
     has_left: bool = False
     wire: Wire | None = None
     kept: Kept | None = None
@@ -78,30 +76,10 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray, repr=False)
     is_whole: bool = False
     """The library has read its answer to the end."""
-    silence: asyncio.TimerHandle | None = None
 
-    def hold(self, wire: Wire) -> None:
-        """Take WIRE for this exchange; one that was used before may be dead."""
-        self.wire, self.kept = wire, wire.hold()
-        if wire.exchanges > 1:
-            self.silence = asyncio.get_running_loop().call_later(SILENCE, self.look_for_silence)
-
-    def look_for_silence(self) -> None:
-        """Warn the pool early: this exchange may be waited for much longer."""
-        if self.is_silent and self.wire is not None:
-            self.pool.distrust(self.wire)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether nothing has come back so far."""
-        return self.kept is not None and not self.kept.received
-
-    def let_go(self) -> None:
-        """Give the connection back, to be closed or used again."""
-        if self.silence is not None:
-            self.silence.cancel()
-        if self.wire is not None and self.kept is not None:
-            self.wire.let_go(self.kept)
+    def hold(self, wire: Wire, kept: Kept) -> None:
+        """Take WIRE for this exchange."""
+        self.wire, self.kept = wire, kept
 
     @property
     def is_sound(self) -> bool:
@@ -158,7 +136,7 @@ class Transport:
         except (OSError, ValueError) as error:
             is_out = is_out_of_descriptors(error)
             return NotSent(reason=NO_DESCRIPTORS if is_out else "ca_bundle")
-        exchange = _Exchange(patience, self._pool)
+        exchange = _Exchange(patience)
         fault: Exception | None = None
         try:
             with patience.scope() as scope:
@@ -169,12 +147,13 @@ class Transport:
                 if exchange.kept is not None and exchange.has_left and not exchange.is_sound:
                     await _receive_the_rest(exchange.kept)
         finally:
-            exchange.let_go()
+            if exchange.wire is not None and exchange.kept is not None:
+                self._pool.let_go(exchange.wire, exchange.kept)
         timed_out = scope.cancelled_caught
         if not exchange.has_left:
             reason = "connect_timeout" if fault is None else reason_not_sent(fault, client.proxy)
             return NotSent(reason=reason)
-        if timed_out and exchange.is_silent and exchange.wire is not None:
+        if timed_out and exchange.wire is not None and exchange.kept and not exchange.kept.received:
             self._pool.distrust(exchange.wire)
         reply = _answer(exchange, fault, timed_out=timed_out)
         if reply is None:
@@ -227,16 +206,17 @@ async def _receive_the_rest(kept: Kept) -> None:
     something is missing, it is over when nothing comes for a while; where both do, when
     the connection ends. The caller's deadline ends it in any case.
     """
-    pause = FIRST_PAUSE
+    pause, news = FIRST_PAUSE, asyncio.Event()
+    kept.news = news
     while not kept.has_ended and kept.refusal in (None, MALFORMED):
-        kept.news.clear()
+        news.clear()
         reading = read(bytes(kept.received))
         is_complete = reading is not None and reading.is_complete
         if reading is not None and is_complete and not reading.may_go_on:
             return
         waits = LINGER if is_complete or (reading is not None and reading.closes) else None
         with anyio.move_on_after(waits) as quiet:
-            await kept.news.wait()
+            await news.wait()
         if quiet.cancelled_caught:
             return
         await anyio.sleep(pause)

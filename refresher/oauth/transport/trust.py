@@ -13,6 +13,9 @@ Identity = tuple[int, ...]
 """What changes when a file is replaced. Its time is not enough: secret stores swap symlinks
 between files that were written at the same second."""
 
+SYSTEM_BUNDLE = ssl.get_default_verify_paths().cafile
+"""What the system trusts; replaced when its packages are, while the daemon runs for months."""
+
 _BEGIN, _END = b"-----BEGIN ", b"-----END "
 
 
@@ -70,7 +73,7 @@ class Trust:
 
 
 def _identity(ca_bundle: str | None) -> Identity | None:
-    path = ca_bundle or ssl.get_default_verify_paths().cafile
+    path = ca_bundle or SYSTEM_BUNDLE
     if path is None:
         return None
     found = os.stat(path)  # noqa: PTH116  a microsecond, on the way of every exchange
