@@ -91,6 +91,8 @@ ODD_ANSWERS = {
     "an empty chunk size": head(CHUNKED) + b"\r\n" + JSON + b"\r\n0\r\n\r\n",
     "a wrong size between chunks": head(CHUNKED)
     + b"10\r\n" + JSON[:16] + b"\r\n9999\r\n" + JSON[16:] + b"\r\n0\r\n\r\n",
+    "a wrong size within a token": head(CHUNKED)
+    + b"22\r\n" + JSON[:19] + b"\r\n7\r\n" + JSON[19:] + b"\r\n0\r\n\r\n",
     "chunks without an end of line": head(CHUNKED)
     + b"10\r\n" + JSON[:16] + b"%x\r\n" % (len(JSON) - 16) + JSON[16:] + b"0\r\n\r\n",
     "chunks that end their lines with LF": head(CHUNKED)

@@ -49,7 +49,8 @@ _CHUNK_LINE = re.compile(rb"\r?\n[0-9a-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n", re.IGN
 
 _TRAILER = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n?")
 
-_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+"""Strict about control characters: one within a string may be the line of a chunk's size."""
 
 _TOKENS = (b'_token"',)
 """Within a head it must be these: ``Report-To`` and ``NEL`` hold JSON as well."""
