@@ -34,10 +34,13 @@ class Patience:
         """Set when the first byte of the request is about to be written."""
         self._scope = anyio.CancelScope()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
 
     def scope(self) -> anyio.CancelScope:
         """What the transport works in; it is cancelled when patience ends."""
         self._scope = anyio.CancelScope()
+        if self._is_over:
+            self._scope.cancel()
         return self._scope
 
     def left(self) -> None:
@@ -55,5 +58,6 @@ class Patience:
             self._timer.cancel()
 
     def give_up(self) -> None:
-        """End the exchange now, as if its deadline had come."""
+        """End the exchange now, as if its deadline had come; one that has not begun never is."""
+        self._is_over = True
         self._scope.cancel()

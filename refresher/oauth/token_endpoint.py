@@ -1,12 +1,20 @@
 """Token requests: one exchange with an authorization server and what became of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client, Placement
-from refresher.domain.outcomes import AnswerUnread, NotSent, Outcome, OutcomeUnknown
+from refresher.domain.outcomes import (
+    AnswerUnread,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    Refreshed,
+    RefreshTokenOnly,
+)
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import build_request
@@ -114,8 +122,11 @@ class TokenEndpoint:
         if not isinstance(reply, Reply):
             return reply
         try:
-            return classify(
+            outcome = classify(
                 reply.status, reply.headers, reply.body, client, sent_at, broken=reply.broken
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)
+        if reply.is_lenient and isinstance(outcome, Refreshed | RefreshTokenOnly):
+            return replace(outcome, answer=replace(outcome.answer, is_searched=True))
+        return outcome

@@ -6,6 +6,7 @@ import pytest
 
 from refresher.domain.outcomes import (
     NotSent,
+    OutcomeUnknown,
     Refreshed,
 )
 from refresher.domain.secret import Secret
@@ -20,8 +21,10 @@ from tests.oauth.world import (
     make_certificate,
     make_client,
     refreshed,
+    replying,
     server_context,
     serving,
+    without_descriptors,
 )
 
 
@@ -54,17 +57,20 @@ async def test_a_connection_never_accepted_sends_nothing() -> None:
     assert outcome == NotSent(reason="connect_timeout")
 
 
-async def test_tls_to_a_plain_port_sends_nothing() -> None:
+@pytest.mark.parametrize(
+    "banner", [http_answer(b"speak HTTP", 400), b"220 smtp ready\r\n", b"-ERR unknown\r\n"]
+)
+async def test_tls_to_a_plain_port_sends_nothing(banner: bytes) -> None:
     async def handle(
         _: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await reader.read(1024)
-        writer.write(http_answer(b"speak HTTP", 400))
+        writer.write(banner)
 
     async with serving(handle) as raw:
         outcome = await refreshed(raw.url.replace("http:", "https:"))
 
-    assert outcome == NotSent(reason="tls")
+    assert outcome == NotSent(reason="tls_to_plain_port")
 
 
 async def test_a_hanging_handshake_sends_nothing() -> None:
@@ -115,22 +121,6 @@ async def test_a_client_may_bring_its_authority(tmp_path: Path) -> None:
         assert isinstance(await refreshed(raw.url, ca_bundle=str(pem)), Refreshed)
 
 
-async def test_a_replaced_bundle_counts_at_once(tmp_path: Path) -> None:
-    pem, bundle = make_certificate(tmp_path), tmp_path / "bundle.pem"
-    bundle.write_bytes(make_certificate(tmp_path, host="other.example").read_bytes())
-    async with (
-        answering(http_answer(TOKENS), tls=server_context(pem)) as raw,
-        TokenEndpoint() as endpoint,
-    ):
-        client = make_client(raw.url, ca_bundle=str(bundle))
-        before = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
-        bundle.write_bytes(pem.read_bytes())
-        after = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
-
-    assert isinstance(before, NotSent)
-    assert isinstance(after, Refreshed)
-
-
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["none", "empty", "bad"])
 async def test_an_unusable_bundle_sends_nothing(tmp_path: Path, content: bytes | None) -> None:
     bundle = tmp_path / "bundle.pem"
@@ -140,3 +130,49 @@ async def test_an_unusable_bundle_sends_nothing(tmp_path: Path, content: bytes |
     assert await refreshed("https://127.0.0.1:9/", ca_bundle=str(bundle)) == NotSent(
         reason="ca_bundle"
     )
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://localhost:9/"])
+async def test_without_descriptors_nothing_is_sent(url: str) -> None:
+    async with TokenEndpoint() as endpoint:
+        client = make_client(url)
+        await endpoint.refresh(client, Secret("RT"), patience=Patience(5))  # loads what it needs
+        with without_descriptors():
+            outcome = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
+
+    assert outcome == NotSent(reason="no_descriptors")
+
+
+async def test_a_bundle_that_cannot_be_opened_for_want_of_descriptors(tmp_path: Path) -> None:
+    client = make_client("https://127.0.0.1:9/", ca_bundle=str(make_certificate(tmp_path)))
+    async with TokenEndpoint() as endpoint:
+        with without_descriptors():
+            outcome = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
+
+    assert outcome == NotSent(reason="no_descriptors")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        http_answer(b"<h1>The plain HTTP request was sent to HTTPS port</h1>", 400),
+        http_answer(b"Client sent an HTTP request to an HTTPS server.\n", 400),
+    ],
+    ids=["an alert", "nginx", "Go"],
+)
+async def test_plain_http_to_a_tls_port_has_its_own_word(answer: bytes) -> None:
+    async with replying(answer) as raw:
+        outcome = await refreshed(raw.url)
+
+    assert isinstance(outcome, OutcomeUnknown)
+    assert outcome.reason == "plain_to_tls_port"
+
+
+async def test_plain_http_to_pythons_own_tls_has_its_own_word(tmp_path: Path) -> None:
+    context = server_context(make_certificate(tmp_path))
+    async with answering(http_answer(TOKENS), tls=context) as raw:
+        outcome = await refreshed(raw.url.replace("https:", "http:"))
+
+    assert isinstance(outcome, OutcomeUnknown)
+    assert outcome.reason in {"plain_to_tls_port", "disconnected"}

@@ -10,7 +10,8 @@ from refresher.domain.outcomes import (
     Refreshed,
     Transient,
 )
-from refresher.oauth.transport import LARGEST_ANSWER, _decompressed
+from refresher.oauth.transport import LARGEST_ANSWER
+from refresher.oauth.transport.replies import decompressed
 from tests.oauth.world import (
     TOKENS,
     RawServer,
@@ -38,23 +39,24 @@ async def test_a_reset_connection_leaves_it_unknown() -> None:
         assert await refreshed(raw.url) == OutcomeUnknown(reason="disconnected")
 
 
-@pytest.mark.parametrize("pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-",)], ids=["none", "half"])
-async def test_a_slow_server_leaves_it_unknown(pieces: tuple[bytes, ...]) -> None:
-    async with replying(*pieces, hang=True) as raw:
-        assert await refreshed(raw.url, deadline=0.1) == OutcomeUnknown(reason="timeout")
+@pytest.mark.parametrize("came", [b"", b"HTTP/1.1 200 OK\r\nContent-"], ids=["none", "half"])
+async def test_a_slow_server_leaves_it_unknown(came: bytes) -> None:
+    async with replying(came, hang=True) as raw:
+        assert await refreshed(raw.url, deadline=0.1) == OutcomeUnknown(
+            reason="timeout", body=came or None
+        )
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 20000 + b"\r\n\r\n", b"\x16\x03\x01\0"],
-    ids=["garbage", "long header", "tls"],
+    [b"garbage\r\n\r\n", b"SSH-2.0-OpenSSH_9.7\r\n", b"\x16\x03\x01\0"],
+    ids=["garbage", "another protocol", "tls"],
 )
 async def test_a_malformed_answer_leaves_it_unknown(answer: bytes) -> None:
     async with replying(answer) as raw:
         outcome = await refreshed(raw.url)
 
-    assert isinstance(outcome, OutcomeUnknown)
-    assert outcome.reason in {"malformed", "disconnected"}
+    assert outcome == OutcomeUnknown(reason="malformed", body=answer)
 
 
 async def test_a_cut_body_is_kept() -> None:
@@ -137,7 +139,7 @@ async def test_compressed_tokens_are_read(encoding: str, content: bytes) -> None
 async def test_a_compression_bomb_is_defused() -> None:
     bomb = gzip.compress(b"x" * 50_000_000)
     assert len(bomb) < LARGEST_ANSWER
-    assert len(_decompressed(bomb, "gzip")[0]) == LARGEST_ANSWER + 1
+    assert len(decompressed(bomb, "gzip")[0]) == LARGEST_ANSWER + 1
     async with answering(http_answer(bomb, headers={"Content-Encoding": "gzip"})) as raw:
         outcome = await refreshed(raw.url)
 
