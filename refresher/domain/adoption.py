@@ -1,8 +1,11 @@
 """What new tokens do to a grant: when they end, when the next ones are due.
 
-Pure, like the transition that they are a part of. An expiry counts from the sending.
+Pure, like the transition that they are a part of. A duration counts from the sending, of the
+first attempt where the answer may be an echo; an end that the answer tells as an instant is
+true whatever the attempt.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +15,14 @@ from refresher.domain.clients import Client, RotationProfile
 from refresher.domain.grants import INSTANTS, Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.reasons import Reason
+
+PROCESSED_WITHIN = 90.0
+"""Seconds after its sending in which a request may still be at work at the server."""
+
+SHORTEST_WINDOW = 10.0
+SHARE_OF_WINDOW = 0.1
+"""A window that is learned leaves at least so many seconds, and this share of a life, to
+refresh in: a refusal too many costs less than a token too late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +82,9 @@ def adopt_authorization(
     grant: Grant, client: Client, answer: TokenAnswer, attempt: Attempt
 ) -> Transition:
     """Put the first tokens of a new authorization (a login) into GRANT."""
-    tokens, warnings = read_tokens(client, answer, attempt.sent_at)
+    tokens, warnings = read_tokens(grant, client, answer, attempt)
     after = replace(
-        grant,
-        failures=0,
-        intent=None,
+        served(grant, attempt),
         authorization_serial=grant.authorization_serial + 1,
         refresh_token_expires_at=None,
     )
@@ -90,46 +99,90 @@ def adopt_authorization(
     )
 
 
+def served(grant: Grant, attempt: Attempt) -> Grant:
+    """GRANT once the server has brought an access token: whatever failed before is over."""
+    return replace(
+        grant,
+        intent=None,
+        failures=0,
+        fault=None,
+        failing_since=None,
+        served_at=attempt.ended_at,
+        refused_at=None,
+        refusals=0,
+        early_refusals=0,
+    )
+
+
 def read_tokens(
-    client: Client, answer: TokenAnswer, counted_from: float
+    grant: Grant,
+    client: Client,
+    answer: TokenAnswer,
+    attempt: Attempt,
+    *,
+    made_at: float | None = None,
 ) -> tuple[TokenSet, tuple[str, ...]]:
-    """The token set of ANSWER, its lifetime counted from COUNTED_FROM, and warnings."""
-    warnings = answer.warnings
-    lifetime = answer.expires_in
+    """The token set of ANSWER, and warnings.
+
+    Args:
+        grant: as it was: an answer that tells no end is taken to be like the one before.
+        made_at: when the answer may have been made at the earliest, if it may be the echo of
+            an earlier one: its duration counts from there.
+    """
+    counted_from = attempt.sent_at if made_at is None else made_at
+    lifetime, warnings = answer.expires_in, answer.warnings
     if lifetime is None:
-        lifetime = client.default_expires_in or schedule.DEFAULT_EXPIRES_IN
-        if client.default_expires_in is None:
+        lifetime = assumed_lifetime(grant, client)
+        if lifetime is None:
+            lifetime = schedule.DEFAULT_EXPIRES_IN
             warnings = (*warnings, f"no usable expires_in: assuming {lifetime:.0f} s")
+    issued_at, expires_at = counted_from, counted_from + lifetime
+    if answer.ends_in is not None:
+        told = attempt.sent_at + answer.ends_in
+        if expires_at <= attempt.ended_at:  # as an echo it would be over
+            expires_at = min(told, attempt.sent_at + lifetime)
+            issued_at = attempt.sent_at - (answer.since_issue or 0.0)
+        elif told < expires_at or answer.ends_in <= lifetime:
+            expires_at, issued_at = told, attempt.sent_at
     tokens = TokenSet(
         access_token=answer.access_token,
         refresh_token=answer.refresh_token,
         token_type=answer.token_type,
         scope=answer.scope,
-        issued_at=counted_from,
-        expires_at=counted_from + lifetime,
+        issued_at=issued_at,
+        expires_at=expires_at,
         refresh_token_expires_at=refresh_token_end(answer, counted_from),
         extras=answer.extras,
     )
     return tokens, warnings
 
 
+def assumed_lifetime(grant: Grant, client: Client) -> float | None:
+    """The life of a token that comes without an end; None where nothing is known of it.
+
+    It is that of the token before, so that an end told once counts until another is told.
+    The client's default bounds it: what was itself assumed must not outlive a setting that
+    was made to correct it.
+    """
+    known = [life for life in (grant.lifetime, client.default_expires_in) if life is not None]
+    return min(known, default=None)
+
+
 def adopt_refresh(
     claim: Claim, client: Client, answer: TokenAnswer, attempt: Attempt
 ) -> Transition:
-    """A new access token: expiry counts from the first send where a replay may be an echo."""
-    grant, intent = claim.grant, claim.intent
-    echoes = client.rotation.profile in {RotationProfile.GRACE, RotationProfile.UNTIL_USED}
-    counted_from = attempt.sent_at
-    if intent.is_replay and echoes:
-        counted_from = min(intent.first_sent_at, attempt.sent_at)
-    tokens, warnings = read_tokens(client, answer, counted_from)
-    after = _with_token(
-        replace(grant, failures=0, intent=None), client, tokens, answer, attempt, has_refresh=True
-    )
+    """A new access token, dated by the first send where a replay may have brought an echo."""
+    grant = claim.grant
+    made_at = _echo_of(claim, client, attempt)
+    tokens, warnings = read_tokens(grant, client, answer, attempt, made_at=made_at)
+    is_same = answer.access_token == claim.access_token
+    window = grant.refresh_window if is_same else learned_window(grant, attempt)
+    after = replace(served(grant, attempt), refresh_window=window)
+    after = _with_token(after, client, tokens, answer, attempt, has_refresh=True)
     if (lost := _lost_scope(claim, tokens)) > 0:
         warnings = (*warnings, f"the scope narrowed: {lost} of its values are gone")
     stale = (
-        answer.access_token == claim.access_token
+        is_same
         and grant.expires_at is not None
         and tokens.expires_at is not None
         and tokens.expires_at <= grant.expires_at + 1
@@ -141,6 +194,45 @@ def adopt_refresh(
         after = replace(after, due_at=attempt.ended_at + wait, reason=Reason.NO_PROGRESS)
         warnings = (*warnings, "the same access token came back: no progress")
     return Transition(grant=after, tokens=tokens, warnings=warnings)
+
+
+def _echo_of(claim: Claim, client: Client, attempt: Attempt) -> float | None:
+    """When the answer may have been made at the earliest; None where it is of this attempt.
+
+    Under ``grace(N)`` a server that repeats an answer made it within N before. That counts
+    from the attempt which reached it, not from the first: when the first request was lost on
+    the way and the answer to a second one too, a third can bring an echo later than N after
+    the first. Only where the first is the only one before, and over for long, none is possible.
+    """
+    intent, rotation = claim.intent, client.rotation
+    age = attempt.sent_at - intent.first_sent_at
+    if not intent.is_replay or age < 0:
+        return None
+    match rotation.profile:
+        case RotationProfile.UNTIL_USED:
+            return intent.first_sent_at
+        case RotationProfile.GRACE:
+            is_first_alone = intent.attempts == 2  # noqa: PLR2004  that one and this
+            if is_first_alone and age > rotation.grace + PROCESSED_WITHIN:
+                return None
+            return max(intent.first_sent_at, attempt.sent_at - rotation.grace)
+        case RotationProfile.NONE | RotationProfile.STRICT | RotationProfile.UNKNOWN:
+            return None
+
+
+def learned_window(grant: Grant, attempt: Attempt) -> float | None:
+    """Seconds before the end of a token in which the server refreshes GRANT, as known now.
+
+    Refused for being too early and then served, it is what was left when it was served. A
+    server that serves GRANT earlier than that has changed its mind.
+    """
+    if grant.expires_at is None or grant.lifetime is None:
+        return grant.refresh_window
+    left = grant.expires_at - attempt.sent_at
+    if grant.early_refusals > 0:
+        return max(SHORTEST_WINDOW, SHARE_OF_WINDOW * grant.lifetime, math.ceil(left))
+    known = grant.refresh_window
+    return None if known is not None and left > known else known
 
 
 def _lost_scope(claim: Claim, tokens: TokenSet) -> int:
@@ -173,6 +265,7 @@ def _with_token(
         # From the issue, not from now: an echo of an earlier answer may be as good as over.
         floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
         due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
+        due_at = max(due_at, _opening(grant, client, tokens.expires_at, attempt.draw))
         if client.refresh_token_idle is not None:
             due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
     is_over = tokens.expires_at <= attempt.ended_at
@@ -185,12 +278,6 @@ def _with_token(
             issued_at=tokens.issued_at,
             expires_at=tokens.expires_at,
             due_at=due_at,
-            failing_since=None,
-            fault=None,
-            served_at=attempt.ended_at,
-            refused_at=None,
-            refusals=0,
-            early_refusals=0,
             refresh_token_expires_at=tokens.refresh_token_expires_at
             or grant.refresh_token_expires_at,
         ),
@@ -198,6 +285,18 @@ def _with_token(
         reason,
         attempt.ended_at,
     )
+
+
+def _opening(grant: Grant, client: Client, expires_at: float, draw: float) -> float:
+    """When to refresh at the earliest where a server refuses what is too early for it.
+
+    A little inside the window, so that the clocks need not agree to the second, and early in
+    it, so that there is room for retries.
+    """
+    windows = [w for w in (grant.refresh_window, client.refresh_window) if w is not None]
+    if not windows:
+        return -math.inf
+    return expires_at - min(windows) * (0.9 - 0.2 * draw)
 
 
 def in_state(grant: Grant, state: GrantState, reason: str | None, now: float) -> Grant:

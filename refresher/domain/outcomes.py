@@ -22,7 +22,14 @@ class TokenAnswer:
     refresh_token: Secret | None
     token_type: str = "Bearer"
     expires_in: float | None = None
-    """Seconds; None when missing or absurd."""
+    """Seconds from the sending to the end that the answer tells; None when it tells none
+    that can be believed."""
+    ends_in: float | None = None
+    """Seconds from the sending to the end that it tells as an instant: that end is true even
+    where the answer is the echo of an older one."""
+    since_issue: float | None = None
+    """Seconds from the issue that the access token itself tells (a JWT's ``iat``) to the
+    sending."""
     refresh_in: float | None = None
     """Seconds after which the server asks for a refresh."""
     refresh_token_expires_in: float | None = None

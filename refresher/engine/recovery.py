@@ -19,7 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug
-from refresher.errors import DuplicateRefreshToken, UnknownGrant
+from refresher.errors import DuplicateRefreshToken, UnknownGrant, VaultKeyError
 from refresher.logs import Event, emit
 from refresher.oauth.responses import classify
 from refresher.vault.vault import Vault
@@ -96,7 +96,10 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
             client = clients.get(row.grant.client or "")
             if client is None:
                 continue
-            change = _understood(kept, row.grant, client, clock)
+            presented = None
+            with suppress(VaultKeyError):  # told where the grant is claimed
+                presented, _ = await vault.tokens(kept.name)
+            change = _understood(kept, row.grant, presented, client, clock)
             if change is None:
                 continue
             verdict = (await vault.commit(*change, clock.now())).verdict
@@ -110,9 +113,13 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
 
 
 def _understood(
-    kept: KeptAnswer, stored: Grant, client: Client, clock: Clock
+    kept: KeptAnswer, stored: Grant, presented: Secret | None, client: Client, clock: Clock
 ) -> tuple[Claim, Transition] | None:
-    """What KEPT brings the grant as it is STORED now; None when it is still not understood."""
+    """What KEPT brings the grant as it is STORED now; None when it is still not understood.
+
+    Args:
+        presented: the refresh token of the grant: an answer that only repeats it brings nothing.
+    """
     answer = kept.answer
     claimed = replace(
         stored,
@@ -123,7 +130,8 @@ def _understood(
     claim = Claim(grant=claimed, refresh_token=Secret(""), access_token=None)
     attempt = Attempt(sent_at=answer.sent_at, ended_at=clock.now(), draw=clock.draw())
     try:
-        outcome = classify(answer.status, {}, answer.body, client, answer.sent_at)
+        sent = {} if presented is None else {"refresh_token": presented.reveal()}
+        outcome = classify(answer.status, {}, answer.body, client, answer.sent_at, sent=sent)
         if not isinstance(outcome, Refreshed | RefreshTokenOnly):
             return None
         return claim, transition(claim, client, outcome, attempt)

@@ -4,57 +4,61 @@ A refresh token is found however bad the rest is (guarantee G3). What gets publi
 made safe for a header, a Redis value and a log line first.
 """
 
-import base64
 import json
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import unquote
 
-from refresher.domain import schedule
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import Fields, is_there
+from refresher.oauth.ends import read_duration, read_end, read_refresh_token_end
 
-LONGEST_TOKEN = 32 * 1024
-"""Characters; the longest real ones (JWTs with groups) stay below 16 KiB."""
-
-REFRESH_TOKEN_ENDS = (
-    "refresh_token_expires_in",  # GitHub, LinkedIn, eBay, Google
-    "x_refresh_token_expires_in",  # Intuit
-    "refresh_expires_in",  # Keycloak, TikTok, Airtable
-)
+LONGEST_ACCESS_TOKEN = 64 * 1024
+"""Characters that can still travel in a header; the longest real ones have half as many."""
 
 _REPLACEMENT = "\ufffd"
-_SEGMENTS_OF_JWT = 3
 
 
 def read_answer(
-    fields: Fields, client: Client, now: float, odd: tuple[str, ...] = ()
+    fields: Fields,
+    client: Client,
+    now: float,
+    *,
+    sent: Mapping[str, str] = MappingProxyType({}),
+    odd: tuple[str, ...] = (),
 ) -> TokenAnswer:
-    """Everything usable in FIELDS; NOW dates a JWT's ``exp``.
+    """Everything usable in FIELDS.
 
     Args:
+        now: when the request was sent, by the clock of the server: dates the instants told.
+        sent: the parameters of the request; a refresh token that was in it is none.
         odd: what is known to be odd already, in words; more may be added.
     """
     warnings = list(odd)
     access_token = read_access_token(fields.get("access_token"))
     if access_token is None and is_there(fields.get("access_token")):
-        warnings.append("the access_token is not usable")
+        warnings.append(_why_unusable(fields["access_token"]))
     refresh_token = read_refresh_token(fields.get("refresh_token"))
     if refresh_token is None and is_there(fields.get("refresh_token")):
         warnings.append("the refresh_token is not usable: the one before is kept")
+    if refresh_token is not None and _is_echo(refresh_token, sent):
+        refresh_token = None
     unit = client.expires_in_unit.seconds
-    expires_in = read_seconds(fields.get("expires_in"), unit)
-    if expires_in is None and fields.get("expires_in") is not None:
-        warnings.append("expires_in is not a believable number of seconds")
-    if expires_in is None and access_token is not None:
-        expires_in = jwt_lifetime(access_token, now)
+    end = read_end(fields, access_token, unit, now)
+    warnings += [
+        f"{name} is not understood as the end of the access token" for name in end.not_understood
+    ]
     return TokenAnswer(
         access_token=access_token,
         refresh_token=refresh_token,
         token_type=_text(fields.get("token_type")) or "Bearer",
-        expires_in=expires_in,
-        refresh_in=read_seconds(fields.get("refresh_in"), unit),
-        refresh_token_expires_in=_first_seconds(fields, REFRESH_TOKEN_ENDS, unit),
+        expires_in=end.expires_in,
+        ends_in=end.until,
+        since_issue=end.since_issue,
+        refresh_in=read_duration(fields.get("refresh_in"), unit),
+        refresh_token_expires_in=read_refresh_token_end(fields, unit, now),
         scope=read_scope(fields.get("scope"), client.scope_separator),
         extras=_extras(fields, client, warnings),
         warnings=tuple(warnings),
@@ -64,34 +68,21 @@ def read_answer(
 def read_access_token(value: object) -> Secret | None:
     """An access token that can travel in a header: visible characters only (RFC 6749 A.12)."""
     secret = read_refresh_token(value)
-    return secret if secret is not None and secret.reveal().isprintable() else None
+    if secret is None or len(secret.reveal()) > LONGEST_ACCESS_TOKEN:
+        return None
+    return secret if secret.reveal().isprintable() else None
 
 
 def read_refresh_token(value: object) -> Secret | None:
     """A refresh token that can be sent back exactly as it came.
 
-    Control characters are no obstacle, since it only ever travels percent-encoded, and
-    refusing it might lose the grant; what was corrupted in decoding is.
+    Neither control characters nor its length are an obstacle: it only ever travels
+    percent-encoded, no answer is longer than the transport allows, and refusing it might
+    lose the grant. What was corrupted in decoding is refused.
     """
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TOKEN:
+    if not isinstance(value, str) or not is_there(value):
         return None
     return Secret(value) if _REPLACEMENT not in value and _is_encodable(value) else None
-
-
-def read_seconds(value: object, unit: float = 1.0) -> float | None:
-    """A positive, believable number of seconds, however it is written (FAILURES 46).
-
-    Args:
-        unit: seconds in one of VALUE.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return float(value) * unit if 0 < value <= schedule.LONGEST_EXPIRES_IN / unit else None
 
 
 def read_scope(value: object, separator: str) -> str | None:
@@ -104,23 +95,16 @@ def read_scope(value: object, separator: str) -> str | None:
     return " ".join(filter(None, map(_printable, parts))) or None
 
 
-def jwt_lifetime(access_token: Secret, now: float) -> float | None:
-    """Seconds until a JWT's ``exp`` (RFC 7519 4.1.4), believed no more than ``expires_in``."""
-    parts = access_token.reveal().split(".")
-    if len(parts) != _SEGMENTS_OF_JWT:
-        return None
-    try:
-        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        claims: Any = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    end = claims.get("exp") if isinstance(claims, dict) else None
-    if isinstance(end, bool) or not isinstance(end, int | float):
-        return None
-    try:
-        return read_seconds(end - now)
-    except OverflowError:
-        return None
+def _is_echo(refresh_token: Secret, sent: Mapping[str, str]) -> bool:
+    """Whether the server repeats what it was sent: that tells of no new refresh token."""
+    presented, told = sent.get("refresh_token", "").strip(), refresh_token.reveal().strip()
+    return presented in {told, unquote(told)}
+
+
+def _why_unusable(value: object) -> str:
+    if isinstance(value, str) and len(value) > LONGEST_ACCESS_TOKEN:
+        return f"the access_token is longer than {LONGEST_ACCESS_TOKEN} characters: not usable"
+    return "the access_token is not usable"
 
 
 def _extras(fields: Fields, client: Client, warnings: list[str]) -> dict[str, str]:
@@ -144,11 +128,6 @@ def _extra(value: object) -> str | None:
         return json.dumps(value, separators=(",", ":"))
     except (ValueError, RecursionError):
         return None
-
-
-def _first_seconds(fields: Fields, names: tuple[str, ...], unit: float) -> float | None:
-    found = (read_seconds(fields.get(name), unit) for name in names)
-    return next((seconds for seconds in found if seconds is not None), None)
 
 
 def _text(value: object) -> str | None:

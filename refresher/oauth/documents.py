@@ -15,7 +15,17 @@ Fields = Mapping[str, Any]
 WRAPPERS = ("body", "data")
 """Fields some vendors put the whole answer into (Withings, TikTok Business)."""
 
-_TOKENS = frozenset({"access_token", "refresh_token"})
+TOKENS = ("access_token", "refresh_token")
+"""The only names that a token is looked for under, wherever it is looked for."""
+
+NOTHING = frozenset({
+    "", "null", "undefined", "none", "nil", "nan", "false", "true", "n/a", "(null)", "<null>",
+    "[object object]", "[object undefined]", "[object null]", "[]", "{}", '""', "''",
+})  # fmt: skip
+"""What programs write, in some case or other, that have no value and print it all the same."""
+
+_MASK = re.compile(r"[*\u2022]{3,}")
+"""What a gateway writes over a value that it keeps to itself."""
 
 _FORM = re.compile(r"""[^\s<>{}"'=]+=[^\s<>{}"']*""")
 """What form encoding can look like: a page that mentions ``error=`` in a link does not.
@@ -36,29 +46,41 @@ def read_fields(body: bytes, *, is_whole: bool = True) -> Fields | None:
         is_whole: False when the transport broke off. A JSON object that closes is whole all
             the same; a form's last value may be half a token, so none is read.
     """
-    text = body.decode(json.detect_encoding(body), errors="replace").strip("\ufeff\0 \t\r\n")
+    return fields_in(text_of(body), is_whole=is_whole)
+
+
+def fields_in(text: str, *, is_whole: bool = True) -> Fields | None:
+    """The same for TEXT that is decoded already."""
     if text.startswith("{"):
-        fields = _json_object(text)
-        return None if fields is None else _unwrapped(fields)
+        try:
+            content = DECODER.decode(text)
+        except (ValueError, RecursionError):
+            return None
+        return _unwrapped(content)
     if is_whole and _FORM.fullmatch(text):
         return _form(text)
     return None
 
 
+def text_of(body: bytes) -> str:
+    """BODY decoded by its byte order mark or its NUL bytes, else as UTF-8; never raises."""
+    return body.decode(json.detect_encoding(body), errors="replace").strip("\ufeff\0 \t\r\n")
+
+
 def is_there(value: object) -> bool:
-    """Whether a field holds more than the usual ways to say nothing."""
-    return value is not None and not (isinstance(value, str) and not value.strip())
+    """Whether a field holds more than one of the many ways to say nothing."""
+    if not isinstance(value, str):
+        return value is not None
+    text = value.strip().lower()
+    return text not in NOTHING and not _MASK.fullmatch(text)
 
 
-def _json_object(text: str) -> Fields | None:
-    try:
-        content = json.loads(text, parse_int=_integer, object_pairs_hook=_merged)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
+def has_tokens(fields: Fields) -> bool:
+    """Whether FIELDS hold something under the name of a token."""
+    return any(is_there(fields.get(name)) for name in TOKENS)
 
 
-def _merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """PAIRS as fields: of a name that comes twice the last value that says something."""
     fields: dict[str, Any] = {}
     for name, value in pairs:
@@ -73,19 +95,19 @@ def _integer(digits: str) -> int | float:
     return -math.inf if digits.startswith("-") else math.inf
 
 
+DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=merged)
+"""Reads JSON as every reader of an answer here does; raises ValueError or RecursionError."""
+
+
 def _unwrapped(fields: Fields) -> Fields:
     """FIELDS with the tokens of a wrapper beside its own; its own words stand."""
-    if _has_tokens(fields):
+    if has_tokens(fields):
         return fields
     for name in WRAPPERS:
         inner = fields.get(name)
-        if isinstance(inner, dict) and _has_tokens(inner):
-            return _merged([*inner.items(), *fields.items()])
+        if isinstance(inner, dict) and has_tokens(inner):
+            return merged([*inner.items(), *fields.items()])
     return fields
-
-
-def _has_tokens(fields: Fields) -> bool:
-    return any(is_there(fields.get(name)) for name in _TOKENS)
 
 
 def _form(text: str) -> Fields | None:
@@ -93,5 +115,5 @@ def _form(text: str) -> Fields | None:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         return None
-    fields = _merged(pairs)
-    return fields if {*_TOKENS, "error"} & fields.keys() else None
+    fields = merged(pairs)
+    return fields if {*TOKENS, "error"} & fields.keys() else None

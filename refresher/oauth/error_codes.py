@@ -1,15 +1,17 @@
 """What the error codes of authorization servers mean: one table, and how codes are found.
 
-Only a code in this table or in the client's lists ever leaves here, since a server may
-echo anything, a refresh token included, where a code belongs (guarantee G5).
+Only a code in this table or in the client's lists, or a word of ours for what a description
+says, ever leaves here: a server may echo anything, a refresh token included, where a code
+belongs (guarantee G5).
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from refresher.domain.clients import Client
+from refresher.oauth.descriptions import Prose, judge, read_descriptions
 from refresher.oauth.documents import Fields
 
 UNRECOGNIZED = "unrecognized_error"
@@ -30,6 +32,8 @@ class Meaning(Enum):
     """Refused before anything was done; ask again later."""
     FAILED = auto()
     """The server failed on the way, and nobody knows how far it came."""
+    EARLY = auto()
+    """The access token has still to live before it is refreshed; told by descriptions."""
 
 
 _WORDS: Mapping[Meaning, tuple[str, ...]] = {
@@ -87,6 +91,35 @@ _WORDS: Mapping[Meaning, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+NEED_A_PERSON = frozenset({"interaction_required", "consent_required"})
+"""OpenID Connect Core 3.1.2.6, at the token endpoint Entra's: no other answer can follow."""
+
+ENTRA_NEEDS_A_PERSON = frozenset({
+    50034, 51004,  # the account is not in the directory
+    50055, 50144,  # the password has expired
+    50057,  # the account is disabled
+    50072, 50074, 50076, 50078, 50079,  # a second factor must be enrolled or shown
+    50085, 50089, 50097, 50105, 50125, 50129, 50131, 50135, 50158, 50199,
+    50132, 50133, 50173,  # the password was changed, or the session revoked
+    53000, 53001, 53002, 53003, 53004,  # conditional access
+    65001, 65004,  # consent is missing, or was declined
+    70008, 700082,  # not used for too long
+    70043, 70044,  # the tenant's sign-in frequency
+    700081, 700084,  # the fixed life of a single-page application's refresh token is over
+})  # fmt: skip
+"""Numbers in ``error_codes`` and behind ``AADSTS`` that only a person can answer, beside a code
+that says the same (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+70000 is none of them: it comes now and then for good refresh tokens."""
+
+ABOUT_ONE_GRANT = frozenset({"unauthorized_client", "access_denied"})
+"""Words about the client that some servers say of one refresh token (Atlassian does)."""
+
+BEING_PROCESSED = "being_processed"
+RETRY_LATER = "retry_later"
+TOO_EARLY = "too_early"
+"""Our words for what only a description says."""
+
+_ERROR_NAME = re.compile(r"err|fault", re.IGNORECASE)
 _PRESENTED = re.compile(r"refresh_token|grant")
 
 MEANINGS: Mapping[str, Meaning] = {
@@ -101,18 +134,83 @@ class ErrorCode:
 
     word: str
     meaning: Meaning | None
+    needs_person: bool = False
+    is_stated: bool = True
+    """False where nothing but a word in passing says so, as ``message`` beside no error."""
 
 
 def find_error(fields: Fields, client: Client) -> ErrorCode | None:
-    """The error FIELDS state, by the client's lists first; None when they state none."""
-    stated, elsewhere = list(_codes_in_error(fields)), list(_codes_elsewhere(fields))
-    codes = [*stated, *elsewhere]
+    """The error FIELDS state, by the client's lists first; None when they state none.
+
+    A description is more specific than its code, so it comes first in the lists, and in what
+    is known of both.
+    """
+    description = read_descriptions(fields)
+    listed = _listed(fields, description, client)
+    return listed or _described(_coded(fields), description, fields)
+
+
+def _listed(fields: Fields, description: str, client: Client) -> ErrorCode | None:
+    """What the client's own lists make of the error; later beats rejection in each pair."""
+    prose = description.lower()
+    if any(phrase in prose for phrase in client.transient_descriptions):
+        return ErrorCode("transient_descriptions", Meaning.LATER)
+    if any(phrase in prose for phrase in client.rejection_descriptions):
+        return ErrorCode("rejection_descriptions", Meaning.GRANT, needs_person=True)
+    codes = [*_codes_in_error(fields), *_codes_elsewhere(fields)]
     for listed, meaning in (
         (client.transient_codes, Meaning.LATER),
         (client.rejection_codes, Meaning.GRANT),
     ):
         if (told := next((code for code in codes if code in listed), None)) is not None:
             return ErrorCode(_shown(told), meaning)
+    return None
+
+
+def _described(coded: ErrorCode | None, description: str, fields: Fields) -> ErrorCode | None:
+    """CODED, unless DESCRIPTION knows better."""
+    meaning = None if coded is None else coded.meaning
+    if coded is not None and meaning is Meaning.GRANT:
+        is_told = bool(ENTRA_NEEDS_A_PERSON & set(_entra_numbers(fields, description)))
+        if is_told or coded.word in NEED_A_PERSON:
+            return replace(coded, needs_person=True)
+    is_stated = coded is not None or any(_ERROR_NAME.search(name) for name in fields)
+    match judge(description):
+        case Prose.BEING_PROCESSED:
+            return ErrorCode(BEING_PROCESSED, Meaning.LATER, is_stated=is_stated)
+        case Prose.TOO_EARLY:
+            return ErrorCode(TOO_EARLY, Meaning.EARLY)
+        case Prose.DEAD:
+            return _dead(coded)
+        case Prose.LATER if meaning not in {Meaning.LATER, Meaning.FAILED}:
+            return ErrorCode(RETRY_LATER, Meaning.LATER, is_stated=is_stated)
+        case _:
+            return coded
+
+
+def _dead(coded: ErrorCode | None) -> ErrorCode:
+    """CODED beside words that the refresh token is dead: final where the code leaves it open."""
+    if coded is None or coded.meaning is None:
+        return ErrorCode("invalid_refresh_token", Meaning.GRANT)
+    about_client = coded.meaning is Meaning.CLIENT and coded.word in ABOUT_ONE_GRANT
+    if coded.meaning is Meaning.REQUEST or about_client:
+        return replace(coded, meaning=Meaning.GRANT)
+    return coded
+
+
+def _entra_numbers(fields: Fields, description: str) -> Iterator[int]:
+    numbers = fields.get("error_codes")
+    for number in numbers[:10] if isinstance(numbers, list) else []:
+        if isinstance(number, int):
+            yield number
+    for match in re.finditer(r"AADSTS(\d{5,7})", description):
+        yield int(match[1])
+
+
+def _coded(fields: Fields) -> ErrorCode | None:
+    """The error by its code alone."""
+    stated, elsewhere = list(_codes_in_error(fields)), list(_codes_elsewhere(fields))
+    codes = [*stated, *elsewhere]
     for code in codes:
         if (known := _known(code, is_stated=code in stated)) is not None:
             return known

@@ -123,7 +123,13 @@ class TokenEndpoint:
             return reply
         try:
             outcome = classify(
-                reply.status, reply.headers, reply.body, client, sent_at, broken=reply.broken
+                reply.status,
+                reply.headers,
+                reply.body,
+                client,
+                sent_at,
+                broken=reply.broken,
+                sent=parameters,
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)

@@ -6,7 +6,7 @@ import pytest
 
 from refresher.domain.adoption import adopt_authorization, read_tokens
 from refresher.domain.clients import Client, Rotation
-from refresher.domain.grants import GrantState
+from refresher.domain.grants import Fault, GrantState
 from refresher.domain.outcomes import (
     RefreshTokenOnly,
     TokenAnswer,
@@ -103,17 +103,141 @@ def test_an_answer_that_comes_too_late_is_expired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "life", "warnings"),
+    ("client", "last_life", "life", "warnings"),
     [
-        (make_client(default_expires_in=120.0), 120.0, 0),
-        (make_client(), 3600.0, 1),
+        (make_client(default_expires_in=120.0), None, 120.0, 0),
+        (make_client(), None, 3600.0, 1),
+        (make_client(), 20.0, 20.0, 0),
+        (make_client(default_expires_in=7200.0), 20.0, 20.0, 0),
+        (make_client(default_expires_in=900.0), 3600.0, 900.0, 0),
     ],
-    ids=["of the client", "assumed"],
+    ids=["the client's", "an hour", "the last", "the last before the client's", "corrected"],
 )
-def test_a_missing_life_is_assumed(client: Client, life: float, warnings: int) -> None:
-    change = apply(answered(expires_in=None), client=client)
-    assert change.grant.expires_at == NOW + life
-    assert len(change.warnings) == warnings
+def test_a_missing_life_is_assumed(
+    client: Client, last_life: float | None, life: float, warnings: int
+) -> None:
+    before = make_grant(None)
+    if last_life is not None:
+        before = replace(before, issued_at=NOW - 9, expires_at=NOW - 9 + last_life)
+    for change in (
+        apply(answered(expires_in=None), before, client=client),
+        adopt_authorization(before, client, answered(expires_in=None).answer, happened()),
+    ):
+        assert change.grant.expires_at == NOW + life
+        assert len(change.warnings) == warnings
+
+
+@pytest.mark.parametrize(
+    ("age", "attempts", "counted_from"),
+    [
+        (599.0, 2, NOW - 599),
+        (600.0, 2, NOW - 600),
+        (650.0, 2, NOW - 600),
+        (691.0, 2, NOW),
+        (90_000.0, 2, NOW),
+        (90_000.0, 3, NOW - 600),
+    ],
+    ids=["inside", "at the end", "slow", "over", "over for long", "a second one between"],
+)
+def test_an_echo_is_no_older_than_the_grace_window(
+    age: float, attempts: int, counted_from: float
+) -> None:
+    """Of three attempts the first may have been lost on its way and the second processed."""
+    client = make_client(GRACE)
+    after = apply(answered(), client=client, attempts=attempts, age=age).grant
+    assert (after.issued_at, after.expires_at) == (counted_from, counted_from + LIFE)
+
+
+def test_an_end_told_as_an_instant_is_true_of_an_echo() -> None:
+    told = answered(expires_in=LIFE, ends_in=LIFE - 40)
+    after = apply(told, client=make_client(GRACE), attempts=2, age=40.0).grant
+    assert after.expires_at == NOW + LIFE - 40
+    later = answered(expires_in=LIFE, ends_in=LIFE + 900)
+    after = apply(later, client=make_client(GRACE), attempts=2, age=40.0).grant
+    assert after.expires_at == NOW + LIFE - 40
+
+
+def test_a_jwt_dates_itself_where_nothing_would_be_left() -> None:
+    """A server that repeats its answer until it is used, asked a day later, may make a new one."""
+    client = make_client(UNTIL_USED)
+    jwt = answered(expires_in=LIFE, ends_in=LIFE - 100, since_issue=100.0)
+    after = apply(jwt, client=client, attempts=2, age=86_400.0).grant
+    assert (after.issued_at, after.expires_at) == (NOW - 100, NOW + LIFE - 100)
+    assert after.state is GrantState.FRESH
+    opaque = apply(answered(), client=client, attempts=2, age=86_400.0).grant
+    assert (opaque.expires_at, opaque.state) == (NOW - 86_400 + LIFE, GrantState.EXPIRED)
+    assert opaque.due_at == NOW + 1
+
+
+def test_who_was_served_has_no_past() -> None:
+    before = make_grant(
+        failures=4,
+        fault=Fault.GRANT,
+        failing_since=NOW - 99,
+        refused_at=NOW - 50,
+        refusals=2,
+        early_refusals=3,
+    )
+    for change in (
+        apply(answered(), before, took=2.0),
+        adopt_authorization(before, make_client(), answered().answer, happened(2.0)),
+    ):
+        after = change.grant
+        assert (after.failures, after.fault, after.failing_since) == (0, None, None)
+        assert (after.refused_at, after.refusals, after.early_refusals) == (None, 0, 0)
+        assert after.served_at == NOW + 2
+
+
+@pytest.mark.parametrize(
+    ("left", "refusals", "known", "learned"),
+    [
+        (500.4, 2, None, 501.0),
+        (100.0, 1, None, 360.0),
+        (-30.0, 5, None, 360.0),
+        (500.0, 1, 100.0, 500.0),
+        (300.0, 0, 360.0, 360.0),
+        (361.0, 0, 360.0, None),
+        (900.0, 0, None, None),
+    ],
+    ids=["left", "at least a tenth", "at the end", "anew", "kept", "forgotten", "never"],
+)
+def test_a_window_is_learned_from_a_refusal_and_a_success(
+    left: float, refusals: int, known: float | None, learned: float | None
+) -> None:
+    before = make_grant(left, early_refusals=refusals, refresh_window=known)
+    assert apply(answered(), before).grant.refresh_window == learned
+
+
+def test_a_short_life_has_a_window_of_ten_seconds() -> None:
+    before = replace(make_grant(3.0), issued_at=NOW - 57, early_refusals=1)
+    assert apply(answered(), before).grant.refresh_window == 10.0
+
+
+def test_the_same_token_again_teaches_no_window() -> None:
+    before = make_grant(900.0, refresh_window=360.0)
+    assert apply(answered("at-0", expires_in=900.0), before).grant.refresh_window == 360.0
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize(
+    ("of_client", "learned", "window"),
+    [(300.0, None, 300.0), (None, 400.0, 400.0), (300.0, 400.0, 300.0), (400.0, 300.0, 300.0)],
+)
+def test_a_window_is_waited_for(
+    of_client: float | None, learned: float | None, window: float, draw: float
+) -> None:
+    client = make_client(refresh_window=of_client, survive_outage=1500.0)
+    claim = claimed(make_grant(250.0, refresh_window=learned))
+    for answer in (answered(), answered(refresh_in=60.0)):
+        after = transition(claim, client, answer, happened(draw=draw)).grant
+        assert after.due_at is not None
+        assert after.expires_at is not None
+        assert 0.69 * window <= after.expires_at - after.due_at <= 0.9 * window
+
+
+def test_a_wide_window_changes_nothing() -> None:
+    client = make_client(refresh_window=LIFE)
+    assert apply(answered(), client=client).grant.due_at == apply(answered()).grant.due_at
 
 
 def test_the_known_end_of_a_refresh_token_is_kept() -> None:
@@ -176,8 +300,9 @@ def test_a_login_without_a_refresh_token_is_not_scheduled() -> None:
     assert after.refresh_token_fingerprint is None
 
 
-def test_tokens_are_read_from_the_instant_given() -> None:
-    tokens, _ = read_tokens(make_client(), answered(refresh_token_expires_in=9.0).answer, NOW - 5)
+def test_tokens_are_dated_by_what_they_may_be_an_echo_of() -> None:
+    answer = answered(refresh_token_expires_in=9.0).answer
+    tokens, _ = read_tokens(make_grant(), make_client(), answer, happened(), made_at=NOW - 5)
     assert (tokens.issued_at, tokens.expires_at) == (NOW - 5, NOW - 5 + LIFE)
     assert tokens.refresh_token_expires_at == NOW + 4
 

@@ -138,6 +138,18 @@ async def test_what_is_still_not_understood_stays_kept(vault: Vault) -> None:
     assert len(await vault.kept("unreadable")) == 1
 
 
+async def test_an_echo_stays_kept(vault: Vault) -> None:
+    """A server that repeats what it was sent told of no new refresh token, then as now."""
+    parts = assemble(vault, answering(unread(body=b'{"refresh_token": "rt-0"}')))
+    await sow(vault, make_seed())
+    await run(parts)
+    before = await get(vault)
+    assert holds(vault, before, "rt-0")
+    await restart(vault)
+    assert await get(vault) == before
+    assert len(await vault.kept("unreadable")) == 1
+
+
 async def test_a_kept_answer_undoes_no_newer_login(vault: Vault, lines: Lines) -> None:
     parts = assemble(vault, answering(unread()))
     await sow(vault, make_seed())
@@ -172,7 +184,7 @@ async def test_a_bug_in_reading_again_is_not_repeated_for_ever(
     await sow(vault, make_seed())
     await run(parts)
 
-    def breaks(*_: object) -> object:
+    def breaks(*_: object, **__: object) -> object:
         raise ZeroDivisionError
 
     monkeypatch.setattr(recovery, "classify", breaks)

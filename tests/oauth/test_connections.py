@@ -33,7 +33,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     ):
         outcome = await refreshed(raw.url)
 
-    assert outcome == Misconfigured(error="redirected", status=status)
+    assert outcome == Misconfigured(error="redirected:/token", status=status)
     assert other.requests == []
 
 

@@ -13,6 +13,7 @@ from refresher.domain.outcomes import (
     Outcome,
     OutcomeUnknown,
     RequestRejected,
+    TooEarly,
     Transient,
 )
 from refresher.oauth.error_codes import MEANINGS
@@ -63,11 +64,66 @@ VENDORS: list[tuple[str, int, dict[str, Any], type[Any]]] = [
     ("supabase throttle", 429, {"error_code": "over_request_rate_limit"}, Transient),
     ("atlassian", 403, {"error": "invalid_grant"}, GrantRejected),
     ("atlassian secret", 403, {"error": "access_denied"}, ClientRejected),
-    ("hydra", 400, {"error": "invalid_request", "error_hint": "Please retry"}, RequestRejected),
+    ("hydra", 400, {"error": "invalid_request", "error_hint": "Please retry"}, Transient),
     ("zoom", 400, {"reason": "Invalid Token!", "error": "invalid_request"}, RequestRejected),
     ("fitbit", 401, {"errors": [{"errorType": "invalid_grant"}]}, GrantRejected),
     ("fitbit doubt", 401, {"errors": [{"errorType": "expired_token"}]}, RequestRejected),
     ("meta", 400, {"error": {"type": "OAuthException", "code": 190}}, RequestRejected),
+    (
+        "withings dead",
+        200,
+        {"status": 503, "body": {}, "error": "Invalid Params: invalid refresh_token"},
+        GrantRejected,
+    ),
+    (
+        "atlassian dead",
+        403,
+        {"error": "unauthorized_client", "error_description": "refresh_token is invalid"},
+        GrantRejected,
+    ),
+    (
+        "entra gone",
+        400,
+        {
+            "error": "unauthorized_client",
+            "error_description": "AADSTS700016: Application not found",
+        },
+        ClientRejected,
+    ),
+    (
+        "salesforce busy",
+        400,
+        {"error": "invalid_grant", "error_description": "token request is already being processed"},
+        Transient,
+    ),
+    (
+        "salesforce again",
+        400,
+        {"error": "unknown_error", "error_description": "retry your request"},
+        Transient,
+    ),
+    (
+        "exact",
+        400,
+        {
+            "error": "access_denied",
+            "error_description": "Rate limit exceeded: access_token not expired",
+        },
+        TooEarly,
+    ),
+    ("hh", 400, {"error": "invalid_grant", "error_description": "token not expired"}, TooEarly),
+    (
+        "apigee",
+        401,
+        {
+            "fault": {
+                "faultstring": "Invalid Refresh Token",
+                "detail": {"errorcode": "keymanagement.service.invalid_refresh_token"},
+            }
+        },
+        GrantRejected,
+    ),
+    ("coros", 200, {"result": "0000", "message": "OK"}, OutcomeUnknown),
     ("withings", 200, {"status": 401, "body": {}, "error": "invalid x"}, RequestRejected),
     ("withings silent", 200, {"status": 293, "body": {}}, OutcomeUnknown),
     ("twitch", 400, {"status": 400, "message": "Invalid refresh token"}, GrantRejected),

@@ -21,6 +21,7 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    TooEarly,
     Transient,
 )
 from refresher.oauth.responses import classify
@@ -29,6 +30,8 @@ from tests.oauth.world import TOKENS, make_client
 
 README = Path(__file__).parent.parent.parent / "README.md"
 TOKEN = {"access_token": "AT2"}
+SENT = {"grant_type": "refresh_token", "refresh_token": "RT1"}
+BYTES = json.dumps(TOKENS).encode()
 HTML = b"<!doctype html><title>Sorry</title>error=invalid_grant&access_token=AT"
 GIANT = b"x" * 65536
 AS_CODED = "as the code says"
@@ -105,12 +108,34 @@ ROWS = (
         (test_outcome_unknown.test_compressed_tokens_are_read,),
     ),
     Row(
+        "2xx with tokens in another place or wrapping",
+        "Refreshed",
+        (
+            Sample(Refreshed, 200, gzip.compress(BYTES)),
+            Sample(Refreshed, 200, b"<br />\n<b>Notice</b>: x in <b>a.php</b><br />\n" + BYTES),
+            Sample(Refreshed, 200, b"[" + BYTES + b"]"),
+            Sample(Refreshed, 200, json.dumps(BYTES.decode()).encode()),
+            Sample(Refreshed, 200, {"result": {"tokens": TOKENS}, "refresh_token": "RT1"}),
+        ),
+    ),
+    Row(
         "2xx with a refresh token only",
         "RefreshTokenOnly",
         (
             Sample(RefreshTokenOnly, 200, {"refresh_token": "RT2"}),
             Sample(RefreshTokenOnly, 200, {"refresh_token": "RT2", "access_token": "a\nb"}),
             Sample(RefreshTokenOnly, 200, {"refresh_token": "RT2"} | said("invalid_grant")),
+            Sample(RefreshTokenOnly, 200, {"refresh_token": "RT2", "access_token": "a" * 65537}),
+        ),
+    ),
+    Row(
+        "2xx that breaks off behind its refresh token",
+        "RefreshTokenOnly",
+        (
+            Sample(RefreshTokenOnly, 200, BYTES[:-1], broken="truncated"),
+            Sample(RefreshTokenOnly, 200, BYTES[:-7], broken="timeout"),
+            Sample(RefreshTokenOnly, 200, BYTES[:-1]),
+            Sample(RefreshTokenOnly, 200, BYTES[:-1] + b', "x": "' + GIANT, broken="too_large"),
         ),
     ),
     Row(
@@ -124,6 +149,9 @@ ROWS = (
             Sample(RequestRejected, 200, {"success": False}),
             Sample(Transient, 200, {"error": "Access Denied", "status": "failure"}),
             Sample(OutcomeUnknown, 200, {"ok": False, "error": "fatal_error"}),
+            Sample(GrantRejected, 200, {"refresh_token": "RT1"} | said("invalid_grant")),
+            Sample(GrantRejected, 200, {"status": 503, "error": "x: invalid refresh_token"}),
+            Sample(Transient, 200, {"error": "x", "error_description": "please retry"}),
         ),
     ),
     Row(
@@ -134,8 +162,10 @@ ROWS = (
             Sample(OutcomeUnknown, 204),
             Sample(OutcomeUnknown, 200, HTML),
             Sample(OutcomeUnknown, 200, GIANT, broken="too_large"),
-            Sample(OutcomeUnknown, 200, gzip.compress(b'{"access_token": "AT"}')),
-            Sample(OutcomeUnknown, 200, json.dumps(TOKENS).encode()[:-1], broken="truncated"),
+            Sample(OutcomeUnknown, 200, gzip.compress(BYTES)[:-9]),
+            Sample(OutcomeUnknown, 200, BYTES[: BYTES.index(b"RT2") + 3], broken="truncated"),
+            Sample(OutcomeUnknown, 200, {"refresh_token": "RT1"}),
+            Sample(OutcomeUnknown, 200, BYTES + b"\n" + BYTES.replace(b"RT2", b"RT3")),
             Sample(OutcomeUnknown, 200, b"access_token=AT2&refresh_token=R", broken="timeout"),
             Sample(OutcomeUnknown, 200, b"[" * 2000),
             Sample(OutcomeUnknown, 200, json.dumps(TOKENS).encode("cp037")),
@@ -170,6 +200,15 @@ ROWS = (
         ),
     ),
     Row(
+        "2xx or 4xx that says that it is too early",
+        "TooEarly",
+        tuple(
+            Sample(TooEarly, status, {"error": code, "error_description": "token not expired"})
+            for status in (200, 400, 401, 403, 409, 429)
+            for code in ("invalid_grant", "access_denied", "whatever")
+        ),
+    ),
+    Row(
         "408, 409, 423, 425, 429",
         "Transient",
         tuple(
@@ -191,6 +230,7 @@ ROWS = (
             Sample(RequestRejected, 400, said("invalid_request")),
             Sample(Transient, 403, said("slow_down")),
             Sample(OutcomeUnknown, 400, said("server_error")),
+            Sample(Transient, 400, {"error": "invalid_grant", "message": "is being processed"}),
         ),
     ),
     Row(
@@ -203,7 +243,7 @@ ROWS = (
         ),
     ),
     Row(
-        "any other 4xx",
+        "any other 4xx: 404, a page, no body",
         "Transient",
         (
             Sample(Transient, 400),
@@ -226,6 +266,7 @@ ROWS = (
             Sample(OutcomeUnknown, 503, said("server_error")),
             Sample(OutcomeUnknown, 500, TOKENS | said("invalid_grant")),
             Sample(Transient, 503, said("temporarily_unavailable")),
+            Sample(OutcomeUnknown, 503, {"message": "try again", "error": "token not expired"}),
             Sample(OutcomeUnknown, 199),
             Sample(OutcomeUnknown, 600, TOKEN | said("invalid_client")),
         ),
@@ -241,6 +282,7 @@ def outcome_of(sample: Sample) -> Outcome:
         make_client(),
         1.8e9,
         broken=sample.broken,
+        sent=SENT,
     )
 
 
