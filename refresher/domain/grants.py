@@ -232,6 +232,7 @@ class RawAnswer:
     """An answer that was not understood, as it came."""
 
     status: int
+    """0 where not even the status line could be read."""
     body: bytes = field(repr=False)
     sent_at: float
     """When its request left: a lifetime in it counts from here."""

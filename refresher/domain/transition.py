@@ -226,8 +226,8 @@ def _unresolved(
 ) -> Transition:
     """Nobody knows what was spent; what came and was not understood is kept."""
     kept = None
-    if outcome.status is not None and outcome.body is not None:
-        kept = RawAnswer(status=outcome.status, body=outcome.body, sent_at=attempt.sent_at)
+    if outcome.body is not None:
+        kept = RawAnswer(status=outcome.status or 0, body=outcome.body, sent_at=attempt.sent_at)
     if isinstance(outcome, AnswerUnread):
         if outcome.may_hold_tokens:
             return Transition(grant=_waiting_to_be_read(grant, attempt), kept=kept)

@@ -5,7 +5,7 @@ that only this version understands go through the same commit rule, and an excha
 open gets the rule of its unknown outcome.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug
-from refresher.errors import DuplicateRefreshToken, UnknownGrant, VaultKeyError
+from refresher.errors import DuplicateRefreshToken, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth.responses import classify
 from refresher.vault.vault import Vault
@@ -96,10 +96,7 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
             client = clients.get(row.grant.client or "")
             if client is None:
                 continue
-            presented = None
-            with suppress(VaultKeyError):  # told where the grant is claimed
-                presented, _ = await vault.tokens(kept.name)
-            change = _understood(kept, row.grant, presented, client, clock)
+            change = _understood(kept, row.grant, client, vault.fingerprint, clock)
             if change is None:
                 continue
             verdict = (await vault.commit(*change, clock.now())).verdict
@@ -113,12 +110,15 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
 
 
 def _understood(
-    kept: KeptAnswer, stored: Grant, presented: Secret | None, client: Client, clock: Clock
+    kept: KeptAnswer,
+    stored: Grant,
+    client: Client,
+    fingerprint: Callable[[Secret], bytes],
+    clock: Clock,
 ) -> tuple[Claim, Transition] | None:
     """What KEPT brings the grant as it is STORED now; None when it is still not understood.
 
-    Args:
-        presented: the refresh token of the grant: an answer that only repeats it brings nothing.
+    An answer that only repeats the refresh token it was asked with brings nothing.
     """
     answer = kept.answer
     claimed = replace(
@@ -130,10 +130,14 @@ def _understood(
     claim = Claim(grant=claimed, refresh_token=Secret(""), access_token=None)
     attempt = Attempt(sent_at=answer.sent_at, ended_at=clock.now(), draw=clock.draw())
     try:
-        sent = {} if presented is None else {"refresh_token": presented.reveal()}
-        outcome = classify(answer.status, {}, answer.body, client, answer.sent_at, sent=sent)
+        outcome = classify(answer.status, {}, answer.body, client, answer.sent_at)
         if not isinstance(outcome, Refreshed | RefreshTokenOnly):
             return None
+        found = outcome.answer.refresh_token
+        if found is not None and fingerprint(found) == kept.intent.presented:
+            if isinstance(outcome, RefreshTokenOnly):
+                return None
+            outcome = replace(outcome, answer=replace(outcome.answer, refresh_token=None))
         return claim, transition(claim, client, outcome, attempt)
     except Exception as error:  # noqa: BLE001  supervision: the bug that kept it is still there
         report_bug("kept answer", error, grant=kept.name)

@@ -190,6 +190,10 @@ class Vault:
             now,
         )
 
+    def fingerprint(self, refresh_token: Secret) -> bytes:
+        """By what this vault recognizes REFRESH_TOKEN."""
+        return self._sealer.fingerprint(refresh_token)
+
     async def owner_of(self, grant: Grant, refresh_token: Secret, now: float) -> str | None:
         """The name of another grant of the client of GRANT that holds REFRESH_TOKEN."""
         return await self._read(

@@ -138,9 +138,9 @@ async def test_a_few_threads_are_enough(
 
 
 async def test_the_threads_end_with_it() -> None:
-    before = {thread.ident for thread in threading.enumerate()}
+    before = set(threading.enumerate())
     async with TokenEndpoint():
-        started = [thread for thread in threading.enumerate() if thread.ident not in before]
+        started = [thread for thread in threading.enumerate() if thread not in before]
         assert len(started) == THREADS
     for thread in started:
         await asyncio.to_thread(thread.join, 5)
