@@ -275,7 +275,8 @@ class Admission:
                 error_code=error,
                 repair=wrong_client(client.name),
             )
-        gate.closed_until = self._clock.monotonic() + trial.pause(self._clock.draw())
+        pause = trial.pause(claim.grant.lifetime, self._clock.draw())
+        gate.closed_until = self._clock.monotonic() + pause
         trial.probes += 1
 
     def _serve(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:

@@ -25,6 +25,10 @@ FIRST_SECRET_PAUSE = 60.0
 """Seconds until a rejected client is tried again, and doubled from there. Longer where the
 secret may be wrong: some servers spend the refresh token of every request that comes with it."""
 
+EVEN_PROBES = 8
+"""Probes before the pauses grow, where the client proved itself: a healthy grant may come
+after many that are refused, and must not expire meanwhile."""
+
 SECRET_WORDS = frozenset(
     {
         "invalid_client",
@@ -56,11 +60,14 @@ class Trial:
     is_rejected: bool = False
     probes: int = 0
 
-    def pause(self, draw: float) -> float:
-        """Seconds until the next probe of a rejected client."""
-        first = FIRST_SECRET_PAUSE if self.error in SECRET_WORDS else FIRST_TRIAL_PAUSE
+    def pause(self, lifetime: float | None, draw: float) -> float:
+        """Seconds until the next probe of a rejected client, whose tokens live LIFETIME."""
+        first, doublings = FIRST_SECRET_PAUSE, self.probes
+        if self.error not in SECRET_WORDS:
+            first = FIRST_TRIAL_PAUSE * schedule.scale_of(lifetime)
+            doublings = max(self.probes - EVEN_PROBES, 0)
         longest = schedule.CLIENT_PROBE * (1 + 2 * draw)
-        return min(first * 2.0 ** min(self.probes, 16) * (1 + 0.2 * draw), longest)
+        return min(first * 2.0 ** min(doublings, 16) * (1 + 0.2 * draw), longest)
 
 
 @dataclass(slots=True)

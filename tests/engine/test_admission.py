@@ -381,6 +381,34 @@ def test_a_client_that_proved_itself_is_probed_soon() -> None:
     assert door.admission.next_opening() == 5
 
 
+@pytest.mark.parametrize(("lifetime", "within"), [(3600, 60), (300, 20), (20, 3)])
+def test_a_healthy_grant_behind_eight_refused_is_asked_in_time(
+    lifetime: float, within: float
+) -> None:
+    """All were due at once. The lead of a refresh, not patience, is what there is of time."""
+    door = Door(WIDE)
+    word = ClientRejected(error="unauthorized_client", status=403)
+    began = door.clock.monotonic()
+    for number in range(8):
+        claim = claim_of(number, issued_at=NOW, expires_at=NOW + lifetime)
+        door.pass_through(WIDE, word, claim=claim)
+        door.clock.move(door.admission.next_opening() or 0.0)
+    assert door.clock.monotonic() - began < within
+    door.pass_through(WIDE, SUCCESS)
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
+
+
+def test_a_client_that_nobody_may_use_is_left_in_peace_all_the_same() -> None:
+    door = Door(WIDE)
+    word = ClientRejected(error="unauthorized_client", status=403)
+    began, probes = door.clock.monotonic(), 0
+    while door.clock.monotonic() - began < 86_400:
+        door.pass_through(WIDE, word, claim=claim_of(probes))
+        door.clock.move(door.admission.next_opening() or 0.0)
+        probes += 1
+    assert probes < 86_400 / 300 + 20
+
+
 def test_a_word_told_apart_asks_nobody_any_more(lines: Lines) -> None:
     door = Door(WIDE)
     own = claim_of(1, reason="not_authorized:invalid_client", fault=Fault.GRANT)
