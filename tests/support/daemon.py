@@ -116,6 +116,12 @@ class DaemonProcess:
         """Start the daemon on a disk that takes SECONDS more, and return at once."""
         self._start_as("tests.support.slow_daemon", str(seconds))
 
+    def start_measured(self, lags_file: Path) -> None:
+        """Start the daemon that measures its loop, and wait until it says that it is ready."""
+        seen = self.ready_count()
+        self._start_as("tests.hostile.daemon", str(lags_file))
+        wait_until(lambda: self.ready_count() > seen, within=20, description="the daemon is ready")
+
     def _start_as(self, module: str, argument: str) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(

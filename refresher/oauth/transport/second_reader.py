@@ -240,7 +240,8 @@ def _closing(body: bytes, encoding: str) -> bytes | None:
         if content is not body:
             return body if is_whole and _closing(content, "") is not None else None
     start = len(body) - len(body.lstrip(_SPACE))
-    if body[start : start + 1] not in (b"{", b"["):
+    end = {b"{": b"}", b"[": b"]"}.get(body[start : start + 1])
+    if end is None or end not in body:
         return None
     try:
         content_end: tuple[Any, int] = _JSON.raw_decode(body.decode("latin-1"), start)
