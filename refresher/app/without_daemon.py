@@ -58,7 +58,19 @@ async def alone(
                     "grant": view(grant),
                 }
 
-            yield operations | {"refresh": refresh}
+            async def refresh_lost(parameters: Mapping[str, JSON]) -> JSON:
+                answer = await operations["refresh_lost"](parameters)
+                done = {}
+                for name in answer["asked"]:
+                    lost = await vault.find(name)
+                    assert lost is not None
+                    await _refresh_one(core, lost)
+                    after = await vault.find(name)
+                    assert after is not None
+                    done[name] = view(after)
+                return {**answer, "grants": done}
+
+            yield operations | {"refresh": refresh, "refresh_lost": refresh_lost}
             await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()

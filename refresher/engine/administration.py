@@ -15,6 +15,7 @@ from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
     GrantConflict,
+    UnknownGrant,
 )
 from refresher.logs import Event, emit
 from refresher.vault.seeds import Seeded, SeedResult
@@ -50,6 +51,31 @@ class Administration:
             UnknownGrant: there is none of this name.
         """
         return await self.request_refresh(name, version=None, reason="operator", limited=False)
+
+    async def ask_lost(self, names: Sequence[str] | None, client: str | None) -> list[str]:
+        """Present once more refresh tokens that were finally rejected, on an operator's word.
+
+        One after the other, the one served last first; a second refusal leaves the grant as
+        it was.
+
+        Args:
+            names: these grants; None takes all.
+            client: those of this client; None takes all.
+
+        Returns:
+            The names that are asked for, in their order.
+
+        Raises:
+            UnknownGrant: there is none of a name.
+        """
+        for name in names or ():
+            if await self._vault.find(name) is None:
+                raise UnknownGrant(name)
+        asked = await self._vault.ask_lost(self._clock.now(), names=names, client=client)
+        for name in asked:
+            emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
+        self._changed(asked)
+        return asked
 
     async def request_refresh(
         self, name: str, *, version: int | None, reason: str, limited: bool = True

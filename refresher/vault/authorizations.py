@@ -115,6 +115,8 @@ def request_refresh(
     # A higher one is of an earlier life of the vault, and still what consumers read.
     outdated = version is not None and version < stored.version
     waits = stored.state is GrantState.REAUTHORIZATION_REQUIRED
+    # A doubted grant is asked for at its own pace; only an operator may hasten that.
+    waits = waits or (limited and stored.refused_at is not None)
     if outdated or waits or (limited and too_soon) or stored.refresh_token_fingerprint is None:
         return None
     after = replace(stored, due_at=tx.now)
