@@ -130,7 +130,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_forget_intents, "G3", 3),
         (_keep_leases, "G7", 1),
         (_ignore_the_server, "G7", 12),
-        (_rescue_nothing, "G3", 6),
+        (_rescue_nothing, "G3", 11),
     ],
 )
 def test_a_broken_rule_is_noticed(

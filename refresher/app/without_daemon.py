@@ -11,7 +11,8 @@ from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.opening import open_vault
+from refresher.vault.vault import Vault
 
 
 @asynccontextmanager

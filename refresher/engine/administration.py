@@ -37,6 +37,7 @@ from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
     GrantConflict,
+    GrantSetAside,
     UnknownGrant,
 )
 from refresher.logs import Event, emit
@@ -222,7 +223,7 @@ class Administration:
                 seeded = await self._vault.apply_seed(
                     seed, self._clock.now(), self._clock.draw(), origin="settings"
                 )
-            except (DuplicateRefreshToken, GrantConflict) as error:
+            except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
             self._report(seeded, "settings")
@@ -317,16 +318,17 @@ class Administration:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent_at = self._clock.now()
-        outcome = await self._endpoint.redeem(
-            login.client,
-            code,
-            redirect_uri=login.request.redirect_uri,
-            code_verifier=login.request.code_verifier,
-            patience=Patience(CODE_DEADLINE),
-        )
-        if not isinstance(outcome, Refreshed):
-            raise AuthorizationFailed(_explained(outcome, login.client))
-        grant = await self._vault.find(login.name)
+        with self._durability.exchange():
+            outcome = await self._endpoint.redeem(
+                login.client,
+                code,
+                redirect_uri=login.request.redirect_uri,
+                code_verifier=login.request.code_verifier,
+                patience=Patience(CODE_DEADLINE),
+            )
+            if not isinstance(outcome, Refreshed):
+                raise AuthorizationFailed(_explained(outcome, login.client))
+            grant = await self._vault.find(login.name)
         if grant is None:
             raise UnknownGrant(login.name)
         if grant.client != login.client.name:

@@ -134,13 +134,14 @@ class Refresh:
         grant = claim.grant
         sent_at, started = self._clock.now(), self._clock.monotonic()
         remaining = None if grant.expires_at is None else grant.expires_at - sent_at
-        outcome = await self._endpoint.refresh(
-            client,
-            claim.refresh_token,
-            scope=grant.scope or client.scope,
-            redirect_uri=grant.redirect_uri,
-            patience=Patience(schedule.attempt_deadline(client.rotation, remaining)),
-        )
+        with self._durability.exchange():
+            outcome = await self._endpoint.refresh(
+                client,
+                claim.refresh_token,
+                scope=grant.scope or client.scope,
+                redirect_uri=grant.redirect_uri,
+                patience=Patience(schedule.attempt_deadline(client.rotation, remaining)),
+            )
         ended_at, took = self._clock.now(), self._clock.monotonic() - started
         # Of a clock stepped meanwhile, the reading that makes the token end earlier.
         sent_at = min(sent_at, ended_at - took)

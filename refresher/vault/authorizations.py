@@ -13,6 +13,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Reason, TokenSet
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
+from refresher.vault.reading import read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import facts, grants
 from refresher.vault.spent import remember_spent
@@ -145,7 +146,7 @@ def hasten(tx: Transaction, client: str) -> list[str]:
         sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked)),
     )
     names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
-    tx.connection.execute(sa.update(grants).where(waiting).values(due_at=tx.now))
+    update_all(tx, waiting, {"due_at": tx.now})
     return list(names)
 
 
@@ -164,8 +165,7 @@ def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> No
 
 def row_by_name(tx: Transaction, name: str) -> sa.RowMapping | None:
     """The row NAME, removed ones included."""
-    statement = sa.select(grants).where(grants.c.name == name).with_for_update()
-    return tx.connection.execute(statement).mappings().one_or_none()
+    return read_one(tx.connection, grants.c.name == name)
 
 
 def existing_row(tx: Transaction, name: str) -> sa.RowMapping:

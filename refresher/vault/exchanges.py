@@ -6,6 +6,7 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,10 +14,11 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
-from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet, repair
+from refresher.domain.grants import Claim, Grant, GrantState, Reason, TokenSet
 from refresher.errors import VaultKeyError
-from refresher.logs import Event, emit
+from refresher.vault.aside import Aside
 from refresher.vault.kept import keep_orphan, keep_unreadable
+from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
@@ -39,6 +41,7 @@ def claim(
     only: str | None = None,
     since: Mapping[str, float] | None = None,
     restored_from: float | None = None,
+    paused: list[Grant] | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents, least time left first.
 
@@ -48,6 +51,7 @@ def claim(
         only: a grant's name: no other is claimed.
         since: by client, only replays whose first attempt was sent after that instant.
         restored_from: when the copy was made that this vault is.
+        paused: takes the grants whose tokens no key opens, to be told once that is durable.
     """
     due: list[Any] = []
     for client, free in room.items():
@@ -58,12 +62,15 @@ def claim(
     due.sort(key=_time_left)
     claims: list[Claim] = []
     for candidate in due[:total]:
-        row = row_by_id(tx, candidate.id)
-        assert row is not None
+        number = candidate.id
         try:
-            claims.append(_claim_row(tx, row, holder, restored_from))
+            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, restored_from))
         except VaultKeyError:
-            _set_aside(tx, row)
+            stopped = guarded(tx, number, partial(_pause, tx, number))
+            if stopped is not None and paused is not None:
+                paused.append(stopped)
+        else:
+            claims += [] if claimed is None else [claimed]
     return claims
 
 
@@ -79,8 +86,12 @@ def _due(
     After an outage everything is due at once, and each claim looks through all of it.
     """
     statement = (
-        sa.select(grants.c.id, grants.c.expires_at, grants.c.due_at)
+        # The cast: what a damaged row has there may be no number.
+        sa.select(
+            grants.c.id, sa.cast(grants.c.expires_at, sa.Float).label("expires_at"), grants.c.due_at
+        )
         .where(
+            grants.c.id.not_in(tx.aside.ids),
             grants.c.client == client,
             grants.c.due_at <= tx.now,
             grants.c.lease_holder.is_(None),
@@ -97,9 +108,9 @@ def _time_left(row: Any) -> tuple[float, float]:
     return -math.inf if row.expires_at is None else row.expires_at, row.due_at
 
 
-def _claim_row(
-    tx: Transaction, row: sa.RowMapping, holder: str, restored_from: float | None
-) -> Claim:
+def _claim_row(tx: Transaction, number: int, holder: str, restored_from: float | None) -> Claim:
+    row = row_by_id(tx, number)
+    assert row is not None
     grant = grant_of(row)
     refresh_token = tx.sealer.refresh_token(row)
     access_token, _ = tx.sealer.access_token(row)
@@ -165,8 +176,10 @@ def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
         )
 
 
-def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
+def _pause(tx: Transaction, number: int) -> Grant:
     """Pause a grant whose tokens no key opens: it must not keep the others from their turn."""
+    row = row_by_id(tx, number)
+    assert row is not None
     grant = replace(
         grant_of(row),
         state=GrantState.PAUSED,
@@ -178,13 +191,7 @@ def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
     tx.connection.execute(
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
-    emit(
-        Event.GRANT_PAUSED,
-        grant=grant.name,
-        client=grant.client,
-        reason=grant.reason,
-        repair=repair(grant),
-    )
+    return grant
 
 
 def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
@@ -243,7 +250,10 @@ def _token_values(tx: Transaction, stored: Grant, tokens: TokenSet, presented: b
 
 
 def release_leases(
-    tx: Transaction, resume: Callable[[Grant], Grant | None]
+    tx: Transaction,
+    resume: Callable[[Grant], Grant | None],
+    *,
+    only: Sequence[str] | None = None,
 ) -> list[tuple[Grant, Grant]]:
     """End every lease: the caller holds the file lock, so their holders are dead.
 
@@ -252,28 +262,33 @@ def release_leases(
 
     Args:
         resume: decides what becomes of a grant; None leaves it as it is.
+        only: the names of grants that were set aside, and are nobody's work either.
 
     Returns:
         The grants that were resumed, before and after.
     """
     leased = grants.c.lease_holder.is_not(None)
-    rows = tx.connection.execute(sa.select(grants).where(leased)).mappings().all()
-    tx.connection.execute(
-        sa.update(grants).where(leased).values(lease_holder=None, lease_taken_at=None)
-    )
+    if only is not None:
+        leased = grants.c.name.in_(only)
+    found = read_all(tx.connection, tx.aside, leased, grant_of)
+    update_all(tx, leased, {"lease_holder": None, "lease_taken_at": None})
     resumed = []
-    for before in map(grant_of, rows):
+    for before in found:
         after = resume(before)
         if after is None:
             continue
         values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
-        tx.connection.execute(sa.update(grants).where(grants.c.id == after.id).values(**values))
+        update_all(tx, grants.c.id == after.id, values)
         resumed.append((before, after))
     return resumed
 
 
 def next_due(
-    connection: Connection, clients: Sequence[str], *, since: Mapping[str, float] | None = None
+    connection: Connection,
+    clients: Sequence[str],
+    *,
+    aside: Aside,
+    since: Mapping[str, float] | None = None,
 ) -> float | None:
     """When the first unleased grant of CLIENTS is due.
 
@@ -284,6 +299,7 @@ def next_due(
         connection.scalar(
             sa.select(grants.c.due_at)
             .where(
+                grants.c.id.not_in(aside.ids),
                 grants.c.client == client,
                 grants.c.due_at.is_not(None),
                 grants.c.lease_holder.is_(None),
@@ -299,8 +315,7 @@ def next_due(
 
 def row_by_id(tx: Transaction, grant_id: int) -> sa.RowMapping | None:
     """The row GRANT_ID, locked where the database locks rows."""
-    statement = sa.select(grants).where(grants.c.id == grant_id).with_for_update()
-    return tx.connection.execute(statement).mappings().one_or_none()
+    return read_one(tx.connection, grants.c.id == grant_id)
 
 
 def _release(tx: Transaction, grant_id: int) -> None:
