@@ -13,7 +13,8 @@ from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
 from refresher.vault.claims import Room
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.opening import open_vault
+from refresher.vault.vault import Vault
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
     GrantConflict,
+    GrantSetAside,
     UnknownGrant,
 )
 from refresher.logs import Event, emit
@@ -138,7 +139,7 @@ class Administration:
                 seeded = await self._vault.apply_seed(
                     seed, self._clock.now(), self._clock.draw(), origin="settings"
                 )
-            except (DuplicateRefreshToken, GrantConflict) as error:
+            except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
             announce_seeded(seeded, origin="settings")
