@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from refresher.domain import schedule
 from refresher.domain.grants import GrantKind, GrantState
+from refresher.vault.reading import update_all
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
 
@@ -42,11 +43,7 @@ def shift(tx: Transaction, offset: float) -> list[str]:
     measured = sa.and_(
         grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
     )
-    tx.connection.execute(
-        sa.update(grants)
-        .where(measured)
-        .values({instant.name: instant + offset for instant in _INSTANTS})
-    )
+    update_all(tx, measured, {instant.name: instant + offset for instant in _INSTANTS})
     return list(tx.connection.scalars(sa.select(grants.c.name).where(measured)))
 
 
@@ -58,11 +55,8 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     nothing; and nothing waits past its token's end for longer than the longest Retry-After.
     An attempt dated in the future has been sent by now.
     """
-    tx.connection.execute(
-        sa.update(grants)
-        .where(grants.c.intent_first_sent_at > tx.now + TOLERANCE)
-        .values(intent_first_sent_at=tx.now)
-    )
+    ahead = grants.c.intent_first_sent_at > tx.now + TOLERANCE
+    update_all(tx, ahead, {"intent_first_sent_at": tx.now})
     misdated = (
         sa.select(grants.c.id, grants.c.name)
         .where(
@@ -82,9 +76,6 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     rows = tx.connection.execute(misdated).all()
     for place, row in enumerate(rows):
         due_at = tx.now + min(EACH, SPREAD / len(rows)) * place
-        tx.connection.execute(
-            sa.update(grants)
-            .where(grants.c.id == row.id, grants.c.due_at > due_at)
-            .values(due_at=due_at)
-        )
+        later = sa.and_(grants.c.id == row.id, grants.c.due_at > due_at)
+        update_all(tx, later, {"due_at": due_at})
     return [row.name for row in rows]

@@ -45,7 +45,7 @@ CLASSIFICATION = (
         "a grant is dead, and nobody hears of it for weeks",
         "G6",
         (
-            "system/test_survilla.py::test_a_revoked_authorization_needs_a_login",
+            "system/test_survilla.py::test_a_login_ends_the_doubt_of_a_revoked_authorization",
             "engine/test_lines.py::test_a_lost_grant_is_announced_with_its_repair",
             "domain/test_failures.py::test_a_bad_request_is_believed_the_third_time",
         ),
@@ -225,7 +225,7 @@ TIME = (
         (
             "engine/test_scheduler.py::test_the_loop_outlives_its_own_bugs",
             "engine/test_watch.py::test_overdue_grants_are_reported_once",
-            "ops/test_systemd.py::test_a_dead_loop_starves_the_watchdog",
+            "ops/test_systemd.py::test_a_standing_loop_starves_the_watchdog",
         ),
     ),
     Failure(

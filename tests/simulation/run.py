@@ -9,13 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-import anyio.to_thread
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from refresher.logs import Event
 from tests.simulation.chance import Violated
-from tests.simulation.loop import run_in_thread
 from tests.simulation.world import World
 
 
@@ -51,7 +49,6 @@ def opened(seed: int) -> Iterator[World]:
     """The world of SEED, in a process that is all its own."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(patch.object(anyio.to_thread, "run_sync", run_in_thread))
         _make_secrets_replayable(stack, seed)
         world = World(seed, Path(folder))
         stack.callback(world.close)

@@ -117,10 +117,16 @@ class DaemonProcess:
         self._start_as("tests.support.slow_daemon", str(seconds))
 
     def start_measured(self, lags_file: Path) -> None:
-        """Start the daemon that measures its loop, and wait until it says that it is ready."""
-        seen = self.ready_count()
+        """Start the daemon that measures its loop, and return at once."""
         self._start_as("tests.hostile.daemon", str(lags_file))
-        wait_until(lambda: self.ready_count() > seen, within=20, description="the daemon is ready")
+
+    def start_hasty(self, times: float) -> None:
+        """Start the daemon in which doubt passes TIMES as fast, and return at once."""
+        self._start_as("tests.support.hasty_daemon", str(times))
+
+    def start_faulty(self, faults: Path) -> None:
+        """Start the daemon on a machine with the FAULTS of that folder, and return at once."""
+        self._start_as("tests.support.faulty_daemon", str(faults))
 
     def _start_as(self, module: str, argument: str) -> None:
         with self.log.open("ab") as output:
