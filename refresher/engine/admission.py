@@ -24,6 +24,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    Refreshed,
     TooEarly,
     Transient,
 )
@@ -204,10 +205,11 @@ class Admission:
             doubted=max(1 - gate.doubted, 0),
             replays_since=since,
             last=gate.go_last(),
+            is_probe=gate.probing or gate.trial is not None,
             has_reserve=gate.working == 0,
         )
         if gate.trial is not None:
-            alone = replace(room, failing=0, doubted=0, is_trial=True)
+            alone = replace(room, failing=0, doubted=0)
             return alone if places > 0 else None
         if places > 0:
             return room
@@ -241,7 +243,8 @@ class Admission:
             gate.failing += change
 
     def _fail(self, gate: Gate, client: Client, claim: Claim, *, is_reached: bool) -> None:
-        pause = gate.has_failed(claim.grant.id, is_reached=is_reached)
+        is_closed = self.is_closed(client)  # and this one had left before that
+        pause = gate.has_failed(claim.grant.id, is_reached=is_reached, is_closed=is_closed)
         if pause is not None:
             self._close(gate, client, pause * (0.5 + 0.5 * self._clock.draw()), "failing")
 
@@ -282,7 +285,8 @@ class Admission:
     def _serve(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         """Somebody was served, or refused in a way that takes a client to be accepted."""
         settled = self._acquit(gate, client, claim, outcome)
-        gate.has_served(claim.grant.id)
+        lifetime = outcome.answer.expires_in if isinstance(outcome, Refreshed) else None
+        gate.has_served(claim.grant.id, lifetime)
         if gate.closed_until > self._clock.monotonic() or gate.trial is not None:
             # The answer to an exchange that began earlier: it does not undo a Retry-After.
             return settled

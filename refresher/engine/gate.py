@@ -20,6 +20,10 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds an endpoint that fails is left alone."""
 
+PAUSES_OF_A_LIFE = 10
+"""Where tokens live shortly no pause is longer than such a part of their life, for two lives:
+those that fail may be a few grants, and the others have to be served in time."""
+
 FIRST_TRIAL_PAUSE = 5.0
 FIRST_SECRET_PAUSE = 60.0
 """Seconds until a rejected client is tried again, and doubled from there. Longer where the
@@ -96,6 +100,8 @@ class Gate:
     last_failed: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     served: int = 0
     """Exchanges the endpoint served."""
+    lifetime: float | None = None
+    """Seconds that the token lives which it issued last; None where that is not known."""
     failing_since: dict[int, int] = field(default_factory=dict)
     """By grant that fails: how many the endpoint had served when it began to."""
 
@@ -103,21 +109,31 @@ class Gate:
         """Whether others were served since GRANT_ID began to fail: then it is not the endpoint."""
         return self.failing_since.get(grant_id, self.served) < self.served
 
-    def has_failed(self, grant_id: int, *, is_reached: bool) -> float | None:
-        """Count a failure of the endpoint; seconds to leave it alone, None: go on."""
+    def has_failed(self, grant_id: int, *, is_reached: bool, is_closed: bool) -> float | None:
+        """Count a failure of the endpoint; seconds to leave it alone, None: go on.
+
+        Args:
+            is_closed: the exchange was out when the endpoint was closed: it is one moment's
+                failure with those that closed it, and makes the pause no longer.
+        """
         self.failing_since.setdefault(grant_id, self.served)
         self.last_failed.append(grant_id)
         self.failed.add(grant_id)
+        if is_closed:
+            return None
         self.failures += 1
         enough = GRANTS_TO_OPEN if is_reached else 1
         if self.failures < FAILURES_TO_OPEN or len(self.failed) < enough:
             return None
-        beyond = min(self.failures - FAILURES_TO_OPEN, 8)
-        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**beyond)
+        beyond, longest = self.failures - FAILURES_TO_OPEN, LONGEST_PAUSE
+        if self.lifetime is not None and beyond < 2 * PAUSES_OF_A_LIFE:
+            longest = min(max(self.lifetime / PAUSES_OF_A_LIFE, FIRST_PAUSE), LONGEST_PAUSE)
+        return min(longest, FIRST_PAUSE * 2.0 ** min(beyond, 8))
 
-    def has_served(self, grant_id: int) -> None:
-        """Count an exchange that the endpoint did as it was asked."""
+    def has_served(self, grant_id: int, lifetime: float | None) -> None:
+        """Count an exchange that the endpoint did as it was asked; LIFETIME is of its token."""
         self.served += 1
+        self.lifetime = lifetime or self.lifetime
         self.failing_since.pop(grant_id, None)
         self.failures = 0
         self.failed.clear()

@@ -41,8 +41,9 @@ class Room:
     """The endpoint is closed: nothing but such a replay may be sent."""
     last: frozenset[int] = frozenset()
     """Grants that go last: the one that closed the endpoint is not its probe."""
-    is_trial: bool = False
-    """The client's own word is at stake: the grant that was served last is asked first."""
+    is_probe: bool = False
+    """Endpoint or client is in doubt: the grant that was served last tells the most, and is
+    asked first. Those that were never served may all fail by themselves."""
     has_reserve: bool = False
     """Whether the gate's own place, which no other gate can take, is free."""
 
@@ -108,7 +109,8 @@ def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidat
         own = grants.c.fault == Fault.GRANT.value
         doubted = grants.c.refused_at.is_not(None)
         by_time = [grants.c.expires_at.nulls_first(), grants.c.due_at]
-        order = [grants.c.served_at.desc()] if room.is_trial else by_time
+        by_service = [grants.c.served_at.desc().nulls_last(), *by_time]
+        order = by_service if room.is_probe else by_time
         healthy = [grants.c.refused_at.is_(None), sa.or_(grants.c.fault.is_(None), ~own)]
         found += _ranked(tx, room, 1, limit, [*healthy, *named], order)
         failing = [own, grants.c.refused_at.is_(None), *named]

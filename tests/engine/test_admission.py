@@ -254,6 +254,43 @@ def test_pauses_grow_to_their_longest(lines: Lines) -> None:
     assert lines.events() == ["endpoint.suspended"]
 
 
+def test_what_was_out_when_an_endpoint_closed_lengthens_no_pause() -> None:
+    """Eight exchanges that fail together are one moment, not eight."""
+    door = Door(WIDE)
+    door.clock.next_draw = 1.0
+    claims = [door.begin(WIDE) for _ in range(8)]
+    for claim in claims:
+        door.end(WIDE, claim, UNAVAILABLE)
+    assert door.admission.next_opening() == 1.0
+    door.clock.move(1.0)
+    assert len(door.room_of().last) == 8
+    door.pass_through(WIDE, UNAVAILABLE)
+    assert door.admission.next_opening() == 2.0
+
+
+def test_an_endpoint_in_doubt_is_probed_by_whom_it_served_last() -> None:
+    door = Door(WIDE)
+    assert not door.room_of().is_probe
+    door.pass_through(WIDE, *[UNAVAILABLE] * FAILURES_TO_OPEN)
+    door.clock.move(LONGEST_PAUSE)
+    assert door.room_of().is_probe
+
+
+@pytest.mark.parametrize(("lifetime", "longest"), [(3600, 30.0), (60, 6.0), (20, 2.0), (1, 1.0)])
+def test_pauses_fit_the_life_of_the_tokens(lifetime: float, longest: float) -> None:
+    """For two lives: then there is no token left that they could cost."""
+    door = Door(WIDE)
+    door.clock.next_draw = 1.0
+    door.pass_through(WIDE, answered("at", expires_in=lifetime))
+    pauses = []
+    for _ in range(FAILURES_TO_OPEN + 25):
+        door.pass_through(WIDE, UNAVAILABLE)
+        pauses.append(door.admission.next_opening() or 0.0)
+        door.clock.move(pauses[-1])
+    assert max(pauses[: FAILURES_TO_OPEN + 15]) == pytest.approx(longest)
+    assert max(pauses) == pytest.approx(LONGEST_PAUSE)
+
+
 def test_a_success_forgives_earlier_failures() -> None:
     door = Door(WIDE)
     for _ in range(3):
@@ -283,7 +320,7 @@ def test_one_word_against_a_client_is_settled_by_the_next_grant(lines: Lines) ->
     accuser = claim_of(1)
     door.pass_through(WIDE, REJECTED, claim=accuser)
     room = door.room_of()
-    assert (room.places, room.is_trial, room.last) == (1, True, frozenset({1}))
+    assert (room.places, room.is_probe, room.last) == (1, True, frozenset({1}))
     assert (room.failing, room.doubted) == (0, 0)
     assert lines.all() == []
     witness = door.begin(WIDE, claim_of(2))
