@@ -271,7 +271,7 @@ class Admission:
         if not is_evidence:
             return  # the first word, or one to an exchange that was out when it came
         if not trial.is_rejected:
-            trial.is_rejected = True
+            trial.is_rejected = gate.is_rejected = True
             emit(
                 Event.CLIENT_REJECTED,
                 client=client.name,
@@ -299,15 +299,19 @@ class Admission:
     @staticmethod
     def _acquit(gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         trial = gate.trial
-        if trial is None or claim.grant.id not in trial.begun:
+        if trial is not None and claim.grant.id not in trial.begun:
+            return None
+        # A server looks at the refresh token only after it has accepted the client.
+        is_accepted = usual_fault(outcome) is None or isinstance(outcome, GrantRejected | TooEarly)
+        if is_accepted and gate.is_rejected:
+            gate.is_rejected = False
+            emit(Event.CLIENT_RECOVERED, client=client.name)
+        if trial is None:
             return None
         trial.begun.discard(claim.grant.id)
-        # A server looks at the refresh token only after it has accepted the client.
-        if usual_fault(outcome) is not None and not isinstance(outcome, GrantRejected | TooEarly):
+        if not is_accepted:
             return None
         gate.trial, gate.closed_until = None, 0.0
-        if trial.is_rejected:
-            emit(Event.CLIENT_RECOVERED, client=client.name)
         return Settled.CLIENT_ACCEPTED
 
 

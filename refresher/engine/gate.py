@@ -91,6 +91,8 @@ class Gate:
     probing: bool = False
     """One exchange at a time until one of them succeeds."""
     trial: Trial | None = None
+    is_rejected: bool = False
+    """It was told that the client is rejected, and not yet that it is accepted again."""
     turn: int = 0
     """Which of several clients is offered the odd exchange next."""
     failures: int = 0

@@ -469,6 +469,25 @@ def test_a_mended_client_starts_afresh() -> None:
     assert door.room == {"crm": 8}
 
 
+def test_a_mended_client_is_told_as_recovered_once_it_is_served(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    assert lines.events() == ["client.rejected"]
+    door.pass_through(WIDE, SUCCESS, SUCCESS)
+    assert lines.events() == ["client.rejected", "client.recovered"]
+
+
+def test_a_client_mended_wrongly_is_told_as_rejected_again(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    door.pass_through(WIDE, SUCCESS)
+    assert lines.events() == ["client.rejected", "client.rejected", "client.recovered"]
+
+
 def test_clients_of_other_endpoints_go_on() -> None:
     erp = make_client("erp", concurrency=8)
     door = Door(WIDE, erp)
