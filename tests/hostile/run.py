@@ -18,13 +18,11 @@ from redis import Redis
 from tests.hostile.daemon import HANGS
 from tests.hostile.servers import REFUSED
 from tests.support.daemon import wait_until
+from tests.support.presence import LOOK_EVERY, Presence
 from tests.support.rig import Rig
 
 CLIENTS, GRANTS = 4, 8
 """Of each kind; the more of them, the more hostile."""
-
-LOOK_EVERY = 0.05
-"""Seconds between two looks at every token that must be there."""
 
 LAG_FACTOR = 2.0
 """How much later than without hostile clients the loop may turn."""
@@ -87,9 +85,7 @@ class Lag:
 class Watched:
     """What was seen of one daemon."""
 
-    looks: int
-    absent: Mapping[str, int]
-    """Looks in which the token of this grant was not there."""
+    presence: Presence
     lost: int
     honest_state: str
     """Of the honest grant, at the end."""
@@ -168,10 +164,10 @@ def run_hostile(
         seconds=seconds,
         kinds=kinds,
         hostile_grants=len(kinds) * CLIENTS * GRANTS - len(healthy),
-        looks=seen.looks,
-        honest_absent=seen.absent[HONEST],
+        looks=seen.presence.looks,
+        honest_absent=seen.presence.absent[HONEST],
         healthy=len(healthy),
-        healthy_absent=sum(seen.absent[name] for name in healthy),
+        healthy_absent=sum(seen.presence.absent[name] for name in healthy),
         honest_refreshes=seen.honest_refreshes,
         honest_state=seen.honest_state,
         lost=seen.lost,
@@ -207,6 +203,7 @@ def _watch(
             settings.write("".join(_sections(kinds, ports)))
         lags = folder / "lags.json"
         rig.daemon.start_measured(lags)
+        wait_until(rig.daemon.ready_count, within=20, description="the daemon is ready")
         minted = rig.sandbox.mint(1)[0]["refresh_token"]
         _import(rig, [(HONEST, "box", minted)])
         with Redis.from_url(rig.valkey.url) as redis:
@@ -215,7 +212,7 @@ def _watch(
             healthy = _names("half", refused=False) if "half" in kinds else []
             _await_tokens(redis, healthy)
             began, refreshed = time.monotonic(), len(rig.sandbox.log())
-            looks, absent = _look(redis, [HONEST, *healthy], seconds)
+            presence = _look(redis, [HONEST, *healthy], seconds)
         requests: dict[str, int] = _asked(kinds, ports["port"]) if kinds else {}
         for kind in kinds.keys() & set(UNREACHED):
             requests[kind] = sum(
@@ -223,8 +220,7 @@ def _watch(
                 for line in rig.daemon.events("exchange.failed")
             )
         return Watched(
-            looks=looks,
-            absent=absent,
+            presence=presence,
             lost=rig.lost(),
             honest_state=next(g["state"] for g in rig.grants() if g["name"] == HONEST),
             honest_refreshes=len(rig.sandbox.log()) - refreshed,
@@ -273,20 +269,15 @@ def _await_tokens(redis: Redis, names: Sequence[str]) -> None:
     )
 
 
-def _look(redis: Redis, names: Sequence[str], seconds: float) -> tuple[int, dict[str, int]]:
-    """Look at the tokens of NAMES for SECONDS; how often, and how often each was not there."""
-    looks, absent, next_at = 0, dict.fromkeys(names, 0), time.monotonic()
+def _look(redis: Redis, names: Sequence[str], seconds: float) -> Presence:
+    """Look at the tokens of NAMES for SECONDS."""
+    presence, next_at = Presence(), time.monotonic()
     until = next_at + seconds
     while next_at < until:
-        with redis.pipeline(transaction=False) as look:
-            for key in _keys(names):
-                look.exists(key)
-            for name, is_there in zip(names, look.execute(), strict=True):
-                absent[name] += not is_there
-        looks += 1
+        presence.look(redis, names)
         next_at += LOOK_EVERY
         time.sleep(max(next_at - time.monotonic(), 0.0))
-    return looks, absent
+    return presence
 
 
 def _measured(rig: Rig, file: Path, since: float) -> Lag:
