@@ -36,6 +36,7 @@ def table(outcome: Outcome) -> str:
     verdicts = (
         f"nobody else lost a token: {_told(outcome.is_apart)}; "
         f"p99.9 at most {LAG_FACTOR:g} times as long: {_told(outcome.is_prompt)}"
+        + (", which no flood is judged by" if outcome.is_flooded else "")
     )
     lines = [
         f"{CLIENTS} clients with {GRANTS} grants each, for {outcome.seconds:g} s, that",

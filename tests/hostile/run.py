@@ -128,16 +128,18 @@ class Outcome:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether the loop turned nearly as promptly as without them; floods are not judged."""
-        return (
-            bool(FLOODS.keys() & self.kinds.keys())
-            or self.lag.p999 <= LAG_FACTOR * self.control.p999
-        )
+        """Whether the loop turned nearly as promptly as without them."""
+        return self.lag.p999 <= LAG_FACTOR * self.control.p999
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether there were kinds under which the loop's lag is told, and not judged."""
+        return bool(FLOODS.keys() & self.kinds.keys())
 
     @property
     def holds(self) -> bool:
         """Whether this is what guarantee G8 promises."""
-        return self.is_apart and self.is_prompt
+        return self.is_apart and (self.is_prompt or self.is_flooded)
 
 
 def run_hostile(

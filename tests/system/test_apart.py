@@ -207,8 +207,8 @@ def test_a_server_that_refuses_everybody_for_a_while(steady: Steady) -> None:
     assert len(daemon.events("grant.doubted")) == len(steady.names)
 
 
-def test_dead_once_a_witness_says_so_and_back_on_an_operators_word(steady: Steady) -> None:
-    """One authorization has ended, another is refused wrongly; others are served meanwhile."""
+def test_dead_once_others_are_served_meanwhile(steady: Steady) -> None:
+    """Two are refused for half an hour, one rightly and one wrongly; the daemon cannot know."""
     start_hasty(steady)
     world, daemon = steady.world, steady.world.daemon
     world.server.call(world.server.sandbox.revoke_family, steady.minted["g0"].family_id)
@@ -226,28 +226,7 @@ def test_dead_once_a_witness_says_so_and_back_on_an_operators_word(steady: Stead
         refused = [one for one in steady.exchanges(name) if one.generation_issued is None]
         assert 3 <= len(refused) <= 5
     assert len(daemon.events("grant.doubted")) == 2
-    sent = len(steady.exchanges("g0"))
-    let_go(steady)
-    since = world.status("g0")["since"]
-    daemon.command("refresh", "--lost", "--all", "--yes")
-    await_fresh(steady, "g1")
-    wait_until(
-        lambda: len(steady.exchanges("g0")) == sent + 1, within=15, description="g0 was asked for"
-    )
-    wait_until(
-        lambda: (
-            json.loads(daemon.command("status", "g0", "--json", check=None).stdout)["grants"][0][
-                "next_attempt_at"
-            ]
-            is None
-        ),
-        within=10,
-        description="g0 is lost as before",
-    )
-    assert world.status("g0")["since"] == since
-    assert world.status("g0")["reason"] == "revoked:invalid_grant"
     assert daemon.events("incident.opened") == []
-    assert len(daemon.events("grant.lost")) == 2
 
 
 def test_an_answer_after_the_deadline_is_adopted(tmp_path: Path, canary: Canary) -> None:
@@ -288,8 +267,8 @@ def test_a_server_that_refuses_early_refreshes(tmp_path: Path, canary: Canary) -
     life, window = 40.0, 14.0
     with steady_world(tmp_path, canary, lifetime=life) as steady:
         world, daemon, plan = steady.world, steady.world.daemon, steady.world.server.sandbox.faults
-        early = refusal("access_denied", 400)
-        early = replace(early, body=early.body[:-1] + b', "error_description": "not expired"}')
+        said = {"error": "access_denied", "error_description": "the access token has not expired"}
+        early = Raw(status=400, body=json.dumps(said).encode(), headers=JSON)
         issued: dict[str | None, float] = {}
 
         def too_early(family_id: str | None) -> Raw | None:
@@ -305,9 +284,9 @@ def test_a_server_that_refuses_early_refreshes(tmp_path: Path, canary: Canary) -
         daemon.start()
         bring_all(steady)
         with steady.undisturbed(), always_there(world.valkey.url, steady.names):
-            steady.rotate(2, spare=10)
+            steady.rotate(2, spare=3 * life)
             refused = {name: refusals(steady, name) for name in steady.names}
-            steady.rotate(1, spare=10)
+            steady.rotate(1, spare=2 * life)
         assert all(1 <= count <= 5 for count in refused.values()), refused
         assert {name: refusals(steady, name) for name in steady.names} == refused
         assert daemon.events("client.rejected", "grant.degraded", "grant.singled_out") == []
