@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
 from tests.simulation.loop import run_in_thread
@@ -53,6 +54,8 @@ def opened(seed: int) -> Iterator[World]:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.object(anyio.to_thread, "run_sync", run_in_thread))
         _make_secrets_replayable(stack, seed)
+        for module in (watch, revoking):  # the world's pace changes it
+            stack.enter_context(patch.object(module, "INTERVAL", module.INTERVAL))
         world = World(seed, Path(folder))
         stack.callback(world.close)
         stack.callback(structlog.configure, **structlog.get_config())

@@ -7,23 +7,30 @@ it believes nothing the engine says of itself.
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Grant, GrantState, Publication
+from refresher.domain.clients import Client, RotationProfile, UnknownOutcome
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.outcomes import (
+    GrantRejected,
     Outcome,
     OutcomeUnknown,
     Refreshed,
     RefreshTokenOnly,
     TokenAnswer,
+    TooEarly,
     Transient,
 )
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
+from refresher.vault.kept import ORPHAN
 from tests.simulation.chance import Violated
+from tests.simulation.endings import Endings
 from tests.simulation.network import Request
+from tests.simulation.refusals import Refusals
+from tests.simulation.rows import KEPT, ROWS, Row
 from tests.simulation.server import Line
+from tests.simulation.turns import Turns
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -31,6 +38,9 @@ if TYPE_CHECKING:
 
 MOST_SENDS = 30
 """Requests of one grant in a minute; more is a hot loop (restarts replay at once)."""
+
+MOST_EARLY = 6
+"""Refusals of one access token for being too early."""
 
 LONGEST_LEASE = 300.0
 """Seconds an exchange may take with all that vault and network can do to it."""
@@ -42,29 +52,11 @@ CLAIMED_BEFORE = 10.0
 """Seconds until a Retry-After stops claims once its exchange is durable: its commit may
 have to be tried again until the engine knows that it is."""
 
-_ROWS = """
-    SELECT name, client, state, reason, version, revision, attempt_sequence, adopted_sequence,
-        authorization_serial, due_at, lease_holder, refresh_token_fingerprint
-    FROM grants
-"""
-_KEPT = "SELECT id, grant_name, sequence FROM kept_answers WHERE id > ? ORDER BY id"
+READ_FOR = 89.0
+"""Seconds after its request left in which an answer is read where a lost one costs the grant."""
 
-
-class Row(NamedTuple):
-    """One grant as it is committed."""
-
-    name: str
-    client: str
-    state: str
-    reason: str | None
-    version: int
-    revision: int
-    attempt_sequence: int
-    adopted_sequence: int
-    authorization_serial: int
-    due_at: float | None
-    lease_holder: str | None
-    fingerprint: bytes | None
+ENDED_HERE = {Reason.REVOKED_HERE, Reason.TOKEN_ENDED}
+"""Reasons for which a person is needed although no server refused anything."""
 
 
 @dataclass(eq=False)
@@ -77,6 +69,7 @@ class Answer:
     fingerprint: bytes | None
     """Of the refresh token in it."""
     generation: int
+    access_token: Secret | None = None
     is_unreadable: bool = False
     is_rescued: bool = False
 
@@ -91,18 +84,25 @@ class Witness:
     """Those not yet known to be durable, by grant and attempt sequence."""
     unresolved: dict[bytes, list[Request]] = field(default_factory=dict)
     """Requests whose outcome nobody knows, by the refresh token they presented."""
-    dead: set[bytes] = field(default_factory=set)
-    """Fingerprints of finally rejected refresh tokens."""
     ever_stored: set[bytes] = field(default_factory=set)
     versions_published: dict[str, int] = field(default_factory=dict)
     sends: dict[str, deque[float]] = field(default_factory=dict)
+    too_early: dict[bytes, int] = field(default_factory=dict)
+    """Refusals for being too early, by the refresh token presented."""
     leased_at: dict[str, float] = field(default_factory=dict)
+    resumed: set[str] = field(default_factory=set)
+    """Grants whose pause an operator has ended."""
     changes: int = 0
     last_kept: int = 0
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=4_000))
     trace: int = 0
     """A checksum over everything that happened: equal for equal runs."""
     violation: str | None = None
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.world)
+        self.endings = Endings(self.world)
+        self.turns = Turns(self.world)
 
     def violated(self, what: str) -> None:
         """Note that a guarantee is broken; the engine's supervision must not swallow it."""
@@ -111,11 +111,12 @@ class Witness:
 
     def look(self, process: "Process") -> None:
         """Compare what is committed now with what was."""
+        self.turns.look(process)
         connection = self.world.disk.connection
         if connection.total_changes == self.changes:
             return
         self.changes = connection.total_changes
-        for found in connection.execute(_ROWS):
+        for found in connection.execute(ROWS):
             row = Row(*found)
             before = self.rows.get(row.name)
             if row != before:
@@ -125,15 +126,23 @@ class Witness:
                     f"{row.adopted_sequence} {row.due_at}"
                 )
                 self._changed(process, before, row)
-        for number, name, sequence in connection.execute(_KEPT, (self.last_kept,)):
+        for number, name, kind, sequence in connection.execute(KEPT, (self.last_kept,)):
             self.last_kept = number
-            self.world.chance.seen["answers kept"] += 1
-            self.answers.pop((name, sequence), None)
+            self.world.chance.seen[f"answers kept: {kind}"] += 1
+            answer = self.answers.pop((name, sequence), None)
+            if kind == ORPHAN and answer is not None and answer.line.revoked_here:
+                self.violated(f"revoke: late tokens of {name} were put aside, not revoked")
+        for _, refresh_token, access_token in self.endings.look():
+            self._parked(refresh_token, access_token)
 
     def _changed(self, process: "Process", before: Row | None, row: Row) -> None:
+        if before is not None and row.word == Reason.REVOKED_HERE != before.word:
+            self.endings.revoked(before)
+        self.refusals.check(row)
         self._check_row(row)
         if row.fingerprint is not None:
             self.ever_stored.add(row.fingerprint)
+            self.endings.stored(row)
         if before is None:
             return
         if row.version < before.version or row.revision < before.revision:
@@ -142,23 +151,36 @@ class Witness:
             self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
         if row.adopted_sequence > before.adopted_sequence:
             self._adopted(before, row)
+        if row.authorization != before.authorization:
+            self._authorized(row)
+        if row.state == GrantState.PAUSED != before.state:
+            self.resumed.discard(row.name)
+            self.world.chance.seen["halted"] += 1
         if row.lease_holder is None or row.attempt_sequence > before.attempt_sequence:
             self._ended(process, row)
         if row.attempt_sequence > before.attempt_sequence:
             self._claimed(process, before, row)
         lost = GrantState.REAUTHORIZATION_REQUIRED
-        if row.state == lost and before.state != lost:
-            self._lost(row)
+        if row.state == lost != before.state and row.word not in ENDED_HERE:
+            is_open = bool(self.unresolved.get(row.fingerprint or b""))
+            self.refusals.lost(before, row, is_open=is_open)
 
     def _check_row(self, row: Row) -> None:
         if row.adopted_sequence > row.attempt_sequence:
             self.violated(f"I2: {row.name} adopted what it never sent")
+        if row.state == GrantState.PAUSED and row.due_at is not None:
+            self.violated(f"I3: {row.name} is paused and due")
         waits = row.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-        if waits and row.due_at is not None:
-            self.violated(f"I3: {row.name} needs a person and is due")
         works = not waits and row.fingerprint is not None
         if works and row.due_at is None and row.lease_holder is None:
             self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
+
+    def _authorized(self, row: Row) -> None:
+        """A login, an import, a removal or ``revoke``: what was before is over."""
+        self.refusals.ordered.pop(row.name, None)
+        self.resumed.discard(row.name)
+        if row.fingerprint is not None and self.world.server.issued[row.fingerprint][0].served:
+            self.refusals.served(row)
 
     def _ended(self, process: "Process", row: Row) -> None:
         """An exchange is over and durable; a Retry-After in it counts from here."""
@@ -183,32 +205,33 @@ class Witness:
             return
         if answer.fingerprint is not None and answer.fingerprint != row.fingerprint:
             self.violated(f"G3: {row.name} did not store the refresh token that came")
-        assert before.fingerprint is not None
-        if answer.line is not self.world.server.issued[before.fingerprint][0]:
+        if answer.line is not self.endings.lines.get(before.authorization):
             self.violated(f"G3: an answer to an older authorization of {row.name} was adopted")
         if answer.generation < answer.line.durable:
             self.violated(f"G3: an older refresh token of {row.name} replaced a newer one")
-        answer.line.durable = answer.generation
+        answer.line.durable, answer.line.served = answer.generation, True
         if row.fingerprint is not None:
             self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
+        self.refusals.served(row)
+        self.resumed.discard(row.name)
         self.world.chance.seen["adopted"] += 1
         if answer.process.is_stale:
             self.world.chance.seen["late answer of a usurped process adopted"] += 1
 
-    def _lost(self, row: Row) -> None:
-        """A loss must be one that the profile allows, and must be called by its name."""
-        assert row.fingerprint is not None
-        line, _ = self.world.server.issued[row.fingerprint]
-        self.dead.add(row.fingerprint)
-        rotates = RotationProfile(self._client(row).rotation.profile) is not RotationProfile.NONE
-        if line.killed_by is None:
-            self.violated(f"G3: {row.name} was lost and nothing that happened explains it")
-        is_lost = str(row.reason).startswith(Reason.ROTATION_LOST)
-        if rotates and self.unresolved.get(row.fingerprint) and not is_lost:
-            self.violated(f"G3: {row.name} was lost after an open exchange: {row.reason}")
-        if not is_lost and not str(row.reason).startswith(Reason.REVOKED):
-            self.violated(f"G3: {row.name} was lost as {row.reason}")
-        self.world.chance.seen[f"lost {row.client}: {line.killed_by}"] += 1
+    def _parked(self, refresh_token: Secret | None, access_token: Secret | None) -> None:
+        """Tokens wait to be revoked: an answer that held them is safe."""
+        fingerprint = refresh_token and self.world.server.fingerprint(refresh_token)
+        for key, answer in list(self.answers.items()):
+            is_it = answer.access_token == access_token and answer.fingerprint == fingerprint
+            if is_it and not answer.is_unreadable:
+                answer.line.durable = max(answer.line.durable, answer.generation)
+                self.world.chance.seen["late tokens parked"] += 1
+                del self.answers[key]
+
+    def asked_for(self, name: str) -> None:
+        """An operator has a grant refreshed: a pause ends, a doubted one is asked for."""
+        self.resumed.add(name)
+        self.refusals.hastened(self.rows[name])
 
     def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
         """A request is about to leave: may it?"""
@@ -218,11 +241,11 @@ class Witness:
         sequence, claimed_at = process.claimed[name]
         if process.is_running:
             self._may_send(process, name, client, claimed_at, fingerprint)
-            if fingerprint in self.dead:
-                self.violated(f"G6: {name} sent a finally rejected refresh token again")
+            self.refusals.may_send(name, fingerprint)
             if generation < line.durable:
                 self.violated(f"G3: {name} presented a refresh token whose successor is stored")
         self._count_send(name)
+        self.turns.sent(name)
         request = Request(
             process=process,
             client=client.name,
@@ -232,6 +255,7 @@ class Witness:
             durable=line.durable,
             troubles=self.world.server.troubles[client.name],
             answer=process.loop.create_future(),
+            sent_at=self.world.time(),
         )
         self.unresolved.setdefault(fingerprint, []).append(request)
         self.note(f"send {name} {sequence}")
@@ -248,6 +272,9 @@ class Witness:
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.violated(f"G2: {name} has two requests in flight")
+        halts = client.on_unknown_outcome is UnknownOutcome.HALT and name not in self.resumed
+        if halts and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
+            self.violated(f"G3: {name} was sent again, and no operator has said so")
         came_at, until = process.closed.get(client.name, (0.0, 0.0))
         is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
         if not is_patient and not self._is_last_chance(client, fingerprint):
@@ -267,28 +294,56 @@ class Witness:
         if len(sends) > MOST_SENDS:
             self.violated(f"G7: {name} was sent {len(sends)} times in a minute")
 
+    def gave_up(self, request: Request) -> None:
+        """A process no longer reads the answer to REQUEST: where it matters, not too soon."""
+        process, waited = request.process, self.world.time() - request.sent_at
+        client = self.world.clients[request.client]
+        reads_on = client.rotation.profile in {RotationProfile.STRICT, RotationProfile.UNKNOWN}
+        if not reads_on or waited >= READ_FOR or process.is_stopping:
+            return
+        late = [
+            other
+            for other in process.in_flight.values()
+            if self.world.time() - other.sent_at >= client.response_timeout
+        ]
+        if len(late) <= process.workers:
+            self.violated(f"G3: {request.name} was given up after {waited:.0f} s")
+
     def received(self, request: Request, outcome: Outcome) -> None:
         """An outcome reached a living process: from here on it must not be dropped."""
         process, key = request.process, (request.name, request.sequence)
         self.note(f"answer {request.name} {request.sequence}: {outcome}")
         presented = self.world.server.fingerprint(request.secret)
         line, generation = self.world.server.issued[presented]
-        if not isinstance(outcome, OutcomeUnknown):
-            opened = self.unresolved.get(presented, [])
-            if request in opened:
-                opened.remove(request)
+        self._resolve(request, presented, outcome)
         now = self.world.time()
         match outcome:
             case Refreshed(answer=answer) | RefreshTokenOnly(answer=answer):
                 self.answers[key] = self._answer_of(process, line, generation, answer)
+                if now - request.sent_at > self.world.clients[request.client].response_timeout:
+                    self.world.chance.seen["read late"] += 1
             case OutcomeUnknown(body=bytes()):
                 self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)
+            case GrantRejected():
+                self.refusals.heard(request, presented, outcome)
+            case TooEarly():
+                self.too_early[presented] = self.too_early.get(presented, 0) + 1
+                if self.too_early[presented] > MOST_EARLY:
+                    self.violated(f"G7: {request.name} was sent too early again and again")
             case _:
                 pass
         if isinstance(outcome, Transient | OutcomeUnknown) and outcome.retry_after is not None:
             process.closing[request.name] = request.client, now + outcome.retry_after
         if process.is_stale:
             self.world.chance.seen["late answer of a usurped process"] += 1
+
+    def _resolve(self, request: Request, presented: bytes, outcome: Outcome) -> None:
+        """What is known of REQUEST now; a gateway's word leaves it open, in name only."""
+        request.is_refused = not isinstance(outcome, OutcomeUnknown)
+        is_open = isinstance(outcome, Transient) and not outcome.is_own_word
+        opened = self.unresolved.get(presented, [])
+        if request.is_refused and not is_open and request in opened:
+            opened.remove(request)
 
     def _answer_of(
         self, process: "Process", line: Line, generation: int, answer: TokenAnswer
@@ -298,7 +353,8 @@ class Witness:
         if answer.refresh_token is not None:
             fingerprint = self.world.server.fingerprint(answer.refresh_token)
             _, generation = self.world.server.issued[fingerprint]
-        return Answer(process, line, self.world.time(), fingerprint, generation)
+        now = self.world.time()
+        return Answer(process, line, now, fingerprint, generation, answer.access_token)
 
     def published(self, process: "Process", row: Publication) -> None:
         """What a publisher read and sends; consumers use it."""
@@ -306,7 +362,7 @@ class Witness:
         if not process.is_stale and version < self.versions_published.get(name, 0):
             self.violated(f"G4: what is published of {name} went back")
         self.versions_published[name] = max(version, self.versions_published.get(name, 0))
-        if row.access_token is not None:
+        if row.access_token is not None and row.grant.kind is not GrantKind.STATIC:
             self.world.server.families.use(row.access_token.reveal(), self.world.time())
 
     def logged_in(self, grant: Grant) -> None:
@@ -348,6 +404,7 @@ class Witness:
     def check_time(self) -> None:
         """What must not take for ever, looked at now and then."""
         now = self.world.time()
+        self.turns.check(self.rows)
         woke_at = {p.vault.holder: p.woke_at for p in self.world.processes if p.is_running}
         for row in self.rows.values():
             if row.lease_holder not in woke_at:
@@ -359,9 +416,6 @@ class Witness:
             since = max(answer.at, answer.process.woke_at)
             if answer.process.is_running and now - since > LONGEST_LEASE:
                 self.violated(f"G3: an answer for {name} is still not durable")
-
-    def _client(self, row: Row) -> Client:
-        return self.world.clients[row.client]
 
     def note(self, what: str) -> None:
         """Remember that WHAT happened now."""

@@ -12,28 +12,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from refresher.domain.grants import GrantState, Seed
+from refresher.domain.grants import GrantKind, GrantState, Seed
 from refresher.domain.secret import Secret
+from refresher.engine import revoking, watch
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
 from tests.simulation.chance import Chance, Violated
 from tests.simulation.disk import Disk, Fault
+from tests.simulation.moods import Moods
 from tests.simulation.network import Network
+from tests.simulation.people import People
 from tests.simulation.process import Process
+from tests.simulation.rows import Row
 from tests.simulation.server import KINDS, Server, make_client
 from tests.simulation.witness import Witness
 
 START = 1_800_000_000.0
-GRANTS_EACH = 6
+STATIC_TOKENS = 2
+
+SLOW, SLOW_EVERY = 10.0, 3
+"""In one of so many worlds tokens live so many times longer, and everything that befalls them
+is as much rarer: hours pass, in which doubts are settled."""
+
+CALM = 30.0
+"""The pace once nothing befalls anybody any more."""
 
 CRASH_EVERY, STOP_EVERY, PAUSE_EVERY = 1_500, 6_000, 3_000
 """Callbacks of a process between its crashes, shutdowns and pauses, on average."""
 
 CLOCK_STEPS = (-7200.0, -600.0, -20.0, -3.0, 3.0, 20.0, 600.0, 7200.0)
 
-SETTLED_WITHIN = 1_800.0
-"""Seconds without faults after which nothing may be wrong any more."""
+SETTLED_WITHIN = 7_500.0
+"""Seconds without faults after which nothing may be wrong any more: the longest doubt, the
+login that it takes then, and a revocation that waited for its server."""
 
 SPINNING = 5_000
 """Callbacks at one instant: a task that never waits for anything."""
@@ -48,6 +60,10 @@ class World:
         self._wall_offset = 0.0
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self.is_slow = seed % SLOW_EVERY == 0
+        self.pace = 1.0
+        self.stepped_ahead = 0.0
+        """Seconds by which the wall clock was ever set ahead."""
         self.steps = 0
         """Points at which a fault could have been injected."""
         self.awaits = 0
@@ -59,21 +75,26 @@ class World:
         """When the disk last refused."""
         self.disk = Disk()
         self.sealer = Sealer(Keyring([b"k" * 32]), Fingerprinter(b"f" * 32))
-        self.server = Server(self.chance, self.time, self.sealer.fingerprint)
+        self.moods = Moods(self.chance, self.at)
+        self.server = Server(self.chance, self.time, self.sealer.fingerprint, self.moods)
         self.network = Network(self.chance, self.server, self.at)
+        self._go_at(SLOW if self.is_slow else 1.0)
         self.clients = {name: make_client(name) for name in KINDS}
-        self.names = {f"{kind}-{n}": kind for kind in KINDS for n in range(GRANTS_EACH)}
-        seeds = [self._seed(name, kind) for name, kind in self.names.items()]
-        self.seeds, self.imports = seeds[::GRANTS_EACH], seeds
+        self.names = {f"{c}-{n}": c for c, kind in KINDS.items() for n in range(kind.grants)}
+        seeds = [self._seed(name, client) for name, client in self.names.items()]
+        self.seeds, self.imports = seeds[::6], seeds + self._static_seeds()
         """What every start finds in the settings, and what was imported once."""
         self.is_imported = False
         self.witness = Witness(self)
+        self.people = People(self)
         self.network.heard = self.witness.note
+        self.network.gave_up = self.witness.gave_up
         self._files = [folder / "here.rescue", folder / "there.rescue"]
         self._starting = self._stays_down = False
         self.processes: list[Process] = []
         self._start_process(self._files[0])
-        self._plan(20.0, self._person_acts)
+        self._plan(15.0, self.people.act)
+        self._plan(60.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
         self._plan(60.0, self._disk_fails)
         self.at(30.0, self._look_at_times)
@@ -269,29 +290,21 @@ class World:
                 happening()
                 self._plan(interval, happening)
 
-        self.at(self.chance.around(interval), happen)
+        self.at(self.chance.around(interval) * self.pace, happen)
 
-    def _person_acts(self) -> None:
-        """Logs in, mostly in the middle of an exchange; takes an authorization back."""
-        busy = [name for process in self.processes for name in process.in_flight]
-        name = self.chance.choice(busy or list(self.names))
-        if self.chance.strikes("revoked by a person", 0.2):
-            fingerprint = self.witness.rows[name].fingerprint if name in self.witness.rows else None
-            if fingerprint is not None:
-                self.server.revoke(self.server.issued[fingerprint][0])
-            return
-        self.chance.seen["logins in mid-exchange"] += bool(busy)
-        self._log_in(name)
-
-    def _log_in(self, name: str) -> None:
-        for process in self.processes:
-            if process.is_running:
-                process.log_in(name, self.names[name])
+    def _mood_begins(self) -> None:
+        """A server says what is not so, never to a client that has still to get over the last."""
+        client = self.chance.choice(list(self.clients))
+        grants = [name for name, other in self.names.items() if other == client]
+        rows = [self.witness.rows[name] for name in grants if name in self.witness.rows]
+        if all(row.refused_at is None for row in rows):
+            self.moods.begin(client, grants, is_quiet=KINDS[client].is_quiet)
 
     def _clock_steps(self) -> None:
         step = self.chance.choice(CLOCK_STEPS)
         self.chance.seen["clock stepped back" if step < 0 else "clock stepped ahead"] += 1
         self._wall_offset += step
+        self.stepped_ahead += max(step, 0.0)
         self.witness.note(f"the wall clock steps by {step}")
         self.server.trouble()
         for process in self.processes:
@@ -300,21 +313,38 @@ class World:
 
     def _look_at_times(self) -> None:
         self.witness.check_time()
-        for row in self.witness.rows.values():
-            if row.state == GrantState.REAUTHORIZATION_REQUIRED:
-                self._log_in(row.name)
-        self.at(10.0, self._look_at_times)
+        self.people.look()
+        self.at(10.0 * self.pace, self._look_at_times)
 
     def _seed(self, name: str, client: str) -> Seed:
-        pair = self.server.open(name, client)
+        pair = self.server.open(name, client, is_login=False)
         assert pair.refresh_token is not None
         return Seed(name=name, client=client, refresh_token=Secret(pair.refresh_token))
+
+    def _static_seeds(self) -> list[Seed]:
+        """Tokens that nobody refreshes."""
+        return [
+            Seed(
+                name=f"static-{n}",
+                kind=GrantKind.STATIC,
+                access_token=Secret(f"static-{n}"),
+                expires_at=self.now() + 100.0 * self.pace,
+            )
+            for n in range(STATIC_TOKENS)
+        ]
+
+    def _go_at(self, pace: float) -> None:
+        """Let everything take PACE times as long, and look as much more rarely."""
+        self.pace = pace
+        self.server.slow_down(pace)
+        watch.INTERVAL = revoking.INTERVAL = pace
 
     # the end
 
     def settle(self) -> None:
         """Let everything end without faults; every grant must be as good as new."""
         self.chance.is_calm = True
+        self._go_at(CALM)
         self.is_disk_out = False
         self._wait_for(self._stuck)
         for file in self._files:
@@ -360,14 +390,20 @@ class World:
             (row.name, row.state, row.reason, row.due_at and row.due_at - now)
             for row in self.witness.rows.values()
             if row.state != GrantState.FRESH
-            or row.due_at is None
-            or not now - 30.0 < row.due_at < now + KINDS[row.client].lifetime
+            or not self._is_scheduled(row, now)
             or published.get(row.name) != row.version
         ]
 
+    def _is_scheduled(self, row: Row, now: float) -> bool:
+        if row.client is None:
+            return row.expires_at is None
+        latest = now + KINDS[row.client].lifetime * self.pace
+        return row.due_at is not None and now - 30.0 < row.due_at < latest
+
     def _left_over(self) -> list[Any]:
-        """Answers nobody took up, and requests still under way."""
-        return [name for name, _ in self.witness.answers] + ["wire"] * self.network.under_way
+        """Answers nobody took up, requests under way, authorizations to be revoked."""
+        unstored = [name for name, _ in self.witness.answers]
+        return unstored + ["wire"] * self.network.under_way + self.witness.endings.left_over()
 
     def close(self) -> None:
         """Leave nothing behind."""
