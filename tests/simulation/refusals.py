@@ -32,6 +32,8 @@ class _Doubt:
     """One refresh token that is refused."""
 
     first_at: float
+    began: float
+    """By the world's own time."""
     asked: int = 1
     last_at: float = 0.0
     needs_person: bool = False
@@ -84,14 +86,16 @@ class Refusals:
         """A refusal came; it must not be a question too many."""
         now, doubt = self.now(), self.doubts.get(fingerprint)
         if doubt is None:
-            doubt = self.doubts[fingerprint] = _Doubt(now, last_at=now)
+            doubt = self.doubts[fingerprint] = _Doubt(now, self.world.time(), last_at=now)
             doubt.needs_person = outcome.needs_person
             return
         earliest = doubt.last_at + ASKED_EVERY
         if doubt.asked <= len(ASKED_AFTER):
             earliest = doubt.first_at + ASKED_AFTER[doubt.asked - 1]
         line, _ = self.world.server.issued[fingerprint]
-        is_free = doubt.is_hastened or not line.served or request.process.is_stale
+        # Whoever died before it wrote down what it heard has to ask once more.
+        is_known = self.world.witness.rows[request.name].refusals >= doubt.asked
+        is_free = doubt.is_hastened or not line.served or request.process.is_stale or not is_known
         if now < earliest - SLACK and not is_free:
             self.world.witness.violated(
                 f"G6: {request.name} was asked for {now - doubt.first_at:.0f} s after its first "
@@ -142,7 +146,8 @@ class Refusals:
         is_final = is_lost or doubt.needs_person or not line.served
         if not is_final and not self._is_settled(row, doubt):
             self.world.witness.violated(f"G6: {row.name} was lost before its doubt was settled")
-        self._explain(row, line, is_final=is_final)
+        is_dreamt = self.world.time() - doubt.began < DOUBTED_AT_LEAST - SLACK
+        self._explain(row, line, is_final=is_final, is_dreamt=is_dreamt)
 
     def _is_settled(self, row: Row, doubt: _Doubt) -> bool:
         """Whether half an hour and another grant, or a day, have spoken."""
@@ -154,12 +159,19 @@ class Refusals:
         )
         return refused_for >= DOUBT_FOR or (is_witnessed and refused_for >= DOUBTED_AT_LEAST)
 
-    def _explain(self, row: Row, line: Line, *, is_final: bool) -> None:
-        """What happened to the grant must account for its loss."""
+    def _explain(self, row: Row, line: Line, *, is_final: bool, is_dreamt: bool) -> None:
+        """What happened to the grant must account for its loss.
+
+        Args:
+            is_final: one refusal ends it, and nobody can tell a wrong one.
+            is_dreamt: less time has passed than the clock says.
+        """
         because = line.killed_by
-        if because is None and row.name in self.world.server.moods.lied_to and is_final:
-            # One refusal ends it, and nobody can tell a wrong one.
-            because = "refused wrongly after an open exchange, or before it was ever served"
+        if because is None and row.name in self.world.server.moods.lied_to:
+            if is_final:
+                because = "refused wrongly after an open exchange, or before it was ever served"
+            elif is_dreamt:
+                because = "refused wrongly while the clock was set ahead"
         if because is None:
             self.world.witness.violated(
                 f"G3: {row.name} was lost and nothing that happened explains it"

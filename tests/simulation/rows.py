@@ -5,7 +5,7 @@ from typing import NamedTuple
 ROWS = """
     SELECT name, client, uid, state, reason, version, revision, attempt_sequence,
         adopted_sequence, authorization_serial, due_at, expires_at, since, lease_holder, fault,
-        refused_at, intent_attempts, refresh_token_fingerprint
+        refused_at, refusals, intent_attempts, refresh_token_fingerprint
     FROM grants
 """
 KEPT = "SELECT id, grant_name, kind, sequence FROM kept_answers WHERE id > ? ORDER BY id"
@@ -31,6 +31,7 @@ class Row(NamedTuple):
     lease_holder: str | None
     fault: str | None
     refused_at: float | None
+    refusals: int
     intent_attempts: int | None
     fingerprint: bytes | None
 

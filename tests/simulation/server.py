@@ -82,6 +82,8 @@ class Line:
     """Whether it has brought tokens; of one that was imported, after its first refresh."""
     durable: int = 1
     """The newest generation that reached the vault."""
+    stored_at: float = 0.0
+    """When it did."""
     killed_by: str | None = None
     """What ended it, as far as that can be excused."""
     trouble_before: int = 0

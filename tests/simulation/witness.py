@@ -89,6 +89,8 @@ class Witness:
     sends: dict[str, deque[float]] = field(default_factory=dict)
     too_early: dict[bytes, int] = field(default_factory=dict)
     """Refusals for being too early, by the refresh token presented."""
+    stepped_at: dict[bytes, float] = field(default_factory=dict)
+    """How far the wall clock had been set ahead when a refresh token was stored."""
     leased_at: dict[str, float] = field(default_factory=dict)
     resumed: set[str] = field(default_factory=set)
     """Grants whose pause an operator has ended."""
@@ -210,7 +212,9 @@ class Witness:
         if answer.generation < answer.line.durable:
             self.violated(f"G3: an older refresh token of {row.name} replaced a newer one")
         answer.line.durable, answer.line.served = answer.generation, True
+        answer.line.stored_at = self.world.time()
         if row.fingerprint is not None:
+            self.stepped_at[row.fingerprint] = self.world.stepped_ahead
             self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
         self.refusals.served(row)
         self.resumed.discard(row.name)
@@ -242,7 +246,7 @@ class Witness:
         if process.is_running:
             self._may_send(process, name, client, claimed_at, fingerprint)
             self.refusals.may_send(name, fingerprint)
-            if generation < line.durable:
+            if generation < line.durable and process.woke_at < line.stored_at:
                 self.violated(f"G3: {name} presented a refresh token whose successor is stored")
         self._count_send(name)
         self.turns.sent(name)
@@ -252,7 +256,8 @@ class Witness:
             name=name,
             secret=secret,
             sequence=sequence,
-            durable=line.durable,
+            # Who slept between its last look and the sending knows of no successor (G2).
+            durable=min(generation, line.durable),
             troubles=self.world.server.troubles[client.name],
             answer=process.loop.create_future(),
             sent_at=self.world.time(),
@@ -326,7 +331,8 @@ class Witness:
                 self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)
             case GrantRejected():
                 self.refusals.heard(request, presented, outcome)
-            case TooEarly():
+            case TooEarly() if self.stepped_at.get(presented) == self.world.stepped_ahead:
+                # Otherwise the clock says that the token has ended, and the server that it lives.
                 self.too_early[presented] = self.too_early.get(presented, 0) + 1
                 if self.too_early[presented] > MOST_EARLY:
                     self.violated(f"G7: {request.name} was sent too early again and again")

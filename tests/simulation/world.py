@@ -209,6 +209,7 @@ class World:
 
     def _remove(self, process: Process, *, in_order: bool) -> None:
         process.end()
+        self.witness.too_early.clear()  # what it had learned may not be written down
         self.processes.remove(process)
         self.witness.gone(process, self._rescued(process.rescue_file), in_order=in_order)
         if self._stays_down or self._starting:
@@ -307,6 +308,7 @@ class World:
         self.stepped_ahead += max(step, 0.0)
         self.witness.note(f"the wall clock steps by {step}")
         self.server.trouble()
+        self.witness.too_early.clear()
         for process in self.processes:
             process.closing.clear()
             process.closed.clear()  # what a stepped clock does to a wait is not a promise
