@@ -33,6 +33,13 @@ class VaultUnavailable(VaultError):
     """
 
 
+class GrantSetAside(VaultUnavailable):
+    """Raised when the row of one grant cannot be read or written, and every other can.
+
+    The grant is set aside in memory, told once, and tried again each minute.
+    """
+
+
 class VaultKeyError(VaultError):
     """Raised when the vault's key file is missing, too open, unreadable or the wrong one."""
 

@@ -40,6 +40,7 @@ class Event(StrEnum):
     DAEMON_STOPPED = "daemon.stopped"
     DAEMON_WAITING = "daemon.stood_by"
     DAEMON_FENCED = "daemon.fenced"
+    DAEMON_STALLED = "daemon.stalled"
     SETTINGS_RELOADED = "settings.reloaded"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_DOUBTED = "settings.doubted"
@@ -56,6 +57,7 @@ class Event(StrEnum):
     ANSWER_KEPT = "answer.kept"
     ANSWER_ADOPTED = "answer.adopted"
     ANSWER_DOUBTED = "answer.doubted"
+    RESCUE_RETAINED = "rescue.retained"
 
     GRANT_ADDED = "grant.added"
     GRANT_AUTHORIZED = "grant.authorized"
@@ -73,6 +75,8 @@ class Event(StrEnum):
     GRANT_OVERDUE = "grant.overdue"
     GRANT_ENDING = "grant.end_announced"
     GRANT_SKIPPED = "grant.skipped"
+    GRANT_SET_ASIDE = "grant.set_aside"
+    GRANT_READMITTED = "grant.readmitted"
 
     REVOCATION_PARKED = "revocation.parked"
     REVOCATION_DONE = "revocation.done"
@@ -109,7 +113,6 @@ class Event(StrEnum):
     LOG_INTERRUPTED = "log.interrupted"
     OPERATION_FAILED = "operation.failed"
     SUPERVISOR_LOST = "supervisor.lost"
-    WATCHDOG_STARVED = "watchdog.starved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,11 @@ EVENTS: Mapping[Event, Entry] = {
     Event.DAEMON_WAITING: Entry(Level.INFO, "standing by until the vault's holder ends"),
     Event.DAEMON_FENCED: Entry(
         Level.ERROR, "the vault's holder was stopped and did not wake: it was killed, for good"
+    ),
+    Event.DAEMON_STALLED: Entry(
+        Level.ERROR,
+        "the scheduler has not turned for ten minutes: the daemon ends itself, to be started "
+        "again, once count is 0: answers that are out or in memory alone",
     ),
     Event.SETTINGS_RELOADED: Entry(Level.INFO, "SIGHUP: the new configuration is in force"),
     Event.SETTINGS_REFUSED: Entry(
@@ -155,7 +163,8 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "an answer failed the commit rule; it is sealed and kept"
     ),
     Event.ANSWER_RESCUED: Entry(
-        Level.ERROR, "the vault refuses an answer; it is safe in the rescue file and retried"
+        Level.ERROR,
+        "the vault refuses an answer or hangs; outcome says how well the rescue file keeps it",
     ),
     Event.ANSWER_KEPT: Entry(Level.WARNING, "an answer nobody understood is sealed and kept"),
     Event.ANSWER_ADOPTED: Entry(
@@ -163,6 +172,10 @@ EVENTS: Mapping[Event, Entry] = {
         "an answer kept earlier can be read now: outcome says if it counts",
     ),
     Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
+    Event.RESCUE_RETAINED: Entry(
+        Level.ERROR,
+        "a slot of the rescue file cannot be read or cleared: it stays busy and is tried again",
+    ),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
     Event.GRANT_SEEDED: Entry(Level.INFO, "a refresh token was adopted from settings or import"),
@@ -201,6 +214,12 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REVOCATION_DROPPED: Entry(
         Level.ERROR, "tokens of a revoked grant are given up and may live on; see reason"
     ),
+    Event.GRANT_SET_ASIDE: Entry(
+        Level.ERROR,
+        "a grant's row in the vault cannot be read or written; it is tried each minute, and "
+        "every other grant goes on",
+    ),
+    Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
     Event.CLIENT_REJECTED: Entry(
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
@@ -222,7 +241,7 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "the vault is a copy: what rotated since it was made needs a login"
     ),
     Event.VAULT_REFUSED: Entry(
-        Level.ERROR, "the vault cannot be written: nothing is sent until it can"
+        Level.ERROR, "the vault refuses or does not answer: nothing is sent until it does"
     ),
     Event.VAULT_RECOVERED: Entry(Level.INFO, "the vault can be written again"),
     Event.REDIS_CONNECTED: Entry(Level.INFO, "Redis answers; everything is published again"),
@@ -249,9 +268,6 @@ EVENTS: Mapping[Event, Entry] = {
     Event.CONTROL_OPENED: Entry(Level.INFO, "commands reach the daemon here"),
     Event.OPERATION_FAILED: Entry(Level.ERROR, "a bug ended what a command asked for"),
     Event.SUPERVISOR_LOST: Entry(Level.WARNING, "systemd cannot be told how the daemon is"),
-    Event.WATCHDOG_STARVED: Entry(
-        Level.ERROR, "the loop stands still: systemd will end the daemon and start it again"
-    ),
 }
 
 FIELDS = frozenset(

@@ -19,18 +19,19 @@ from refresher import __version__
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.stall import end_when_stalled
 from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
-from refresher.engine.recovery import recover
+from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
 from refresher.engine.watch import Watch
-from refresher.errors import SettingsError, UnknownGrant, VaultUnavailable
+from refresher.errors import GrantSetAside, SettingsError, UnknownGrant, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.ops.control import ControlServer
-from refresher.ops.health import Health, Verdict, judge_liveness
+from refresher.ops.health import Verdict
 from refresher.ops.health_server import serving_health
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox, RefreshRequest
@@ -49,7 +50,8 @@ process: what became of them must still be written."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STATUS_INTERVAL = 5.0
-"""Seconds between updates of the line ``systemctl status`` shows."""
+"""Seconds between updates of the line ``systemctl status`` shows, and for the vault to be
+read for one: a vault that hangs is told instead."""
 
 
 class Daemon:
@@ -113,7 +115,7 @@ class Daemon:
             with anyio.open_signal_receiver(*SIGNALS) as signals:
                 async with anyio.create_task_group() as tasks:
                     self._start(core, scheduler, admission, tasks)
-                    async with self._listening(core, scheduler):
+                    async with self._listening(core):
                         self._notifier.ready()
                         emit(Event.DAEMON_READY, instance=self._vault.holder)
                         await self._until_told_to_stop(core, admission, signals)
@@ -133,10 +135,13 @@ class Daemon:
                 )
             except UnknownGrant:
                 emit(Event.REQUEST_IGNORED, grant=request.grant, reason="unknown grant")
+            except GrantSetAside:
+                emit(Event.REQUEST_IGNORED, grant=request.grant, reason="set aside")
 
         watch = Watch(
             vault=self._vault,
             publish=self._mirror.publish,
+            readmit=partial(readmit, self._vault, core.clients, self._clock),
             wake=scheduler.wake,
             clock=self._clock,
         )
@@ -152,34 +157,36 @@ class Daemon:
                 client_changed=partial(self._use_new_secret, admission),
                 address_changed=self._publisher.server.move,
             ),
-            "watchdog": partial(self._notifier.feed_watchdog, self._is_live),
+            "watchdog": self._notifier.feed_watchdog,
             "status": self._tell_status,
+            "stall": partial(
+                end_when_stalled,
+                lambda: scheduler.turned_at,
+                lambda: core.durability.at_risk,
+                self._clock,
+            ),
         }
         for name, work in supervised.items():
             tasks.start_soon(supervise, name, work, name=name)
 
     @asynccontextmanager
-    async def _listening(self, core: Core, scheduler: Scheduler) -> AsyncIterator[None]:
-        health = Health(
-            is_live=lambda: judge_liveness(scheduler.turned_at, self._clock.monotonic()),
-            is_ready=lambda: self._readiness(core, scheduler),
-        )
+    async def _listening(self, core: Core) -> AsyncIterator[None]:
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
         operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
         async with AsyncExitStack() as stack:
             server = ControlServer(
-                self._settings.control.socket, operations=operations, health=health
+                self._settings.control.socket, operations=operations, is_ready=self._readiness
             )
             await stack.enter_async_context(server.serving())
             if self._settings.control.listen is not None:
                 await stack.enter_async_context(
-                    serving_health(self._settings.control.listen, health)
+                    serving_health(self._settings.control.listen, self._readiness)
                 )
             yield
 
-    def _readiness(self, core: Core, scheduler: Scheduler) -> Verdict:
+    def _readiness(self) -> Verdict:
         reasons = []
-        if scheduler.is_refused or core.durability.is_refused:
+        if self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:
             why = self._mirror.last_error
@@ -189,10 +196,6 @@ class Daemon:
     def _wake(self) -> None:
         if self._scheduler is not None:
             self._scheduler.wake()
-
-    def _is_live(self) -> bool:
-        assert self._scheduler is not None
-        return judge_liveness(self._scheduler.turned_at, self._clock.monotonic()).passed
 
     async def _until_told_to_stop(
         self, core: Core, admission: Admission, signals: AsyncIterator[signal.Signals]
@@ -227,8 +230,9 @@ class Daemon:
             emit(Event.SETTINGS_REFUSED, problems=error.problems)
             self._notifier.ready()
             return
-        except RuntimeError as error:  # no thread can be started
-            emit(Event.SETTINGS_REFUSED, problems=[f"{error}: send SIGHUP again"])
+        except RuntimeError:
+            problem = "they cannot be read, for want of a thread: send SIGHUP again later"
+            emit(Event.SETTINGS_REFUSED, problems=[problem])
             self._notifier.ready()
             return
         try:
@@ -280,18 +284,20 @@ class Daemon:
                 await scheduler.drain()
         core.durability.abandon()
         await self._mirror.drain(PUBLISH_WITHIN)
+        self._vault.abandon()
 
     async def _tell_status(self) -> None:
         while True:
-            try:
+            counts: dict[str, int] | None = None
+            with suppress(VaultUnavailable), anyio.move_on_after(STATUS_INTERVAL):
                 counts = await self._vault.counts()
-            except VaultUnavailable as error:
-                self._notifier.status(f"the vault cannot be read: {error}")
-                await anyio.sleep(STATUS_INTERVAL)
-                continue
-            told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+            told = "the vault cannot be read"
+            if counts is not None:
+                states = [f"{count} {state}" for state, count in sorted(counts.items())]
+                told = f"grants: {', '.join(states) or 'none'}"
+            vault = "; the vault cannot be written" if self._vault.outage.is_on else ""
             redis = "" if self._mirror.is_connected else "; Redis is away"
-            self._notifier.status(f"grants: {told or 'none'}{redis}")
+            self._notifier.status(f"{told}{vault}{redis}")
             await anyio.sleep(STATUS_INTERVAL)
 
 

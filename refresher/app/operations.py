@@ -42,6 +42,7 @@ class Operations:
         return {
             "status": self.status,
             "refresh": self.refresh,
+            "refresh_lost": self.refresh_lost,
             "login_begin": self.login_begin,
             "login_finish": self.login_finish,
             "import": self.import_grants,
@@ -63,6 +64,13 @@ class Operations:
         """Make ``name`` due now; ``accepted`` is false where no refresh is possible."""
         grant = await self._administration.refresh(parameters["name"])
         return {"accepted": grant is not None}
+
+    async def refresh_lost(self, parameters: Mapping[str, JSON]) -> JSON:
+        """Ask once more for the grants ``names`` or of ``client`` that were finally rejected."""
+        asked = await self._administration.ask_lost(
+            parameters.get("names"), parameters.get("client")
+        )
+        return {"asked": asked}
 
     async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
         """Start a login; gives the URL to open and where the server will redirect to."""

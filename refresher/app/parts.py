@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
@@ -19,14 +18,15 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.connection import open_server
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.opening import open_vault
+from refresher.vault.vault import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """How the parts with an outside are made; whoever composes the daemon may wrap them."""
 
-    open_vault: Callable[[Path, Path], Awaitable[Vault]] = open_vault
+    open_vault: Callable[..., Awaitable[Vault]] = open_vault
     token_endpoint: Callable[[], AbstractAsyncContextManager[TokenEndpoint]] = TokenEndpoint
     publisher: Callable[..., Publisher] = Publisher
 

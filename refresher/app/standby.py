@@ -12,7 +12,11 @@ from refresher.errors import VaultInUse
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
 from refresher.vault.fence import Fence
-from refresher.vault.vault import Vault, lock_path
+from refresher.vault.opening import lock_path
+from refresher.vault.vault import Vault
+
+LATE_TOO = 2
+"""Answers that can be open for each worker: one in its exchange, and one that comes late."""
 
 STANDBY_INTERVAL = 0.1
 """Seconds between looks at the vault's lock while standing by."""
@@ -46,7 +50,11 @@ async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
     fence = Fence(lock_path(settings.vault.path))
     while True:
         try:
-            return await parts.open_vault(settings.vault.path, settings.vault.key_file)
+            return await parts.open_vault(
+                settings.vault.path,
+                settings.vault.key_file,
+                answers=LATE_TOO * settings.daemon.workers,
+            )
         except VaultInUse as error:
             if not settings.daemon.standby:
                 raise

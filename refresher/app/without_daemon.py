@@ -13,7 +13,8 @@ from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
 from refresher.vault.claims import Room
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.opening import open_vault
+from refresher.vault.vault import Vault
 
 
 @asynccontextmanager
@@ -58,7 +59,19 @@ async def alone(
                     "grant": view(grant),
                 }
 
-            yield operations | {"refresh": refresh}
+            async def refresh_lost(parameters: Mapping[str, JSON]) -> JSON:
+                answer = await operations["refresh_lost"](parameters)
+                done = {}
+                for name in answer["asked"]:
+                    lost = await vault.find(name)
+                    assert lost is not None
+                    await _refresh_one(core, lost)
+                    after = await vault.find(name)
+                    assert after is not None
+                    done[name] = view(after)
+                return {**answer, "grants": done}
+
+            yield operations | {"refresh": refresh, "refresh_lost": refresh_lost}
             await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()

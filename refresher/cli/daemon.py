@@ -45,8 +45,8 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
 def health(context: click.Context, ready: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Ask the running daemon how it is; exits 0 or 1.
 
-    Alive means that its scheduler turns. Ready means also that the vault and Redis can
-    be written. A container's health check should ask for the first: a daemon that cannot
+    Alive means that it answers. Ready means also that the vault and Redis can be
+    written. A container's health check should ask for the first: a daemon that cannot
     write must not be killed, it may hold the only copy of a refresh token.
     """
     settings = load(context.obj, public_only=True).settings

@@ -1,4 +1,4 @@
-"""The commands about grants: status, show, refresh, login, set-token, import, remove."""
+"""The commands about grants: status, show, login, set-token, import, remove."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import click
 from refresher.cli import importing, logins
 from refresher.cli.calling import as_json_option, calling, load_settings, read_text, run, tell
 from refresher.cli.entry import Exit
+from refresher.cli.refreshing import refresh
 from refresher.cli.table import grants_table, needs_person, print_table, revocations_table
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
@@ -102,37 +103,6 @@ async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str]
 
 def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in fields.items()}
-
-
-@click.command()
-@click.argument("grant")
-@as_json_option
-@click.pass_context
-def refresh(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Ask for a refresh of GRANT now.
-
-    The daemon makes it due at once; without a daemon the command refreshes it itself.
-    A paused grant (its last exchange has an unknown outcome) is taken up again.
-    """
-    settings = load_settings(context)
-
-    async def ask() -> Any:
-        async with calling(settings) as call:
-            return await call("refresh", name=grant)
-
-    answer = run(ask)
-    done = answer.get("grant")  # only without a daemon the exchange has ended by now
-    if as_json:
-        click.echo(json.dumps(answer))
-    if not answer["accepted"]:
-        click.echo(f"refresher: {grant} cannot be refreshed: see `refresher status`", err=True)
-        context.exit(Exit.NEEDS_PERSON)
-    if done is not None and not answer["refreshed"]:
-        told = done["reason"] or "a running daemon tries again"
-        click.echo(f"refresher: {grant} was not refreshed ({done['state']}: {told})", err=True)
-        context.exit(Exit.NEEDS_PERSON if needs_person(done) else Exit.FAILED)
-    if not as_json:
-        click.echo(f"{grant} is being refreshed" if done is None else f"{grant}: done")
 
 
 @click.command("set-token")

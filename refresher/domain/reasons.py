@@ -60,6 +60,8 @@ class Reason:
     """A static token reached its end."""
     UNREADABLE = "unreadable"
     """The vault's key does not open its tokens: an old key was taken away too early."""
+    DAMAGED = "damaged"
+    """Its row in the vault cannot be read or written; every other grant's can."""
     SEED_SPENT = "seed_spent"
     """The configured refresh token was adopted once before; its successor is gone."""
 

@@ -15,6 +15,8 @@ from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
     GrantConflict,
+    GrantSetAside,
+    UnknownGrant,
 )
 from refresher.logs import Event, emit
 from refresher.vault.seeds import Seeded, SeedResult
@@ -50,6 +52,31 @@ class Administration:
             UnknownGrant: there is none of this name.
         """
         return await self.request_refresh(name, version=None, reason="operator", limited=False)
+
+    async def ask_lost(self, names: Sequence[str] | None, client: str | None) -> list[str]:
+        """Present once more refresh tokens that were finally rejected, on an operator's word.
+
+        One after the other, the one served last first; a second refusal leaves the grant as
+        it was.
+
+        Args:
+            names: these grants; None takes all.
+            client: those of this client; None takes all.
+
+        Returns:
+            The names that are asked for, in their order.
+
+        Raises:
+            UnknownGrant: there is none of a name.
+        """
+        for name in names or ():
+            if await self._vault.find(name) is None:
+                raise UnknownGrant(name)
+        asked = await self._vault.ask_lost(self._clock.now(), names=names, client=client)
+        for name in asked:
+            emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
+        self._changed(asked)
+        return asked
 
     async def request_refresh(
         self, name: str, *, version: int | None, reason: str, limited: bool = True
@@ -112,7 +139,7 @@ class Administration:
                 seeded = await self._vault.apply_seed(
                     seed, self._clock.now(), self._clock.draw(), origin="settings"
                 )
-            except (DuplicateRefreshToken, GrantConflict) as error:
+            except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
             announce_seeded(seeded, origin="settings")

@@ -1,13 +1,17 @@
 """Writing what must not be lost: for ever, and safe beside the vault meanwhile."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import anyio
 
 from refresher.domain.grants import Grant
-from refresher.errors import VaultUnavailable
+from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
+from refresher.vault.rescue import Kept, Rescue
 from refresher.vault.vault import Vault
 
 T = TypeVar("T")
@@ -16,19 +20,48 @@ FIRST_RETRY = 0.1
 LONGEST_RETRY = 5.0
 """Seconds between tries to write an answer the vault refuses."""
 
+RESCUED_AFTER = 2.0
+"""Seconds a commit may take before its answer is rescued beside it; it goes on."""
+
+
+@dataclass(eq=False, slots=True)
+class _InHand:
+    """An outcome on its way into the vault."""
+
+    grant: Grant
+    record: bytes | None
+    """What the rescue file is to keep; None when nothing came that could be lost."""
+    rescue: Rescue | None = None
+    told: Kept | None = None
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether an answer would die with this process."""
+        return self.record is not None and (self.rescue is None or not self.rescue.is_written)
+
 
 class Durability:
-    """Keeps trying to write; says so once when it begins to fail and once when it ends."""
+    """Keeps trying to write, and keeps what it tries to write in the rescue file meanwhile."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._refused = 0
+        self._in_hand: set[_InHand] = set()
+        self._exchanges = 0
         self._abandoned = anyio.Event()
 
     @property
-    def is_refused(self) -> bool:
-        """Whether the vault refuses a write just now."""
-        return self._refused > 0
+    def at_risk(self) -> int:
+        """Exchanges that are out, and answers that are in memory alone."""
+        return self._exchanges + sum(hand.is_at_risk for hand in self._in_hand)
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """A request is out whose answer may be the only holder of a refresh token."""
+        self._exchanges += 1
+        try:
+            yield
+        finally:
+            self._exchanges -= 1
 
     def abandon(self) -> None:
         """Stop trying: the process ends, and what could be rescued is in the rescue file."""
@@ -39,43 +72,79 @@ class Durability:
     ) -> T:
         """Call WRITE until the vault takes it; keep RECORD in the rescue file meanwhile.
 
+        RECORD is kept as soon as the vault refuses, and when it has not answered for
+        ``RESCUED_AFTER``. It is never cancelled: a commit that hangs may succeed.
+
         Raises:
             VaultUnavailable: abandoned at the end of the process.
+            GrantSetAside: the grant's row cannot be written, and RECORD waits for that in
+                the rescue file.
         """
+        hand = _InHand(grant, record)
+        self._in_hand.add(hand)
         try:
-            return await write()
-        except VaultUnavailable as error:
-            self._report_refusal(error)
-        self._refused += 1
-        slot = None if record is None else self._vault.rescue(record)
-        if record is not None:
-            emit(
-                Event.ANSWER_RESCUED,
-                grant=grant.name,
-                outcome="rescued" if slot is not None else "in memory only",
-            )
-        try:
-            written = await self._retry(write)
+            with anyio.CancelScope(shield=True):
+                written = await self._retry(write, hand)
+            self._vault.outage.over(hand)
         finally:
-            self._refused -= 1
-        if slot is not None:
-            self._vault.forget_rescued(slot)
-        if not self.is_refused:
-            emit(Event.VAULT_RECOVERED)
+            self._vault.outage.forget(hand)
+            self._in_hand.discard(hand)
+        if hand.rescue is not None:
+            self._vault.rescued.withdraw(hand.rescue)
         return written
 
-    async def _retry(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _retry(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
         wait = FIRST_RETRY
         while True:
+            try:
+                return await self._write_once(write, hand)
+            except GrantSetAside:
+                if await self._is_left_for_later(hand):
+                    raise
+            except VaultUnavailable as error:
+                self._vault.outage.met(hand, str(error))
+            if self._abandoned.is_set():
+                raise VaultUnavailable("the process ends while the vault refuses")
             with anyio.move_on_after(wait):
                 await self._abandoned.wait()
-            try:
-                return await write()
-            except VaultUnavailable:
-                if self._abandoned.is_set():
-                    raise
             wait = min(wait * 2, LONGEST_RETRY)
 
-    def _report_refusal(self, error: VaultUnavailable) -> None:
-        if not self.is_refused:
-            emit(Event.VAULT_REFUSED, reason=str(error))
+    async def _write_once(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
+        """Call WRITE and wait for its end; RECORD is rescued unless that is a quick success."""
+        attempt = asyncio.ensure_future(write())
+        attempt.add_done_callback(_take_note)
+        await asyncio.wait([attempt], timeout=RESCUED_AFTER)
+        if not attempt.done():
+            self._rescue(hand)
+            await asyncio.wait([attempt])
+        if attempt.exception() is not None:
+            self._rescue(hand)  # after a bug it waits there for the next process
+        return attempt.result()
+
+    def _rescue(self, hand: _InHand) -> None:
+        """Put the record into the rescue file, unless it is there or on its way."""
+        if hand.record is None or (hand.rescue is not None and hand.rescue.slot is not None):
+            return
+
+        def tell(kept: Kept) -> None:
+            if kept is not hand.told:
+                hand.told = kept
+                emit(Event.ANSWER_RESCUED, grant=hand.grant.name, outcome=kept.value)
+
+        hand.rescue = self._vault.rescued.put(hand.record, tell)
+
+    async def _is_left_for_later(self, hand: _InHand) -> bool:
+        """Whether nothing of an outcome that cannot be written now has to be held in memory."""
+        if hand.rescue is None:
+            return True
+        await hand.rescue.is_settled.wait()
+        if hand.rescue.slot is None or hand.record is None:
+            return False
+        self._vault.rescued.left[hand.rescue.slot] = hand.record
+        return True
+
+
+def _take_note(attempt: asyncio.Future[Any]) -> None:
+    """Spare asyncio its complaint about an error that the end of the process left unread."""
+    if not attempt.cancelled():
+        attempt.exception()

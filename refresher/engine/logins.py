@@ -165,16 +165,17 @@ class Logins:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent_at = self._clock.now()
-        outcome = await self._endpoint.redeem(
-            login.client,
-            code,
-            redirect_uri=login.request.redirect_uri,
-            code_verifier=login.request.code_verifier,
-            patience=Patience(CODE_DEADLINE),
-        )
-        if not isinstance(outcome, Refreshed):
-            raise AuthorizationFailed(_explained(outcome, login.client))
-        grant = await self._vault.find(login.name)
+        with self._durability.exchange():
+            outcome = await self._endpoint.redeem(
+                login.client,
+                code,
+                redirect_uri=login.request.redirect_uri,
+                code_verifier=login.request.code_verifier,
+                patience=Patience(CODE_DEADLINE),
+            )
+            if not isinstance(outcome, Refreshed):
+                raise AuthorizationFailed(_explained(outcome, login.client))
+            grant = await self._vault.find(login.name)
         if grant is None:
             raise UnknownGrant(login.name)
         if grant.client != login.client.name:

@@ -1,12 +1,17 @@
-"""What the rescue file holds: as much of an answer as a later process needs to commit it."""
+"""What the rescue file holds: as much of an answer as a later process needs to commit it.
+
+A record is one line of JSON; the bytes of an answer that was not understood follow it as
+they came, so that the largest answer needs hardly more room than itself.
+"""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from refresher.domain.adoption import Transition
-from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent, TokenSet
+from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
@@ -41,6 +46,19 @@ class Rescued:
     redirect_uri: str | None
     """The one of a login."""
     content: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def stray(self) -> Grant:
+        """A grant to keep the answer under when the vault does not know the real one."""
+        return Grant(
+            id=0,
+            uid=self.uid,
+            name=self.name,
+            kind=GrantKind.REFRESHABLE,
+            client=None,
+            origin="runtime",
+            authorization_serial=self.authorization_serial,
+        )
 
     def on(self, stored: Grant) -> tuple[Claim, Transition]:
         """The claim, and what its answer makes of the grant as it is STORED now."""
@@ -82,7 +100,10 @@ def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> 
 
 def read_record(record: bytes) -> Rescued:
     """RECORD as one of the functions above wrote it."""
-    content = json.loads(record)
+    line, _, body = record.partition(b"\n")
+    content = json.loads(line.decode(errors="surrogatepass"))
+    if body:
+        content["kept"]["body"] = b64encode(body).decode()
     intent = content["intent"]
     return Rescued(
         name=content["name"],
@@ -110,9 +131,11 @@ def _record(
             **{name: getattr(after, name) for name in _AFTER},
         },
         "tokens": None if change.tokens is None else _token_fields(change.tokens),
-        "kept": None if change.kept is None else raw_fields(change.kept),
+        "kept": None if change.kept is None else raw_fields(replace(change.kept, body=b"")),
     }
-    return json.dumps(content).encode()
+    # Not escaped: an answer in another script than Latin would be three times as long.
+    line = json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass")
+    return line + b"\n" + (b"" if change.kept is None else change.kept.body)
 
 
 def _token_fields(tokens: TokenSet) -> dict[str, Any]:

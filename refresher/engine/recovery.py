@@ -5,7 +5,7 @@ that only this version understands go through the same commit rule, and an excha
 open gets the rule of its unknown outcome.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug
-from refresher.errors import DuplicateRefreshToken, UnknownGrant
+from refresher.errors import DuplicateRefreshToken, GrantSetAside, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth.responses import classify
 from refresher.vault.vault import Vault
@@ -40,19 +40,36 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     await vault.hasten_misdated(clock.now())  # a record may be of another clock, too
 
 
-async def _adopt_rescued(vault: Vault, clock: Clock) -> None:
-    """Commit the answers that a process died with in its rescue file."""
-    for slot, record in list(vault.rescued.items()):
-        rescued, verdict = read_record(record), "unknown grant"
+async def readmit(
+    vault: Vault, clients: Mapping[str, Client], clock: Clock, names: Sequence[str]
+) -> None:
+    """Take up what was left of the grants NAMES, which were set aside and are sound again."""
+    await _adopt_rescued(vault, clock, names)
+    await _resume_open(vault, clients, clock, only=names)
+
+
+async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None = None) -> None:
+    """Commit the answers that are left in the rescue file."""
+    for slot, record in list(vault.rescued.left.items()):
+        rescued = read_record(record)
+        if only is not None and rescued.name not in only:
+            continue
         # A removed grant has a row too, and what came for it is kept as an orphan.
-        for row in await vault.read([rescued.name]):
-            verdict = (await _commit_rescued(vault, rescued, row.grant, clock.now())).value
-        vault.forget_rescued(slot)
-        del vault.rescued[slot]
-        emit(Event.ANSWER_RESCUED, grant=rescued.name, outcome=verdict)
+        rows = await vault.read([rescued.name])
+        if not rows and vault.may_be_set_aside(rescued.name):
+            continue  # it waits for its row to be mended
+        stored = rows[0].grant if rows else rescued.stray
+        try:
+            verdict = await _commit_rescued(vault, rescued, stored, clock.now())
+        except GrantSetAside:
+            continue
+        vault.rescued.forget(slot)
+        if verdict is not Verdict.ALREADY_APPLIED:
+            emit(Event.ANSWER_RESCUED, grant=rescued.name, outcome=verdict.value)
 
 
 async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: float) -> Verdict:
+    """Let the commit rule decide; what it does not let count is sealed and kept."""
     claim, change = rescued.on(stored)
     if rescued.intent is not None:
         return (await vault.commit(claim, change, now)).verdict
@@ -62,11 +79,17 @@ async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: fl
         with suppress(UnknownGrant, DuplicateRefreshToken):
             await vault.authorize(rescued.name, change, now, redirect_uri=rescued.redirect_uri)
             return Verdict.APPLY
+    # The process may have died after the commit of this very login.
+    is_next = authorization == (stored.uid, stored.authorization_serial - 1)
+    if is_next and vault.is_refresh_token_of(stored, change.tokens.refresh_token):
+        return Verdict.ALREADY_APPLIED
     await vault.keep_orphan(claim.grant, change.tokens, now)
     return Verdict.SUPERSEDED
 
 
-async def _resume_open(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
+async def _resume_open(
+    vault: Vault, clients: Mapping[str, Client], clock: Clock, only: Sequence[str] | None = None
+) -> None:
     """End the leases of the dead; schedule what they left open."""
     now = clock.now()
 
@@ -76,7 +99,7 @@ async def _resume_open(vault: Vault, clients: Mapping[str, Client], clock: Clock
             return None
         return resume_unresolved(grant, client, now, clock.draw())
 
-    for before, after in await vault.release_leases(now, resume):
+    for before, after in await vault.release_leases(now, resume, only=only):
         assert before.intent is not None
         emit(
             Event.EXCHANGE_RESUMED,

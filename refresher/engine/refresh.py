@@ -208,13 +208,14 @@ class Refresh:
         grant = claim.grant
         sent_at, started = self._clock.now(), self._clock.monotonic()
         try:
-            outcome = await self._endpoint.refresh(
-                client,
-                claim.refresh_token,
-                scope=grant.scope or client.scope,
-                redirect_uri=grant.redirect_uri,
-                patience=patience,
-            )
+            with self._durability.exchange():
+                outcome = await self._endpoint.refresh(
+                    client,
+                    claim.refresh_token,
+                    scope=grant.scope or client.scope,
+                    redirect_uri=grant.redirect_uri,
+                    patience=patience,
+                )
         finally:
             patience.over()
         ended_at, took = self._clock.now(), self._clock.monotonic() - started

@@ -26,7 +26,6 @@ from refresher.engine.announcements import announce_singled_out
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
 from refresher.errors import VaultUnavailable
-from refresher.logs import Event, emit
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 
@@ -88,7 +87,6 @@ class Scheduler:
         self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
         self._is_stopping = False
-        self._vault_refuses = False
         self.turned_at = clock.monotonic()
         """Monotonic instant of the loop's last turn: the watchdog's evidence."""
 
@@ -96,11 +94,6 @@ class Scheduler:
     def in_flight(self) -> int:
         """Exchanges being worked on, those whose answer is late included."""
         return len(self._working) + len(self._late)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the vault refused the last claim."""
-        return self._vault_refuses
 
     def wake(self) -> None:
         """Look for due grants now: something may have become due earlier."""
@@ -140,7 +133,7 @@ class Scheduler:
         try:
             await self._turn()
         except VaultUnavailable as error:
-            self._report_refusal(error)
+            self._vault.outage.met(self._vault, str(error))
             await self._sleep(VAULT_RETRY)
         except Exception as error:  # noqa: BLE001  supervision: the loop must not die
             report_bug("scheduler", error)
@@ -258,7 +251,7 @@ class Scheduler:
         try:
             return await work
         except VaultUnavailable:
-            pass  # abandoned as the process ends; an answer is in the rescue file
+            pass  # abandoned, or set aside: an answer is in the rescue file
         except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
             report_bug("worker", error, grant=claim.grant.name)
             await self._give_back(claim)
@@ -272,14 +265,8 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  supervision: the lease ends with the process
             report_bug("worker", error, grant=claim.grant.name)
 
-    def _report_refusal(self, error: VaultUnavailable) -> None:
-        if not self._vault_refuses:
-            self._vault_refuses = True
-            emit(Event.VAULT_REFUSED, reason=str(error))
-
     async def _prove_recovery(self) -> None:
         """After a refusal, learn that the vault is back without waiting for a due grant."""
-        if self._vault_refuses:
+        if self._vault.outage.is_on:
             await self._vault.prove_writable(self._clock.now())
-            self._vault_refuses = False
-            emit(Event.VAULT_RECOVERED)
+            self._vault.outage.over(self._vault)

@@ -4,7 +4,8 @@ It runs beside the scheduler and shares nothing with it, so that a stuck schedul
 seen by something that is not stuck.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -19,6 +20,13 @@ from refresher.vault.vault import Vault
 
 INTERVAL = 1.0
 """Seconds between looks: how late a status may say degraded or expired."""
+
+PROVEN_EVERY = 2.0
+"""Seconds between proofs that the vault takes a write: how early readiness knows of a disk
+that is full while nothing is due."""
+
+ASIDE_EVERY = 60.0
+"""Seconds between two tries to read and write what was set aside."""
 
 OVERDUE_AFTER = 120.0
 """Seconds past due with nobody at work before the watch says so."""
@@ -38,17 +46,22 @@ class Watch:
         *,
         vault: Vault,
         publish: Callable[[str], None],
+        readmit: Callable[[Sequence[str]], Awaitable[None]],
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._vault = vault
         self._publish = publish
+        self._readmit = readmit
         self._wake = wake
         self._clock = clock
         self._behind: set[str | None] = set()
         """Clients reported to be behind, until they no longer are."""
         self._announced: dict[str, int] = {}
         self._next_horizon = 0.0
+        self._next_proof = self._next_trial = -math.inf
+        self._sound: set[str] = set()
+        """Grants that were set aside, and what was left of them is not taken up yet."""
 
     async def run(self) -> None:
         """Look for ever."""
@@ -64,9 +77,13 @@ class Watch:
                 before = now
                 await self._look(now.wall)
             except VaultUnavailable:
-                continue  # the scheduler's claims fail for the same reason and report it
+                continue  # told as an outage; nothing of a look is lost that the next misses
 
     async def _look(self, now: float) -> None:
+        elapsed = self._clock.monotonic()
+        if elapsed >= self._next_proof:
+            self._next_proof = elapsed + PROVEN_EVERY
+            await self._prove(now)
         for before, after in await self._vault.time_passed(now):
             announce(before, after)
             self._publish(after.name)
@@ -77,6 +94,27 @@ class Watch:
             self._next_horizon = now + HOUR
             for grant in await self._vault.ending_before(now + ANNOUNCED_DAYS[0] * DAY):
                 self._announce_end(grant, now)
+        if elapsed >= self._next_trial:
+            self._next_trial = elapsed + ASIDE_EVERY
+            await self._try_set_aside(now)
+
+    async def _prove(self, now: float) -> None:
+        """Learn whether the vault can be written although nothing has to be."""
+        try:
+            await self._vault.prove_writable(now)
+        except VaultUnavailable as error:
+            self._vault.outage.met(self._vault, str(error))
+            raise
+        self._vault.outage.over(self._vault)
+
+    async def _try_set_aside(self, now: float) -> None:
+        self._sound |= set(await self._vault.look_at_set_aside(now))
+        if self._sound:
+            await self._readmit(sorted(self._sound))
+            for name in self._sound:
+                self._publish(name)
+            self._sound.clear()
+            self._wake()
 
     async def _report_overdue(self, now: float) -> None:
         """One line for each client that falls behind, not one for each of its grants."""

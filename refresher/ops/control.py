@@ -16,7 +16,7 @@ import anyio
 from aiohttp import web
 
 from refresher.logs import Event, emit
-from refresher.ops.health import Health
+from refresher.ops.health import Judge
 from refresher.ops.health_server import health_routes
 from refresher.ops.protocol import JSON, Fault, Operation
 from refresher.ops.serving import fault_answer, json_answer, serving
@@ -46,12 +46,12 @@ class ControlServer:
         path: Path,
         *,
         operations: Mapping[str, Operation],
-        health: Health,
+        is_ready: Judge,
         finish_within: float = FINISH_WITHIN,
     ) -> None:
         self._path = path
         self._operations = operations
-        self._health = health
+        self._is_ready = is_ready
         self._finish_within = finish_within
         self._in_flight: set[_Call] = set()
 
@@ -66,7 +66,7 @@ class ControlServer:
             ListenerRefused: the socket cannot be opened, or another daemon listens there.
         """
         file = bind_socket_file(self._path)
-        routes = [web.post("/v1/{operation}", self._answer), *health_routes(self._health)]
+        routes = [web.post("/v1/{operation}", self._answer), *health_routes(self._is_ready)]
         try:
             async with serving(routes, lambda runner: web.SockSite(runner, file.socket)) as runner:
                 emit(Event.CONTROL_OPENED, path=str(self._path))

@@ -1,9 +1,9 @@
 """Whether the daemon lives and whether it is ready: two different questions.
 
-Live means that the scheduler's loop turns; whoever finds the daemon dead may kill it.
-Ready means that it can do all of its work now. A vault or Redis that fails makes it
-unready and never dead: a killed daemon could have been the only holder of a refresh
-token that no vault took yet.
+Live means that the event loop turns, and so that the question is answered at all; whoever
+finds the daemon dead may kill it. Ready means that it can do all of its work now. A vault
+or Redis that fails or hangs makes it unready and never dead: a killed daemon could have
+been the only holder of a refresh token that no vault took yet.
 """
 
 import json
@@ -14,9 +14,6 @@ from pathlib import Path
 
 import anyio
 from anyio.abc import SocketStream
-
-LIVENESS_WINDOW = 60.0
-"""Seconds without a turn of the loop that make it dead; it turns every 30 s when idle."""
 
 CHECK_WITHIN = 5.0
 """Seconds for a daemon to say how it is; it answers from memory."""
@@ -36,12 +33,8 @@ class Verdict:
         return not self.reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Who answers the two questions: at once, from memory."""
-
-    is_live: Callable[[], Verdict]
-    is_ready: Callable[[], Verdict]
+Judge = Callable[[], Verdict]
+"""Answers whether the daemon is ready: at once, from memory."""
 
 
 class Probe(StrEnum):
@@ -49,16 +42,6 @@ class Probe(StrEnum):
 
     LIVE = "live"
     READY = "ready"
-
-
-def judge_liveness(
-    turned_at: float, monotonic_now: float, *, within: float = LIVENESS_WINDOW
-) -> Verdict:
-    """Live while the loop's last turn is at most WITHIN seconds old, on the monotonic clock."""
-    silence = monotonic_now - turned_at
-    if silence <= within:
-        return Verdict()
-    return Verdict((f"the scheduler's loop stands still for {silence:.0f} s",))
 
 
 async def check_health(

@@ -11,23 +11,23 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from refresher.ops.health import Health, Verdict
+from refresher.ops.health import Judge, Verdict
 from refresher.ops.serving import json_answer, serving
 from refresher.ops.socket_file import ListenerRefused
 
 MAX_PORT = 65535
 
 
-def health_routes(health: Health) -> list[web.RouteDef]:
-    """``GET /health/live`` and ``GET /health/ready``: 200 or 503, with the reasons."""
+def health_routes(is_ready: Judge) -> list[web.RouteDef]:
+    """``GET /health/live``, a yes if it comes, and ``/health/ready``: 200 or 503, with reasons."""
     return [
-        web.get("/health/live", _answering(health.is_live)),
-        web.get("/health/ready", _answering(health.is_ready)),
+        web.get("/health/live", _answering(Verdict)),
+        web.get("/health/ready", _answering(is_ready)),
     ]
 
 
 @asynccontextmanager
-async def serving_health(address: str, health: Health) -> AsyncIterator[int]:
+async def serving_health(address: str, is_ready: Judge) -> AsyncIterator[int]:
     """Serve the health routes on ADDRESS until the block ends; gives the bound port.
 
     Args:
@@ -38,13 +38,13 @@ async def serving_health(address: str, health: Health) -> AsyncIterator[int]:
     """
     host, port = _split(address)
     async with serving(
-        health_routes(health), lambda runner: web.TCPSite(runner, host, port)
+        health_routes(is_ready), lambda runner: web.TCPSite(runner, host, port)
     ) as runner:
         bound_port: int = runner.addresses[0][1]
         yield bound_port
 
 
-def _answering(judge: Callable[[], Verdict]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _answering(judge: Judge) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         verdict = judge()
         status = HTTPStatus.OK if verdict.passed else HTTPStatus.SERVICE_UNAVAILABLE

@@ -64,21 +64,15 @@ class Notifier:
         """Ask for SECONDS from now before the start or stop under way is given up."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
 
-    async def feed_watchdog(self, is_alive: Callable[[], bool]) -> None:
-        """Feed the watchdog at half its interval, but only while IS_ALIVE says so.
+    async def feed_watchdog(self) -> None:
+        """Feed the watchdog at half its interval: it starves when the event loop stands still.
 
         Returns at once if there is no watchdog, otherwise never.
         """
         if self._watchdog_interval is None:
             return
-        starved = False
         while True:
-            if is_alive():
-                self._send("WATCHDOG=1")
-                starved = False
-            elif not starved:
-                starved = True
-                emit(Event.WATCHDOG_STARVED)
+            self._send("WATCHDOG=1")
             await anyio.sleep(self._watchdog_interval / 2)
 
     def _send(self, state: str) -> None:

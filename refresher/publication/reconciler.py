@@ -178,7 +178,9 @@ class Reconciler:
             for name in names:
                 self._worklist.suspect(name)
             raise
-        if unknown := [one for one in names if one not in rows and not observed[one].is_absent]:
+        missing = [one for one in names if one not in rows and not observed[one].is_absent]
+        unknown = [one for one in missing if not self._source.may_be_set_aside(one)]
+        if unknown:
             await self._publisher.remove(unknown)
         for name, row in rows.items():
             self._note_earlier_life(row, observed[name], now)

@@ -14,7 +14,10 @@ class Source(Protocol):
     """
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
-        """What is to be published of NAMES; unknown names are left out."""
+        """What is to be published of NAMES; those unknown or set aside are left out."""
+
+    def may_be_set_aside(self, name: str) -> bool:
+        """Whether NAME may be a grant that cannot be read now: its keys stay as they are."""
 
     async def walk(self, after: int, limit: int) -> list[Publication]:
         """Up to LIMIT publications with ids above AFTER, in id order, removed ones too."""

@@ -75,4 +75,5 @@ class Sweep:
             self._patterns.pop(0)
         if not self._patterns:
             self._after = 0
-        return [name for name in names if name not in known]
+        may_be_set_aside = self._source.may_be_set_aside
+        return [name for name in names if name not in known and not may_be_set_aside(name)]

@@ -13,6 +13,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
+from refresher.vault.reading import read_one
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import facts, grants
 from refresher.vault.spent import remember_spent
@@ -115,6 +116,8 @@ def request_refresh(
     # A higher one is of an earlier life of the vault, and still what consumers read.
     outdated = version is not None and version < stored.version
     waits = stored.state is GrantState.REAUTHORIZATION_REQUIRED
+    # A doubted grant is asked for at its own pace; only an operator may hasten that.
+    waits = waits or (limited and stored.refused_at is not None)
     if outdated or waits or (limited and too_soon) or stored.refresh_token_fingerprint is None:
         return None
     after = replace(stored, due_at=tx.now)
@@ -152,8 +155,7 @@ def owner_of(
 
 def row_by_name(tx: Transaction, name: str) -> sa.RowMapping | None:
     """The row NAME, removed ones included."""
-    statement = sa.select(grants).where(grants.c.name == name).with_for_update()
-    return tx.connection.execute(statement).mappings().one_or_none()
+    return read_one(tx.connection, grants.c.name == name)
 
 
 def existing_row(tx: Transaction, name: str) -> sa.RowMapping:

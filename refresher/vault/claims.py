@@ -6,6 +6,7 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -15,9 +16,9 @@ from sqlalchemy.engine import Connection
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import repair
 from refresher.errors import VaultKeyError
-from refresher.logs import Event, emit
+from refresher.vault.aside import Aside
+from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
 from refresher.vault.schema import grants
 
@@ -63,6 +64,7 @@ def claim(
     *,
     only: str | None = None,
     restored_from: float | None = None,
+    paused: list[Grant] | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents.
 
@@ -71,17 +73,21 @@ def claim(
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
         restored_from: when the copy was made that this vault is.
+        paused: takes the grants whose tokens no key opens, to be told once that is durable.
     """
     candidates = [each for room in rooms for each in _candidates(tx, room, only)]
     reserves = {room.gate for room in rooms if room.has_reserve}
     claims: list[Claim] = []
     for candidate in _shared_out(candidates, reserves, shared):
-        row = row_by_id(tx, candidate.id)
-        assert row is not None
+        number = candidate.id
         try:
-            claims.append(_claim_row(tx, row, holder, restored_from))
+            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, restored_from))
         except VaultKeyError:
-            _set_aside(tx, row)
+            stopped = guarded(tx, number, partial(_pause, tx, number))
+            if stopped is not None and paused is not None:
+                paused.append(stopped)
+        else:
+            claims += [] if claimed is None else [claimed]
     return claims
 
 
@@ -128,6 +134,7 @@ def _ranked(  # noqa: PLR0917  what, how many, which, in which order
     statement = (
         sa.select(grants.c.id)
         .where(
+            grants.c.id.not_in(tx.aside.ids),
             grants.c.client == room.client,
             grants.c.due_at <= tx.now,
             grants.c.lease_holder.is_(None),
@@ -159,9 +166,9 @@ def _shared_out(
     return chosen + in_turn[: max(shared, 0)]
 
 
-def _claim_row(
-    tx: Transaction, row: sa.RowMapping, holder: str, restored_from: float | None
-) -> Claim:
+def _claim_row(tx: Transaction, number: int, holder: str, restored_from: float | None) -> Claim:
+    row = row_by_id(tx, number)
+    assert row is not None
     grant = grant_of(row)
     refresh_token = tx.sealer.refresh_token(row)
     access_token, _ = tx.sealer.access_token(row)
@@ -228,8 +235,10 @@ def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
         )
 
 
-def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
+def _pause(tx: Transaction, number: int) -> Grant:
     """Pause a grant whose tokens no key opens: it must not keep the others from their turn."""
+    row = row_by_id(tx, number)
+    assert row is not None
     grant = replace(
         grant_of(row),
         state=GrantState.PAUSED,
@@ -241,17 +250,14 @@ def _set_aside(tx: Transaction, row: sa.RowMapping) -> None:
     tx.connection.execute(
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
-    emit(
-        Event.GRANT_PAUSED,
-        grant=grant.name,
-        client=grant.client,
-        reason=grant.reason,
-        repair=repair(grant),
-    )
+    return grant
 
 
 def release_leases(
-    tx: Transaction, resume: Callable[[Grant], Grant | None]
+    tx: Transaction,
+    resume: Callable[[Grant], Grant | None],
+    *,
+    only: Sequence[str] | None = None,
 ) -> list[tuple[Grant, Grant]]:
     """End every lease: the caller holds the file lock, so their holders are dead.
 
@@ -260,32 +266,34 @@ def release_leases(
 
     Args:
         resume: decides what becomes of a grant; None leaves it as it is.
+        only: the names of grants that were set aside, and are nobody's work either.
 
     Returns:
         The grants that were resumed, before and after.
     """
     leased = grants.c.lease_holder.is_not(None)
-    rows = tx.connection.execute(sa.select(grants).where(leased)).mappings().all()
-    tx.connection.execute(
-        sa.update(grants).where(leased).values(lease_holder=None, lease_taken_at=None)
-    )
+    if only is not None:
+        leased = grants.c.name.in_(only)
+    found = read_all(tx.connection, tx.aside, leased, grant_of)
+    update_all(tx, leased, {"lease_holder": None, "lease_taken_at": None})
     resumed = []
-    for before in map(grant_of, rows):
+    for before in found:
         after = resume(before)
         if after is None:
             continue
         values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
-        tx.connection.execute(sa.update(grants).where(grants.c.id == after.id).values(**values))
+        update_all(tx, grants.c.id == after.id, values)
         resumed.append((before, after))
     return resumed
 
 
-def next_due(connection: Connection, rooms: Sequence[Room]) -> float | None:
+def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> float | None:
     """When the first unleased grant is due that one of ROOMS would let begin."""
     firsts = [
         connection.scalar(
             sa.select(grants.c.due_at)
             .where(
+                grants.c.id.not_in(aside.ids),
                 grants.c.client == room.client,
                 grants.c.due_at.is_not(None),
                 grants.c.lease_holder.is_(None),
@@ -322,8 +330,7 @@ def _witness_at(tx: Transaction, grant: Grant) -> float | None:
 
 def row_by_id(tx: Transaction, grant_id: int) -> sa.RowMapping | None:
     """The row GRANT_ID, locked where the database locks rows."""
-    statement = sa.select(grants).where(grants.c.id == grant_id).with_for_update()
-    return tx.connection.execute(statement).mappings().one_or_none()
+    return read_one(tx.connection, grants.c.id == grant_id)
 
 
 def overlaid(row: sa.RowMapping, values: Values) -> Any:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from refresher.domain import schedule
 from refresher.domain.grants import GrantKind, GrantState
+from refresher.vault.reading import update_all
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
 
@@ -42,11 +43,7 @@ def shift(tx: Transaction, offset: float) -> list[str]:
     measured = sa.and_(
         grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
     )
-    tx.connection.execute(
-        sa.update(grants)
-        .where(measured)
-        .values({instant.name: instant + offset for instant in _INSTANTS})
-    )
+    update_all(tx, measured, {instant.name: instant + offset for instant in _INSTANTS})
     return list(tx.connection.scalars(sa.select(grants.c.name).where(measured)))
 
 
@@ -60,9 +57,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     asked for when it is due: it was refused by no clock, and a restart is no question.
     """
     for past in (grants.c.intent_first_sent_at, grants.c.refused_at):
-        tx.connection.execute(
-            sa.update(grants).where(past > tx.now + TOLERANCE).values({past.name: tx.now})
-        )
+        update_all(tx, past > tx.now + TOLERANCE, {past.name: tx.now})
     is_doubted = grants.c.refused_at.is_not(None)
     misdated = (
         sa.select(grants.c.id, grants.c.name)
@@ -83,9 +78,6 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     rows = tx.connection.execute(misdated).all()
     for place, row in enumerate(rows):
         due_at = tx.now + min(EACH, SPREAD / len(rows)) * place
-        tx.connection.execute(
-            sa.update(grants)
-            .where(grants.c.id == row.id, grants.c.due_at > due_at)
-            .values(due_at=due_at)
-        )
+        later = sa.and_(grants.c.id == row.id, grants.c.due_at > due_at)
+        update_all(tx, later, {"due_at": due_at})
     return [row.name for row in rows]

@@ -1,7 +1,8 @@
 """The SQL engine and its group commit.
 
-Statements run in a worker thread: one for writes, one for reads, so that the event loop
-never waits for a disk. Writes that gather while one commit is under way share the next.
+Statements run in two threads of their own, one for writes and one for reads, so that the
+event loop never waits for a disk. Writes that gather while one commit is under way share
+the next.
 """
 
 import os
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.to_thread
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultUnavailable
+from refresher.vault.outage import Outage
+from refresher.vault.refusals import is_of_one_row, opening_refused, unavailable
+from refresher.vault.threads import OwnThread, Thread
 
 T = TypeVar("T")
 
@@ -26,48 +29,71 @@ LARGEST_BATCH = 256
 BUSY_TIMEOUT_MS = 5_000
 """How long a statement waits for another process, a backup for example."""
 
+HANGS_AFTER = 2.5
+"""Seconds a write waits before the vault counts as refusing."""
+
+CLOSED_WITHIN = 5.0
+"""Seconds to wait at the end for a statement under way; a disk that hangs longer keeps it."""
+
 
 class _Waiting(Generic[T]):
-    """One write on its way through a shared commit."""
+    """One operation on its way through a thread."""
 
     def __init__(self, operation: Callable[[Connection], T]) -> None:
         self.operation = operation
+        self.settled = anyio.Event()
         self.is_done = False
+        """Whether it took effect: of a write, whether its commit has returned."""
         self.error: Exception | None = None
         self.value: T | None = None
+
+    def settle(self, error: BaseException | None) -> None:
+        """Let its caller know; whatever has not been done by now has failed with ERROR."""
+        if not self.is_done and self.error is None:
+            reason = "no answer" if error is None else type(error).__name__
+            self.error = VaultUnavailable(f"the vault's thread failed ({reason})")
+            self.error.__cause__ = error
+        self.settled.set()
+
+    def result(self) -> T:
+        """What came of it."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # None only where T allows it
 
 
 class Database:
     """Runs operations (functions of a connection) durably, many to a commit."""
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
+    def __init__(
+        self, writer: Engine, reader: Engine, *, write_thread: Thread, read_thread: Thread
+    ) -> None:
         self._writer, self._reader = writer, reader
+        self._write_thread, self._read_thread = write_thread, read_thread
         self._waiting: list[_Waiting[Any]] = []
-        self._turn = anyio.Lock()
-        self._write_thread = anyio.CapacityLimiter(1)
-        self._read_thread = anyio.CapacityLimiter(1)
+        self._under_way: list[_Waiting[Any]] = []
+        self._is_abandoned = False
+        self.outage = Outage()
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run OPERATION in a transaction and return once it is durable.
 
-        Whoever gets the turn commits everything that has gathered; the others find their
-        work done. Cancellation waits: a write under way is never half known.
+        Cancellation waits: a write under way is never half known.
 
         Raises:
-            VaultUnavailable: nothing of it was written, or its commit failed.
+            VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
         mine = _Waiting(operation)
         self._waiting.append(mine)
+        self._commit_next()
         with anyio.CancelScope(shield=True):
-            async with self._turn:
-                if not mine.is_done:
-                    batch = self._waiting[:LARGEST_BATCH]
-                    del self._waiting[:LARGEST_BATCH]
-                    await anyio.to_thread.run_sync(self._commit, batch, limiter=self._write_thread)
-        if mine.error is not None:
-            raise mine.error
-        return mine.value  # type: ignore[return-value]  # None only where T allows it
+            with anyio.move_on_after(HANGS_AFTER):
+                await mine.settled.wait()
+            if not mine.settled.is_set():
+                self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
+                await mine.settled.wait()
+        return mine.result()
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
         """Run OPERATION against the last committed state.
@@ -75,36 +101,90 @@ class Database:
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
+        mine = _Waiting(operation)
+        if self._is_abandoned:
+            raise _abandoned()
+        self._read_thread.submit(lambda: self._look(mine), mine.settle)
+        await mine.settled.wait()
+        return mine.result()
 
-        def run() -> T:
-            try:
-                with self._reader.connect() as connection:
-                    return operation(connection)
-            except DBAPIError as error:
-                raise unavailable(error) from error
+    def abandon(self) -> None:
+        """Let nobody wait any longer: the process ends, and the disk may hang for ever.
 
-        return await anyio.to_thread.run_sync(run, limiter=self._read_thread)
+        What is under way may still take effect, as with any process that dies.
+        """
+        self._is_abandoned = True
+        for waiting in (*self._under_way, *self._waiting):
+            waiting.error = _abandoned()
+            waiting.settle(None)
+        self._waiting.clear()
 
-    def close(self) -> None:
-        """Close both engines; nothing may be under way."""
+    def close(self) -> bool:
+        """Close both engines; whether that was possible.
+
+        A connection in which a thread hangs cannot be closed: it ends with the process.
+        """
+        ended = [thread.end(CLOSED_WITHIN) for thread in (self._write_thread, self._read_thread)]
+        if not all(ended):
+            return False
         self._reader.dispose()
         self._writer.dispose()
+        return True
+
+    def _commit_next(self) -> None:
+        """Let the thread commit what has gathered, unless it is at work."""
+        if self._under_way or not self._waiting:
+            return
+        if self._is_abandoned:
+            self.abandon()
+            return
+        batch = self._under_way = self._waiting[:LARGEST_BATCH]
+        del self._waiting[:LARGEST_BATCH]
+
+        def ended(error: BaseException | None) -> None:
+            self._under_way = []
+            if error is None and any(waiting.is_done for waiting in batch):
+                self.outage.over(self)
+            # First whoever waits for the next commit, then those who may add to the one after.
+            self._commit_next()
+            for waiting in batch:
+                waiting.settle(error)
+
+        try:
+            self._write_thread.submit(lambda: self._commit(batch), ended)
+        except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
+            ended(error)
 
     def _commit(self, batch: list[_Waiting[Any]]) -> None:
+        """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
             with self._writer.begin() as connection:
                 for waiting in batch:
                     _run_alone(connection, waiting)
         except DBAPIError as error:
+            if len(batch) > 1 and is_of_one_row(error):
+                for waiting in batch:
+                    waiting.error = None
+                    self._commit([waiting])
+                return
             for waiting in batch:
                 waiting.error = unavailable(error)
                 waiting.error.__cause__ = error
-        except Exception as error:  # noqa: BLE001  supervision: nobody may believe this commit
-            for waiting in batch:
-                waiting.error = error
-        finally:
-            for waiting in batch:
-                waiting.is_done = True
+            return
+        for waiting in batch:
+            waiting.is_done = waiting.error is None
+
+    def _look(self, waiting: _Waiting[Any]) -> None:
+        try:
+            with self._reader.connect() as connection:
+                waiting.value = waiting.operation(connection)
+        except DBAPIError as error:
+            waiting.error = unavailable(error)
+            waiting.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001  it is raised where it was asked for
+            waiting.error = error
+        else:
+            waiting.is_done = True
 
 
 def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
@@ -122,6 +202,10 @@ def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
         savepoint.commit()
 
 
+def _abandoned() -> VaultUnavailable:
+    return VaultUnavailable("the process ends while the vault does not answer")
+
+
 def make_folder(path: Path) -> None:
     """Make the vault's folder, for its owner alone, if it is missing.
 
@@ -131,9 +215,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise VaultUnavailable(
-            f"the vault's folder {path} cannot be made: {error.strerror}"
-        ) from error
+        raise opening_refused(f"the vault's folder {path} cannot be made", error) from error
 
 
 def open_sqlite(path: Path) -> Database:
@@ -145,8 +227,13 @@ def open_sqlite(path: Path) -> Database:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise VaultUnavailable(f"the vault {path} cannot be opened: {error.strerror}") from error
-    return Database(_sqlite_engine(path, "IMMEDIATE"), _sqlite_engine(path, "DEFERRED"))
+        raise opening_refused(f"the vault {path} cannot be opened", error) from error
+    return Database(
+        _sqlite_engine(path, "IMMEDIATE"),
+        _sqlite_engine(path, "DEFERRED"),
+        write_thread=OwnThread("vault writer"),
+        read_thread=OwnThread("vault reader"),
+    )
 
 
 def _sqlite_engine(path: Path, mode: str) -> Engine:
@@ -171,20 +258,3 @@ def _sqlite_engine(path: Path, mode: str) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
-
-
-def unavailable(error: DBAPIError) -> VaultUnavailable:
-    """What ERROR means for a person; its own text may quote parameters."""
-    name = getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
-    meaning = {
-        "SQLITE_FULL": "the disk is full",
-        "SQLITE_READONLY": "the vault is read-only",
-        "SQLITE_CANTOPEN": "the vault cannot be opened: check its folder and permissions",
-        "SQLITE_BUSY": "another process keeps the vault locked",
-        "SQLITE_CORRUPT": "the vault is damaged: restore a backup",
-        "SQLITE_NOTADB": "the file is not a vault",
-    }
-    for prefix, text in meaning.items():
-        if name.startswith(prefix):
-            return VaultUnavailable(f"{text} ({name})")
-    return VaultUnavailable(f"the vault refused ({name})")

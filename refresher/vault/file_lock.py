@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from refresher.errors import VaultInUse, VaultUnavailable
+from refresher.vault.refusals import opening_refused
 
 
 class FileLock:
@@ -28,8 +29,8 @@ class FileLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise VaultUnavailable(
-                f"the vault's lock {self._path} cannot be opened: {error.strerror}"
+            raise opening_refused(
+                f"the vault's lock {self._path} cannot be opened", error
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

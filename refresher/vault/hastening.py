@@ -4,14 +4,15 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Fault, Grant, GrantState
 from refresher.domain.reasons import Reason, worded
-from refresher.vault.claims import overlaid
-from refresher.vault.rows import Transaction, Values, grant_of
+from refresher.vault.reading import read_all, update_all
+from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants
 
 
@@ -24,7 +25,7 @@ def hasten_blocked(tx: Transaction, client: str) -> list[str]:
         sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked)),
     )
     names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
-    tx.connection.execute(sa.update(grants).where(waiting).values(due_at=tx.now))
+    update_all(tx, waiting, {"due_at": tx.now})
     return list(names)
 
 
@@ -67,20 +68,18 @@ def single_out(tx: Transaction, client: str, each: float) -> list[Grant]:
         The grants as they are now.
     """
     refused = grants.c.reason.like(f"{Reason.CLIENT_REJECTED}%")
-    statement = sa.select(grants).where(
-        grants.c.client == client, grants.c.due_at.is_not(None), refused
-    )
+    waiting = sa.and_(grants.c.client == client, grants.c.due_at.is_not(None), refused)
     found = []
-    for place, row in enumerate(tx.connection.execute(statement).mappings().all()):
-        before = grant_of(row)
-        values: Values = {
-            "reason": worded(Reason.NOT_AUTHORIZED, before.reason_detail),
-            "fault": Fault.GRANT.value,
-            "due_at": tx.now + each * (place + 1),
-            "revision": next_version(before.revision, tx.now),
-        }
-        tx.connection.execute(sa.update(grants).where(grants.c.id == before.id).values(**values))
-        found.append(grant_of(overlaid(row, values)))
+    for place, before in enumerate(read_all(tx.connection, tx.aside, waiting, grant_of)):
+        after = replace(
+            before,
+            reason=worded(Reason.NOT_AUTHORIZED, before.reason_detail),
+            fault=Fault.GRANT,
+            due_at=tx.now + each * (place + 1),
+            revision=next_version(before.revision, tx.now),
+        )
+        update_all(tx, grants.c.id == after.id, status_values(after))
+        found.append(after)
     return found
 
 

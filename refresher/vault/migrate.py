@@ -15,7 +15,8 @@ def upgrade(connection: Connection) -> str | None:
     """Apply missing migrations inside the caller's transaction.
 
     Returns:
-        The revision before, None for a new vault; equal to the newest when nothing was done.
+        The newest revision where an older vault was brought to it; None where there was
+        nothing to do, or the vault is new.
 
     Raises:
         VaultTooNew: a newer refresher wrote this vault.
@@ -31,4 +32,5 @@ def upgrade(connection: Connection) -> str | None:
             "by a newer refresher; run that one, or restore a backup"
         )
     command.upgrade(config, "head")
-    return current
+    newest = MigrationContext.configure(connection).get_current_revision()
+    return newest if current not in {None, newest} else None

@@ -18,7 +18,8 @@ from refresher.domain.grants import (
     TokenSet,
 )
 from refresher.domain.secret import Secret
-from refresher.errors import VaultKeyError
+from refresher.errors import GrantSetAside, VaultKeyError
+from refresher.vault.aside import Aside
 from refresher.vault.sealing import Fingerprinter, Keyring
 
 Values = dict[str, Any]
@@ -28,8 +29,92 @@ REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
 
 
+_LARGEST_NUMBER = 2**62
+_LATEST = 1e13
+"""Beyond any version, counter and unix second that this program writes."""
+
+_NUMBERS = (
+    *("id", "revision", "authorization_serial", "attempt_sequence", "adopted_sequence"),
+    *("version", "failures", "refusals", "early_refusals"),
+)
+_INSTANTS = (
+    *("refresh_token_obtained_at", "refresh_token_expires_at", "issued_at", "expires_at"),
+    *("due_at", "failing_since", "served_at", "refused_at", "refresh_window", "requested_at"),
+    *("intent_first_sent_at", "lease_taken_at"),
+)
+_TEXTS = ("uid", "name", "origin", "token_type", "granted_scope")
+_MAYBE_TEXTS = ("client", "reason", "redirect_uri", "lease_holder")
+_MAYBE_BYTES = (
+    *("refresh_token_sealed", "refresh_token_fingerprint", "predecessor_fingerprint"),
+    *("predecessor_sealed", "token_sealed"),
+)
+_INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
+
+
+def _refuse_damage(row: RowMapping) -> None:
+    """Raise GrantSetAside for what no statement of this program writes.
+
+    SQLite stores any value in any column, and one of a wrong type would only fail later,
+    in the middle of the work on everybody's grants.
+    """
+    sound = (
+        all(_is_number(row[name]) for name in _NUMBERS)
+        and _is_instant(row["since"])
+        and all(row[name] is None or _is_instant(row[name]) for name in _INSTANTS)
+        and all(_is_text(row[name]) for name in _TEXTS)
+        and all(row[name] is None or _is_text(row[name]) for name in _MAYBE_TEXTS)
+        and all(row[name] is None or isinstance(row[name], bytes) for name in _MAYBE_BYTES)
+        and isinstance(row["labels"], dict)
+        and isinstance(row["scope"], list)
+        and all(map(_is_text, row["scope"]))
+        and (all(row[name] is None for name in _INTENT) or _is_intent(row))
+    )
+    if not sound:
+        raise GrantSetAside("its row holds what no refresher wrote")
+
+
+def _is_intent(row: RowMapping) -> bool:
+    return (
+        _is_number(row["intent_sequence"])
+        and isinstance(row["intent_presented"], bytes)
+        and _is_instant(row["intent_first_sent_at"])
+        and _is_number(row["intent_attempts"])
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST_NUMBER
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < _LATEST
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and (value.isascii() or _encodes(value))
+
+
+def _encodes(text: str) -> bool:
+    """Whether TEXT has no lone surrogates, which JSON may hold and nothing can send."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def grant_of(row: RowMapping) -> Grant:
-    """The grant in ROW, its secrets left sealed."""
+    """The grant in ROW, its secrets left sealed.
+
+    Raises:
+        GrantSetAside: the row is damaged.
+    """
+    _refuse_damage(row)
+    try:
+        kind, state = GrantKind(row["kind"]), GrantState(row["state"])
+        fault = None if row["fault"] is None else Fault(row["fault"])
+    except ValueError:
+        raise GrantSetAside("its row is in a state that nobody knows") from None
     intent = None
     if row["intent_sequence"] is not None:
         intent = Intent(
@@ -42,12 +127,12 @@ def grant_of(row: RowMapping) -> Grant:
         id=row["id"],
         uid=row["uid"],
         name=row["name"],
-        kind=GrantKind(row["kind"]),
+        kind=kind,
         client=row["client"],
         origin=row["origin"],
         labels=row["labels"],
         scope=tuple(row["scope"]),
-        state=GrantState(row["state"]),
+        state=state,
         reason=row["reason"],
         since=row["since"],
         revision=row["revision"],
@@ -65,7 +150,7 @@ def grant_of(row: RowMapping) -> Grant:
         due_at=row["due_at"],
         failures=row["failures"],
         failing_since=row["failing_since"],
-        fault=None if row["fault"] is None else Fault(row["fault"]),
+        fault=fault,
         served_at=row["served_at"],
         refused_at=row["refused_at"],
         refusals=row["refusals"],
@@ -116,6 +201,7 @@ class Transaction:
     connection: Connection
     sealer: "Sealer"
     now: float
+    aside: Aside
 
 
 class Sealer:
@@ -180,12 +266,13 @@ class Sealer:
 
     def publication(self, row: RowMapping) -> Publication:
         """Everything of ROW that goes to Redis; a token no key opens is as good as none."""
+        grant = grant_of(row)
         try:
             access_token, extras = self.access_token(row)
         except VaultKeyError:
             access_token, extras = None, {}
         return Publication(
-            grant=grant_of(row),
+            grant=grant,
             access_token=access_token,
             token_type=row["token_type"],
             scope=row["granted_scope"],

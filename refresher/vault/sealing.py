@@ -100,7 +100,7 @@ class Keyring:
             return self._cipher(key_id, owner).decrypt(
                 nonce, ciphertext, _associated_data(owner, column)
             )
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: cut off before its end
             raise VaultKeyError(f"a sealed {column} in the vault has been altered") from error
 
     def _cipher(self, key_id: bytes, owner: str) -> AESGCM:

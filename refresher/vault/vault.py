@@ -1,17 +1,15 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TypeVar
-
-from sqlalchemy import insert, select
-from sqlalchemy.engine import Connection
 
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
+from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
-from refresher.errors import VaultUnavailable
+from refresher.errors import GrantSetAside, VaultUnavailable
+from refresher.logs import Event, emit
 from refresher.vault import (
     authorizations,
     backup,
@@ -25,22 +23,20 @@ from refresher.vault import (
     revocations,
     seeds,
 )
+from refresher.vault.aside import Aside
 from refresher.vault.claims import Room
-from refresher.vault.database import Database, make_folder, open_sqlite
+from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
 from refresher.vault.incidents import Incident
-from refresher.vault.migrate import upgrade
+from refresher.vault.outage import Outage
+from refresher.vault.reading import try_again
 from refresher.vault.rescue import RescueFile
+from refresher.vault.rescued import Rescued
 from refresher.vault.rows import Sealer, Transaction
-from refresher.vault.schema import facts
-from refresher.vault.sealing import Fingerprinter, Keyring
 from refresher.vault.seeds import Seeded
 
 T = TypeVar("T")
-
-_FINGERPRINT_KEY = "fingerprint_key"
-_RESCUE = "rescue"
 
 
 class Vault:
@@ -49,10 +45,8 @@ class Vault:
     def __init__(
         self, database: Database, sealer: Sealer, lock: FileLock, rescue: RescueFile
     ) -> None:
-        self._database, self._sealer = database, sealer
-        self._lock, self._rescue_file = lock, rescue
-        self.rescued: dict[int, bytes] = {}
-        """Answers a dead process could not commit, opened, by rescue slot."""
+        self._database, self._sealer, self._lock = database, sealer, lock
+        self.rescued = Rescued(rescue, sealer)
         self.restored_from: float | None = None
         """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
@@ -61,6 +55,12 @@ class Vault:
         """What was revoked by an operator, and has still to be at its server."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
+        self._aside = Aside()
+
+    @property
+    def outage(self) -> Outage:
+        """Whether the vault refuses or hangs just now."""
+        return self._database.outage
 
     async def claim(
         self,
@@ -76,12 +76,19 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        doubted, claimed = list(self._doubted), list[Claim]()
+        doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
 
         def lease(tx: Transaction) -> list[Claim]:
             claims.take_back(tx, self.holder, doubted)
+            paused.clear()
             claimed[:] = claims.claim(
-                tx, self.holder, rooms, shared, only=only, restored_from=self.restored_from
+                tx,
+                self.holder,
+                rooms,
+                shared,
+                only=only,
+                restored_from=self.restored_from,
+                paused=paused,
             )
             return claimed
 
@@ -91,6 +98,14 @@ class Vault:
             self._doubted += claimed
             raise
         self._believe(doubted)
+        for grant in paused:
+            emit(
+                Event.GRANT_PAUSED,
+                grant=grant.name,
+                client=grant.client,
+                reason=grant.reason,
+                repair=repair(grant),
+            )
         return claimed
 
     async def is_held(self, claim: Claim) -> bool:
@@ -98,14 +113,27 @@ class Vault:
         return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
-        """Apply an outcome under the commit rule; see ``exchanges.commit``."""
-        return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)
+        """Apply an outcome under the commit rule; see ``exchanges.commit``.
+
+        Raises:
+            VaultUnavailable: nothing was applied, or nobody knows.
+            GrantSetAside: the grant's row can neither be read nor written.
+        """
+        try:
+            return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)
+        except GrantSetAside as error:
+            await self._set_aside(claim.grant.id, error)
+            raise
 
     async def release_leases(
-        self, now: float, resume: Callable[[Grant], Grant | None]
+        self,
+        now: float,
+        resume: Callable[[Grant], Grant | None],
+        *,
+        only: Sequence[str] | None = None,
     ) -> list[tuple[Grant, Grant]]:
         """End the leases of dead processes; see ``claims.release_leases``."""
-        return await self._write(lambda tx: claims.release_leases(tx, resume), now)
+        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only), now)
 
     async def is_newly_restored(self, now: float) -> bool:
         """Learn whether this vault is a copy, and whether this is its first opening."""
@@ -114,7 +142,7 @@ class Vault:
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``claims.next_due``."""
-        return await self._database.read(lambda c: claims.next_due(c, rooms))
+        return await self._database.read(lambda c: claims.next_due(c, rooms, aside=self._aside))
 
     async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
@@ -249,19 +277,41 @@ class Vault:
         return await self._write(clock_steps.hasten_misdated, now)
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
-        """What is to be published of NAMES."""
-        return await self._database.read(lambda c: queries.publications(c, self._sealer, names))
+        """What is to be published of NAMES, without those set aside."""
+        return await self._database.read(
+            lambda c: queries.publications(c, self._sealer, self._aside, names)
+        )
 
     async def walk(self, after: int, limit: int) -> list[Publication]:
         """What is to be published of everything, in batches by id."""
-        return await self._database.read(lambda c: queries.walk(c, self._sealer, after, limit))
+        return await self._database.read(
+            lambda c: queries.walk(c, self._sealer, self._aside, after, limit)
+        )
+
+    def may_be_set_aside(self, name: str) -> bool:
+        """Whether NAME may be a grant whose row cannot be read now."""
+        return self._aside.may_hold(name)
+
+    async def look_at_set_aside(self, now: float) -> list[str]:
+        """Try the rows set aside again; the names of those that are sound now."""
+        sound: list[str] = []
+        for number in self._aside.try_again():
+            name = await self._try_again(number, now)
+            if name is not None:
+                self._aside.readmit(number)
+                sound.append(name)
+        return sound
 
     async def grants(self) -> list[Grant]:
         """Every grant, by name."""
-        return await self._database.read(queries.list_grants)
+        return await self._database.read(lambda c: queries.list_grants(c, self._aside))
 
     async def find(self, name: str) -> Grant | None:
-        """The grant NAME, if there is one."""
+        """The grant NAME, if there is one.
+
+        Raises:
+            GrantSetAside: there is, and its row cannot be read.
+        """
         return await self._database.read(lambda c: queries.find_grant(c, name))
 
     async def counts(self) -> dict[str, int]:
@@ -270,11 +320,11 @@ class Vault:
 
     async def overdue(self, before: float) -> list[Grant]:
         """Grants due before BEFORE that nobody works on."""
-        return await self._database.read(lambda c: queries.overdue(c, before))
+        return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
 
     async def ending_before(self, instant: float) -> list[Grant]:
         """Grants whose refresh token ends before INSTANT."""
-        return await self._database.read(lambda c: queries.ending_before(c, instant))
+        return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
 
     async def kept(self, kind: str) -> list[tuple[str, int, float]]:
         """Kept answers of KIND: grant name, attempt sequence, arrival."""
@@ -293,86 +343,47 @@ class Vault:
         sequence = grant.attempt_sequence
         await self._write(lambda tx: kept.keep_orphan(tx, grant, sequence, tokens), now)
 
-    def rescue(self, record: bytes) -> int | None:
-        """Seal RECORD into the rescue file; give back its slot, None if there is no room."""
-        sealed = self._sealer.seal_bytes(record, owner=_RESCUE, column=_RESCUE)
-        return self._rescue_file.put(sealed)
+    def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
+        """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""
+        if refresh_token is None:
+            return False
+        known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
+        return self._sealer.fingerprint(refresh_token) in known
 
-    def forget_rescued(self, slot: int) -> None:
-        """Free a rescue slot whose answer is in the vault now."""
-        self._rescue_file.clear(slot)
+    def abandon(self) -> None:
+        """Let nobody wait for the vault any longer: the process ends."""
+        self._database.abandon()
 
     def close(self) -> None:
-        """Close every file and let the next process in."""
-        self._database.close()
-        self._rescue_file.close()
-        self._lock.release()
+        """Close every file and let the next process in.
 
-    def open_rescued(self, left: Mapping[int, bytes]) -> None:
-        """Open what a dead process left in the rescue file."""
-        self.rescued = {
-            slot: self._sealer.open_bytes(sealed, owner=_RESCUE, column=_RESCUE)
-            for slot, sealed in left.items()
-        }
+        Where a thread hangs in the disk, both is left to the end of the process: until
+        then what it does counts.
+        """
+        is_closed = self._database.close()
+        self.rescued.close()
+        if is_closed:
+            self._lock.release()
+
+    async def _try_again(self, number: int, now: float) -> str | None:
+        try:
+            return await self._write(
+                lambda tx: try_again(tx, number, self._sealer.publication), now
+            )
+        except GrantSetAside as error:
+            await self._set_aside(number, error)
+            return None
+
+    async def _set_aside(self, number: int, error: GrantSetAside) -> None:
+        await self._database.read(lambda c: self._aside.put(c, number, error))
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]
 
     async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer = self._sealer
-        return await self._database.write(lambda c: operation(Transaction(c, sealer, now)))
+        sealer, aside = self._sealer, self._aside
+        return await self._database.write(lambda c: operation(Transaction(c, sealer, now, aside)))
 
     async def _read(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer = self._sealer
-        return await self._database.read(lambda c: operation(Transaction(c, sealer, now)))
-
-
-async def open_vault(path: Path, key_file: Path) -> Vault:
-    """Lock, open and migrate the vault PATH, sealed with the keys in KEY_FILE.
-
-    Raises:
-        VaultInUse: another process has it.
-        VaultKeyError: the key is missing, too open, or not this vault's.
-        VaultTooNew: a newer refresher wrote it.
-        VaultUnavailable: the disk refuses.
-    """
-    keyring = Keyring.load(key_file)
-    database: Database | None = None
-    lock = FileLock(lock_path(path))
-    rescue = RescueFile(path.with_name(path.name + ".rescue"))
-    make_folder(path.parent)
-    lock.acquire()
-    try:
-        left = rescue.open()
-        database = open_sqlite(path)
-        await database.write(upgrade)
-        key = await database.write(lambda c: _fingerprint_key(c, keyring))
-        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue)
-        vault.open_rescued(left)
-    except BaseException:
-        if database is not None:
-            database.close()
-        rescue.close()
-        lock.release()
-        raise
-    return vault
-
-
-def lock_path(path: Path) -> Path:
-    """The lock file of the vault PATH."""
-    return path.with_name(path.name + ".lock")
-
-
-def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
-    """The vault's fingerprint key, made on first use; opening it proves the master key.
-
-    It is the vault's own and not derived from a master key, so that fingerprints outlive
-    a change of keys.
-    """
-    sealed = connection.scalar(select(facts.c.value).where(facts.c.name == _FINGERPRINT_KEY))
-    if sealed is not None:
-        return keyring.open(sealed, owner="vault", column=_FINGERPRINT_KEY)
-    key = secrets.token_bytes(32)
-    value = keyring.seal(key, owner="vault", column=_FINGERPRINT_KEY)
-    connection.execute(insert(facts).values(name=_FINGERPRINT_KEY, value=value))
-    return key
+        sealer, aside = self._sealer, self._aside
+        return await self._database.read(lambda c: operation(Transaction(c, sealer, now, aside)))

@@ -24,6 +24,7 @@ from tests.engine.world import (
     run,
     wait_until,
 )
+from tests.support.threads import Inline
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -123,12 +124,12 @@ async def test_a_refused_commit_is_tried_until_written(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.refresh.run, claimed, CRM)
         await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
-        assert parts.durability.is_refused
+        assert vault.outage.is_on
         assert rescue.read_bytes() != empty
         assert parts.published == []
         await anyio.sleep(0.05)
         set_writable(vault, writable=True)
-    assert not parts.durability.is_refused
+    assert not vault.outage.is_on
     assert len(parts.endpoint.calls) == 1
     assert parts.published == ["acme"]
     assert holds(vault, await get(vault), "rt-1")
@@ -141,7 +142,7 @@ async def test_a_refused_commit_is_tried_until_written(
     ]
     assert lines.all()[0]["reason"] == "the vault is read-only (SQLITE_READONLY)"
     vault.close()
-    file = RescueFile(rescue)
+    file = RescueFile(rescue, slots=1, writer=Inline(), syncer=Inline())
     assert file.open() == {}
     file.close()
 
@@ -170,7 +171,7 @@ async def test_a_full_rescue_file_is_said(vault: Vault, lines: Lines) -> None:
         set_writable(vault, writable=False)
         return answered("at-1", "rt-1")
 
-    while vault.rescue(b"another answer") is not None:
+    while vault.rescued.put(b"another answer", lambda _: None).slot is not None:
         pass
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed())
@@ -218,7 +219,7 @@ async def test_an_abandoned_commit_ends_with_the_process(vault: Vault, lines: Li
         with pytest.raises(VaultUnavailable):
             await parts.refresh.run(claimed, CRM)
     assert parts.published == []
-    assert not parts.durability.is_refused
+    assert not vault.outage.is_on
 
 
 async def test_a_cancelled_refresh_ends_by_itself(vault: Vault) -> None:

@@ -27,6 +27,7 @@ from tests.vault.world import (
     opened,
     orphans,
     outcome_of,
+    rescue,
     sow,
 )
 
@@ -170,7 +171,7 @@ async def test_an_unread_answer_is_rescued_too(tmp_path: Path) -> None:
         claim = await claim_one(vault)
         record = exchange_record(claim, outcome_of(claim, unread()))
         assert record is not None
-        assert vault.rescue(record) is not None
+        await rescue(vault, record)
     async with opened(tmp_path) as vault:
         await restart(vault)
         assert holds(vault, await get(vault), "rt-1")

@@ -1,5 +1,6 @@
 """The watch: what the clock does to grants is said once, and what nobody works on is seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -36,6 +37,7 @@ class Observed:
     clock: FakeClock
     published: list[str] = field(default_factory=list)
     woken: list[float] = field(default_factory=list)
+    readmitted: list[str] = field(default_factory=list)
 
     async def look(self, now: float) -> None:
         """What the watch does once a second."""
@@ -46,14 +48,20 @@ class Observed:
 def observed(vault: Vault) -> Observed:
     clock = FakeClock()
     published: list[str] = []
+    readmitted: list[str] = []
     woken: list[float] = []
+
+    async def readmit(names: Sequence[str]) -> None:
+        readmitted.extend(names)
+
     watch = Watch(
         vault=vault,
         publish=published.append,
+        readmit=readmit,
         wake=lambda: woken.append(clock.now()),
         clock=clock,
     )
-    return Observed(watch, clock, published, woken)
+    return Observed(watch, clock, published, woken, readmitted)
 
 
 async def test_states_moved_by_the_clock_are_published(

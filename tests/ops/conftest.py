@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from refresher import logs
-from refresher.ops.health import Health, Verdict
+from refresher.ops.health import Judge, Verdict
 
 CANARY = "canary-4c1d9e-do-not-show"
 
@@ -45,5 +45,5 @@ def no_canary_anywhere(
 
 
 @pytest.fixture
-def healthy() -> Health:
-    return Health(is_live=Verdict, is_ready=Verdict)
+def healthy() -> Judge:
+    return Verdict

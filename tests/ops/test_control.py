@@ -21,7 +21,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import ControlUnavailable, SettingsError, UnknownGrant
 from refresher.ops.control import ControlServer
 from refresher.ops.control_client import ControlClient, ControlError
-from refresher.ops.health import Health
+from refresher.ops.health import Judge
 from refresher.ops.protocol import JSON, MAX_BODY, Operation
 from refresher.ops.socket_file import ListenerRefused, SocketFile, bind_socket_file
 from tests.ops.conftest import CANARY
@@ -64,13 +64,13 @@ def path(folder: Path) -> Path:
 
 
 @pytest.fixture
-def serve(path: Path, healthy: Health) -> Serve:
+def serve(path: Path, healthy: Judge) -> Serve:
     @contextlib.asynccontextmanager
     async def serving(
         operations: Mapping[str, Operation] = OPERATIONS, finish_within: float = 5.0
     ) -> AsyncIterator[ControlClient]:
         server = ControlServer(
-            path, operations=operations, health=healthy, finish_within=finish_within
+            path, operations=operations, is_ready=healthy, finish_within=finish_within
         )
         async with server.serving():
             yield ControlClient(path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from refresher.ops.control import ControlServer
-from refresher.ops.health import Health, Probe, Verdict, check_health, judge_liveness
+from refresher.ops.health import Judge, Probe, Verdict, check_health
 from refresher.ops.health_server import _split, serving_health
 from refresher.ops.socket_file import ListenerRefused
 from tests.ops.conftest import CANARY
@@ -38,24 +39,10 @@ async def get(port: int, route: str) -> tuple[int, dict[str, object]]:
         return response.status, json.loads(await response.text())
 
 
-@pytest.mark.parametrize(
-    ("silence", "passes"),
-    [(0.0, True), (60.0, True), (61.0, False)],
-    ids=["turning", "at the window's end", "beyond"],
-)
-def test_liveness_is_a_loop_that_turned(silence: float, passes: bool) -> None:  # noqa: FBT001  a parametrized expectation
-    assert judge_liveness(100.0, 100.0 + silence).passed is passes
-
-
-def test_a_dead_loop_says_since_when() -> None:
-    assert judge_liveness(0.0, 75.0).reasons == ("the scheduler's loop stands still for 75 s",)
-
-
 async def test_a_failing_vault_is_unready_not_dead(path: Path) -> None:
-    health = Health(is_live=Verdict, is_ready=lambda: VAULT_FAILS)
     async with (
-        ControlServer(path, operations={}, health=health).serving(),
-        serving_health("127.0.0.1:0", health) as port,
+        ControlServer(path, operations={}, is_ready=lambda: VAULT_FAILS).serving(),
+        serving_health("127.0.0.1:0", lambda: VAULT_FAILS) as port,
     ):
         assert await get(port, "/health/live") == (200, {"ok": True, "reasons": []})
         assert await get(port, "/health/ready") == (
@@ -66,21 +53,19 @@ async def test_a_failing_vault_is_unready_not_dead(path: Path) -> None:
         assert await check_health(path, probe=Probe.READY) == VAULT_FAILS
 
 
-async def test_a_standing_loop_is_dead_on_both_listeners(path: Path) -> None:
-    health = Health(is_live=lambda: judge_liveness(0.0, 75.0), is_ready=Verdict)
-    async with (
-        ControlServer(path, operations={}, health=health).serving(),
-        serving_health("127.0.0.1:0", health) as port,
-    ):
-        assert (await get(port, "/health/live"))[0] == 503
-        assert not (await check_health(path)).passed
-        assert (await check_health(path, probe=Probe.READY)).passed
+async def test_a_standing_loop_is_dead(path: Path) -> None:
+    """Nobody answers in its stead."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    with listener:
+        verdict = await check_health(path, answer_within=0.05)
+    assert verdict.reasons == (f"the daemon on {path} did not answer within 0.05 s",)
 
 
 async def test_the_control_socket_answers_503_too(path: Path) -> None:
-    health = Health(is_live=Verdict, is_ready=lambda: VAULT_FAILS)
     async with (
-        ControlServer(path, operations={}, health=health).serving(),
+        ControlServer(path, operations={}, is_ready=lambda: VAULT_FAILS).serving(),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
         session.get("http://localhost/health/ready") as response,
     ):
@@ -88,7 +73,7 @@ async def test_the_control_socket_answers_503_too(path: Path) -> None:
 
 
 @pytest.mark.parametrize("route", ["/v1/echo", "/", "/health", "/health/live/x"])
-async def test_tcp_has_health_and_nothing_else(healthy: Health, route: str) -> None:
+async def test_tcp_has_health_and_nothing_else(healthy: Judge, route: str) -> None:
     async with serving_health("127.0.0.1:0", healthy) as port, aiohttp.ClientSession() as session:
         for method in ("GET", "POST"):
             async with session.request(method, f"http://127.0.0.1:{port}{route}") as response:
@@ -99,36 +84,35 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     assert _split("[::1]:9464") == ("::1", 9464)
 
 
-async def test_a_judge_that_fails_is_not_healthy(path: Path, no_canary_anywhere: None) -> None:
-    health = Health(is_live=broken, is_ready=Verdict)
+async def test_a_judge_that_fails_is_not_ready(path: Path, no_canary_anywhere: None) -> None:
     async with (
-        ControlServer(path, operations={}, health=health).serving(),
-        serving_health("127.0.0.1:0", health) as port,
+        ControlServer(path, operations={}, is_ready=broken).serving(),
+        serving_health("127.0.0.1:0", broken) as port,
     ):
-        status, answer = await get(port, "/health/live")
+        status, answer = await get(port, "/health/ready")
         assert status == 500
         assert CANARY not in str(answer)
-        verdict = await check_health(path)
+        verdict = await check_health(path, probe=Probe.READY)
     assert verdict.reasons == ("the daemon could not tell how it is; its log says why",)
 
 
 @pytest.mark.parametrize(
     "address", ["8080", ":8080", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1"]
 )
-async def test_a_malformed_address_is_refused(healthy: Health, address: str) -> None:
+async def test_a_malformed_address_is_refused(healthy: Judge, address: str) -> None:
     with pytest.raises(ListenerRefused, match="is not host:port"):
         async with serving_health(address, healthy):
             pass
 
 
-async def test_a_taken_port_is_named(healthy: Health) -> None:
+async def test_a_taken_port_is_named(healthy: Judge) -> None:
     async with serving_health("127.0.0.1:0", healthy) as port:
         with pytest.raises(ListenerRefused, match=f"cannot listen on .*:{port}"):
             async with serving_health(f"127.0.0.1:{port}", healthy):
                 pass
 
 
-async def test_errors_of_the_caller_pass_unchanged(healthy: Health) -> None:
+async def test_errors_of_the_caller_pass_unchanged(healthy: Judge) -> None:
     with pytest.raises(OSError, match="mine"):
         async with serving_health("127.0.0.1:0", healthy):
             raise OSError("mine")

@@ -4,6 +4,7 @@ import io
 import json
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,46 +74,33 @@ async def test_without_a_socket_nothing_happens(
     sut = notifier(address, "1000")
     sut.ready()
     with anyio.fail_after(1):
-        await sut.feed_watchdog(lambda: True)
+        await sut.feed_watchdog()
     assert log_output.getvalue() == ""
 
 
 async def test_without_an_interval_nothing_is_fed(manager: Manager) -> None:
     with anyio.fail_after(1):
-        await notifier(manager.address).feed_watchdog(lambda: True)
+        await notifier(manager.address).feed_watchdog()
     assert manager.heard() == []
 
 
 async def test_the_watchdog_is_fed_twice_an_interval(manager: Manager) -> None:
     interval = 0.1
     with anyio.move_on_after(5 * interval + interval / 4):
-        await notifier(manager.address, str(int(interval * 1e6))).feed_watchdog(lambda: True)
+        await notifier(manager.address, str(int(interval * 1e6))).feed_watchdog()
     fed = manager.heard()
     assert set(fed) == {"WATCHDOG=1"}
     assert 5 < len(fed) <= 11
 
 
-async def test_a_dead_loop_starves_the_watchdog(manager: Manager, log_output: io.StringIO) -> None:
-    asked, alive = 0, True
-
-    def is_alive() -> bool:
-        nonlocal asked
-        asked += 1
-        return alive
-
+async def test_a_standing_loop_starves_the_watchdog(manager: Manager) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(notifier(manager.address, "2000").feed_watchdog, is_alive)
-        with anyio.fail_after(5):
-            await wait_until(lambda: bool(manager.heard()))
-            alive = False
-            asked = 0
-            await wait_until(lambda: asked >= 5)
-            assert manager.heard() == []
-            alive = True
-            await wait_until(lambda: "WATCHDOG=1" in manager.heard())
+        tasks.start_soon(notifier(manager.address, "2000").feed_watchdog)
+        await wait_until(lambda: bool(manager.heard()))
+        time.sleep(0.05)  # noqa: ASYNC251  it is the point
+        assert len(manager.heard()) <= 1
+        await wait_until(lambda: "WATCHDOG=1" in manager.heard())
         tasks.cancel_scope.cancel()
-    (line,) = log_output.getvalue().splitlines()
-    assert json.loads(line)["event"] == "watchdog.starved"
 
 
 @pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "soon"])

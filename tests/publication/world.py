@@ -60,6 +60,7 @@ class Rows:
     def __init__(self, *publications: Publication) -> None:
         self._rows = {row.grant.name: row for row in publications}
         self.refuses = False
+        self.set_aside: set[str] = set()
 
     def put(self, row: Publication) -> None:
         self._rows[row.grant.name] = row
@@ -70,6 +71,9 @@ class Rows:
     async def read(self, names: Sequence[str]) -> list[Publication]:
         self._check()
         return [self._rows[name] for name in names if name in self._rows]
+
+    def may_be_set_aside(self, name: str) -> bool:
+        return name in self.set_aside
 
     async def walk(self, after: int, limit: int) -> list[Publication]:
         self._check()

@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 from refresher.vault.database import Database
 from refresher.vault.schema import metadata
+from refresher.vault.threads import Thread
 
 _COMPILED: Any = {}
 """Statements compiled once for all worlds."""
@@ -52,9 +53,9 @@ class Disk:
         self._writer, self._reader = self._engine("IMMEDIATE"), self._engine("DEFERRED")
         metadata.create_all(self._writer)
 
-    def database(self) -> Database:
-        """One process's way to the disk."""
-        return Database(self._writer, self._reader)
+    def database(self, thread: Thread) -> Database:
+        """One process's way to the disk, a visit to which takes THREAD."""
+        return Database(self._writer, self._reader, write_thread=thread, read_thread=thread)
 
     def arm(self, fault: Fault | None) -> None:
         """Let FAULT strike the next transaction."""

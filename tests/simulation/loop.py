@@ -13,20 +13,13 @@ import warnings
 from asyncio import events
 from asyncio import tasks as tasks_module
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack, cast
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-
-class Thread(Protocol):
-    """How a process runs a blocking function elsewhere, its vault's statements above all."""
-
-    async def __call__(self, function: Callable[[], T]) -> T:
-        """Run FUNCTION and return once its end is known."""
 
 
 class NumberedTask(asyncio.Task[Any]):
@@ -51,11 +44,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self,
         *,
         time: Callable[[], float],
-        thread: Thread,
         broken: Callable[[str, BaseException | None], None],
     ) -> None:
         super().__init__()
-        self.thread = thread
         self._time, self._broken = time, broken
         self._soon: deque[asyncio.Handle] = deque()
         self._later: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -145,9 +136,3 @@ def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
             warnings.simplefilter("ignore")  # a task that never began to run
             coroutine.close()
             return
-
-
-def run_in_thread(function: Callable[[Unpack[Ts]], T], *args: *Ts, **_: object) -> Awaitable[T]:
-    """What ``anyio.to_thread.run_sync`` is in this world: the running process's thread."""
-    loop = cast("VirtualLoop", asyncio.get_running_loop())
-    return loop.thread(lambda: function(*args))

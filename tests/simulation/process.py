@@ -6,11 +6,11 @@ outside is a place where something happens to it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from refresher.domain.clients import Client
@@ -20,7 +20,7 @@ from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
-from refresher.engine.recovery import recover
+from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
 from refresher.engine.scheduler import Scheduler
@@ -30,15 +30,15 @@ from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
 from refresher.vault.rescue import RescueFile
+from refresher.vault.threads import Done
 from refresher.vault.vault import Vault
 from tests.simulation.disk import Fault
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Request
+from tests.support.threads import Inline
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-T = TypeVar("T")
 
 WORKERS = 4
 SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
@@ -52,7 +52,7 @@ class Process:
     def __init__(self, world: "World", rescue_file: Path) -> None:
         self._world = world
         self.rescue_file = rescue_file
-        self.loop = VirtualLoop(time=world.time, thread=self._in_thread, broken=world.broken)
+        self.loop = VirtualLoop(time=world.time, broken=world.broken)
         self.is_alive = True
         self.is_paused = False
         self.woke_at = 0.0
@@ -74,8 +74,9 @@ class Process:
         self.busy: set[str] = set()
         """What people are doing through the control socket, by the grant they do it to."""
         self._to_publish: dict[str, None] = {}
-        self._rescue = RescueFile(rescue_file)
-        self.vault = Vault(world.disk.database(), world.sealer, FileLock(rescue_file), self._rescue)
+        self._rescue = RescueFile(rescue_file, slots=2 * WORKERS, writer=Inline(), syncer=Inline())
+        database = world.disk.database(_DiskThread(self))
+        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue)
         self.main = self.loop.create_task(self._run())
 
     @property
@@ -147,7 +148,7 @@ class Process:
 
     async def _run(self) -> None:
         """The daemon's life in the order of ``app.Daemon.run``."""
-        self.vault.open_rescued(self._rescue.open())
+        self.vault.rescued.open()
         world, durability = self._world, Durability(self.vault)
         refresh = Refresh(
             vault=self.vault,
@@ -209,13 +210,18 @@ class Process:
             durability.abandon()
             with anyio.move_on_after(5.0):
                 await self._publish_waiting()
+            self.vault.abandon()
             tasks.cancel_scope.cancel()
 
     def _serve(self, scheduler: Scheduler, tasks: TaskGroup) -> None:
         self._stop, self._news, self._tasks = anyio.Event(), anyio.Event(), tasks
         self.is_serving = True
         watch = Watch(
-            vault=self.vault, publish=self.publish, wake=scheduler.wake, clock=self._world
+            vault=self.vault,
+            publish=self.publish,
+            readmit=partial(readmit, self.vault, self._world.clients, self._world),
+            wake=scheduler.wake,
+            clock=self._world,
         )
         scheduler.start(tasks)
         tasks.start_soon(watch.run)
@@ -233,7 +239,7 @@ class Process:
         """What the mirror does when it begins."""
         while True:
             try:
-                rows = await self.vault.walk(0, len(self._world.names))
+                rows = await self.vault.walk(0, 1_000)
             except VaultUnavailable:
                 await anyio.sleep(1.0)
                 continue
@@ -263,24 +269,21 @@ class Process:
         finally:
             self.busy.discard(name)
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        """Run FUNCTION, the vault's statements, as a thread would: not to be cancelled."""
+    async def visit_disk(self, function: Callable[[], object], done: Done) -> None:
+        """Run FUNCTION, the vault's statements, as a thread would."""
         world = self._world
-        await anyio.lowlevel.checkpoint()
         world.count_await()
-        with anyio.CancelScope(shield=True):
-            await asyncio.sleep(world.disk_latency())
-            await self._die("crash before the disk", 0.0008)
-            value = self._at_the_disk(function)
-            await self._die("crash after the disk", 0.0008)
-            await asyncio.sleep(0)
-        return value
+        await asyncio.sleep(world.disk_latency())
+        await self._die("crash before the disk", 0.0008)
+        self._at_the_disk(function)
+        await self._die("crash after the disk", 0.0008)
+        done(None)
 
-    def _at_the_disk(self, function: Callable[[], T]) -> T:
+    def _at_the_disk(self, function: Callable[[], object]) -> None:
         world = self._world
         world.disk.arm(self._disk_fault())
         try:
-            return function()
+            function()
         finally:
             struck = world.disk.disarm()
             if struck is not None:
@@ -298,3 +301,19 @@ class Process:
         if self._world.chance.strikes(what, probability):
             self.is_doomed = True
             await self.loop.create_future()
+
+
+class _DiskThread:
+    """A thread of one process: its visits to the disk, one after another."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._visits: set[asyncio.Task[None]] = set()
+
+    def submit(self, function: Callable[[], object], done: Done) -> None:
+        visit = self._process.loop.create_task(self._process.visit_disk(function, done))
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    def end(self, within: float) -> bool:
+        return within >= 0

@@ -9,14 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-import anyio.to_thread
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
-from tests.simulation.loop import run_in_thread
 from tests.simulation.world import World
 
 
@@ -52,7 +50,6 @@ def opened(seed: int) -> Iterator[World]:
     """The world of SEED, in a process that is all its own."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(patch.object(anyio.to_thread, "run_sync", run_in_thread))
         _make_secrets_replayable(stack, seed)
         for module in (watch, revoking):  # the world's pace changes it
             stack.enter_context(patch.object(module, "INTERVAL", module.INTERVAL))

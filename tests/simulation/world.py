@@ -5,7 +5,6 @@ any two of them a process may be killed, told to stop, or paused while another t
 """
 
 import heapq
-import json
 import math
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 from refresher.domain.grants import GrantKind, GrantState, Seed
 from refresher.domain.secret import Secret
 from refresher.engine import revoking, watch
+from refresher.engine.records import read_record
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
@@ -27,6 +27,7 @@ from tests.simulation.process import Process
 from tests.simulation.rows import Row
 from tests.simulation.server import KINDS, Server, make_client
 from tests.simulation.witness import Witness
+from tests.support.threads import Inline
 
 START = 1_800_000_000.0
 STATIC_TOKENS = 2
@@ -239,15 +240,18 @@ class World:
 
     def _rescued(self, file: Path) -> set[tuple[str, int]]:
         """Grant and sequence of every answer in the rescue FILE."""
-        rescue = RescueFile(file)
+        rescue = RescueFile(file, slots=1, writer=Inline(), syncer=Inline())
         left = rescue.open().values()
         rescue.close()
         records = [
-            json.loads(self.sealer.open_bytes(sealed, owner="rescue", column="rescue"))
+            read_record(self.sealer.open_bytes(sealed, owner="rescue", column="rescue"))
             for sealed in left
         ]
-        exchanges = [record for record in records if record["intent"] is not None]  # no login
-        return {(record["name"], record["intent"]["sequence"]) for record in exchanges}
+        return {
+            (record.name, record.intent.sequence)
+            for record in records
+            if record.intent is not None  # no login
+        }
 
     # the disk
 

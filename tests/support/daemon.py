@@ -116,6 +116,10 @@ class DaemonProcess:
         """Start the daemon on a disk that takes SECONDS more, and return at once."""
         self._start_as("tests.support.slow_daemon", str(seconds))
 
+    def start_faulty(self, faults: Path) -> None:
+        """Start the daemon on a machine with the FAULTS of that folder, and return at once."""
+        self._start_as("tests.support.faulty_daemon", str(faults))
+
     def _start_as(self, module: str, argument: str) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(

@@ -26,7 +26,8 @@ from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.publisher import Publisher
 from refresher.settings.loading import load
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.opening import open_vault
+from refresher.vault.vault import Vault
 
 BOUNDARIES = (
     "before_claim",
@@ -66,9 +67,9 @@ class Probe:
         if self.is_armed and boundary == self._boundary:
             asyncio.get_running_loop().call_later(seconds, self.reach, boundary)
 
-    async def open_vault(self, path: Path, key_file: Path) -> Vault:
+    async def open_vault(self, path: Path, key_file: Path, *, answers: int) -> Vault:
         """The vault with claim, commit and its SQL transaction probed."""
-        vault = await open_vault(path, key_file)
+        vault = await open_vault(path, key_file, answers=answers)
         claim, commit = vault.claim, vault.commit
 
         async def probed_claim(*arguments: Any, **options: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions
 from refresher.sandbox.faults import Slow
-from refresher.vault.vault import open_vault
+from refresher.vault.opening import open_vault
 from tests.canary import Canary
 from tests.support.daemon import wait_until
 from tests.system.world import World, new_world

@@ -16,8 +16,8 @@ import pytest
 
 from refresher.domain.grants import Grant
 from refresher.sandbox import Minted, SandboxOptions, Slow
+from refresher.vault.opening import open_vault
 from refresher.vault.sealing import write_key_file
-from refresher.vault.vault import open_vault
 from tests.canary import Canary
 from tests.support.daemon import wait_until
 from tests.system.world import World, new_world
@@ -172,9 +172,9 @@ def test_a_write_that_fails_halves_nothing(world: World) -> None:
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[None]:
-    """A disk at PLACE with room for a young vault."""
+    """A disk at PLACE with room for a young vault and its rescue file."""
     place.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk here")
     try:
@@ -189,7 +189,7 @@ def full(disk: Path) -> Iterator[None]:
     """No byte is left on DISK while the block lasts."""
     ballast = disk / "ballast.secret"
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        ballast.write_bytes(bytes(1 << 24))
+        ballast.write_bytes(bytes(1 << 26))
     yield
     ballast.unlink()
 

@@ -163,4 +163,4 @@ def test_a_slow_disk_delays_and_blocks_nothing(world: World) -> None:
         description="every grant is refreshed",
     )
     assert all(is_intact(world, one) for one in minted)
-    assert daemon.events("watchdog.starved") == daemon.events("task.restarted") == []
+    assert daemon.events("daemon.stalled") == daemon.events("task.restarted") == []

@@ -9,8 +9,8 @@ from refresher.domain.grants import GrantKind, Seed
 from refresher.domain.secret import Secret
 from refresher.errors import VaultError
 from refresher.vault.backup import back_up
+from refresher.vault.opening import open_vault
 from refresher.vault.sealing import write_key_file
-from refresher.vault.vault import open_vault
 from tests.vault.world import NOW, answered, claim_one, make_seed, opened, refresh, sow
 
 

@@ -1,7 +1,12 @@
 """Group commit: many writes to a commit, each with a result of its own; refusals explained."""
 
+import os
+import re
+import resource
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -9,8 +14,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from refresher.errors import DuplicateRefreshToken, UnknownGrant, VaultUnavailable
-from refresher.vault.database import LARGEST_BATCH
+from refresher.errors import (
+    DuplicateRefreshToken,
+    GrantSetAside,
+    UnknownGrant,
+    VaultUnavailable,
+)
+from refresher.vault.database import LARGEST_BATCH, open_sqlite
+from refresher.vault.refusals import unavailable
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     NOW,
@@ -156,6 +167,142 @@ async def test_a_cancelled_write_is_done_all_the_same(vault: Vault) -> None:
         scope.cancel()
         await sow(vault, make_seed())
     assert (await get(vault)).name == "acme"
+
+
+async def write_ten(vault: Vault, told: list[str]) -> None:
+    """Ten writes at once; what each was TOLD of its own."""
+
+    async def add(number: int) -> None:
+        try:
+            await sow(vault, make_seed(f"g-{number}", None))
+        except VaultUnavailable as error:
+            told.append(str(error))
+        else:
+            told.append("durable")
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(add, number)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, RuntimeError])
+async def test_a_commit_that_breaks_is_believed_by_nobody(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def broken(_: object) -> None:
+        raise error
+
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(vault._database, "_commit", broken)
+        await write_ten(vault, told)
+    assert told == [f"the vault's thread failed ({error.__name__})"] * 10
+    assert await vault.grants() == []
+    await write_ten(vault, told)
+    assert told[10:] == ["durable"] * 10
+    assert len(await vault.grants()) == 10
+
+
+async def test_a_thread_that_takes_nothing_is_told_to_everyone(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(vault._database._write_thread, "submit", refuse)
+        await write_ten(vault, told)
+    assert told == ["the vault's thread failed (RuntimeError)"] * 10
+    await write_ten(vault, told)
+    assert told[10:] == ["durable"] * 10
+
+
+async def test_no_thread_to_be_had_is_said_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(VaultUnavailable, match="the vault needs threads"):
+        async with opened(tmp_path):
+            pass
+
+
+async def test_a_writer_that_is_cancelled_takes_nobody_along(vault: Vault) -> None:
+    """Whoever began the commit may be gone before it ends."""
+    goes_on = threading.Event()
+    sa.event.listen(vault._database._writer, "commit", lambda _: goes_on.wait(10))
+    told: list[str] = []
+    first = anyio.CancelScope()
+
+    async def begin() -> None:
+        with first:
+            await sow(vault, make_seed("first", None))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(begin)
+        await anyio.sleep(0.01)
+        tasks.start_soon(write_ten, vault, told)
+        await anyio.sleep(0.01)
+        first.cancel()
+        assert told == []
+        goes_on.set()
+    assert told == ["durable"] * 10
+    assert len(await vault.grants()) == 11
+
+
+async def test_one_write_that_the_database_refuses_fails_alone(
+    vault: Vault, tmp_path: Path
+) -> None:
+    """A constraint, a trigger that rolls everything back: the others are durable."""
+    await sow(vault, *(make_seed(f"g-{number}", f"rt-{number}") for number in range(3)))
+    for action in ("ABORT", "ROLLBACK"):
+        with closing(sqlite3.connect(tmp_path / "vault.db", isolation_level=None)) as other:
+            other.execute("DROP TRIGGER IF EXISTS broken")
+            other.execute(
+                "CREATE TRIGGER broken BEFORE UPDATE ON grants WHEN old.name = 'g-1' "
+                f"BEGIN SELECT RAISE({action}, 'no'); END"
+            )
+        told: dict[int, str] = {}
+
+        async def ask(number: int, told: dict[int, str] = told) -> None:
+            try:
+                await vault.request_refresh(f"g-{number}", NOW)
+            except GrantSetAside:
+                told[number] = "set aside"
+            else:
+                told[number] = "durable"
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(ask, number)
+        assert told == {0: "durable", 1: "set aside", 2: "durable"}
+
+
+async def test_a_lack_of_file_descriptors_is_told_as_that(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+    wanted = r"^this process is out of file descriptors \(limit \d+\): raise LimitNOFILE"
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        with pytest.raises(VaultUnavailable, match=wanted):
+            open_sqlite(tmp_path / "vault.db")
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorname = "SQLITE_CANTOPEN"
+        told = str(unavailable(sa.exc.OperationalError("BEGIN", None, error)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
+    assert re.match(wanted, told)
+    assert told.endswith("(SQLITE_CANTOPEN)")
+    calm = str(unavailable(sa.exc.OperationalError("BEGIN", None, error)))
+    assert calm.startswith("the vault cannot be opened: check its folder")
 
 
 async def test_a_full_disk_is_said_and_survived(vault: Vault) -> None:

@@ -11,13 +11,20 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
 from refresher.errors import VaultError, VaultInUse, VaultKeyError, VaultTooNew, VaultUnavailable
+from refresher.vault import migrate
+from refresher.vault.opening import open_vault
 from refresher.vault.schema import metadata
 from refresher.vault.sealing import new_key_line, write_key_file
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.vault import Vault
+from tests.engine.conftest import lines
+from tests.engine.world import Lines
 from tests.vault.world import (
     access_token,
     answered,
@@ -29,9 +36,11 @@ from tests.vault.world import (
     sow,
 )
 
+__all__ = ["lines"]
+
 HOLDER = """
 import pathlib, sys, anyio
-from refresher.vault.vault import open_vault
+from refresher.vault.opening import open_vault
 
 async def main():
     await open_vault(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
@@ -303,3 +312,24 @@ async def test_a_read_only_file_is_said(readable_folder: Path) -> None:
         message = await refused(readable_folder, VaultUnavailable)
     path = readable_folder / "vault.db"
     assert message == f"the vault {path} cannot be opened: Permission denied"
+
+
+async def test_a_migration_is_told_once(tmp_path: Path, lines: Lines) -> None:
+    path = tmp_path / "vault.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    for _ in range(2):
+        async with opened(tmp_path) as vault:
+            await sow(vault, make_seed())
+    [told] = lines.all()
+    assert (told["event"], told["vault"]) == ("vault.migrated", str(path))
+
+
+async def test_a_new_vault_was_not_migrated(tmp_path: Path, lines: Lines) -> None:
+    async with opened(tmp_path):
+        assert lines.all() == []

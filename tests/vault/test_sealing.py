@@ -24,6 +24,7 @@ from tests.vault.world import (
     make_seed,
     opened,
     orphans,
+    rescue,
     rooms,
     sow,
     static_seed,
@@ -139,7 +140,7 @@ async def test_no_secret_reaches_the_disk_readable(tmp_path: Path, canary: Canar
         await vault.authorize("acme", change, NOW)
         token = Secret(plant("set"))
         await vault.set_token("pat", token, NOW, expires_at=None, token_type="Bearer")
-        vault.rescue(plant("rescued").encode())
+        await rescue(vault, plant("rescued").encode())
         assert len(await orphans(vault)) == 1
         assert canary.found_in(token.reveal().encode() + b" " + body)
         assert leaks(tmp_path, canary) == {}  # what was written last is in the WAL

@@ -16,9 +16,10 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
+from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import write_key_file
-from refresher.vault.vault import Vault, open_vault
+from refresher.vault.vault import Vault
 
 NOW = 1_800_000_000.0
 LIFE = 3600.0
@@ -168,6 +169,15 @@ async def orphans(vault: Vault) -> list[dict[str, Any]]:
         json.loads(vault._sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column="orphan"))
         for row in rows
     ]
+
+
+async def rescue(vault: Vault, record: bytes) -> int:
+    """Put RECORD into the rescue file, as a process does whose vault refuses; its slot."""
+    rescue = vault.rescued.put(record, lambda _: None)
+    await rescue.is_settled.wait()
+    assert rescue.is_written
+    assert rescue.slot is not None
+    return rescue.slot
 
 
 def pragma(vault: Vault, statement: str) -> object:
