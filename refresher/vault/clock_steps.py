@@ -69,7 +69,10 @@ def hasten_misdated(tx: Transaction) -> list[str]:
                 sa.and_(~is_doubted, grants.c.issued_at.is_(None), grants.c.failures == 0),
                 sa.and_(
                     grants.c.due_at > tx.now + schedule.LONGEST_WAIT + TOLERANCE,
-                    sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
+                    sa.or_(
+                        is_doubted,
+                        sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
+                    ),
                 ),
             ),
         )
