@@ -79,7 +79,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self._broken(str(context.get("message")), context.get("exception"))
+        if not self.is_closed():  # what a dead process left unread is nobody's
+            self._broken(str(context.get("message")), context.get("exception"))
 
     def next_at(self) -> float:
         """When the next callback is to run; never is infinity."""

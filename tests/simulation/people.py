@@ -66,9 +66,7 @@ class People:
         world = self._world
         if row.state == GrantState.REAUTHORIZATION_REQUIRED:
             # Lost by a wrong word, it can be had back; whoever logs in at once never learns it.
-            return row.name not in world.witness.refusals.ordered and not world.chance.strikes(
-                "waited with a login", 0.5
-            )
+            return row.due_at is None and not world.chance.strikes("waited with a login", 0.5)
         if row.refused_at is None:
             return False
         line, _ = world.server.issued[row.fingerprint]

@@ -35,12 +35,16 @@ from refresher.vault.vault import Vault
 from tests.simulation.disk import Fault
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Request
+from tests.simulation.server import KINDS
 from tests.support.threads import Inline
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WORKERS = 4
+SLOTS = 2 * WORKERS + len(KINDS)
+"""Of the rescue file: as many as answers can be open at once."""
+
 SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
 """Seconds a shutdown waits for exchanges in flight, as the settings say it, and before its
 end leaves those that have no answer to the next process."""
@@ -74,7 +78,7 @@ class Process:
         self.busy: set[str] = set()
         """What people are doing through the control socket, by the grant they do it to."""
         self._to_publish: dict[str, None] = {}
-        self._rescue = RescueFile(rescue_file, slots=2 * WORKERS, writer=Inline(), syncer=Inline())
+        self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
         self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue)
         self.main = self.loop.create_task(self._run())

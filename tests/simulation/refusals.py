@@ -71,6 +71,11 @@ class Refusals:
         if row.fingerprint in self.doubts:
             self.doubts[row.fingerprint].is_hastened = True
 
+    def clock_set_back(self) -> None:
+        """What was due by the old clock may lie further ahead than any wait, and is due at once."""
+        for doubt in self.doubts.values():
+            doubt.is_hastened = True
+
     def order(self, client: str | None, rows: dict[str, Row]) -> None:
         """An operator asks for what was lost of CLIENT, or of all."""
         for row in rows.values():
@@ -121,7 +126,9 @@ class Refusals:
         if row.due_at is None and row.lease_holder is None and row.name in self.ordered:
             reason, since = self.ordered.pop(row.name)
             if row.reason != reason and row.word != Reason.REVOKED_HERE:
-                self.world.witness.violated(f"G6: {row.name} was lost as {reason}, now {row.reason}")
+                self.world.witness.violated(
+                    f"G6: {row.name} was lost as {reason}, now {row.reason}"
+                )
 
     def lost(self, before: Row, row: Row, *, is_open: bool) -> None:
         """A loss must be one that the profile allows, and must be called by its name."""
@@ -134,9 +141,7 @@ class Refusals:
         if doubt is None:
             self.world.witness.violated(f"G6: {row.name} was lost and never refused")
             return
-        rotates = (
-            self.world.clients[row.client].rotation.profile is not RotationProfile.NONE
-        )
+        rotates = self.world.clients[row.client].rotation.profile is not RotationProfile.NONE
         if rotates and is_open and not is_lost:
             self.world.witness.violated(f"G3: {row.name} lost after an open exchange: {row.reason}")
         if is_lost and (before.intent_attempts or 0) < 2:
@@ -154,9 +159,7 @@ class Refusals:
         assert row.client is not None
         refused_for = self.now() - doubt.first_at + SLACK
         others = self.served_at.get(row.client, {})
-        is_witnessed = any(
-            at >= doubt.first_at for name, at in others.items() if name != row.name
-        )
+        is_witnessed = any(at >= doubt.first_at for name, at in others.items() if name != row.name)
         return refused_for >= DOUBT_FOR or (is_witnessed and refused_for >= DOUBTED_AT_LEAST)
 
     def _explain(self, row: Row, line: Line, *, is_final: bool, is_dreamt: bool) -> None:

@@ -193,7 +193,9 @@ class Server:
         line.killed_by = line.killed_by or "a person"
         self.families.revoke(line.family, because="a person", now=self.time())
 
-    def revoke_token(self, client: str, refresh_token: Secret | None, access: Secret | None) -> None:
+    def revoke_token(
+        self, client: str, refresh_token: Secret | None, access: Secret | None
+    ) -> None:
         """Process a request to revoke (RFC 7009); spent and unknown tokens end nothing."""
         token = refresh_token or access
         assert token is not None

@@ -92,8 +92,10 @@ class Witness:
     stepped_at: dict[bytes, float] = field(default_factory=dict)
     """How far the wall clock had been set ahead when a refresh token was stored."""
     leased_at: dict[str, float] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    """Grants that an operator wanted refreshed, which alone ends a pause."""
     resumed: set[str] = field(default_factory=set)
-    """Grants whose pause an operator has ended."""
+    """Those whose pause was ended."""
     changes: int = 0
     last_kept: int = 0
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=4_000))
@@ -158,6 +160,8 @@ class Witness:
         if row.state == GrantState.PAUSED != before.state:
             self.resumed.discard(row.name)
             self.world.chance.seen["halted"] += 1
+        elif before.state == GrantState.PAUSED != row.state:
+            self._resumed(before, row)
         if row.lease_holder is None or row.attempt_sequence > before.attempt_sequence:
             self._ended(process, row)
         if row.attempt_sequence > before.attempt_sequence:
@@ -177,10 +181,20 @@ class Witness:
         if works and row.due_at is None and row.lease_holder is None:
             self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
 
+    def _resumed(self, before: Row, row: Row) -> None:
+        """A pause ended: by an operator, a late answer or a new authorization."""
+        if row.name in self.asked:
+            self.resumed.add(row.name)
+        elif (row.authorization, row.adopted_sequence) == (
+            before.authorization,
+            before.adopted_sequence,
+        ):
+            self.violated(f"G3: the pause of {row.name} ended, and no operator has said so")
+
     def _authorized(self, row: Row) -> None:
         """A login, an import, a removal or ``revoke``: what was before is over."""
         self.refusals.ordered.pop(row.name, None)
-        self.resumed.discard(row.name)
+        self._forget_order(row.name)
         if row.fingerprint is not None and self.world.server.issued[row.fingerprint][0].served:
             self.refusals.served(row)
 
@@ -217,7 +231,7 @@ class Witness:
             self.stepped_at[row.fingerprint] = self.world.stepped_ahead
             self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
         self.refusals.served(row)
-        self.resumed.discard(row.name)
+        self._forget_order(row.name)
         self.world.chance.seen["adopted"] += 1
         if answer.process.is_stale:
             self.world.chance.seen["late answer of a usurped process adopted"] += 1
@@ -232,9 +246,13 @@ class Witness:
                 self.world.chance.seen["late tokens parked"] += 1
                 del self.answers[key]
 
+    def _forget_order(self, name: str) -> None:
+        self.asked.discard(name)
+        self.resumed.discard(name)
+
     def asked_for(self, name: str) -> None:
         """An operator has a grant refreshed: a pause ends, a doubted one is asked for."""
-        self.resumed.add(name)
+        self.asked.add(name)
         self.refusals.hastened(self.rows[name])
 
     def sending(self, process: "Process", client: Client, secret: Secret) -> Request:

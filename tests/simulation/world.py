@@ -95,7 +95,7 @@ class World:
         self.processes: list[Process] = []
         self._start_process(self._files[0])
         self._plan(15.0, self.people.act)
-        self._plan(60.0, self._mood_begins)
+        self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
         self._plan(60.0, self._disk_fails)
         self.at(30.0, self._look_at_times)
@@ -313,6 +313,8 @@ class World:
         self.witness.note(f"the wall clock steps by {step}")
         self.server.trouble()
         self.witness.too_early.clear()
+        if step < 0:
+            self.witness.refusals.clock_set_back()
         for process in self.processes:
             process.closing.clear()
             process.closed.clear()  # what a stepped clock does to a wait is not a promise
