@@ -182,13 +182,10 @@ class Witness:
             self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
 
     def _resumed(self, before: Row, row: Row) -> None:
-        """A pause ended: by an operator, a late answer or a new authorization."""
+        """A pause ended: by an operator, a late outcome or a new authorization."""
         if row.name in self.asked:
             self.resumed.add(row.name)
-        elif (row.authorization, row.adopted_sequence) == (
-            before.authorization,
-            before.adopted_sequence,
-        ):
+        elif row.authorization == before.authorization and row.intent_attempts is not None:
             self.violated(f"G3: the pause of {row.name} ended, and no operator has said so")
 
     def _authorized(self, row: Row) -> None:
