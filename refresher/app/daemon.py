@@ -43,9 +43,9 @@ from refresher.vault.vault import Vault
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
 
-LEFT_OPEN = 5.0
-"""Seconds before the stop ends at which requests without an answer are left to the next
-process: what became of them must still be written."""
+LEFT_OPEN = 1.0
+"""Seconds to write down that late answers were given up; the service manager waits 5 s more
+than the shutdown deadline before it kills."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -275,12 +275,11 @@ class Daemon:
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:
         """Let exchanges end, then send what they changed to Redis."""
-        deadline = self._settings.daemon.shutdown_deadline
-        with anyio.move_on_after(max(deadline - LEFT_OPEN, deadline / 2)) as waiting:
+        with anyio.move_on_after(self._settings.daemon.shutdown_deadline) as waiting:
             await scheduler.drain()
         if waiting.cancelled_caught:
-            scheduler.give_up()
-            with anyio.move_on_after(min(LEFT_OPEN, deadline / 2)):
+            scheduler.give_up_late()
+            with anyio.move_on_after(LEFT_OPEN):
                 await scheduler.drain()
         core.durability.abandon()
         await self._mirror.drain(PUBLISH_WITHIN)

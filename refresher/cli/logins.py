@@ -149,6 +149,8 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
             "brings is not published",
             err=True,
         )
+    if grant["refresh_token"] and grant["repair"]:
+        click.echo(f"warning: {grant['reason']}: {grant['repair']}", err=True)
     if not grant["refresh_token"]:
         click.echo(
             f"warning: the server sent no refresh token, so {grant['name']} cannot be refreshed: "

@@ -14,7 +14,7 @@ from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
 from refresher.domain.grants import INSTANTS, Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
-from refresher.domain.reasons import Reason
+from refresher.domain.reasons import Reason, worded
 
 PROCESSED_WITHIN = 90.0
 """Seconds after its sending in which a request may still be at work at the server."""
@@ -269,7 +269,7 @@ def _with_token(
         if client.refresh_token_idle is not None:
             due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
     is_over = tokens.expires_at <= attempt.ended_at
-    reason = Reason.AWAITING_REFRESH if is_over else None
+    reason = Reason.AWAITING_REFRESH if is_over else _narrowed(grant, client, tokens)
     if not has_refresh:
         reason = Reason.NO_REFRESH_TOKEN
     return in_state(
@@ -285,6 +285,15 @@ def _with_token(
         reason,
         attempt.ended_at,
     )
+
+
+def _narrowed(grant: Grant, client: Client, tokens: TokenSet) -> str | None:
+    """The reason that names what was asked for at the login and not granted, if anything."""
+    if tokens.scope is None:  # as it was (RFC 6749 5.1)
+        return grant.reason if grant.status_reason == Reason.SCOPE_NARROWED else None
+    asked = grant.scope or client.scope
+    missing = [value for value in asked if value not in tokens.scope.split()]
+    return worded(Reason.SCOPE_NARROWED, ",".join(missing)) if missing else None
 
 
 def _opening(grant: Grant, client: Client, expires_at: float, draw: float) -> float:

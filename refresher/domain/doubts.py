@@ -89,6 +89,7 @@ def _doubted(grant: Grant, first_refused_at: float, error: str, attempt: Attempt
         reason=worded(Reason.REFUSED, error),
         refused_at=first_refused_at,
         refusals=refusals,
+        failing_since=first_refused_at,
         due_at=due_at,
         failures=grant.failures + 1,
         fault=Fault.GRANT,

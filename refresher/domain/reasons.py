@@ -29,6 +29,8 @@ class Reason:
     """The server refreshes only in the last part of a token's life."""
     NO_ACCESS_TOKEN = "no_access_token"
     """A refresh token came alone; an access token is asked for with it."""
+    SCOPE_NARROWED = "scope_narrowed"
+    """Not all of the scope that was asked for was granted; the values that are missing follow."""
     NO_PROGRESS = "no_progress"
     """The same access token came back."""
     ANSWER_KEPT = "answer_kept"

@@ -43,6 +43,8 @@ def repair(grant: Grant) -> str | None:
             return _refresh_token_wanted(grant)
         case GrantState.FRESH if grant.status_reason == Reason.TOO_EARLY:
             return _refresh_window_wanted(grant)
+        case GrantState.FRESH if grant.status_reason == Reason.SCOPE_NARROWED:
+            return _scope_wanted(grant)
         case GrantState.FRESH:
             return None
         case GrantState.PENDING if grant.refresh_token_fingerprint is None:
@@ -206,6 +208,13 @@ def _refresh_token_wanted(grant: Grant) -> str:
         f"refresher login {grant.name}, with what makes the server of client {grant.client} give a "
         "refresh token: scope offline_access, or authorization_parameters such as "
         'access_type = "offline" and prompt = "consent"'
+    )
+
+
+def _scope_wanted(grant: Grant) -> str:
+    return (
+        f"{grant.reason_detail} was not granted: refresher login {grant.name} and consent to it, "
+        "or ask for less scope"
     )
 
 

@@ -5,6 +5,7 @@ Every step leaves the vault in a state from which a new process goes on without 
 durable before anything else happens to it.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -42,6 +43,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.instants import Instant
 from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
+from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.oauth.patience import Patience
@@ -64,6 +66,9 @@ class RefreshEndpoint(Protocol):
     ) -> Outcome:
         """POST one refresh_token grant (RFC 6749 6)."""
 
+
+LONGEST_QUESTION = 1.0
+"""Seconds an answer may wait for the vault to tell whose its refresh token is."""
 
 Blame = Callable[[Client, Claim, Outcome], Fault | None]
 """Whose a failure was; ``Admission.blame`` knows what happens to other grants."""
@@ -91,6 +96,7 @@ class Refresh:
         reread: Reread = unchanged,
     ) -> None:
         self._reread = reread
+        self._windows = Windows()
         self._vault = vault
         self._endpoint = endpoint
         self._durability = durability
@@ -137,8 +143,7 @@ class Refresh:
             begun(patience)
             outcome, attempt = await self._send(claim, client, patience)
             outcome = await self._doubted(claim, client, outcome)
-            attempt = replace(attempt, fault=blame(client, claim, outcome))
-            outcome, change = _judged(claim, client, outcome, attempt)
+            outcome, change = _judged(claim, self._windows.of(client), outcome, attempt, blame)
             committed = await self._commit(claim, change)
             self.publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
@@ -178,7 +183,17 @@ class Refresh:
         return Patience(wait.reading, late_after=late_after, on_late=on_late)
 
     async def _doubted(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
-        """OUTCOME, unless it is not to be believed before somebody else was asked."""
+        """OUTCOME, unless it is not to be believed before somebody else was asked.
+
+        Nothing in here may cost an answer: what goes wrong leaves the outcome as it was.
+        """
+        try:
+            return await self._asked_about(claim, client, outcome)
+        except Exception as error:  # noqa: BLE001  supervision: the answer is worth more
+            report_bug("doubt", error, grant=claim.grant.name)
+            return outcome
+
+    async def _asked_about(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         match outcome:
             case ClientRejected(status=status) if await self._reread(client):
                 # Our secret was the old one: the same grant again, with the new one.
@@ -196,11 +211,14 @@ class Refresh:
         """Whether another grant of the client holds the refresh token that a search found."""
         if answer.refresh_token is None:
             return False
-        try:
-            owner = await self._vault.owner_of(claim.grant, answer.refresh_token, self._clock.now())
-        except VaultUnavailable:
-            return False  # the answer must not wait; two grants with one token are told later
-        return owner is not None
+        asking = asyncio.ensure_future(
+            self._vault.owner_of(claim.grant, answer.refresh_token, self._clock.now())
+        )
+        # A vault that refuses or hangs is no reason to keep an answer in memory alone.
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([asking], timeout=LONGEST_QUESTION)
+        is_known = asking.done() and asking.exception() is None
+        return is_known and asking.result() is not None
 
     async def _send(
         self, claim: Claim, client: Client, patience: Patience
@@ -272,18 +290,20 @@ class Refresh:
         if change.kept is not None:
             emit(Event.ANSWER_KEPT, grant=before.name, sequence=claim.intent.sequence)
         if after is not None and verdict is Verdict.APPLY:
+            self._windows.note(after)
             announce(before, after)
         if committed.incident is not None:
             announce_incident(committed.incident)
 
 
 def _judged(
-    claim: Claim, client: Client, outcome: Outcome, attempt: Attempt
+    claim: Claim, client: Client, outcome: Outcome, attempt: Attempt, blame: Blame
 ) -> tuple[Outcome, Transition]:
     """What OUTCOME makes of the grant; a bug in the rules must not cost the answer."""
     if isinstance(outcome, AnswerUnread):
         report_bug("answer", outcome.bug, grant=claim.grant.name)
     try:
+        attempt = replace(attempt, fault=blame(client, claim, outcome))
         return outcome, transition(claim, client, outcome, attempt)
     except Exception as error:  # noqa: BLE001  supervision: the answer is worth more
         report_bug("transition", error, grant=claim.grant.name)

@@ -114,9 +114,9 @@ class Scheduler:
             self._all_done = anyio.Event()
             await self._all_done.wait()
 
-    def give_up(self) -> None:
-        """End every request under way: its exchange stays open, for the next process to resolve."""
-        for work in (*self._working, *self._late):
+    def give_up_late(self) -> None:
+        """Read no more late answers: their exchanges stay open, for the next process to resolve."""
+        for work in self._late:
             if work.patience is not None:
                 work.patience.give_up()
 

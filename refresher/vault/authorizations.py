@@ -11,6 +11,7 @@ from refresher.domain import schedule
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
+from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.reading import read_one
@@ -92,7 +93,8 @@ def remove(tx: Transaction, name: str) -> Grant:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
-    return write(tx, without_tokens(tx, stored, GrantState.REMOVED, None), dict(NO_SECRETS))
+    removed = without_tokens(tx, stored, GrantState.REMOVED, Reason.REMOVED_HERE)
+    return write(tx, removed, dict(NO_SECRETS))
 
 
 def request_refresh(

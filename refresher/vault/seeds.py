@@ -152,13 +152,16 @@ def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: f
     )
     values |= {"redirect_uri": None, "predecessor_sealed": None}
     after = replace(reauthorized(grant), reason=None, since=tx.now, due_at=tx.now)
-    after = replace(after, state=state_by_time(after, tx.now))
+    state = state_by_time(after, tx.now)
+    reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH
+    after = replace(after, state=state, reason=reason)
     end = tokens.expires_at
     if tokens.access_token is None or end is None or end <= tx.now:
         return write(tx, after, values)
     after = replace(
         after,
         state=GrantState.FRESH,
+        reason=None,
         issued_at=tx.now,
         expires_at=end,
         due_at=schedule.refresh_at(tx.now, end, draw),

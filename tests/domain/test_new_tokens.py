@@ -317,3 +317,23 @@ def test_a_scope_that_narrows_is_doubted(scope: str | None, warned: bool) -> Non
     assert (change.warnings != ()) is warned
     if warned:
         assert change.warnings == ("the scope narrowed: 1 of its values are gone",)
+
+
+ASKED = ("read", "write")
+
+
+def test_a_narrowed_scope_is_told_until_all_of_it_is_granted() -> None:
+    client = make_client(scope=ASKED)
+    narrow = apply(answered(scope="read"), client=client).grant
+    assert (narrow.state, narrow.reason) == (GrantState.FRESH, "scope_narrowed:write")
+    unsaid = apply(answered("at-2", scope=None), narrow, client=client).grant
+    assert unsaid.reason == "scope_narrowed:write", "it is as it was (RFC 6749 5.1)"
+    whole = apply(answered("at-3", scope="write read"), unsaid, client=client).grant
+    assert whole.reason is None
+
+
+def test_a_narrowed_scope_is_told_at_the_login() -> None:
+    client = make_client(scope=ASKED)
+    answer = answered(scope="read").answer
+    after = adopt_authorization(make_grant(None), client, answer, happened()).grant
+    assert after.reason == "scope_narrowed:write"

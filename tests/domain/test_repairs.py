@@ -77,6 +77,7 @@ def test_a_fresh_grant_needs_nothing() -> None:
         (GrantState.EXPIRED, "too_early:x", ["refresh_window"]),
         (GrantState.FRESH, "no_refresh_token", ["offline_access", "access_type", "consent"]),
         (GrantState.REAUTHORIZATION_REQUIRED, "no_refresh_token", ["offline_access"]),
+        (GrantState.FRESH, "scope_narrowed:write", ["write", "refresher login acme", "consent"]),
         (GrantState.PAUSED, "outcome_unknown:timeout", ["refresher refresh acme"]),
         (GrantState.PAUSED, "unreadable", ["old key"]),
     ],

@@ -45,7 +45,7 @@ CLASSIFICATION = (
         "a grant is dead, and nobody hears of it for weeks",
         "G6",
         (
-            "system/test_survilla.py::test_a_revoked_authorization_needs_a_login",
+            "system/test_survilla.py::test_a_login_ends_the_doubt_of_a_revoked_authorization",
             "engine/test_lines.py::test_a_lost_grant_is_announced_with_its_repair",
             "domain/test_failures.py::test_a_bad_request_is_believed_the_third_time",
         ),

@@ -41,7 +41,11 @@ async def test_a_new_refresh_token_is_due_at_once(vault: Vault) -> None:
     grant = seeded.grant
     assert seeded.result is SeedResult.ADDED
     assert grant == await get(vault)
-    assert (grant.state, grant.reason, grant.due_at) == (GrantState.PENDING, None, NOW)
+    assert (grant.state, grant.reason, grant.due_at) == (
+        GrantState.PENDING,
+        "awaiting_refresh",
+        NOW,
+    )
     assert (grant.origin, dict(grant.labels), grant.scope) == ("settings", {"team": "a"}, ("read",))
     assert grant.authorization_serial == 1
     assert (await claim_one(vault)).refresh_token == Secret("rt-0")
@@ -115,7 +119,7 @@ async def test_a_changed_seed_clears_a_dead_state(vault: Vault) -> None:
     dead = await refresh(vault, REJECTED)
     grant = (await apply(vault, make_seed(refresh_token="rt-new"))).grant
     assert dead.state is GrantState.REAUTHORIZATION_REQUIRED
-    assert (grant.state, grant.reason) == (GrantState.PENDING, None)
+    assert (grant.state, grant.reason) == (GrantState.PENDING, "awaiting_refresh")
     assert (grant.failures, grant.due_at, grant.intent) == (0, NOW + 100, None)
 
 
