@@ -53,17 +53,22 @@ class Moods:
         if self.chance.is_heads():
             word = self.chance.choice(TO_EVERYBODY[is_quiet:])
             self.to_clients[client] = word
-            self._until(word, lambda: self.to_clients.pop(client, None))
+            self._until(word, lambda: self._forget(client))
             return
         word = self.chance.choice(TO_SOME)
         for name in grants[: len(grants) // 2]:
             self.to_grants[name] = word
-        self._until(word, lambda: [self.to_grants.pop(name, None) for name in grants])
+        self._until(word, lambda: self._forget(*grants))
 
-    def _until(self, word: Word, over: Callable[[], object]) -> None:
+    def _until(self, word: Word, over: Callable[[], None]) -> None:
         lasts = self.chance.around(LASTS[word])
         self.chance.seen[f"mood: {word}"] += 1
-        self.at(min(lasts, LONGEST_INCIDENT) if word == "incident" else lasts, lambda: over())
+        self.at(min(lasts, LONGEST_INCIDENT) if word == "incident" else lasts, over)
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self.to_clients.pop(name, None)
+            self.to_grants.pop(name, None)
 
     def word_to(self, name: str, client: str) -> Word | None:
         """What the grant NAME of CLIENT is told now instead of being served."""

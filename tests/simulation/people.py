@@ -105,7 +105,7 @@ class People:
 
     def _refresh(self, name: str) -> None:
         async def refresh(process: "Process") -> None:
-            self._world.witness.asked_for(name)
+            self._world.witness.wire.asked_for(self._world.witness.rows[name])
             await process.administration.refresh(name)
 
         self._ask(name, refresh)

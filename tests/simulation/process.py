@@ -46,8 +46,8 @@ SLOTS = 2 * WORKERS + len(KINDS)
 """Of the rescue file: as many as answers can be open at once."""
 
 SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
-"""Seconds a shutdown waits for exchanges in flight, as the settings say it, and before its
-end leaves those that have no answer to the next process."""
+"""Seconds a shutdown waits for exchanges in flight, as the settings say it, and then for the
+writing of those whose answer did not come."""
 
 
 class Process:
@@ -59,6 +59,8 @@ class Process:
         self.loop = VirtualLoop(time=world.time, broken=world.broken)
         self.is_alive = True
         self.is_paused = False
+        self.paused_at = 0.0
+        """How far off the wall clock was when it was paused."""
         self.woke_at = 0.0
         self.is_stale = False
         """Another process took over while this one was paused."""
@@ -111,7 +113,7 @@ class Process:
         self, client: Client, refresh_token: Secret, *, patience: Patience, **_: object
     ) -> Outcome:
         """The token endpoint as this process sees it."""
-        request = self._world.witness.sending(self, client, refresh_token)
+        request = self._world.witness.wire.sending(self, client, refresh_token)
         self.in_flight[request.name] = request
         self._world.count_await()
         await self._die("crash while sending", 0.006)
@@ -205,10 +207,10 @@ class Process:
             self._serve(scheduler, tasks)
             await self._stop.wait()
             self.is_stopping = True
-            with anyio.move_on_after(SHUTDOWN_DEADLINE - LEFT_OPEN) as waiting:
+            with anyio.move_on_after(SHUTDOWN_DEADLINE) as waiting:
                 await scheduler.drain()
             if waiting.cancelled_caught:
-                scheduler.give_up()
+                scheduler.give_up_late()
                 with anyio.move_on_after(LEFT_OPEN):
                     await scheduler.drain()
             durability.abandon()

@@ -49,8 +49,8 @@ class Refusals:
     doubts: dict[bytes, _Doubt] = field(default_factory=dict)
     dead: set[bytes] = field(default_factory=set)
     """Fingerprints of finally rejected refresh tokens."""
-    ordered: dict[str, tuple[str | None, float]] = field(default_factory=dict)
-    """Lost grants that an operator asks for once more, with their reason and its ``since``."""
+    ordered: dict[str, str | None] = field(default_factory=dict)
+    """Lost grants that an operator asks for once more, with the reason they were lost for."""
     served_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By client and grant."""
 
@@ -84,7 +84,7 @@ class Refusals:
                 and row.fingerprint is not None
                 and client in {None, row.client}
             ):
-                self.ordered.setdefault(row.name, (row.reason, row.since))
+                self.ordered.setdefault(row.name, row.reason)
                 self.hastened(row)
 
     def heard(self, request: Request, fingerprint: bytes, outcome: GrantRejected) -> None:
@@ -124,7 +124,7 @@ class Refusals:
         if row.due_at is not None and row.name not in self.ordered:
             self.world.witness.violated(f"I3: {row.name} needs a person and is due")
         if row.due_at is None and row.lease_holder is None and row.name in self.ordered:
-            reason, since = self.ordered.pop(row.name)
+            reason = self.ordered.pop(row.name)
             if row.reason != reason and row.word != Reason.REVOKED_HERE:
                 self.world.witness.violated(
                     f"G6: {row.name} was lost as {reason}, now {row.reason}"

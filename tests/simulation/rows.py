@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 ROWS = """
     SELECT name, client, uid, state, reason, version, revision, attempt_sequence,
-        adopted_sequence, authorization_serial, due_at, expires_at, since, lease_holder, fault,
+        adopted_sequence, authorization_serial, due_at, expires_at, lease_holder, fault,
         refused_at, refusals, intent_attempts, refresh_token_fingerprint
     FROM grants
 """
@@ -27,7 +27,6 @@ class Row(NamedTuple):
     authorization_serial: int
     due_at: float | None
     expires_at: float | None
-    since: float
     lease_holder: str | None
     fault: str | None
     refused_at: float | None

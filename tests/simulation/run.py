@@ -15,6 +15,7 @@ from structlog.typing import EventDict, WrappedLogger
 from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
+from tests.simulation.settling import settle
 from tests.simulation.world import World
 
 
@@ -32,7 +33,7 @@ def simulate_traced(steps: int, seed: int) -> tuple[Counter[str], int]:
         try:
             while world.steps < steps:
                 world.step()
-            world.settle()
+            settle(world)
         except Violated as violated:
             raise Violated(f"seed {seed}: {violated}{_history(world, str(violated))}") from violated
         world.chance.seen["awaits into the outside"] = world.awaits

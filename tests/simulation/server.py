@@ -49,7 +49,7 @@ KINDS = {
     "halted": Kind(profile="strict", rotation="strict", on_unknown=UnknownOutcome.HALT),
     "kept": Kind(profile="strict", rotation="strict", lifetime=40.0, rotates=False, rate=2.0),
     "early": Kind(profile="unknown", rotation="strict", lifetime=100.0, window=0.15),
-    "tenants": Kind(profile="strict", rotation="strict", lifetime=200.0, is_quiet=True, grants=6),
+    "tenants": Kind(profile="strict", rotation="strict", lifetime=100.0, is_quiet=True, grants=6),
 }
 """By client name; ``kept`` is a server that says it rotates and does not."""
 

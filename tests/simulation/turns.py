@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-SHARE = 0.2
+SHARE = 0.3
 """Of a token's life that a healthy grant waits for its turn at the most. A client that two
 grants have accused rests for seconds, and its next probe is the healthy one that is due."""
 

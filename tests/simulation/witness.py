@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from refresher.domain.clients import Client, RotationProfile, UnknownOutcome
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.outcomes import (
     GrantRejected,
@@ -31,13 +30,11 @@ from tests.simulation.refusals import Refusals
 from tests.simulation.rows import KEPT, ROWS, Row
 from tests.simulation.server import Line
 from tests.simulation.turns import Turns
+from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
-
-MOST_SENDS = 30
-"""Requests of one grant in a minute; more is a hot loop (restarts replay at once)."""
 
 MOST_EARLY = 6
 """Refusals of one access token for being too early."""
@@ -47,13 +44,6 @@ LONGEST_LEASE = 300.0
 
 TIME_TO_RESCUE = 12.0
 """Seconds in which an answer is in the vault or the rescue file: two slow disk visits."""
-
-CLAIMED_BEFORE = 10.0
-"""Seconds until a Retry-After stops claims once its exchange is durable: its commit may
-have to be tried again until the engine knows that it is."""
-
-READ_FOR = 89.0
-"""Seconds after its request left in which an answer is read where a lost one costs the grant."""
 
 ENDED_HERE = {Reason.REVOKED_HERE, Reason.TOKEN_ENDED}
 """Reasons for which a person is needed although no server refused anything."""
@@ -82,20 +72,13 @@ class Witness:
     rows: dict[str, Row] = field(default_factory=dict)
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
     """Those not yet known to be durable, by grant and attempt sequence."""
-    unresolved: dict[bytes, list[Request]] = field(default_factory=dict)
-    """Requests whose outcome nobody knows, by the refresh token they presented."""
     ever_stored: set[bytes] = field(default_factory=set)
     versions_published: dict[str, int] = field(default_factory=dict)
-    sends: dict[str, deque[float]] = field(default_factory=dict)
     too_early: dict[bytes, int] = field(default_factory=dict)
     """Refusals for being too early, by the refresh token presented."""
     stepped_at: dict[bytes, float] = field(default_factory=dict)
     """How far the wall clock had been set ahead when a refresh token was stored."""
     leased_at: dict[str, float] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-    """Grants that an operator wanted refreshed, which alone ends a pause."""
-    resumed: set[str] = field(default_factory=set)
-    """Those whose pause was ended."""
     changes: int = 0
     last_kept: int = 0
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=4_000))
@@ -107,6 +90,7 @@ class Witness:
         self.refusals = Refusals(self.world)
         self.endings = Endings(self.world)
         self.turns = Turns(self.world)
+        self.wire = Wire(self.world)
 
     def violated(self, what: str) -> None:
         """Note that a guarantee is broken; the engine's supervision must not swallow it."""
@@ -149,27 +133,29 @@ class Witness:
             self.endings.stored(row)
         if before is None:
             return
-        if row.version < before.version or row.revision < before.revision:
-            self.violated(f"I1: the version or revision of {row.name} went back")
-        if row.adopted_sequence < before.adopted_sequence:
-            self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
+        self._check_order(before, row)
         if row.adopted_sequence > before.adopted_sequence:
             self._adopted(before, row)
         if row.authorization != before.authorization:
             self._authorized(row)
-        if row.state == GrantState.PAUSED != before.state:
-            self.resumed.discard(row.name)
-            self.world.chance.seen["halted"] += 1
-        elif before.state == GrantState.PAUSED != row.state:
-            self._resumed(before, row)
         if row.lease_holder is None or row.attempt_sequence > before.attempt_sequence:
             self._ended(process, row)
         if row.attempt_sequence > before.attempt_sequence:
             self._claimed(process, before, row)
         lost = GrantState.REAUTHORIZATION_REQUIRED
         if row.state == lost != before.state and row.word not in ENDED_HERE:
-            is_open = bool(self.unresolved.get(row.fingerprint or b""))
+            is_open = bool(self.wire.unresolved.get(row.fingerprint or b""))
             self.refusals.lost(before, row, is_open=is_open)
+
+    def _check_order(self, before: Row, row: Row) -> None:
+        if row.version < before.version or row.revision < before.revision:
+            self.violated(f"I1: the version or revision of {row.name} went back")
+        if row.adopted_sequence < before.adopted_sequence:
+            self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
+        if row.state == GrantState.PAUSED != before.state:
+            self.wire.paused(row.name)
+        elif before.state == GrantState.PAUSED != row.state:
+            self.wire.went_on(before, row)
 
     def _check_row(self, row: Row) -> None:
         if row.adopted_sequence > row.attempt_sequence:
@@ -181,17 +167,10 @@ class Witness:
         if works and row.due_at is None and row.lease_holder is None:
             self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
 
-    def _resumed(self, before: Row, row: Row) -> None:
-        """A pause ended: by an operator, a late outcome or a new authorization."""
-        if row.name in self.asked:
-            self.resumed.add(row.name)
-        elif row.authorization == before.authorization and row.intent_attempts is not None:
-            self.violated(f"G3: the pause of {row.name} ended, and no operator has said so")
-
     def _authorized(self, row: Row) -> None:
         """A login, an import, a removal or ``revoke``: what was before is over."""
         self.refusals.ordered.pop(row.name, None)
-        self._forget_order(row.name)
+        self.wire.served(row)
         if row.fingerprint is not None and self.world.server.issued[row.fingerprint][0].served:
             self.refusals.served(row)
 
@@ -226,9 +205,8 @@ class Witness:
         answer.line.stored_at = self.world.time()
         if row.fingerprint is not None:
             self.stepped_at[row.fingerprint] = self.world.stepped_ahead
-            self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
         self.refusals.served(row)
-        self._forget_order(row.name)
+        self.wire.served(row)
         self.world.chance.seen["adopted"] += 1
         if answer.process.is_stale:
             self.world.chance.seen["late answer of a usurped process adopted"] += 1
@@ -243,99 +221,13 @@ class Witness:
                 self.world.chance.seen["late tokens parked"] += 1
                 del self.answers[key]
 
-    def _forget_order(self, name: str) -> None:
-        self.asked.discard(name)
-        self.resumed.discard(name)
-
-    def asked_for(self, name: str) -> None:
-        """An operator has a grant refreshed: a pause ends, a doubted one is asked for."""
-        self.asked.add(name)
-        self.refusals.hastened(self.rows[name])
-
-    def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
-        """A request is about to leave: may it?"""
-        fingerprint = self.world.server.fingerprint(secret)
-        line, generation = self.world.server.issued[fingerprint]
-        name = line.name
-        sequence, claimed_at = process.claimed[name]
-        if process.is_running:
-            self._may_send(process, name, client, claimed_at, fingerprint)
-            self.refusals.may_send(name, fingerprint)
-            if generation < line.durable and process.woke_at < line.stored_at:
-                self.violated(f"G3: {name} presented a refresh token whose successor is stored")
-        self._count_send(name)
-        self.turns.sent(name)
-        request = Request(
-            process=process,
-            client=client.name,
-            name=name,
-            secret=secret,
-            sequence=sequence,
-            # Who slept between its last look and the sending knows of no successor (G2).
-            durable=min(generation, line.durable),
-            troubles=self.world.server.troubles[client.name],
-            answer=process.loop.create_future(),
-            sent_at=self.world.time(),
-        )
-        self.unresolved.setdefault(fingerprint, []).append(request)
-        self.note(f"send {name} {sequence}")
-        return request
-
-    def _may_send(
-        self,
-        process: "Process",
-        name: str,
-        client: Client,
-        claimed_at: float,
-        fingerprint: bytes,
-    ) -> None:
-        for other in self.world.processes:
-            if other.is_running and name in other.in_flight:
-                self.violated(f"G2: {name} has two requests in flight")
-        halts = client.on_unknown_outcome is UnknownOutcome.HALT and name not in self.resumed
-        if halts and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
-            self.violated(f"G3: {name} was sent again, and no operator has said so")
-        came_at, until = process.closed.get(client.name, (0.0, 0.0))
-        is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
-        if not is_patient and not self._is_last_chance(client, fingerprint):
-            self.violated(f"G7: {name} was sent in spite of a Retry-After for {client.name}")
-
-    def _is_last_chance(self, client: Client, fingerprint: bytes) -> bool:
-        """Whether a grace window that may hold an answer that was lost is about to close."""
-        is_grace = client.rotation.profile is RotationProfile.GRACE
-        return is_grace and bool(self.unresolved.get(fingerprint))
-
-    def _count_send(self, name: str) -> None:
-        now, sends = self.world.time(), self.sends.setdefault(name, deque())
-        sends.append(now)
-        while sends[0] < now - 60.0:
-            sends.popleft()
-        self.world.most_sends = max(self.world.most_sends, len(sends))
-        if len(sends) > MOST_SENDS:
-            self.violated(f"G7: {name} was sent {len(sends)} times in a minute")
-
-    def gave_up(self, request: Request) -> None:
-        """A process no longer reads the answer to REQUEST: where it matters, not too soon."""
-        process, waited = request.process, self.world.time() - request.sent_at
-        client = self.world.clients[request.client]
-        reads_on = client.rotation.profile in {RotationProfile.STRICT, RotationProfile.UNKNOWN}
-        if not reads_on or waited >= READ_FOR or process.is_stopping:
-            return
-        late = [
-            other
-            for other in process.in_flight.values()
-            if self.world.time() - other.sent_at >= client.response_timeout
-        ]
-        if len(late) <= process.workers:
-            self.violated(f"G3: {request.name} was given up after {waited:.0f} s")
-
     def received(self, request: Request, outcome: Outcome) -> None:
         """An outcome reached a living process: from here on it must not be dropped."""
         process, key = request.process, (request.name, request.sequence)
         self.note(f"answer {request.name} {request.sequence}: {outcome}")
         presented = self.world.server.fingerprint(request.secret)
         line, generation = self.world.server.issued[presented]
-        self._resolve(request, presented, outcome)
+        self.wire.resolve(request, presented, outcome)
         now = self.world.time()
         match outcome:
             case Refreshed(answer=answer) | RefreshTokenOnly(answer=answer):
@@ -357,14 +249,6 @@ class Witness:
             process.closing[request.name] = request.client, now + outcome.retry_after
         if process.is_stale:
             self.world.chance.seen["late answer of a usurped process"] += 1
-
-    def _resolve(self, request: Request, presented: bytes, outcome: Outcome) -> None:
-        """What is known of REQUEST now; a gateway's word leaves it open, in name only."""
-        request.is_refused = not isinstance(outcome, OutcomeUnknown)
-        is_open = isinstance(outcome, Transient) and not outcome.is_own_word
-        opened = self.unresolved.get(presented, [])
-        if request.is_refused and not is_open and request in opened:
-            opened.remove(request)
 
     def _answer_of(
         self, process: "Process", line: Line, generation: int, answer: TokenAnswer

@@ -9,9 +9,8 @@ import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from refresher.domain.grants import GrantKind, GrantState, Seed
+from refresher.domain.grants import GrantKind, Seed
 from refresher.domain.secret import Secret
 from refresher.engine import revoking, watch
 from refresher.engine.records import read_record
@@ -24,7 +23,6 @@ from tests.simulation.moods import Moods
 from tests.simulation.network import Network
 from tests.simulation.people import People
 from tests.simulation.process import Process
-from tests.simulation.rows import Row
 from tests.simulation.server import KINDS, Server, make_client
 from tests.simulation.witness import Witness
 from tests.support.threads import Inline
@@ -43,10 +41,6 @@ CRASH_EVERY, STOP_EVERY, PAUSE_EVERY = 1_500, 6_000, 3_000
 """Callbacks of a process between its crashes, shutdowns and pauses, on average."""
 
 CLOCK_STEPS = (-7200.0, -600.0, -20.0, -3.0, 3.0, 20.0, 600.0, 7200.0)
-
-SETTLED_WITHIN = 7_500.0
-"""Seconds without faults after which nothing may be wrong any more: the longest doubt, the
-login that it takes then, and a revocation that waited for its server."""
 
 SPINNING = 5_000
 """Callbacks at one instant: a task that never waits for anything."""
@@ -69,7 +63,6 @@ class World:
         """Points at which a fault could have been injected."""
         self.awaits = 0
         """Those of them that were awaits of the engine into the outside."""
-        self.most_sends = 0
         self._instant, self._spins = 0.0, 0
         self.is_disk_out = False
         self.refused_at = -math.inf
@@ -89,11 +82,11 @@ class World:
         self.witness = Witness(self)
         self.people = People(self)
         self.network.heard = self.witness.note
-        self.network.gave_up = self.witness.gave_up
-        self._files = [folder / "here.rescue", folder / "there.rescue"]
+        self.network.gave_up = self.witness.wire.gave_up
+        self.files = [folder / "here.rescue", folder / "there.rescue"]
         self._starting = self._stays_down = False
         self.processes: list[Process] = []
-        self._start_process(self._files[0])
+        self._start_process(self.files[0])
         self._plan(15.0, self.people.act)
         self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
@@ -220,13 +213,13 @@ class World:
 
     def _pause(self, process: Process) -> None:
         """SIGSTOP, a suspended machine: it sleeps, and perhaps another takes over."""
-        process.is_paused = True
+        process.is_paused, process.paused_at = True, self._wall_offset
         self.server.trouble()
         duration = self.chance.around(20.0)
         can_usurp = process.is_serving and len(self.processes) == 1
         if can_usurp and self.chance.strikes("usurped", 0.7):
             self.chance.seen["usurped in flight"] += bool(process.in_flight)
-            other = self._files[process.rescue_file == self._files[0]]
+            other = self.files[process.rescue_file == self.files[0]]
             process.is_stale = True
             self._start_later(other)
         else:
@@ -237,6 +230,14 @@ class World:
         process.is_paused, process.woke_at = False, self._now
         if process.is_alive and process.is_stale:
             process.terminate()  # it learns that it lost its place
+            self._wakes_to_another_clock(process.paused_at)
+
+    def _wakes_to_another_clock(self, offset: float) -> None:
+        """A usurped process moves every instant back with the clock, its successor's too."""
+        missed = offset - self._wall_offset
+        if missed > 0:
+            self.stepped_ahead += missed
+            self.witness.refusals.clock_set_back()
 
     def _rescued(self, file: Path) -> set[tuple[str, int]]:
         """Grant and sequence of every answer in the rescue FILE."""
@@ -349,31 +350,26 @@ class World:
 
     # the end
 
-    def settle(self) -> None:
-        """Let everything end without faults; every grant must be as good as new."""
+    def calm_down(self) -> None:
+        """Let nothing befall anybody any more, and everything take its time."""
         self.chance.is_calm = True
         self._go_at(CALM)
         self.is_disk_out = False
-        self._wait_for(self._stuck)
-        for file in self._files:
-            self._take_up(file)
-        self._wait_for(lambda: self._stuck() + self._left_over())
 
-    def _wait_for(self, unsettled: Callable[[], list[Any]]) -> None:
-        """Run until nothing is UNSETTLED any more; whoever runs by now is not helped."""
-        began = self._now
-        while left := unsettled():
-            if self._now > began + SETTLED_WITHIN:
-                self.witness.violated(f"G7: never recovered: {left}")
-            self._run_for(5.0)
-
-    def _take_up(self, file: Path) -> None:
+    def take_up(self, file: Path) -> None:
         """Start a process where FILE is, once all others have ended, and let it recover."""
         self._stays_down = True
         self._run_until(lambda: not self.processes and not self._starting, ending=True)
         self._stays_down = False
         self._start_process(file)
         self._run_until(lambda: any(process.is_serving for process in self.processes))
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self._now + seconds
+        self.at(seconds, lambda: None)
+        while self._now < until:
+            self.step()
 
     def _run_until(self, is_reached: Callable[[], bool], *, ending: bool = False) -> None:
         began = self._now
@@ -383,35 +379,7 @@ class World:
             for process in self.processes:
                 if ending and not process.is_paused:
                     process.terminate()
-            self._run_for(1.0)
-
-    def _run_for(self, seconds: float) -> None:
-        until = self._now + seconds
-        self.at(seconds, lambda: None)
-        while self._now < until:
-            self.step()
-
-    def _stuck(self) -> list[Any]:
-        """Grants that are not yet as they should be."""
-        now, published = self.now(), self.witness.versions_published
-        return [
-            (row.name, row.state, row.reason, row.due_at and row.due_at - now)
-            for row in self.witness.rows.values()
-            if row.state != GrantState.FRESH
-            or not self._is_scheduled(row, now)
-            or published.get(row.name) != row.version
-        ]
-
-    def _is_scheduled(self, row: Row, now: float) -> bool:
-        if row.client is None:
-            return row.expires_at is None
-        latest = now + KINDS[row.client].lifetime * self.pace
-        return row.due_at is not None and now - 30.0 < row.due_at < latest
-
-    def _left_over(self) -> list[Any]:
-        """Answers nobody took up, requests under way, authorizations to be revoked."""
-        unstored = [name for name, _ in self.witness.answers]
-        return unstored + ["wire"] * self.network.under_way + self.witness.endings.left_over()
+            self.run_for(1.0)
 
     def close(self) -> None:
         """Leave nothing behind."""
