@@ -297,14 +297,14 @@ class Process:
             world.witness.look(self)
 
     def _disk_fault(self) -> Fault | None:
-        world = self._world
-        if world.is_disk_out or world.chance.one_in(150):
+        world, every = self._world, 150 * self._world.steadiness
+        if world.is_disk_out or world.chance.one_in(every):
             return Fault.REFUSE
-        return Fault.FORGET if world.chance.one_in(150) else None
+        return Fault.FORGET if world.chance.one_in(every) else None
 
     async def _die(self, what: str, probability: float) -> None:
         """Perhaps be killed here: this await never returns."""
-        if self._world.chance.strikes(what, probability):
+        if self._world.chance.strikes(what, probability / self._world.steadiness):
             self.is_doomed = True
             await self.loop.create_future()
 

@@ -135,10 +135,12 @@ class Wire:
         self.resumed.discard(name)
         self.world.chance.seen["halted"] += 1
 
-    def went_on(self, before: Row, row: Row) -> None:
+    def went_on(self, process: "Process", before: Row, row: Row) -> None:
         """A pause ended: by an operator, a late outcome or a new authorization."""
         if row.name in self.asked:
             self.resumed.add(row.name)
+        elif process.is_stale:
+            return  # the late outcome of the exchange that was taken for open
         elif row.authorization == before.authorization and row.intent_attempts is not None:
             self.world.witness.violated(
                 f"G3: the pause of {row.name} ended, and no operator has said so"

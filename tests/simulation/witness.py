@@ -133,7 +133,7 @@ class Witness:
             self.endings.stored(row)
         if before is None:
             return
-        self._check_order(before, row)
+        self._check_order(process, before, row)
         if row.adopted_sequence > before.adopted_sequence:
             self._adopted(before, row)
         if row.authorization != before.authorization:
@@ -147,7 +147,7 @@ class Witness:
             is_open = bool(self.wire.unresolved.get(row.fingerprint or b""))
             self.refusals.lost(before, row, is_open=is_open)
 
-    def _check_order(self, before: Row, row: Row) -> None:
+    def _check_order(self, process: "Process", before: Row, row: Row) -> None:
         if row.version < before.version or row.revision < before.revision:
             self.violated(f"I1: the version or revision of {row.name} went back")
         if row.adopted_sequence < before.adopted_sequence:
@@ -155,7 +155,7 @@ class Witness:
         if row.state == GrantState.PAUSED != before.state:
             self.wire.paused(row.name)
         elif before.state == GrantState.PAUSED != row.state:
-            self.wire.went_on(before, row)
+            self.wire.went_on(process, before, row)
 
     def _check_row(self, row: Row) -> None:
         if row.adopted_sequence > row.attempt_sequence:

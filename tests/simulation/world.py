@@ -34,6 +34,10 @@ SLOW, SLOW_EVERY = 10.0, 3
 """In one of so many worlds tokens live so many times longer, and everything that befalls them
 is as much rarer: hours pass, in which doubts are settled."""
 
+STEADY, STEADY_EVERY = 20.0, 4
+"""In one of so many worlds processes and disk fail so many times more rarely: there grants and
+servers trouble each other for long, and no restart forgets it."""
+
 CALM = 30.0
 """The pace once nothing befalls anybody any more."""
 
@@ -56,6 +60,7 @@ class World:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self.is_slow = seed % SLOW_EVERY == 0
+        self.steadiness = STEADY if seed % STEADY_EVERY == 1 else 1.0
         self.pace = 1.0
         self.stepped_ahead = 0.0
         """Seconds by which the wall clock was ever set ahead."""
@@ -90,7 +95,7 @@ class World:
         self._plan(15.0, self.people.act)
         self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
-        self._plan(60.0, self._disk_fails)
+        self._plan(60.0 * self.steadiness, self._disk_fails)
         self.at(30.0, self._look_at_times)
 
     def time(self) -> float:
@@ -142,13 +147,13 @@ class World:
 
     def _befalls(self, process: Process) -> bool:
         """Whether something happened to PROCESS that keeps it from running now."""
-        if self.chance.one_in(CRASH_EVERY):
+        if self.chance.one_in(CRASH_EVERY * self.steadiness):
             self._crash(process)
             return True
-        if self.chance.one_in(STOP_EVERY):
+        if self.chance.one_in(STOP_EVERY * self.steadiness):
             self.chance.seen["shutdowns"] += 1
             process.terminate()
-        if process.is_running and self.chance.one_in(PAUSE_EVERY):
+        if process.is_running and self.chance.one_in(PAUSE_EVERY * self.steadiness):
             self._pause(process)
             return True
         return False
@@ -206,6 +211,13 @@ class World:
         self.witness.too_early.clear()  # what it had learned may not be written down
         self.processes.remove(process)
         self.witness.gone(process, self._rescued(process.rescue_file), in_order=in_order)
+        if process.is_stale and any(
+            row.lease_holder == process.vault.holder for row in self.witness.rows.values()
+        ):
+            # A fence ends a stopped holder before it can claim; here it died with its claim,
+            # and only a recovery looks for the leases of the dead.
+            for other in self.processes:
+                other.terminate()
         if self._stays_down or self._starting:
             return
         if all(other.is_stale for other in self.processes):
@@ -237,7 +249,7 @@ class World:
         missed = offset - self._wall_offset
         if missed > 0:
             self.stepped_ahead += missed
-            self.witness.refusals.clock_set_back()
+            self.witness.refusals.clock_set_back(missed)
 
     def _rescued(self, file: Path) -> set[tuple[str, int]]:
         """Grant and sequence of every answer in the rescue FILE."""
@@ -315,7 +327,7 @@ class World:
         self.server.trouble()
         self.witness.too_early.clear()
         if step < 0:
-            self.witness.refusals.clock_set_back()
+            self.witness.refusals.clock_set_back(-step)
         for process in self.processes:
             process.closing.clear()
             process.closed.clear()  # what a stepped clock does to a wait is not a promise
