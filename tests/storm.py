@@ -57,7 +57,8 @@ class Outcome:
         """Whether this is what the guarantees promise."""
         return (
             self.taken >= self.grants
-            and self.rejected_requests <= CONCURRENCY + 1  # what was out, and one witness
+            # Those that were out when the first word came, and the one that settles it.
+            and self.rejected_requests <= CONCURRENCY + 1
             and self.client_lines == 1
             and not (self.hasty or self.misplaced or self.lost)
         )

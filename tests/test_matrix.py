@@ -79,8 +79,14 @@ def source_of(module: str) -> str:
     return found.read_text()
 
 
+def marks_of(place: object) -> list[Any]:
+    """The marks of a test or a module; one alone need be no list."""
+    marks = getattr(place, "pytestmark", [])
+    return marks if isinstance(marks, list) else [marks]
+
+
 def test_every_failure_has_its_number() -> None:
-    assert [one.number for one in FAILURES] == list(range(1, 61))
+    assert [one.number for one in FAILURES] == list(range(1, len(FAILURES) + 1))
     assert len({one.wrong for one in FAILURES}) == len(FAILURES)
 
 
@@ -95,8 +101,7 @@ def test_every_test_that_is_named_runs(node_id: str) -> None:
     path, _, name = node_id.partition("::")
     module = import_module(path.removesuffix(".py").replace("/", "."))
     test = getattr(module, name)
-    marks = [*getattr(test, "pytestmark", []), *getattr(module, "pytestmark", [])]
-    assert LEFT_OUT.isdisjoint(mark.name for mark in marks)
+    assert LEFT_OUT.isdisjoint(mark.name for mark in [*marks_of(test), *marks_of(module)])
 
 
 def test_nothing_is_open() -> None:

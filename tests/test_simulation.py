@@ -7,19 +7,24 @@ from dataclasses import replace
 import pytest
 
 from refresher.clock import Clock
+from refresher.domain import doubts, schedule
+from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Grant
-from refresher.domain.outcomes import Outcome
+from refresher.domain.grants import Claim, Grant, TokenSet
 from refresher.engine import recovery
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
-from refresher.vault import exchanges
+from refresher.engine.gate import Gate
+from refresher.vault import exchanges, revocations
+from refresher.vault.rows import Transaction
 from tests.simulation import Violated, simulate, simulate_traced
 
 INJECTED = (
     "answer late",
     "answer lost",
+    "asked again",
+    "authorizations revoked",
     "clock stepped ahead",
     "clock stepped back",
     "commit unacknowledged",
@@ -30,18 +35,32 @@ INJECTED = (
     "crashes in flight",
     "duplicate",
     "error after processing",
+    "grant.removed",
+    "grant.singled_out",
+    "halted",
+    "incident.closed",
+    "incident.opened",
     "late answer of a usurped process",
     "logins in mid-exchange",
     "not sent",
     "paused",
     "processed for nobody",
+    "read late",
+    "refresh --lost",
     "refresh token only",
     "request late",
     "request lost",
+    "revocations done",
     "revoked by a person",
+    "said: client refused",
+    "said: incident",
+    "said: tenant refused",
+    "said: too early",
+    "said: wordless",
     "server error",
     "shutdowns",
     "slow disk",
+    "static tokens set",
     "throttled",
     "timed out",
     "unreadable answer",
@@ -104,10 +123,73 @@ def _keep_leases(patch: pytest.MonkeyPatch) -> None:
 def _ignore_the_server(patch: pytest.MonkeyPatch) -> None:
     """An admission that has no breaker."""
 
-    def ended(self: Admission, client: Client, outcome: Outcome | None) -> None:
-        self._gate(client).in_flight -= 1
+    def ended(
+        self: Admission, client: Client, claim: Claim, _: object, *, was_late: bool = False
+    ) -> None:
+        gate = self._gate(client)
+        self._count(gate, claim, -1)
+        gate.working -= not was_late
 
     patch.setattr(Admission, "ended", ended)
+
+
+def _believe_every_refusal(patch: pytest.MonkeyPatch) -> None:
+    """A first refusal that is final at once."""
+    patch.setattr(schedule, "is_final_refusal", lambda *_: True)
+
+
+def _ask_the_doubted_all_the_time(patch: pytest.MonkeyPatch) -> None:
+    """A doubt without a schedule."""
+    patch.setattr(schedule, "next_question", lambda _, __, now, draw: now + 5.0 + draw)
+
+
+def _send_the_dead(patch: pytest.MonkeyPatch) -> None:
+    """A loss that is due again."""
+    lost = doubts._lost
+
+    def soon(grant: Grant, reason: str, error: str, attempt: Attempt) -> Grant:
+        return replace(lost(grant, reason, error, attempt), due_at=attempt.ended_at + 60.0)
+
+    patch.setattr(doubts, "_lost", soon)
+
+
+def _stop_the_client(patch: pytest.MonkeyPatch) -> None:
+    """A word about a client that keeps all of its grants waiting."""
+
+    def accuse(self: Admission, gate: Gate, *_: object) -> None:
+        gate.closed_until = self._clock.monotonic() + schedule.CLIENT_PROBE
+
+    patch.setattr(Admission, "_accuse", accuse)
+
+
+def _hang_up_at_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    """An answer that is dropped because it is late."""
+    patch.setattr(schedule, "LONGEST_READING", 0.0)
+
+
+def _resume_by_itself(patch: pytest.MonkeyPatch) -> None:
+    """A ``halt`` that replays."""
+
+    def replay_at(now: float, *_: object, **__: object) -> float:
+        return now
+
+    patch.setattr(schedule, "replay_at", replay_at)
+
+
+def _revoke_no_late_token(patch: pytest.MonkeyPatch) -> None:
+    """A late token of a revoked authorization that lives on."""
+    patch.setattr(exchanges, "park_late", lambda *_: False)
+
+
+def _revoke_what_was_removed(patch: pytest.MonkeyPatch) -> None:
+    """A late token that is revoked although somebody else may have taken the grant over."""
+
+    def park(tx: Transaction, claimed: Grant, tokens: TokenSet) -> bool:
+        end = tokens.refresh_token_expires_at
+        revocations._park(tx, claimed, tokens.refresh_token, tokens.access_token, known_end=end)
+        return True
+
+    patch.setattr(exchanges, "park_late", park)
 
 
 def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -127,10 +209,18 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
     ("breakage", "guarantee", "seed"),  # the seed that shows it soonest
     [
         (_adopt_everything, "G3", 2),
+        (_ask_the_doubted_all_the_time, "G6", 2),
+        (_believe_every_refusal, "G6", 2),
         (_forget_intents, "G3", 3),
-        (_keep_leases, "G7", 1),
+        (_hang_up_at_the_deadline, "G3", 2),
         (_ignore_the_server, "G7", 12),
-        (_rescue_nothing, "G3", 11),
+        (_keep_leases, "G7", 1),
+        (_rescue_nothing, "G3", 6),
+        (_resume_by_itself, "G3", 1),
+        (_revoke_no_late_token, "revoke", 1),
+        (_revoke_what_was_removed, "revoke", 1),
+        (_send_the_dead, "I3", 1),
+        (_stop_the_client, "G8", 1),
     ],
 )
 def test_a_broken_rule_is_noticed(

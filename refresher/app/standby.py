@@ -53,7 +53,8 @@ async def _open_or_stand_by(settings: Settings, parts: Parts) -> Vault:
             return await parts.open_vault(
                 settings.vault.path,
                 settings.vault.key_file,
-                answers=LATE_TOO * settings.daemon.workers,
+                # Each gate has a worker of its own, and no more gates than clients there are.
+                answers=LATE_TOO * settings.daemon.workers + len(settings.clients),
             )
         except VaultInUse as error:
             if not settings.daemon.standby:

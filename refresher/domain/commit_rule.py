@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from refresher.domain.grants import INSTANTS, Grant, GrantState, Intent, TokenSet
 
+ENDED_BY_TOKENS = {"failing_since", "refused_at"}
+"""Instants of a grant that are None once its server has brought tokens."""
+
 
 class Verdict(StrEnum):
     """What the commit rule says of an outcome."""
@@ -51,12 +54,15 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     """AFTER, with what has been written since the grant was CLAIMED.
 
     That is a later attempt, or the step of a clock: it moved every instant of STORED, of
-    which AFTER may only bring those that the outcome touched.
+    which AFTER may only bring those that the outcome touched. Tokens touch them all: a refusal
+    that a later attempt met is over with them.
     """
+    has_tokens = after.served_at != claimed.served_at
     untouched = {
         name: getattr(stored, name)
         for name in INSTANTS
         if getattr(after, name) == getattr(claimed, name)
+        and not (has_tokens and name in ENDED_BY_TOKENS)
     }
     after = replace(after, **untouched)
     if stored.attempt_sequence != intent.sequence:

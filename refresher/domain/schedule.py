@@ -58,6 +58,9 @@ DOUBT_ASKED_AFTER = (120.0, 600.0, 1800.0)
 DOUBT_INTERVAL = 3600.0
 """Seconds between two questions from then on."""
 
+LONGEST_WAIT = 1.1 * max(LONGEST_RETRY_AFTER, DOUBT_INTERVAL)
+"""Seconds that a grant without a token waits for its next request at the most."""
+
 DOUBT_AT_LEAST = 1800.0
 """Seconds a grant is doubted at the least, whoever is served meanwhile: the longest known
 outage that said ``invalid_grant`` to everybody lasted minutes."""

@@ -29,7 +29,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import wrong_client
+from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
 from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
 from refresher.logs import Event, emit
 from refresher.vault.claims import Room
@@ -59,6 +59,7 @@ class Admission:
         self._clients = clients
         self._clock = clock
         self._gates: dict[tuple[str, str], Gate] = {}
+        self._lacks_descriptors = False
 
     @property
     def gates(self) -> int:
@@ -154,6 +155,8 @@ class Admission:
         fault = None if outcome is None else self.blame(client, claim, outcome)
         self._count(gate, claim, -1)
         gate.working -= 0 if was_late else 1
+        if self._is_our_lack(outcome):
+            return None
         match outcome:
             case ClientRejected() if fault is Fault.GRANT:
                 return None
@@ -174,6 +177,15 @@ class Admission:
                 gate.pace.taken(self._clock.monotonic())
                 return self._serve(gate, client, claim, outcome)
         return None
+
+    def _is_our_lack(self, outcome: Outcome | None) -> bool:
+        """Whether OUTCOME is a want of descriptors: told once, and no endpoint's fault."""
+        lacks = isinstance(outcome, NotSent) and outcome.reason == NO_DESCRIPTORS
+        if lacks and not self._lacks_descriptors:
+            emit(Event.DESCRIPTORS_EXHAUSTED, repair=UNREACHABLE[NO_DESCRIPTORS])
+        if lacks or not isinstance(outcome, NotSent):
+            self._lacks_descriptors = lacks
+        return lacks
 
     def pause_between(self, client: Client) -> float:
         """Seconds between two grants of CLIENT that are made due together."""

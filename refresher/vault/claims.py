@@ -4,7 +4,7 @@ A claim is one durable write: the lease, and the intent of the exchange that it 
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, zip_longest
@@ -46,6 +46,55 @@ class Room:
     asked first. Those that were never served may all fail by themselves."""
     has_reserve: bool = False
     """Whether the gate's own place, which no other gate can take, is free."""
+
+
+# A turn of the scheduler asks all of this for every client. The statements are built once:
+# building one costs several times what SQLite needs to answer it.
+
+_OF_ONE_CLIENT = (
+    grants.c.client == sa.bindparam("client"),
+    grants.c.lease_holder.is_(None),
+    grants.c.id.not_in(sa.bindparam("aside", expanding=True)),
+)
+_REPLAYED_SINCE = grants.c.intent_first_sent_at > sa.bindparam("since")
+
+
+def _due(
+    *conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]
+) -> sa.Select[int]:
+    """The due grants of one client under CONDITIONS, found in one index alone.
+
+    After an outage everything is due at once, and each claim looks through all of it.
+    """
+    due = grants.c.due_at <= sa.bindparam("now")
+    found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, due, *conditions)
+    return found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
+
+
+def _first(*conditions: sa.ColumnElement[bool]) -> sa.Select[float]:
+    """When the first grant of one client under CONDITIONS is due."""
+    known = grants.c.due_at.is_not(None)
+    found = sa.select(grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
+    return found.order_by(grants.c.due_at).limit(1)
+
+
+_FAILS_ALONE = grants.c.fault == Fault.GRANT.value
+_IS_BELIEVED = grants.c.refused_at.is_(None)
+_BY_TIME = (grants.c.expires_at.nulls_first(), grants.c.due_at)
+_ORDERS = {False: _BY_TIME, True: (grants.c.served_at.desc().nulls_last(), *_BY_TIME)}
+"""By time left; where one exchange is to tell for many, by who was served last."""
+
+_REPLAYS = _due(_REPLAYED_SINCE, order=[grants.c.intent_first_sent_at])
+_HEALTHY = {
+    is_probe: _due(_IS_BELIEVED, sa.or_(grants.c.fault.is_(None), ~_FAILS_ALONE), order=order)
+    for is_probe, order in _ORDERS.items()
+}
+_FAILING = {
+    is_probe: _due(_IS_BELIEVED, _FAILS_ALONE, order=order) for is_probe, order in _ORDERS.items()
+}
+_DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
+
+_FIRST, _FIRST_REPLAY = _first(), _first(_REPLAYED_SINCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,57 +147,48 @@ def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidat
     First replays whose window closes, the soonest first; then by time left; then grants that
     fail by themselves, then doubted ones, each within its own few places.
     """
-    named = [] if only is None else [grants.c.name == only]
+    first = _first_due(tx.connection, room, tx.aside)
+    if first is None or first > tx.now:
+        return []
+    ask = partial(_ranked, tx, room, only=only)
     limit = room.places + len(room.last)
     found: list[_Candidate] = []
     if room.replays_since is not None:
-        replays = grants.c.intent_first_sent_at > room.replays_since
-        by_window = [grants.c.intent_first_sent_at]
-        found += _ranked(tx, room, 0, limit, [replays, *named], by_window)
+        found += ask(0, limit, _REPLAYS, since=room.replays_since)
     if not room.only_replays:
-        own = grants.c.fault == Fault.GRANT.value
-        doubted = grants.c.refused_at.is_not(None)
-        by_time = [grants.c.expires_at.nulls_first(), grants.c.due_at]
-        by_service = [grants.c.served_at.desc().nulls_last(), *by_time]
-        order = by_service if room.is_probe else by_time
-        healthy = [grants.c.refused_at.is_(None), sa.or_(grants.c.fault.is_(None), ~own)]
-        found += _ranked(tx, room, 1, limit, [*healthy, *named], order)
-        failing = [own, grants.c.refused_at.is_(None), *named]
-        found += _ranked(tx, room, 2, room.failing, failing, order)
-        found += _ranked(tx, room, 3, room.doubted, [doubted, *named], [grants.c.due_at])
+        found += ask(1, limit, _HEALTHY[room.is_probe])
+        found += ask(2, room.failing, _FAILING[room.is_probe])
+        found += ask(3, room.doubted, _DOUBTED)
     found.sort(key=lambda candidate: candidate.order)
     unique = {candidate.id: candidate for candidate in reversed(found)}
     return [each for each in found if unique[each.id] is each][: room.places]
 
 
-def _ranked(  # noqa: PLR0917  what, how many, which, in which order
+def _ranked(
     tx: Transaction,
     room: Room,
     rank: int,
     limit: int,
-    conditions: Iterable[sa.ColumnElement[bool]],
-    order: Sequence[sa.ColumnElement[Any]],
+    statement: sa.Select[int],
+    *,
+    only: str | None,
+    **parameters: object,
 ) -> list[_Candidate]:
-    """Up to LIMIT due grants under CONDITIONS, found in one index alone.
-
-    After an outage everything is due at once, and each claim looks through all of it.
-    """
-    statement = (
-        sa.select(grants.c.id)
-        .where(
-            grants.c.id.not_in(tx.aside.ids),
-            grants.c.client == room.client,
-            grants.c.due_at <= tx.now,
-            grants.c.lease_holder.is_(None),
-            *conditions,
-        )
-        .order_by(*order)
-        .limit(max(limit, 0))
-    )
-    ids = tx.connection.scalars(statement)
+    """Up to LIMIT due grants that STATEMENT finds."""
+    if limit <= 0:
+        return []
+    if only is not None:
+        statement = statement.where(grants.c.name == only)
+    values = {
+        "client": room.client,
+        "now": tx.now,
+        "aside": tx.aside.ids,
+        "limit": limit,
+        **parameters,
+    }
     return [
         _Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
-        for place, grant_id in enumerate(ids)
+        for place, grant_id in enumerate(tx.connection.scalars(statement, values))
     ]
 
 
@@ -291,28 +331,16 @@ def release_leases(
 
 def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> float | None:
     """When the first unleased grant is due that one of ROOMS would let begin."""
-    firsts = [
-        connection.scalar(
-            sa.select(grants.c.due_at)
-            .where(
-                grants.c.id.not_in(aside.ids),
-                grants.c.client == room.client,
-                grants.c.due_at.is_not(None),
-                grants.c.lease_holder.is_(None),
-                *_only_replays(room),
-            )
-            .order_by(grants.c.due_at)
-            .limit(1)
-        )
-        for room in rooms
-    ]
+    firsts = [_first_due(connection, room, aside) for room in rooms]
     return min((first for first in firsts if first is not None), default=None)
 
 
-def _only_replays(room: Room) -> list[sa.ColumnElement[bool]]:
+def _first_due(connection: Connection, room: Room, aside: Aside) -> float | None:
+    """When the first unleased grant is due that ROOM would let begin."""
+    values: Values = {"client": room.client, "aside": aside.ids}
     if not room.only_replays:
-        return []
-    return [grants.c.intent_first_sent_at > room.replays_since]
+        return connection.scalar(_FIRST, values)
+    return connection.scalar(_FIRST_REPLAY, values | {"since": room.replays_since})
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

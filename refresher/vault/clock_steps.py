@@ -52,22 +52,27 @@ def hasten_misdated(tx: Transaction) -> list[str]:
 
     It was set back while nobody measured by how much. What is in a token issued in what is
     the future now cannot be believed; a grant that never failed and has no token waits for
-    nothing; and nothing waits past its token's end for longer than the longest Retry-After.
-    An attempt dated in the future has been sent by now.
+    nothing; and nothing waits past its token's end for longer than the longest wait.
+    An attempt dated in the future has been sent by now, a refusal has come. A doubted grant is
+    asked for when it is due: it was refused by no clock, and a restart is no question.
     """
-    ahead = grants.c.intent_first_sent_at > tx.now + TOLERANCE
-    update_all(tx, ahead, {"intent_first_sent_at": tx.now})
+    for past in (grants.c.intent_first_sent_at, grants.c.refused_at):
+        update_all(tx, past > tx.now + TOLERANCE, {past.name: tx.now})
+    is_doubted = grants.c.refused_at.is_not(None)
     misdated = (
         sa.select(grants.c.id, grants.c.name)
         .where(
             grants.c.due_at > tx.now,
             grants.c.refresh_token_sealed.is_not(None),
             sa.or_(
-                grants.c.issued_at > tx.now + TOLERANCE,
-                sa.and_(grants.c.issued_at.is_(None), grants.c.failures == 0),
+                sa.and_(~is_doubted, grants.c.issued_at > tx.now + TOLERANCE),
+                sa.and_(~is_doubted, grants.c.issued_at.is_(None), grants.c.failures == 0),
                 sa.and_(
-                    grants.c.due_at > tx.now + schedule.LONGEST_RETRY_AFTER + TOLERANCE,
-                    sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
+                    grants.c.due_at > tx.now + schedule.LONGEST_WAIT + TOLERANCE,
+                    sa.or_(
+                        is_doubted,
+                        sa.func.coalesce(grants.c.expires_at < grants.c.due_at, sa.true()),
+                    ),
                 ),
             ),
         )

@@ -109,6 +109,16 @@ def test_a_failure_undoes_no_step_of_the_clock() -> None:
     assert (merged.failures, merged.due_at) == (1, 2000.0)
 
 
+def test_late_tokens_end_the_doubt_of_a_later_attempt() -> None:
+    """What was refused is not what they brought."""
+    earlier = Intent(sequence=6, presented=b"stored", first_sent_at=1.0, attempts=1)
+    claimed = replace(STORED, intent=earlier, attempt_sequence=6)
+    stored = replace(STORED, intent=None, refused_at=5.0, refusals=1, failing_since=5.0)
+    after = replace(claimed, intent=None, served_at=2.0)
+    merged = merge(stored, claimed, after, earlier)
+    assert (merged.refused_at, merged.failing_since, merged.served_at) == (None, None, 2.0)
+
+
 @given(st.integers(0, 2**60), st.floats(0, 1e11))
 def test_the_next_version_is_always_higher(previous: int, now: float) -> None:
     version = next_version(previous, now)

@@ -678,3 +678,16 @@ def test_what_waited_for_an_endpoint_comes_at_its_pace() -> None:
     assert door.admission.pause_between(make_client(rate=2.0)) == pytest.approx(0.5)
     twin = replace(WIDE, name="twin")
     assert Door(WIDE, twin).admission.sharing(twin) == ["crm", "twin"]
+
+
+def test_a_want_of_descriptors_is_told_once_and_closes_no_endpoint(lines: Lines) -> None:
+    door = Door(WIDE)
+    lack = NotSent(reason="no_descriptors")
+    door.pass_through(WIDE, *[lack] * 20)
+    assert door.room == {"crm": 8}
+    assert lines.events() == ["descriptors.exhausted"]
+    assert "LimitNOFILE" in lines.all()[0]["repair"]
+    door.pass_through(WIDE, REFUSED, lack)
+    assert len(lines.all()) == 1, "a refused connection does not tell that there are some again"
+    door.pass_through(WIDE, SUCCESS, lack)
+    assert len(lines.all()) == 2

@@ -171,7 +171,7 @@ LOST_ROTATIONS = (
         "the client gives up on a slow server that has already rotated",
         "G3 G7",
         (
-            "domain/test_schedule.py::test_deadlines_leave_room_for_a_replay",
+            "domain/test_schedule.py::test_where_a_lost_answer_costs_the_grant_there_is_time",
             "system/test_endpoint_faults.py::test_answers_that_got_lost_cost_no_grant",
             "oauth/test_outcome_unknown.py::test_a_slow_server_leaves_it_unknown",
         ),

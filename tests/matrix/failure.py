@@ -11,6 +11,7 @@ GUARANTEES = {
     "G5": "no secret leaks",
     "G6": "dead once",
     "G7": "patience",
+    "G8": "apart",
 }
 
 

@@ -19,6 +19,8 @@ SIMULATED_FAULTS = (
     *("server error", "error after processing", "throttled", "refresh token only"),
     *("unreadable answer", "long outages", "revoked by a person", "crashes", "usurped", "paused"),
     *("vault outages", "commit unacknowledged", "slow disk"),
+    *("mood: client refused", "mood: tenant refused", "mood: wordless", "mood: incident"),
+    *("said: too early", "revoke", "remove"),
     *("clock stepped ahead", "clock stepped back"),
 )
 """Each once: what follows from one of them is counted there, too, by other names."""
@@ -139,7 +141,7 @@ RUNS = (
         "tests.simulation",
         "--steps 60000",
         "--steps 1000000",
-        "G2 G3 G4 G6 G7",
+        "G2 G3 G4 G6 G7 G8",
         read_simulation,
         may_lose=True,
     ),

@@ -51,6 +51,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._soon: deque[asyncio.Handle] = deque()
         self._later: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._count = 0
+        self._is_buried = False
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
@@ -79,7 +80,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self._broken(str(context.get("message")), context.get("exception"))
+        if not self._is_buried:  # what a dead process left unread is nobody's
+            self._broken(str(context.get("message")), context.get("exception"))
 
     def next_at(self) -> float:
         """When the next callback is to run; never is infinity."""
@@ -107,6 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def bury(self) -> None:
         """Forget every task where it stands; nothing of them may reach the outside."""
+        self._is_buried = True
         self._soon.clear()
         self._later.clear()
         tasks = cast("set[NumberedTask]", asyncio.all_tasks(self))

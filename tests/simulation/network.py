@@ -17,16 +17,21 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
+from refresher.oauth.revocation import RevocationResult
 from tests.simulation.chance import Chance
-from tests.simulation.server import Server, answer_of
+from tests.simulation.server import KINDS, Server, answer_of
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 UNREADABLE = b"{unreadable"
 RETRY_AFTER = (None, 1.0, 20.0, 40.0)
+UNDECIPHERABLE = b"\x00\xff token"
+"""Of a whole answer: what it held may be the successor."""
+
 LONGEST_DELAY = 60.0
-"""Seconds a request or an answer may be late: more than any deadline."""
+"""Seconds a request or an answer may be late: more than any deadline, and both together more
+than any answer is read for."""
 
 
 @dataclass(eq=False)
@@ -43,6 +48,9 @@ class Request:
     troubles: int
     """The client's count of troubles at that time."""
     answer: asyncio.Future[Outcome]
+    sent_at: float
+    is_refused: bool = False
+    """Whether an answer came that says it did nothing."""
     hears_copy: bool = False
     """Whether it is the doubled request's answer that comes back."""
 
@@ -61,17 +69,19 @@ class Network:
         self._chance, self._server, self._at = chance, server, at
         self.heard: Callable[[str], None] = lambda _: None
         """Told what the server did."""
+        self.gave_up: Callable[[Request], None] = lambda _: None
+        """Told of an answer that is read no longer."""
         self.under_way = 0
         """Requests that may still reach the server."""
-        self._codes = 0
 
     async def refresh(self, request: Request, patience: Patience) -> Outcome:
-        """Send REQUEST and wait for its answer, DEADLINE seconds at the most."""
+        """Send REQUEST and wait for its answer as long as PATIENCE lasts."""
         self._send(request)
         with patience.scope():
             patience.left()
             return await request.answer
         request.answer.cancel()
+        self.gave_up(request)
         self._server.trouble(request.client)
         self._chance.seen["timed out"] += 1
         return OutcomeUnknown(reason="timeout")
@@ -81,11 +91,27 @@ class Network:
         await asyncio.sleep(self._chance.around(0.5))
         if self._chance.strikes("code refused", 0.1):
             return GrantRejected(error="invalid_grant", status=400)
-        pair = self._server.open(name, client.name)
+        pair = self._server.open(name, client.name, is_login=True)
         await asyncio.sleep(self._chance.around(0.5))
         if self._chance.strikes("code's answer lost", 0.05):
             return OutcomeUnknown(reason="disconnected")
         return Refreshed(answer=answer_of(pair), status=200)
+
+    async def revoke(
+        self, client: str, refresh_token: Secret | None, access_token: Secret | None
+    ) -> RevocationResult:
+        """Ask for a revocation; the request, its answer or the server may be lost."""
+        await asyncio.sleep(self._chance.around(0.3))
+        if self._chance.strikes("revocation not sent", 0.1):
+            return RevocationResult.NOT_SENT
+        if self._chance.strikes("revocation refused", 0.1):
+            return RevocationResult.REFUSED
+        self._server.revoke_token(client, refresh_token, access_token)
+        self.heard(f"revoked for {client}")
+        await asyncio.sleep(self._chance.around(0.3))
+        if self._chance.strikes("revocation's answer lost", 0.1):
+            return RevocationResult.UNKNOWN
+        return RevocationResult.REVOKED
 
     def _send(self, request: Request) -> None:
         if self._hits("not sent", 0.03, request):
@@ -134,7 +160,11 @@ class Network:
     def _spoil(self, request: Request, outcome: Refreshed) -> Outcome:
         """The server did its work and says it badly."""
         if self._hits("unreadable answer", 0.01, request):
-            return OutcomeUnknown(reason="unreadable", status=200, body=UNREADABLE)
+            if self._chance.is_heads():
+                return OutcomeUnknown(reason="unreadable", status=200, body=UNREADABLE)
+            return OutcomeUnknown(
+                reason="unreadable", status=200, body=UNDECIPHERABLE, may_hold_tokens=True
+            )
         if self._hits("error after processing", 0.01, request):
             return self._unavailable(request)
         rotated = outcome.answer.refresh_token not in {None, request.secret}
@@ -167,7 +197,7 @@ class Network:
         return OutcomeUnknown(reason="http_503", status=503, retry_after=wait)
 
     def _hits(self, what: str, probability: float, request: Request) -> bool:
-        if not self._chance.strikes(what, probability):
+        if KINDS[request.client].is_quiet or not self._chance.strikes(what, probability):
             return False
         self._server.trouble(request.client)
         return True

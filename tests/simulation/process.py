@@ -5,7 +5,7 @@ outside is a place where something happens to it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,12 @@ from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
+from refresher.engine.revoking import Revoking
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
+from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
 from refresher.vault.rescue import RescueFile
 from refresher.vault.threads import Done
@@ -33,14 +35,19 @@ from refresher.vault.vault import Vault
 from tests.simulation.disk import Fault
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Request
+from tests.simulation.server import KINDS
 from tests.support.threads import Inline
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WORKERS = 4
-SHUTDOWN_DEADLINE = 10.0
-"""Seconds a shutdown waits for exchanges in flight, as the settings say it."""
+SLOTS = 2 * WORKERS + len(KINDS)
+"""Of the rescue file: as many as answers can be open at once."""
+
+SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
+"""Seconds a shutdown waits for exchanges in flight, as the settings say it, and then for the
+writing of those whose answer did not come."""
 
 
 class Process:
@@ -52,12 +59,17 @@ class Process:
         self.loop = VirtualLoop(time=world.time, broken=world.broken)
         self.is_alive = True
         self.is_paused = False
+        self.paused_at = 0.0
+        """How far off the wall clock was when it was paused."""
         self.woke_at = 0.0
         self.is_stale = False
         """Another process took over while this one was paused."""
         self.is_doomed = False
         """It dies where it stands, at its next await."""
         self.is_serving = False
+        self.is_stopping = False
+        self.workers = WORKERS
+        """As many answers are read late at the most."""
         self.in_flight: dict[str, Request] = {}
         self.claimed: dict[str, tuple[int, float]] = {}
         """Sequence and instant of the last claim of each grant."""
@@ -65,9 +77,10 @@ class Process:
         """When a Retry-After came for a client, and until when it asks to wait."""
         self.closing: dict[str, tuple[str, float]] = {}
         """The same of exchanges that are not yet durable, by grant."""
-        self.logins: dict[str, None] = {}
+        self.busy: set[str] = set()
+        """What people are doing through the control socket, by the grant they do it to."""
         self._to_publish: dict[str, None] = {}
-        self._rescue = RescueFile(rescue_file, slots=2 * WORKERS, writer=Inline(), syncer=Inline())
+        self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
         self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue)
         self.main = self.loop.create_task(self._run())
@@ -84,10 +97,11 @@ class Process:
         else:
             self.is_doomed = True
 
-    def log_in(self, name: str, client: str) -> None:
-        """Let a person authorize NAME through the control socket."""
-        if self.is_serving and name not in self.logins:
-            self.loop.call_soon(lambda: self._tasks.start_soon(self._log_in, name, client))
+    def ask(self, name: str, work: Callable[["Process"], Awaitable[None]]) -> None:
+        """Let a person do WORK to the grant NAME through the control socket."""
+        if self.is_serving and not self.is_stopping and name not in self.busy:
+            self.busy.add(name)
+            self.loop.call_soon(lambda: self._tasks.start_soon(self._do, name, work))
 
     def end(self) -> None:
         """Nothing of it runs again; what is on the disk stays."""
@@ -99,7 +113,7 @@ class Process:
         self, client: Client, refresh_token: Secret, *, patience: Patience, **_: object
     ) -> Outcome:
         """The token endpoint as this process sees it."""
-        request = self._world.witness.sending(self, client, refresh_token)
+        request = self._world.witness.wire.sending(self, client, refresh_token)
         self.in_flight[request.name] = request
         self._world.count_await()
         await self._die("crash while sending", 0.006)
@@ -116,6 +130,21 @@ class Process:
         self._world.count_await()
         await self._die("crash with a code", 0.01)
         return await self._world.network.redeem(code.reveal(), client)
+
+    async def revoke(
+        self,
+        client: Client,
+        *,
+        refresh_token: Secret | None,
+        access_token: Secret | None,
+        deadline: float,
+    ) -> RevocationResult:
+        """The revocation endpoint."""
+        self._world.count_await()
+        await self._die("crash while revoking", 0.02)
+        with anyio.move_on_after(deadline):
+            return await self._world.network.revoke(client.name, refresh_token, access_token)
+        return RevocationResult.UNKNOWN
 
     def publish(self, name: str) -> None:
         """What the mirror's ``publish`` does: NAME is read again and sent."""
@@ -134,7 +163,7 @@ class Process:
             publish=self.publish,
             clock=world,
         )
-        scheduler = Scheduler(
+        self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
             admission=Admission(world.clients, world),
@@ -142,14 +171,14 @@ class Process:
             clock=world,
             workers=WORKERS,
         )
-        self._administration = Administration(
+        self.administration = Administration(
             vault=self.vault,
             clients=world.clients,
             publish=self.publish,
             wake=scheduler.wake,
             clock=world,
         )
-        self._logins = Logins(
+        self.logins = Logins(
             vault=self.vault,
             endpoint=self,
             clients=world.clients,
@@ -158,11 +187,18 @@ class Process:
             wake=scheduler.wake,
             clock=world,
         )
+        self.revoking = Revoking(
+            vault=self.vault,
+            revoke=self.revoke,
+            clients=world.clients,
+            publish=self.publish,
+            clock=world,
+        )
         try:
             await recover(self.vault, world.clients, world)
-            await self._administration.apply_settings(world.seeds)
+            await self.administration.apply_settings(world.seeds)
             if not world.is_imported:
-                await self._administration.import_grants(world.imports, replace=False)
+                await self.administration.import_grants(world.imports, replace=False)
                 world.is_imported = True
         except VaultUnavailable:
             return  # as ``run`` does, it exits and says why; somebody starts it again
@@ -170,8 +206,13 @@ class Process:
         async with anyio.create_task_group() as tasks:
             self._serve(scheduler, tasks)
             await self._stop.wait()
-            with anyio.move_on_after(SHUTDOWN_DEADLINE):
+            self.is_stopping = True
+            with anyio.move_on_after(SHUTDOWN_DEADLINE) as waiting:
                 await scheduler.drain()
+            if waiting.cancelled_caught:
+                scheduler.give_up_late()
+                with anyio.move_on_after(LEFT_OPEN):
+                    await scheduler.drain()
             durability.abandon()
             with anyio.move_on_after(5.0):
                 await self._publish_waiting()
@@ -190,6 +231,7 @@ class Process:
         )
         scheduler.start(tasks)
         tasks.start_soon(watch.run)
+        tasks.start_soon(self.revoking.run)
         tasks.start_soon(self._publish_for_ever)
 
     async def _publish_for_ever(self) -> None:
@@ -203,7 +245,7 @@ class Process:
         """What the mirror does when it begins."""
         while True:
             try:
-                rows = await self.vault.walk(0, len(self._world.names))
+                rows = await self.vault.walk(0, 1_000)
             except VaultUnavailable:
                 await anyio.sleep(1.0)
                 continue
@@ -224,18 +266,14 @@ class Process:
             for row in rows:
                 self._world.witness.published(self, row)
 
-    async def _log_in(self, name: str, client: str) -> None:
+    async def _do(self, name: str, work: Callable[["Process"], Awaitable[None]]) -> None:
         """A person at the control socket; whoever fails is told and tries again later."""
-        self.logins[name] = None
         try:
-            login = await self._logins.begin(name, client_name=client)
-            await anyio.sleep(self._world.chance.between(0.5, 10.0))
-            grant = await self._logins.finish(login.id, name)
-            self._world.witness.logged_in(grant)
-        except RefresherError:
-            self._world.chance.seen["login failed"] += 1
+            await work(self)
+        except RefresherError as error:
+            self._world.chance.seen[f"refused to a person: {type(error).__name__}"] += 1
         finally:
-            self.logins.pop(name, None)
+            self.busy.discard(name)
 
     async def visit_disk(self, function: Callable[[], object], done: Done) -> None:
         """Run FUNCTION, the vault's statements, as a thread would."""
@@ -259,14 +297,14 @@ class Process:
             world.witness.look(self)
 
     def _disk_fault(self) -> Fault | None:
-        world = self._world
-        if world.is_disk_out or world.chance.one_in(150):
+        world, every = self._world, 150 * self._world.steadiness
+        if world.is_disk_out or world.chance.one_in(every):
             return Fault.REFUSE
-        return Fault.FORGET if world.chance.one_in(150) else None
+        return Fault.FORGET if world.chance.one_in(every) else None
 
     async def _die(self, what: str, probability: float) -> None:
         """Perhaps be killed here: this await never returns."""
-        if self._world.chance.strikes(what, probability):
+        if self._world.chance.strikes(what, probability / self._world.steadiness):
             self.is_doomed = True
             await self.loop.create_future()
 

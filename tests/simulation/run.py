@@ -12,8 +12,10 @@ from unittest.mock import patch
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
+from tests.simulation.settling import settle
 from tests.simulation.world import World
 
 
@@ -31,7 +33,7 @@ def simulate_traced(steps: int, seed: int) -> tuple[Counter[str], int]:
         try:
             while world.steps < steps:
                 world.step()
-            world.settle()
+            settle(world)
         except Violated as violated:
             raise Violated(f"seed {seed}: {violated}{_history(world, str(violated))}") from violated
         world.chance.seen["awaits into the outside"] = world.awaits
@@ -50,6 +52,8 @@ def opened(seed: int) -> Iterator[World]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         _make_secrets_replayable(stack, seed)
+        for module in (watch, revoking):  # the world's pace changes it
+            stack.enter_context(patch.object(module, "INTERVAL", module.INTERVAL))
         world = World(seed, Path(folder))
         stack.callback(world.close)
         stack.callback(structlog.configure, **structlog.get_config())

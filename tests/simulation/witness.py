@@ -7,30 +7,37 @@ it believes nothing the engine says of itself.
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import Grant, GrantState, Publication
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.outcomes import (
+    GrantRejected,
     Outcome,
     OutcomeUnknown,
     Refreshed,
     RefreshTokenOnly,
     TokenAnswer,
+    TooEarly,
     Transient,
 )
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
+from refresher.vault.kept import ORPHAN
 from tests.simulation.chance import Violated
+from tests.simulation.endings import Endings
 from tests.simulation.network import Request
+from tests.simulation.refusals import Refusals
+from tests.simulation.rows import KEPT, ROWS, Row
 from tests.simulation.server import Line
+from tests.simulation.turns import Turns
+from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-MOST_SENDS = 30
-"""Requests of one grant in a minute; more is a hot loop (restarts replay at once)."""
+MOST_EARLY = 6
+"""Refusals of one access token for being too early."""
 
 LONGEST_LEASE = 300.0
 """Seconds an exchange may take with all that vault and network can do to it."""
@@ -38,33 +45,8 @@ LONGEST_LEASE = 300.0
 TIME_TO_RESCUE = 12.0
 """Seconds in which an answer is in the vault or the rescue file: two slow disk visits."""
 
-CLAIMED_BEFORE = 10.0
-"""Seconds until a Retry-After stops claims once its exchange is durable: its commit may
-have to be tried again until the engine knows that it is."""
-
-_ROWS = """
-    SELECT name, client, state, reason, version, revision, attempt_sequence, adopted_sequence,
-        authorization_serial, due_at, lease_holder, refresh_token_fingerprint
-    FROM grants
-"""
-_KEPT = "SELECT id, grant_name, sequence FROM kept_answers WHERE id > ? ORDER BY id"
-
-
-class Row(NamedTuple):
-    """One grant as it is committed."""
-
-    name: str
-    client: str
-    state: str
-    reason: str | None
-    version: int
-    revision: int
-    attempt_sequence: int
-    adopted_sequence: int
-    authorization_serial: int
-    due_at: float | None
-    lease_holder: str | None
-    fingerprint: bytes | None
+ENDED_HERE = {Reason.REVOKED_HERE, Reason.TOKEN_ENDED}
+"""Reasons for which a person is needed although no server refused anything."""
 
 
 @dataclass(eq=False)
@@ -77,6 +59,7 @@ class Answer:
     fingerprint: bytes | None
     """Of the refresh token in it."""
     generation: int
+    access_token: Secret | None = None
     is_unreadable: bool = False
     is_rescued: bool = False
 
@@ -89,13 +72,12 @@ class Witness:
     rows: dict[str, Row] = field(default_factory=dict)
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
     """Those not yet known to be durable, by grant and attempt sequence."""
-    unresolved: dict[bytes, list[Request]] = field(default_factory=dict)
-    """Requests whose outcome nobody knows, by the refresh token they presented."""
-    dead: set[bytes] = field(default_factory=set)
-    """Fingerprints of finally rejected refresh tokens."""
     ever_stored: set[bytes] = field(default_factory=set)
     versions_published: dict[str, int] = field(default_factory=dict)
-    sends: dict[str, deque[float]] = field(default_factory=dict)
+    too_early: dict[bytes, int] = field(default_factory=dict)
+    """Refusals for being too early, by the refresh token presented."""
+    stepped_at: dict[bytes, float] = field(default_factory=dict)
+    """How far the wall clock had been set ahead when a refresh token was stored."""
     leased_at: dict[str, float] = field(default_factory=dict)
     changes: int = 0
     last_kept: int = 0
@@ -104,6 +86,12 @@ class Witness:
     """A checksum over everything that happened: equal for equal runs."""
     violation: str | None = None
 
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.world)
+        self.endings = Endings(self.world)
+        self.turns = Turns(self.world)
+        self.wire = Wire(self.world)
+
     def violated(self, what: str) -> None:
         """Note that a guarantee is broken; the engine's supervision must not swallow it."""
         self.violation = self.violation or f"{what} (at {self.world.time():.3f} s)"
@@ -111,11 +99,12 @@ class Witness:
 
     def look(self, process: "Process") -> None:
         """Compare what is committed now with what was."""
+        self.turns.look(process)
         connection = self.world.disk.connection
         if connection.total_changes == self.changes:
             return
         self.changes = connection.total_changes
-        for found in connection.execute(_ROWS):
+        for found in connection.execute(ROWS):
             row = Row(*found)
             before = self.rows.get(row.name)
             if row != before:
@@ -125,40 +114,65 @@ class Witness:
                     f"{row.adopted_sequence} {row.due_at}"
                 )
                 self._changed(process, before, row)
-        for number, name, sequence in connection.execute(_KEPT, (self.last_kept,)):
+        for number, name, kind, sequence in connection.execute(KEPT, (self.last_kept,)):
             self.last_kept = number
-            self.world.chance.seen["answers kept"] += 1
-            self.answers.pop((name, sequence), None)
+            self.world.chance.seen[f"answers kept: {kind}"] += 1
+            answer = self.answers.pop((name, sequence), None)
+            if kind == ORPHAN and answer is not None and answer.line.revoked_here:
+                self.violated(f"revoke: late tokens of {name} were put aside, not revoked")
+        for _, refresh_token, access_token in self.endings.look():
+            self._parked(refresh_token, access_token)
 
     def _changed(self, process: "Process", before: Row | None, row: Row) -> None:
+        if before is not None and row.word == Reason.REVOKED_HERE != before.word:
+            self.endings.revoked(before)
+        self.refusals.check(row)
         self._check_row(row)
         if row.fingerprint is not None:
             self.ever_stored.add(row.fingerprint)
+            self.endings.stored(row)
         if before is None:
             return
-        if row.version < before.version or row.revision < before.revision:
-            self.violated(f"I1: the version or revision of {row.name} went back")
-        if row.adopted_sequence < before.adopted_sequence:
-            self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
+        self._check_order(process, before, row)
         if row.adopted_sequence > before.adopted_sequence:
             self._adopted(before, row)
+        if row.authorization != before.authorization:
+            self._authorized(row)
         if row.lease_holder is None or row.attempt_sequence > before.attempt_sequence:
             self._ended(process, row)
         if row.attempt_sequence > before.attempt_sequence:
             self._claimed(process, before, row)
         lost = GrantState.REAUTHORIZATION_REQUIRED
-        if row.state == lost and before.state != lost:
-            self._lost(row)
+        if row.state == lost != before.state and row.word not in ENDED_HERE:
+            is_open = bool(self.wire.unresolved.get(row.fingerprint or b""))
+            self.refusals.lost(before, row, is_open=is_open)
+
+    def _check_order(self, process: "Process", before: Row, row: Row) -> None:
+        if row.version < before.version or row.revision < before.revision:
+            self.violated(f"I1: the version or revision of {row.name} went back")
+        if row.adopted_sequence < before.adopted_sequence:
+            self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
+        if row.state == GrantState.PAUSED != before.state:
+            self.wire.paused(row.name)
+        elif before.state == GrantState.PAUSED != row.state:
+            self.wire.went_on(process, before, row)
 
     def _check_row(self, row: Row) -> None:
         if row.adopted_sequence > row.attempt_sequence:
             self.violated(f"I2: {row.name} adopted what it never sent")
+        if row.state == GrantState.PAUSED and row.due_at is not None:
+            self.violated(f"I3: {row.name} is paused and due")
         waits = row.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-        if waits and row.due_at is not None:
-            self.violated(f"I3: {row.name} needs a person and is due")
         works = not waits and row.fingerprint is not None
         if works and row.due_at is None and row.lease_holder is None:
             self.violated(f"G7: {row.name} is {row.state}, neither scheduled nor leased")
+
+    def _authorized(self, row: Row) -> None:
+        """A login, an import, a removal or ``revoke``: what was before is over."""
+        self.refusals.ordered.pop(row.name, None)
+        self.wire.served(row)
+        if row.fingerprint is not None and self.world.server.issued[row.fingerprint][0].served:
+            self.refusals.served(row)
 
     def _ended(self, process: "Process", row: Row) -> None:
         """An exchange is over and durable; a Retry-After in it counts from here."""
@@ -183,89 +197,29 @@ class Witness:
             return
         if answer.fingerprint is not None and answer.fingerprint != row.fingerprint:
             self.violated(f"G3: {row.name} did not store the refresh token that came")
-        assert before.fingerprint is not None
-        if answer.line is not self.world.server.issued[before.fingerprint][0]:
+        if answer.line is not self.endings.lines.get(before.authorization):
             self.violated(f"G3: an answer to an older authorization of {row.name} was adopted")
         if answer.generation < answer.line.durable:
             self.violated(f"G3: an older refresh token of {row.name} replaced a newer one")
-        answer.line.durable = answer.generation
+        answer.line.durable, answer.line.served = answer.generation, True
+        answer.line.stored_at = self.world.time()
         if row.fingerprint is not None:
-            self.unresolved.pop(row.fingerprint, None)  # an adopted answer ends the intent
+            self.stepped_at[row.fingerprint] = self.world.stepped_ahead
+        self.refusals.served(row)
+        self.wire.served(row)
         self.world.chance.seen["adopted"] += 1
         if answer.process.is_stale:
             self.world.chance.seen["late answer of a usurped process adopted"] += 1
 
-    def _lost(self, row: Row) -> None:
-        """A loss must be one that the profile allows, and must be called by its name."""
-        assert row.fingerprint is not None
-        line, _ = self.world.server.issued[row.fingerprint]
-        self.dead.add(row.fingerprint)
-        rotates = RotationProfile(self._client(row).rotation.profile) is not RotationProfile.NONE
-        if line.killed_by is None:
-            self.violated(f"G3: {row.name} was lost and nothing that happened explains it")
-        is_lost = str(row.reason).startswith(Reason.ROTATION_LOST)
-        if rotates and self.unresolved.get(row.fingerprint) and not is_lost:
-            self.violated(f"G3: {row.name} was lost after an open exchange: {row.reason}")
-        if not is_lost and not str(row.reason).startswith(Reason.REVOKED):
-            self.violated(f"G3: {row.name} was lost as {row.reason}")
-        self.world.chance.seen[f"lost {row.client}: {line.killed_by}"] += 1
-
-    def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
-        """A request is about to leave: may it?"""
-        fingerprint = self.world.server.fingerprint(secret)
-        line, generation = self.world.server.issued[fingerprint]
-        name = line.name
-        sequence, claimed_at = process.claimed[name]
-        if process.is_running:
-            self._may_send(process, name, client, claimed_at, fingerprint)
-            if fingerprint in self.dead:
-                self.violated(f"G6: {name} sent a finally rejected refresh token again")
-            if generation < line.durable:
-                self.violated(f"G3: {name} presented a refresh token whose successor is stored")
-        self._count_send(name)
-        request = Request(
-            process=process,
-            client=client.name,
-            name=name,
-            secret=secret,
-            sequence=sequence,
-            durable=line.durable,
-            troubles=self.world.server.troubles[client.name],
-            answer=process.loop.create_future(),
-        )
-        self.unresolved.setdefault(fingerprint, []).append(request)
-        self.note(f"send {name} {sequence}")
-        return request
-
-    def _may_send(
-        self,
-        process: "Process",
-        name: str,
-        client: Client,
-        claimed_at: float,
-        fingerprint: bytes,
-    ) -> None:
-        for other in self.world.processes:
-            if other.is_running and name in other.in_flight:
-                self.violated(f"G2: {name} has two requests in flight")
-        came_at, until = process.closed.get(client.name, (0.0, 0.0))
-        is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
-        if not is_patient and not self._is_last_chance(client, fingerprint):
-            self.violated(f"G7: {name} was sent in spite of a Retry-After for {client.name}")
-
-    def _is_last_chance(self, client: Client, fingerprint: bytes) -> bool:
-        """Whether a grace window that may hold an answer that was lost is about to close."""
-        is_grace = client.rotation.profile is RotationProfile.GRACE
-        return is_grace and bool(self.unresolved.get(fingerprint))
-
-    def _count_send(self, name: str) -> None:
-        now, sends = self.world.time(), self.sends.setdefault(name, deque())
-        sends.append(now)
-        while sends[0] < now - 60.0:
-            sends.popleft()
-        self.world.most_sends = max(self.world.most_sends, len(sends))
-        if len(sends) > MOST_SENDS:
-            self.violated(f"G7: {name} was sent {len(sends)} times in a minute")
+    def _parked(self, refresh_token: Secret | None, access_token: Secret | None) -> None:
+        """Tokens wait to be revoked: an answer that held them is safe."""
+        fingerprint = refresh_token and self.world.server.fingerprint(refresh_token)
+        for key, answer in list(self.answers.items()):
+            is_it = answer.access_token == access_token and answer.fingerprint == fingerprint
+            if is_it and not answer.is_unreadable:
+                answer.line.durable = max(answer.line.durable, answer.generation)
+                self.world.chance.seen["late tokens parked"] += 1
+                del self.answers[key]
 
     def received(self, request: Request, outcome: Outcome) -> None:
         """An outcome reached a living process: from here on it must not be dropped."""
@@ -273,16 +227,22 @@ class Witness:
         self.note(f"answer {request.name} {request.sequence}: {outcome}")
         presented = self.world.server.fingerprint(request.secret)
         line, generation = self.world.server.issued[presented]
-        if not isinstance(outcome, OutcomeUnknown):
-            opened = self.unresolved.get(presented, [])
-            if request in opened:
-                opened.remove(request)
+        self.wire.resolve(request, presented, outcome)
         now = self.world.time()
         match outcome:
             case Refreshed(answer=answer) | RefreshTokenOnly(answer=answer):
                 self.answers[key] = self._answer_of(process, line, generation, answer)
+                if now - request.sent_at > self.world.clients[request.client].response_timeout:
+                    self.world.chance.seen["read late"] += 1
             case OutcomeUnknown(body=bytes()):
                 self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)
+            case GrantRejected():
+                self.refusals.heard(request, presented, outcome)
+            case TooEarly() if self.stepped_at.get(presented) == self.world.stepped_ahead:
+                # Otherwise the clock says that the token has ended, and the server that it lives.
+                self.too_early[presented] = self.too_early.get(presented, 0) + 1
+                if self.too_early[presented] > MOST_EARLY:
+                    self.violated(f"G7: {request.name} was sent too early again and again")
             case _:
                 pass
         if isinstance(outcome, Transient | OutcomeUnknown) and outcome.retry_after is not None:
@@ -298,7 +258,8 @@ class Witness:
         if answer.refresh_token is not None:
             fingerprint = self.world.server.fingerprint(answer.refresh_token)
             _, generation = self.world.server.issued[fingerprint]
-        return Answer(process, line, self.world.time(), fingerprint, generation)
+        now = self.world.time()
+        return Answer(process, line, now, fingerprint, generation, answer.access_token)
 
     def published(self, process: "Process", row: Publication) -> None:
         """What a publisher read and sends; consumers use it."""
@@ -306,7 +267,7 @@ class Witness:
         if not process.is_stale and version < self.versions_published.get(name, 0):
             self.violated(f"G4: what is published of {name} went back")
         self.versions_published[name] = max(version, self.versions_published.get(name, 0))
-        if row.access_token is not None:
+        if row.access_token is not None and row.grant.kind is not GrantKind.STATIC:
             self.world.server.families.use(row.access_token.reveal(), self.world.time())
 
     def logged_in(self, grant: Grant) -> None:
@@ -348,6 +309,7 @@ class Witness:
     def check_time(self) -> None:
         """What must not take for ever, looked at now and then."""
         now = self.world.time()
+        self.turns.check(self.rows)
         woke_at = {p.vault.holder: p.woke_at for p in self.world.processes if p.is_running}
         for row in self.rows.values():
             if row.lease_holder not in woke_at:
@@ -359,9 +321,6 @@ class Witness:
             since = max(answer.at, answer.process.woke_at)
             if answer.process.is_running and now - since > LONGEST_LEASE:
                 self.violated(f"G3: an answer for {name} is still not durable")
-
-    def _client(self, row: Row) -> Client:
-        return self.world.clients[row.client]
 
     def note(self, what: str) -> None:
         """Remember that WHAT happened now."""

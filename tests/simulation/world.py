@@ -9,32 +9,42 @@ import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from refresher.domain.grants import GrantState, Seed
+from refresher.domain.grants import GrantKind, Seed
 from refresher.domain.secret import Secret
+from refresher.engine import revoking, watch
 from refresher.engine.records import read_record
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
 from tests.simulation.chance import Chance, Violated
 from tests.simulation.disk import Disk, Fault
+from tests.simulation.moods import Moods
 from tests.simulation.network import Network
+from tests.simulation.people import People
 from tests.simulation.process import Process
 from tests.simulation.server import KINDS, Server, make_client
 from tests.simulation.witness import Witness
 from tests.support.threads import Inline
 
 START = 1_800_000_000.0
-GRANTS_EACH = 6
+STATIC_TOKENS = 2
+
+SLOW, SLOW_EVERY = 10.0, 3
+"""In one of so many worlds tokens live so many times longer, and everything that befalls them
+is as much rarer: hours pass, in which doubts are settled."""
+
+STEADY, STEADY_EVERY = 20.0, 4
+"""In one of so many worlds processes and disk fail so many times more rarely: there grants and
+servers trouble each other for long, and no restart forgets it."""
+
+CALM = 30.0
+"""The pace once nothing befalls anybody any more."""
 
 CRASH_EVERY, STOP_EVERY, PAUSE_EVERY = 1_500, 6_000, 3_000
 """Callbacks of a process between its crashes, shutdowns and pauses, on average."""
 
 CLOCK_STEPS = (-7200.0, -600.0, -20.0, -3.0, 3.0, 20.0, 600.0, 7200.0)
-
-SETTLED_WITHIN = 1_800.0
-"""Seconds without faults after which nothing may be wrong any more."""
 
 SPINNING = 5_000
 """Callbacks at one instant: a task that never waits for anything."""
@@ -49,34 +59,43 @@ class World:
         self._wall_offset = 0.0
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self.is_slow = seed % SLOW_EVERY == 0
+        self.steadiness = STEADY if seed % STEADY_EVERY == 1 else 1.0
+        self.pace = 1.0
+        self.stepped_ahead = 0.0
+        """Seconds by which the wall clock was ever set ahead."""
         self.steps = 0
         """Points at which a fault could have been injected."""
         self.awaits = 0
         """Those of them that were awaits of the engine into the outside."""
-        self.most_sends = 0
         self._instant, self._spins = 0.0, 0
         self.is_disk_out = False
         self.refused_at = -math.inf
         """When the disk last refused."""
         self.disk = Disk()
         self.sealer = Sealer(Keyring([b"k" * 32]), Fingerprinter(b"f" * 32))
-        self.server = Server(self.chance, self.time, self.sealer.fingerprint)
+        self.moods = Moods(self.chance, self.at)
+        self.server = Server(self.chance, self.time, self.sealer.fingerprint, self.moods)
         self.network = Network(self.chance, self.server, self.at)
+        self._go_at(SLOW if self.is_slow else 1.0)
         self.clients = {name: make_client(name) for name in KINDS}
-        self.names = {f"{kind}-{n}": kind for kind in KINDS for n in range(GRANTS_EACH)}
-        seeds = [self._seed(name, kind) for name, kind in self.names.items()]
-        self.seeds, self.imports = seeds[::GRANTS_EACH], seeds
+        self.names = {f"{c}-{n}": c for c, kind in KINDS.items() for n in range(kind.grants)}
+        seeds = [self._seed(name, client) for name, client in self.names.items()]
+        self.seeds, self.imports = seeds[::6], seeds + self._static_seeds()
         """What every start finds in the settings, and what was imported once."""
         self.is_imported = False
         self.witness = Witness(self)
+        self.people = People(self)
         self.network.heard = self.witness.note
-        self._files = [folder / "here.rescue", folder / "there.rescue"]
+        self.network.gave_up = self.witness.wire.gave_up
+        self.files = [folder / "here.rescue", folder / "there.rescue"]
         self._starting = self._stays_down = False
         self.processes: list[Process] = []
-        self._start_process(self._files[0])
-        self._plan(20.0, self._person_acts)
+        self._start_process(self.files[0])
+        self._plan(15.0, self.people.act)
+        self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
-        self._plan(60.0, self._disk_fails)
+        self._plan(60.0 * self.steadiness, self._disk_fails)
         self.at(30.0, self._look_at_times)
 
     def time(self) -> float:
@@ -128,13 +147,13 @@ class World:
 
     def _befalls(self, process: Process) -> bool:
         """Whether something happened to PROCESS that keeps it from running now."""
-        if self.chance.one_in(CRASH_EVERY):
+        if self.chance.one_in(CRASH_EVERY * self.steadiness):
             self._crash(process)
             return True
-        if self.chance.one_in(STOP_EVERY):
+        if self.chance.one_in(STOP_EVERY * self.steadiness):
             self.chance.seen["shutdowns"] += 1
             process.terminate()
-        if process.is_running and self.chance.one_in(PAUSE_EVERY):
+        if process.is_running and self.chance.one_in(PAUSE_EVERY * self.steadiness):
             self._pause(process)
             return True
         return False
@@ -189,8 +208,16 @@ class World:
 
     def _remove(self, process: Process, *, in_order: bool) -> None:
         process.end()
+        self.witness.too_early.clear()  # what it had learned may not be written down
         self.processes.remove(process)
         self.witness.gone(process, self._rescued(process.rescue_file), in_order=in_order)
+        if process.is_stale and any(
+            row.lease_holder == process.vault.holder for row in self.witness.rows.values()
+        ):
+            # A fence ends a stopped holder before it can claim; here it died with its claim,
+            # and only a recovery looks for the leases of the dead.
+            for other in self.processes:
+                other.terminate()
         if self._stays_down or self._starting:
             return
         if all(other.is_stale for other in self.processes):
@@ -198,13 +225,13 @@ class World:
 
     def _pause(self, process: Process) -> None:
         """SIGSTOP, a suspended machine: it sleeps, and perhaps another takes over."""
-        process.is_paused = True
+        process.is_paused, process.paused_at = True, self._wall_offset
         self.server.trouble()
         duration = self.chance.around(20.0)
         can_usurp = process.is_serving and len(self.processes) == 1
         if can_usurp and self.chance.strikes("usurped", 0.7):
             self.chance.seen["usurped in flight"] += bool(process.in_flight)
-            other = self._files[process.rescue_file == self._files[0]]
+            other = self.files[process.rescue_file == self.files[0]]
             process.is_stale = True
             self._start_later(other)
         else:
@@ -215,6 +242,14 @@ class World:
         process.is_paused, process.woke_at = False, self._now
         if process.is_alive and process.is_stale:
             process.terminate()  # it learns that it lost its place
+            self._wakes_to_another_clock(process.paused_at)
+
+    def _wakes_to_another_clock(self, offset: float) -> None:
+        """A usurped process moves every instant back with the clock, its successor's too."""
+        missed = offset - self._wall_offset
+        if missed > 0:
+            self.stepped_ahead += missed
+            self.witness.refusals.clock_set_back(missed)
 
     def _rescued(self, file: Path) -> set[tuple[str, int]]:
         """Grant and sequence of every answer in the rescue FILE."""
@@ -273,73 +308,80 @@ class World:
                 happening()
                 self._plan(interval, happening)
 
-        self.at(self.chance.around(interval), happen)
+        self.at(self.chance.around(interval) * self.pace, happen)
 
-    def _person_acts(self) -> None:
-        """Logs in, mostly in the middle of an exchange; takes an authorization back."""
-        busy = [name for process in self.processes for name in process.in_flight]
-        name = self.chance.choice(busy or list(self.names))
-        if self.chance.strikes("revoked by a person", 0.2):
-            fingerprint = self.witness.rows[name].fingerprint if name in self.witness.rows else None
-            if fingerprint is not None:
-                self.server.revoke(self.server.issued[fingerprint][0])
-            return
-        self.chance.seen["logins in mid-exchange"] += bool(busy)
-        self._log_in(name)
-
-    def _log_in(self, name: str) -> None:
-        for process in self.processes:
-            if process.is_running:
-                process.log_in(name, self.names[name])
+    def _mood_begins(self) -> None:
+        """A server says what is not so, never to a client that has still to get over the last."""
+        client = self.chance.choice(list(self.clients))
+        grants = [name for name, other in self.names.items() if other == client]
+        rows = [self.witness.rows[name] for name in grants if name in self.witness.rows]
+        if all(row.refused_at is None for row in rows):
+            self.moods.begin(client, grants, is_quiet=KINDS[client].is_quiet)
 
     def _clock_steps(self) -> None:
         step = self.chance.choice(CLOCK_STEPS)
         self.chance.seen["clock stepped back" if step < 0 else "clock stepped ahead"] += 1
         self._wall_offset += step
+        self.stepped_ahead += max(step, 0.0)
         self.witness.note(f"the wall clock steps by {step}")
         self.server.trouble()
+        self.witness.too_early.clear()
+        if step < 0:
+            self.witness.refusals.clock_set_back(-step)
         for process in self.processes:
             process.closing.clear()
             process.closed.clear()  # what a stepped clock does to a wait is not a promise
 
     def _look_at_times(self) -> None:
         self.witness.check_time()
-        for row in self.witness.rows.values():
-            if row.state == GrantState.REAUTHORIZATION_REQUIRED:
-                self._log_in(row.name)
-        self.at(10.0, self._look_at_times)
+        self.people.look()
+        self.at(10.0 * self.pace, self._look_at_times)
 
     def _seed(self, name: str, client: str) -> Seed:
-        pair = self.server.open(name, client)
+        pair = self.server.open(name, client, is_login=False)
         assert pair.refresh_token is not None
         return Seed(name=name, client=client, refresh_token=Secret(pair.refresh_token))
 
+    def _static_seeds(self) -> list[Seed]:
+        """Tokens that nobody refreshes."""
+        return [
+            Seed(
+                name=f"static-{n}",
+                kind=GrantKind.STATIC,
+                access_token=Secret(f"static-{n}"),
+                expires_at=self.now() + 100.0 * self.pace,
+            )
+            for n in range(STATIC_TOKENS)
+        ]
+
+    def _go_at(self, pace: float) -> None:
+        """Let everything take PACE times as long, and look as much more rarely."""
+        self.pace = pace
+        self.server.slow_down(pace)
+        watch.INTERVAL = revoking.INTERVAL = pace
+
     # the end
 
-    def settle(self) -> None:
-        """Let everything end without faults; every grant must be as good as new."""
+    def calm_down(self) -> None:
+        """Let nothing befall anybody any more, and everything take its time."""
         self.chance.is_calm = True
+        self._go_at(CALM)
         self.is_disk_out = False
-        self._wait_for(self._stuck)
-        for file in self._files:
-            self._take_up(file)
-        self._wait_for(lambda: self._stuck() + self._left_over())
 
-    def _wait_for(self, unsettled: Callable[[], list[Any]]) -> None:
-        """Run until nothing is UNSETTLED any more; whoever runs by now is not helped."""
-        began = self._now
-        while left := unsettled():
-            if self._now > began + SETTLED_WITHIN:
-                self.witness.violated(f"G7: never recovered: {left}")
-            self._run_for(5.0)
-
-    def _take_up(self, file: Path) -> None:
+    def take_up(self, file: Path) -> None:
         """Start a process where FILE is, once all others have ended, and let it recover."""
         self._stays_down = True
         self._run_until(lambda: not self.processes and not self._starting, ending=True)
         self._stays_down = False
         self._start_process(file)
         self._run_until(lambda: any(process.is_serving for process in self.processes))
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self._now + seconds
+        self.at(seconds, lambda: None)
+        while self._now < until:
+            self.step()
 
     def _run_until(self, is_reached: Callable[[], bool], *, ending: bool = False) -> None:
         began = self._now
@@ -349,29 +391,7 @@ class World:
             for process in self.processes:
                 if ending and not process.is_paused:
                     process.terminate()
-            self._run_for(1.0)
-
-    def _run_for(self, seconds: float) -> None:
-        until = self._now + seconds
-        self.at(seconds, lambda: None)
-        while self._now < until:
-            self.step()
-
-    def _stuck(self) -> list[Any]:
-        """Grants that are not yet as they should be."""
-        now, published = self.now(), self.witness.versions_published
-        return [
-            (row.name, row.state, row.reason, row.due_at and row.due_at - now)
-            for row in self.witness.rows.values()
-            if row.state != GrantState.FRESH
-            or row.due_at is None
-            or not now - 30.0 < row.due_at < now + KINDS[row.client].lifetime
-            or published.get(row.name) != row.version
-        ]
-
-    def _left_over(self) -> list[Any]:
-        """Answers nobody took up, and requests still under way."""
-        return [name for name, _ in self.witness.answers] + ["wire"] * self.network.under_way
+            self.run_for(1.0)
 
     def close(self) -> None:
         """Leave nothing behind."""

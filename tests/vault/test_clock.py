@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.domain.grants import GrantState
+from refresher.domain.outcomes import GrantRejected
 from refresher.domain.secret import Secret
 from refresher.vault.clock_steps import SPREAD, TOLERANCE
 from refresher.vault.vault import Vault
@@ -25,6 +26,8 @@ from tests.vault.world import (
     sow,
     static_seed,
 )
+
+REFUSED = GrantRejected(error="invalid_grant", status=400)
 
 
 async def test_a_failing_token_near_its_end_is_degraded(vault: Vault) -> None:
@@ -153,6 +156,19 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     assert await vault.hasten_misdated(NOW + 5000) == []
     assert await vault.hasten_misdated(NOW) == ["acme"]
     assert (await get(vault)).due_at == NOW
+
+
+async def test_a_doubted_grant_keeps_its_questions(vault: Vault) -> None:
+    """Its token is of the clock that was ahead, and stays so until it is served."""
+    await sow(vault, make_seed(), now=NOW + 3000)
+    await refresh(vault, answered("at", "rt"), NOW + 3000)
+    await vault.request_refresh("acme", NOW + 3000)
+    refused = await refresh(vault, REFUSED, NOW + 3000)
+    assert refused.due_at is not None
+    assert await vault.hasten_misdated(NOW + 2000) == []
+    doubted = await get(vault)
+    assert (doubted.refused_at, doubted.due_at) == (NOW + 2000, refused.due_at)
+    assert await vault.hasten_misdated(refused.due_at - 3965 - 1) == ["acme"]
 
 
 async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
