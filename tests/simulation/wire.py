@@ -104,9 +104,7 @@ class Wire:
         if not reads_on or waited >= READ_FOR or process.is_stopping:
             return
         others = [one for one in process.in_flight.values() if one is not request]
-        late = [
-            one for one in others if self.world.time() - one.sent_at >= client.response_timeout
-        ]
+        late = [one for one in others if self.world.time() - one.sent_at >= client.response_timeout]
         if len(late) < process.workers:
             self.world.witness.violated(f"G3: {request.name} was given up after {waited:.0f} s")
 
