@@ -11,7 +11,6 @@ from enum import StrEnum
 
 from refresher.domain.grants import INSTANTS, Grant, GrantState, Intent, TokenSet
 
-
 ENDED_BY_TOKENS = {"failing_since", "refused_at"}
 """Instants of a grant that are None once its server has brought tokens."""
 
