@@ -85,6 +85,7 @@ class Event(StrEnum):
 
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
+    DESCRIPTORS_EXHAUSTED = "descriptors.exhausted"
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_CLOSED = "incident.closed"
     ENDPOINT_SUSPENDED = "endpoint.suspended"
@@ -224,6 +225,9 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
     Event.CLIENT_RECOVERED: Entry(Level.INFO, "the client is accepted again"),
+    Event.DESCRIPTORS_EXHAUSTED: Entry(
+        Level.ERROR, "this process has no file descriptor left: no request can leave"
+    ),
     Event.INCIDENT_OPENED: Entry(
         Level.ERROR,
         "a server refuses several grants that it served before: count of them, since when",

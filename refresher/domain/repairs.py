@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from refresher.domain.grants import Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason
 
+NO_DESCRIPTORS = "no_descriptors"
+
 UNREACHABLE = {
     "dns": "check the host name in its token_endpoint and this machine's name server",
     "invalid_url": "correct its token_endpoint",
@@ -22,7 +24,7 @@ UNREACHABLE = {
     "tls_certificate_hostname": "its certificate is for another host: check its token_endpoint",
     "tls_to_plain_port": "its token_endpoint says https and the port speaks plain HTTP: correct "
     "the scheme or the port",
-    "no_descriptors": "this process is out of file descriptors: raise LimitNOFILE",
+    NO_DESCRIPTORS: "this process is out of file descriptors: raise LimitNOFILE",
 }
 """What to look at where a request could not leave, beside waiting."""
 

@@ -132,7 +132,7 @@ def retry_at(
     5 s to 300 s while the token lives, scaled down for short lifetimes; at most 30 s
     apart near its end; at most 15 min apart once it is gone.
     """
-    scale = 1.0 if lifetime is None else min(1.0, max(lifetime / 600.0, 0.05))
+    scale = scale_of(lifetime)
     longest = LONGEST_RETRY * scale
     if expires_at is None or expires_at <= now:
         longest = LONGEST_RETRY_EXPIRED
@@ -141,6 +141,11 @@ def retry_at(
     ceiling = min(longest, FIRST_RETRY * scale * 2.0 ** min(failures - 1, 16))
     floor = 0.2 * FIRST_RETRY * scale
     return now + max(floor + draw * max(ceiling - floor, 0.0), capped_retry_after(retry_after))
+
+
+def scale_of(lifetime: float | None) -> float:
+    """By how much waits are shorter for tokens of less than ten minutes."""
+    return 1.0 if lifetime is None else min(1.0, max(lifetime / 600.0, 0.05))
 
 
 def capped_retry_after(retry_after: float | None) -> float:

@@ -24,11 +24,12 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    Refreshed,
     TooEarly,
     Transient,
 )
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import wrong_client
+from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
 from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
 from refresher.logs import Event, emit
 from refresher.vault.claims import Room
@@ -58,6 +59,7 @@ class Admission:
         self._clients = clients
         self._clock = clock
         self._gates: dict[tuple[str, str], Gate] = {}
+        self._lacks_descriptors = False
 
     @property
     def gates(self) -> int:
@@ -153,6 +155,8 @@ class Admission:
         fault = None if outcome is None else self.blame(client, claim, outcome)
         self._count(gate, claim, -1)
         gate.working -= 0 if was_late else 1
+        if self._is_our_lack(outcome):
+            return None
         match outcome:
             case ClientRejected() if fault is Fault.GRANT:
                 return None
@@ -173,6 +177,15 @@ class Admission:
                 gate.pace.taken(self._clock.monotonic())
                 return self._serve(gate, client, claim, outcome)
         return None
+
+    def _is_our_lack(self, outcome: Outcome | None) -> bool:
+        """Whether OUTCOME is a want of descriptors: told once, and no endpoint's fault."""
+        lacks = isinstance(outcome, NotSent) and outcome.reason == NO_DESCRIPTORS
+        if lacks and not self._lacks_descriptors:
+            emit(Event.DESCRIPTORS_EXHAUSTED, repair=UNREACHABLE[NO_DESCRIPTORS])
+        if lacks or not isinstance(outcome, NotSent):
+            self._lacks_descriptors = lacks
+        return lacks
 
     def pause_between(self, client: Client) -> float:
         """Seconds between two grants of CLIENT that are made due together."""
@@ -204,10 +217,11 @@ class Admission:
             doubted=max(1 - gate.doubted, 0),
             replays_since=since,
             last=gate.go_last(),
+            is_probe=gate.probing or gate.trial is not None,
             has_reserve=gate.working == 0,
         )
         if gate.trial is not None:
-            alone = replace(room, failing=0, doubted=0, is_trial=True)
+            alone = replace(room, failing=0, doubted=0)
             return alone if places > 0 else None
         if places > 0:
             return room
@@ -241,7 +255,8 @@ class Admission:
             gate.failing += change
 
     def _fail(self, gate: Gate, client: Client, claim: Claim, *, is_reached: bool) -> None:
-        pause = gate.has_failed(claim.grant.id, is_reached=is_reached)
+        is_closed = self.is_closed(client)  # and this one had left before that
+        pause = gate.has_failed(claim.grant.id, is_reached=is_reached, is_closed=is_closed)
         if pause is not None:
             self._close(gate, client, pause * (0.5 + 0.5 * self._clock.draw()), "failing")
 
@@ -268,20 +283,22 @@ class Admission:
         if not is_evidence:
             return  # the first word, or one to an exchange that was out when it came
         if not trial.is_rejected:
-            trial.is_rejected = True
+            trial.is_rejected = gate.is_rejected = True
             emit(
                 Event.CLIENT_REJECTED,
                 client=client.name,
                 error_code=error,
                 repair=wrong_client(client.name),
             )
-        gate.closed_until = self._clock.monotonic() + trial.pause(self._clock.draw())
+        pause = trial.pause(claim.grant.lifetime, self._clock.draw())
+        gate.closed_until = self._clock.monotonic() + pause
         trial.probes += 1
 
     def _serve(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         """Somebody was served, or refused in a way that takes a client to be accepted."""
         settled = self._acquit(gate, client, claim, outcome)
-        gate.has_served(claim.grant.id)
+        lifetime = outcome.answer.expires_in if isinstance(outcome, Refreshed) else None
+        gate.has_served(claim.grant.id, lifetime)
         if gate.closed_until > self._clock.monotonic() or gate.trial is not None:
             # The answer to an exchange that began earlier: it does not undo a Retry-After.
             return settled
@@ -294,15 +311,19 @@ class Admission:
     @staticmethod
     def _acquit(gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         trial = gate.trial
-        if trial is None or claim.grant.id not in trial.begun:
+        if trial is not None and claim.grant.id not in trial.begun:
+            return None
+        # A server looks at the refresh token only after it has accepted the client.
+        is_accepted = usual_fault(outcome) is None or isinstance(outcome, GrantRejected | TooEarly)
+        if is_accepted and gate.is_rejected:
+            gate.is_rejected = False
+            emit(Event.CLIENT_RECOVERED, client=client.name)
+        if trial is None:
             return None
         trial.begun.discard(claim.grant.id)
-        # A server looks at the refresh token only after it has accepted the client.
-        if usual_fault(outcome) is not None and not isinstance(outcome, GrantRejected | TooEarly):
+        if not is_accepted:
             return None
         gate.trial, gate.closed_until = None, 0.0
-        if trial.is_rejected:
-            emit(Event.CLIENT_RECOVERED, client=client.name)
         return Settled.CLIENT_ACCEPTED
 
 

@@ -18,28 +18,12 @@ _EVENTS = {
 def announce(before: Grant, after: Grant) -> None:
     """Log the change from BEFORE to AFTER, if the state changed or a doubt began."""
     if after.refused_at is not None and before.refused_at is None:
-        emit(
-            Event.GRANT_DOUBTED,
-            grant=after.name,
-            client=after.client,
-            reason=after.reason,
-            expires_at=after.expires_at,
-            next_attempt_at=after.due_at,
-            repair=repair(after),
-        )
+        _tell(Event.GRANT_DOUBTED, after)
     if before.state is after.state:
         return
     event = _EVENTS.get(after.state)
     if event is not None:
-        emit(
-            event,
-            grant=after.name,
-            client=after.client,
-            reason=after.reason,
-            expires_at=after.expires_at,
-            next_attempt_at=after.due_at,
-            repair=repair(after),
-        )
+        _tell(event, after)
     elif after.state is GrantState.FRESH and before.state is not GrantState.PENDING:
         emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client)
 
@@ -56,14 +40,7 @@ def announce_incident(incident: Incident, *, is_over: bool = False) -> None:
 
 def announce_singled_out(grant: Grant) -> None:
     """Say that a word about the client was this grant's alone."""
-    emit(
-        Event.GRANT_SINGLED_OUT,
-        grant=grant.name,
-        client=grant.client,
-        reason=grant.reason,
-        next_attempt_at=grant.due_at,
-        repair=repair(grant),
-    )
+    _tell(Event.GRANT_SINGLED_OUT, grant)
 
 
 def announce_tokens_without_refresh(grant: Grant) -> None:
@@ -86,3 +63,16 @@ def announce_seeded(seeded: Seeded, *, origin: str) -> None:
         emit(Event.GRANT_ADDED, grant=grant.name, client=grant.client, origin=origin)
     if seeded.result is SeedResult.ADOPTED:
         emit(Event.GRANT_SEEDED, grant=grant.name, client=grant.client, origin=origin)
+
+
+def _tell(event: Event, grant: Grant) -> None:
+    """Log EVENT with all that a person wants to know of GRANT first."""
+    emit(
+        event,
+        grant=grant.name,
+        client=grant.client,
+        reason=grant.reason,
+        expires_at=grant.expires_at,
+        next_attempt_at=grant.due_at,
+        repair=repair(grant),
+    )

@@ -20,10 +20,18 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds an endpoint that fails is left alone."""
 
+PAUSES_OF_A_LIFE = 10
+"""Where tokens live shortly no pause is longer than such a part of their life, for two lives:
+those that fail may be a few grants, and the others have to be served in time."""
+
 FIRST_TRIAL_PAUSE = 5.0
 FIRST_SECRET_PAUSE = 60.0
 """Seconds until a rejected client is tried again, and doubled from there. Longer where the
 secret may be wrong: some servers spend the refresh token of every request that comes with it."""
+
+EVEN_PROBES = 8
+"""Probes before the pauses grow, where the client proved itself: a healthy grant may come
+after many that are refused, and must not expire meanwhile."""
 
 SECRET_WORDS = frozenset(
     {
@@ -56,11 +64,14 @@ class Trial:
     is_rejected: bool = False
     probes: int = 0
 
-    def pause(self, draw: float) -> float:
-        """Seconds until the next probe of a rejected client."""
-        first = FIRST_SECRET_PAUSE if self.error in SECRET_WORDS else FIRST_TRIAL_PAUSE
+    def pause(self, lifetime: float | None, draw: float) -> float:
+        """Seconds until the next probe of a rejected client, whose tokens live LIFETIME."""
+        first, doublings = FIRST_SECRET_PAUSE, self.probes
+        if self.error not in SECRET_WORDS:
+            first = FIRST_TRIAL_PAUSE * schedule.scale_of(lifetime)
+            doublings = max(self.probes - EVEN_PROBES, 0)
         longest = schedule.CLIENT_PROBE * (1 + 2 * draw)
-        return min(first * 2.0 ** min(self.probes, 16) * (1 + 0.2 * draw), longest)
+        return min(first * 2.0 ** min(doublings, 16) * (1 + 0.2 * draw), longest)
 
 
 @dataclass(slots=True)
@@ -80,6 +91,8 @@ class Gate:
     probing: bool = False
     """One exchange at a time until one of them succeeds."""
     trial: Trial | None = None
+    is_rejected: bool = False
+    """It was told that the client is rejected, and not yet that it is accepted again."""
     turn: int = 0
     """Which of several clients is offered the odd exchange next."""
     failures: int = 0
@@ -89,6 +102,8 @@ class Gate:
     last_failed: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     served: int = 0
     """Exchanges the endpoint served."""
+    lifetime: float | None = None
+    """Seconds that the token lives which it issued last; None where that is not known."""
     failing_since: dict[int, int] = field(default_factory=dict)
     """By grant that fails: how many the endpoint had served when it began to."""
 
@@ -96,21 +111,31 @@ class Gate:
         """Whether others were served since GRANT_ID began to fail: then it is not the endpoint."""
         return self.failing_since.get(grant_id, self.served) < self.served
 
-    def has_failed(self, grant_id: int, *, is_reached: bool) -> float | None:
-        """Count a failure of the endpoint; seconds to leave it alone, None: go on."""
+    def has_failed(self, grant_id: int, *, is_reached: bool, is_closed: bool) -> float | None:
+        """Count a failure of the endpoint; seconds to leave it alone, None: go on.
+
+        Args:
+            is_closed: the exchange was out when the endpoint was closed: it is one moment's
+                failure with those that closed it, and makes the pause no longer.
+        """
         self.failing_since.setdefault(grant_id, self.served)
         self.last_failed.append(grant_id)
         self.failed.add(grant_id)
+        if is_closed:
+            return None
         self.failures += 1
         enough = GRANTS_TO_OPEN if is_reached else 1
         if self.failures < FAILURES_TO_OPEN or len(self.failed) < enough:
             return None
-        beyond = min(self.failures - FAILURES_TO_OPEN, 8)
-        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**beyond)
+        beyond, longest = self.failures - FAILURES_TO_OPEN, LONGEST_PAUSE
+        if self.lifetime is not None and beyond < 2 * PAUSES_OF_A_LIFE:
+            longest = min(max(self.lifetime / PAUSES_OF_A_LIFE, FIRST_PAUSE), LONGEST_PAUSE)
+        return min(longest, FIRST_PAUSE * 2.0 ** min(beyond, 8))
 
-    def has_served(self, grant_id: int) -> None:
-        """Count an exchange that the endpoint did as it was asked."""
+    def has_served(self, grant_id: int, lifetime: float | None) -> None:
+        """Count an exchange that the endpoint did as it was asked; LIFETIME is of its token."""
         self.served += 1
+        self.lifetime = lifetime or self.lifetime
         self.failing_since.pop(grant_id, None)
         self.failures = 0
         self.failed.clear()

@@ -41,8 +41,9 @@ class Room:
     """The endpoint is closed: nothing but such a replay may be sent."""
     last: frozenset[int] = frozenset()
     """Grants that go last: the one that closed the endpoint is not its probe."""
-    is_trial: bool = False
-    """The client's own word is at stake: the grant that was served last is asked first."""
+    is_probe: bool = False
+    """Endpoint or client is in doubt: the grant that was served last tells the most, and is
+    asked first. Those that were never served may all fail by themselves."""
     has_reserve: bool = False
     """Whether the gate's own place, which no other gate can take, is free."""
 
@@ -79,19 +80,17 @@ def _first(*conditions: sa.ColumnElement[bool]) -> sa.Select[float]:
 
 _FAILS_ALONE = grants.c.fault == Fault.GRANT.value
 _IS_BELIEVED = grants.c.refused_at.is_(None)
-_ORDERS = {
-    False: (grants.c.expires_at.nulls_first(), grants.c.due_at),
-    True: (grants.c.served_at.desc(),),
-}
-"""By time left; in a trial of the client, by who was served last."""
+_BY_TIME = (grants.c.expires_at.nulls_first(), grants.c.due_at)
+_ORDERS = {False: _BY_TIME, True: (grants.c.served_at.desc().nulls_last(), *_BY_TIME)}
+"""By time left; where one exchange is to tell for many, by who was served last."""
 
 _REPLAYS = _due(_REPLAYED_SINCE, order=[grants.c.intent_first_sent_at])
 _HEALTHY = {
-    is_trial: _due(_IS_BELIEVED, sa.or_(grants.c.fault.is_(None), ~_FAILS_ALONE), order=order)
-    for is_trial, order in _ORDERS.items()
+    is_probe: _due(_IS_BELIEVED, sa.or_(grants.c.fault.is_(None), ~_FAILS_ALONE), order=order)
+    for is_probe, order in _ORDERS.items()
 }
 _FAILING = {
-    is_trial: _due(_IS_BELIEVED, _FAILS_ALONE, order=order) for is_trial, order in _ORDERS.items()
+    is_probe: _due(_IS_BELIEVED, _FAILS_ALONE, order=order) for is_probe, order in _ORDERS.items()
 }
 _DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
 
@@ -157,8 +156,8 @@ def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidat
     if room.replays_since is not None:
         found += ask(0, limit, _REPLAYS, since=room.replays_since)
     if not room.only_replays:
-        found += ask(1, limit, _HEALTHY[room.is_trial])
-        found += ask(2, room.failing, _FAILING[room.is_trial])
+        found += ask(1, limit, _HEALTHY[room.is_probe])
+        found += ask(2, room.failing, _FAILING[room.is_probe])
         found += ask(3, room.doubted, _DOUBTED)
     found.sort(key=lambda candidate: candidate.order)
     unique = {candidate.id: candidate for candidate in reversed(found)}

@@ -266,6 +266,6 @@ BROKEN: dict[str, tuple[str, Any]] = {
 def test_a_broken_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     function, broken = BROKEN[name]
     monkeypatch.setattr(schedule, function, broken)
-    quick = settings(busy, max_examples=1000, derandomize=True, phases=[Phase.generate])
+    quick = settings(busy, max_examples=4000, derandomize=True, phases=[Phase.generate])
     with pytest.raises(AssertionError):
         run_state_machine_as_test(ScheduleMachine, settings=quick)

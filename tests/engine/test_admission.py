@@ -254,6 +254,43 @@ def test_pauses_grow_to_their_longest(lines: Lines) -> None:
     assert lines.events() == ["endpoint.suspended"]
 
 
+def test_what_was_out_when_an_endpoint_closed_lengthens_no_pause() -> None:
+    """Eight exchanges that fail together are one moment, not eight."""
+    door = Door(WIDE)
+    door.clock.next_draw = 1.0
+    claims = [door.begin(WIDE) for _ in range(8)]
+    for claim in claims:
+        door.end(WIDE, claim, UNAVAILABLE)
+    assert door.admission.next_opening() == 1.0
+    door.clock.move(1.0)
+    assert len(door.room_of().last) == 8
+    door.pass_through(WIDE, UNAVAILABLE)
+    assert door.admission.next_opening() == 2.0
+
+
+def test_an_endpoint_in_doubt_is_probed_by_whom_it_served_last() -> None:
+    door = Door(WIDE)
+    assert not door.room_of().is_probe
+    door.pass_through(WIDE, *[UNAVAILABLE] * FAILURES_TO_OPEN)
+    door.clock.move(LONGEST_PAUSE)
+    assert door.room_of().is_probe
+
+
+@pytest.mark.parametrize(("lifetime", "longest"), [(3600, 30.0), (60, 6.0), (20, 2.0), (1, 1.0)])
+def test_pauses_fit_the_life_of_the_tokens(lifetime: float, longest: float) -> None:
+    """For two lives: then there is no token left that they could cost."""
+    door = Door(WIDE)
+    door.clock.next_draw = 1.0
+    door.pass_through(WIDE, answered("at", expires_in=lifetime))
+    pauses = []
+    for _ in range(FAILURES_TO_OPEN + 25):
+        door.pass_through(WIDE, UNAVAILABLE)
+        pauses.append(door.admission.next_opening() or 0.0)
+        door.clock.move(pauses[-1])
+    assert max(pauses[: FAILURES_TO_OPEN + 15]) == pytest.approx(longest)
+    assert max(pauses) == pytest.approx(LONGEST_PAUSE)
+
+
 def test_a_success_forgives_earlier_failures() -> None:
     door = Door(WIDE)
     for _ in range(3):
@@ -283,7 +320,7 @@ def test_one_word_against_a_client_is_settled_by_the_next_grant(lines: Lines) ->
     accuser = claim_of(1)
     door.pass_through(WIDE, REJECTED, claim=accuser)
     room = door.room_of()
-    assert (room.places, room.is_trial, room.last) == (1, True, frozenset({1}))
+    assert (room.places, room.is_probe, room.last) == (1, True, frozenset({1}))
     assert (room.failing, room.doubted) == (0, 0)
     assert lines.all() == []
     witness = door.begin(WIDE, claim_of(2))
@@ -381,6 +418,34 @@ def test_a_client_that_proved_itself_is_probed_soon() -> None:
     assert door.admission.next_opening() == 5
 
 
+@pytest.mark.parametrize(("lifetime", "within"), [(3600, 60), (300, 20), (20, 3)])
+def test_a_healthy_grant_behind_eight_refused_is_asked_in_time(
+    lifetime: float, within: float
+) -> None:
+    """All were due at once. The lead of a refresh, not patience, is what there is of time."""
+    door = Door(WIDE)
+    word = ClientRejected(error="unauthorized_client", status=403)
+    began = door.clock.monotonic()
+    for number in range(8):
+        claim = claim_of(number, issued_at=NOW, expires_at=NOW + lifetime)
+        door.pass_through(WIDE, word, claim=claim)
+        door.clock.move(door.admission.next_opening() or 0.0)
+    assert door.clock.monotonic() - began < within
+    door.pass_through(WIDE, SUCCESS)
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
+
+
+def test_a_client_that_nobody_may_use_is_left_in_peace_all_the_same() -> None:
+    door = Door(WIDE)
+    word = ClientRejected(error="unauthorized_client", status=403)
+    began, probes = door.clock.monotonic(), 0
+    while door.clock.monotonic() - began < 86_400:
+        door.pass_through(WIDE, word, claim=claim_of(probes))
+        door.clock.move(door.admission.next_opening() or 0.0)
+        probes += 1
+    assert probes < 86_400 / 300 + 20
+
+
 def test_a_word_told_apart_asks_nobody_any_more(lines: Lines) -> None:
     door = Door(WIDE)
     own = claim_of(1, reason="not_authorized:invalid_client", fault=Fault.GRANT)
@@ -402,6 +467,25 @@ def test_a_mended_client_starts_afresh() -> None:
     assert door.room == {"crm": 8}
     door.pass_through(WIDE, *[REFUSED] * (FAILURES_TO_OPEN - 1))
     assert door.room == {"crm": 8}
+
+
+def test_a_mended_client_is_told_as_recovered_once_it_is_served(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    assert lines.events() == ["client.rejected"]
+    door.pass_through(WIDE, SUCCESS, SUCCESS)
+    assert lines.events() == ["client.rejected", "client.recovered"]
+
+
+def test_a_client_mended_wrongly_is_told_as_rejected_again(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    door.pass_through(WIDE, REJECTED, REJECTED)
+    door.admission.forget(WIDE)
+    door.pass_through(WIDE, SUCCESS)
+    assert lines.events() == ["client.rejected", "client.rejected", "client.recovered"]
 
 
 def test_clients_of_other_endpoints_go_on() -> None:
@@ -594,3 +678,16 @@ def test_what_waited_for_an_endpoint_comes_at_its_pace() -> None:
     assert door.admission.pause_between(make_client(rate=2.0)) == pytest.approx(0.5)
     twin = replace(WIDE, name="twin")
     assert Door(WIDE, twin).admission.sharing(twin) == ["crm", "twin"]
+
+
+def test_a_want_of_descriptors_is_told_once_and_closes_no_endpoint(lines: Lines) -> None:
+    door = Door(WIDE)
+    lack = NotSent(reason="no_descriptors")
+    door.pass_through(WIDE, *[lack] * 20)
+    assert door.room == {"crm": 8}
+    assert lines.events() == ["descriptors.exhausted"]
+    assert "LimitNOFILE" in lines.all()[0]["repair"]
+    door.pass_through(WIDE, REFUSED, lack)
+    assert len(lines.all()) == 1, "a refused connection does not tell that there are some again"
+    door.pass_through(WIDE, SUCCESS, lack)
+    assert len(lines.all()) == 2

@@ -116,6 +116,14 @@ class DaemonProcess:
         """Start the daemon on a disk that takes SECONDS more, and return at once."""
         self._start_as("tests.support.slow_daemon", str(seconds))
 
+    def start_measured(self, lags_file: Path) -> None:
+        """Start the daemon that measures its loop, and return at once."""
+        self._start_as("tests.hostile.daemon", str(lags_file))
+
+    def start_hasty(self, times: float) -> None:
+        """Start the daemon in which doubt passes TIMES as fast, and return at once."""
+        self._start_as("tests.support.hasty_daemon", str(times))
+
     def start_faulty(self, faults: Path) -> None:
         """Start the daemon on a machine with the FAULTS of that folder, and return at once."""
         self._start_as("tests.support.faulty_daemon", str(faults))

@@ -135,7 +135,17 @@ async def test_at_a_trial_the_one_served_last_is_the_witness(vault: Vault) -> No
     await serve(vault, "second", at=NOW + 60)
     for name, end in (("first", 1.0), ("second", 99.0)):
         await set_columns(vault, name, due_at=NOW + 60, expires_at=NOW + 60 + end)
-    assert await names(vault, room(1, is_trial=True), now=NOW + 60) == ["second"]
+    assert await names(vault, room(1, is_probe=True), now=NOW + 60) == ["second"]
+
+
+async def test_a_probe_is_none_that_was_never_served(vault: Vault) -> None:
+    """Many that fail from the first may be imported at once; who has been served tells more."""
+    await serve(vault, "good", at=NOW)
+    await sow(vault, *(make_seed(f"new-{number}", f"rt-{number}") for number in range(9)))
+    await set_columns(vault, "good", due_at=NOW + 60, expires_at=NOW + 90)
+    assert (await names(vault, room(1), now=NOW + 60))[0].startswith("new")
+    assert await names(vault, room(1, is_probe=True), now=NOW + 60) == ["good"]
+    assert (await names(vault, room(1, is_probe=True), now=NOW + 60))[0].startswith("new")
 
 
 async def test_every_gate_gets_its_own_place_and_then_a_share(vault: Vault) -> None:

@@ -34,6 +34,9 @@ KEEP_ALIVE = 4.0
 unknown outcome, so it ends before the usual 5 s of Node, Apache and uvicorn do; where speed
 counts, a connection is not idle for a second."""
 
+PIECE = 4096
+"""Bytes the library parses at a time: a flood is refused after the first, not after 256 KiB."""
+
 SILENCE = 10.0
 """Seconds without a byte after which a connection that was used before counts as dead."""
 
@@ -182,8 +185,11 @@ class Wire(ResponseHandler):
             self.refuse(TOO_LARGE)
             if self.transport is not None:
                 self.transport.abort()
-        elif not self._is_closing:
-            super().data_received(data)
+            return
+        for start in range(0, len(data), PIECE):
+            if self._is_closing or kept.refusal is not None:
+                return
+            super().data_received(data[start : start + PIECE])
 
     def eof_received(self) -> None:
         """The server sends no more, over TLS a turn before the connection is lost."""

@@ -56,6 +56,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two looks of the second reader, twice as long each time: a server that
 sends byte by byte must not cost the loop a whole reading for each."""
 
+CHEAP_LOOK = 16 * 1024
+"""Bytes that the second reader reads in no time. Of more it looks again only at twice as many,
+or when nothing comes for a while: a server that sends byte by byte after a flood must not
+cost the loop all of its time."""
+
 HEADERS = {
     "Accept": "application/json",  # without it GitHub answers in form encoding (FAILURES 40)
     "Accept-Encoding": "identity",  # a few kilobytes of random characters do not compress
@@ -210,6 +215,7 @@ async def _receive_the_rest(kept: Kept) -> None:
     kept.news = news
     while not kept.has_ended and kept.refusal in (None, MALFORMED):
         news.clear()
+        looked_at = len(kept.received)
         reading = read(bytes(kept.received))
         is_complete = reading is not None and reading.is_complete
         if reading is not None and is_complete and not reading.may_go_on:
@@ -221,6 +227,18 @@ async def _receive_the_rest(kept: Kept) -> None:
             return
         await anyio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+        if looked_at > CHEAP_LOOK:
+            await _receive_or_linger(kept, 2 * looked_at, news)
+
+
+async def _receive_or_linger(kept: Kept, size: int, news: asyncio.Event) -> None:
+    """Wait until KEPT has SIZE bytes or its end, or nothing comes for a while."""
+    while len(kept.received) < size and not kept.has_ended and kept.refusal in (None, MALFORMED):
+        news.clear()
+        with anyio.move_on_after(LINGER) as quiet:
+            await news.wait()
+        if quiet.cancelled_caught:
+            return
 
 
 def _answer(exchange: _Exchange, fault: Exception | None, *, timed_out: bool) -> Reply | None:

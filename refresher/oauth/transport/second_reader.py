@@ -26,6 +26,9 @@ MOST_LINES = 1000
 MOST_OBJECTS = 8
 """How many ``{`` are tried where the framing leads to no content at all."""
 
+MOST_TRIED = 512 * 1024
+"""Bytes of all those tries together: JSON that never closes is read to its end by each."""
+
 EMPTY_STATUSES = frozenset({204, 304})
 """No Content, Not Modified: what should have no body (RFC 9112 6.3)."""
 
@@ -213,11 +216,13 @@ def _unframed(rest: bytes, words: tuple[bytes, ...]) -> Iterator[bytes]:
     yield rest
     joined = _CHUNK_LINE.sub(b"", b"\n" + rest)
     yield joined
+    left = MOST_TRIED
     for text in (rest, joined):
-        start = -1
+        start, last = -1, max(0, *(text.rfind(word) for word in words))
         for _ in range(MOST_OBJECTS):
-            start = text.find(b"{", start + 1)
-            if start < 0:
+            start = text.find(b"{", start + 1, last)
+            left -= len(text) - start
+            if start < 0 or left < 0:
                 break
             found = _closing(text[start:], "")
             if found is not None and any(word in found for word in words):
@@ -235,7 +240,8 @@ def _closing(body: bytes, encoding: str) -> bytes | None:
         if content is not body:
             return body if is_whole and _closing(content, "") is not None else None
     start = len(body) - len(body.lstrip(_SPACE))
-    if body[start : start + 1] not in (b"{", b"["):
+    end = {b"{": b"}", b"[": b"]"}.get(body[start : start + 1])
+    if end is None or end not in body:
         return None
     try:
         content_end: tuple[Any, int] = _JSON.raw_decode(body.decode("latin-1"), start)
