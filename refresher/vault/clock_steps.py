@@ -6,7 +6,7 @@ from refresher.domain import schedule
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Transaction
-from refresher.vault.schema import grants
+from refresher.vault.schema import grants, revocations
 
 TOLERANCE = 5.0
 """Seconds an issue may lie in the future without consequence."""
@@ -44,6 +44,10 @@ def shift(tx: Transaction, offset: float) -> list[str]:
         grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
     )
     update_all(tx, measured, {instant.name: instant + offset for instant in _INSTANTS})
+    parked = (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at)
+    tx.connection.execute(
+        sa.update(revocations).values({instant.name: instant + offset for instant in parked})
+    )
     return list(tx.connection.scalars(sa.select(grants.c.name).where(measured)))
 
 

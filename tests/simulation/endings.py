@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+OVERDUE = 120.0
+"""Seconds past its turn at which somebody should have asked for a revocation."""
+
+
 class _Parked(NamedTuple):
     """Tokens that are to be revoked."""
 
@@ -33,6 +37,8 @@ class Endings:
     """By the authorizations that the vault has told apart."""
     ended: set[Line] = field(default_factory=set)
     parked: dict[int, _Parked] = field(default_factory=dict)
+    due_at: dict[int, float] = field(default_factory=dict)
+    """When what is parked is tried next, by the wall clock."""
     last: int = 0
 
     def stored(self, row: Row) -> None:
@@ -51,9 +57,10 @@ class Endings:
     def look(self) -> list[_Parked]:
         """Compare what is parked with what was; what is new of it."""
         new, open_ids = [], set[int]()
-        for number, name, uid, serial, sealed in self.world.disk.connection.execute(PARKED):
+        for number, name, uid, serial, due_at, sealed in self.world.disk.connection.execute(PARKED):
             if sealed is not None:
                 open_ids.add(number)
+                self.due_at[number] = due_at
             if number <= self.last:
                 continue
             self.last = number
@@ -78,10 +85,16 @@ class Endings:
             self.world.witness.violated(f"revoke: {parked.line.name} is alive, and forgotten")
 
     def left_over(self) -> list[str]:
-        """Authorizations that live on at the server although everything of them was received."""
+        """Authorizations that live on at the server although everything of them was received.
+
+        One that a clock, set back while nobody looked, has put off waits for its turn.
+        """
+        now = self.world.now()
+        waiting = {parked.line for parked in self.parked.values()}
         alive = [
             line.name
-            for line in self.ended
+            for line in self.ended - waiting
             if line.family.revoked_at is None and line.durable >= line.family.generation
         ]
-        return alive + [parked.line.name for parked in self.parked.values()]
+        overdue = [number for number in self.parked if self.due_at[number] < now - OVERDUE]
+        return alive + [self.parked[number].line.name for number in overdue]

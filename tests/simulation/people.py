@@ -38,7 +38,7 @@ class People:
         acts: tuple[tuple[str, float, Callable[[str], None]], ...] = (
             ("revoked by a person", 0.2, self._take_back),
             ("revoke", 0.12, self._revoke),
-            ("remove", 0.1, self._remove),
+            ("remove", 0.12, self._remove),
             ("refresh", 0.08, self._refresh),
             ("refresh --lost", 0.15, lambda _: self._ask_lost()),
         )

@@ -9,7 +9,9 @@ ROWS = """
     FROM grants
 """
 KEPT = "SELECT id, grant_name, kind, sequence FROM kept_answers WHERE id > ? ORDER BY id"
-PARKED = "SELECT id, grant_name, grant_uid, authorization_serial, sealed FROM revocations"
+PARKED = """
+    SELECT id, grant_name, grant_uid, authorization_serial, due_at, sealed FROM revocations
+"""
 
 
 class Row(NamedTuple):

@@ -47,7 +47,7 @@ class Wire:
         sequence, claimed_at = process.claimed[name]
         if process.is_running:
             self._may_send(name, client, fingerprint)
-            self._is_patient(process, name, client, claimed_at, fingerprint)
+            self._is_patient(process, name, client, claimed_at)
             witness.refusals.may_send(name, fingerprint)
             if generation < line.durable and process.woke_at < line.stored_at:
                 witness.violated(f"G3: {name} presented a refresh token whose successor is stored")
@@ -77,19 +77,13 @@ class Wire:
         if halts and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
             self.world.witness.violated(f"G3: {name} was sent again, and no operator has said so")
 
-    def _is_patient(
-        self,
-        process: "Process",
-        name: str,
-        client: Client,
-        claimed_at: float,
-        fingerprint: bytes,
-    ) -> None:
+    def _is_patient(self, process: "Process", name: str, client: Client, claimed_at: float) -> None:
         came_at, until = process.closed.get(client.name, (0.0, 0.0))
         is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
         # A grace window that may hold an answer that was lost may be about to close.
         is_grace = client.rotation.profile is RotationProfile.GRACE
-        if not is_patient and not (is_grace and self.unresolved.get(fingerprint)):
+        is_replay = (self.world.witness.rows[name].intent_attempts or 0) > 1
+        if not is_patient and not (is_grace and is_replay):
             self.world.witness.violated(
                 f"G7: {name} was sent in spite of a Retry-After for {client.name}"
             )
@@ -109,12 +103,9 @@ class Wire:
         reads_on = client.rotation.profile in {RotationProfile.STRICT, RotationProfile.UNKNOWN}
         if not reads_on or waited >= READ_FOR or process.is_stopping:
             return
-        late = [
-            other
-            for other in process.in_flight.values()
-            if self.world.time() - other.sent_at >= client.response_timeout
-        ]
-        if len(late) <= process.workers:
+        others = [one for one in process.in_flight.values() if one is not request]
+        late = [one for one in others if self.world.time() - one.sent_at >= client.response_timeout]
+        if len(late) < process.workers:
             self.world.witness.violated(f"G3: {request.name} was given up after {waited:.0f} s")
 
     def resolve(self, request: Request, presented: bytes, outcome: Outcome) -> None:

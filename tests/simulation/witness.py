@@ -238,8 +238,7 @@ class Witness:
                 self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)
             case GrantRejected():
                 self.refusals.heard(request, presented, outcome)
-            case TooEarly() if self.stepped_at.get(presented) == self.world.stepped_ahead:
-                # Otherwise the clock says that the token has ended, and the server that it lives.
+            case TooEarly() if self._has_live_token(request.name, presented):
                 self.too_early[presented] = self.too_early.get(presented, 0) + 1
                 if self.too_early[presented] > MOST_EARLY:
                     self.violated(f"G7: {request.name} was sent too early again and again")
@@ -249,6 +248,11 @@ class Witness:
             process.closing[request.name] = request.client, now + outcome.retry_after
         if process.is_stale:
             self.world.chance.seen["late answer of a usurped process"] += 1
+
+    def _has_live_token(self, name: str, presented: bytes) -> bool:
+        """Whether NAME has the token that its server wants to be used up, as both clocks say."""
+        has_ended = self.rows[name].state in {GrantState.PENDING, GrantState.EXPIRED}
+        return not has_ended and self.stepped_at.get(presented) == self.world.stepped_ahead
 
     def _answer_of(
         self, process: "Process", line: Line, generation: int, answer: TokenAnswer

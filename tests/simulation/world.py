@@ -92,7 +92,7 @@ class World:
         self._starting = self._stays_down = False
         self.processes: list[Process] = []
         self._start_process(self.files[0])
-        self._plan(15.0, self.people.act)
+        self._plan(10.0, self.people.act)
         self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
         self._plan(60.0 * self.steadiness, self._disk_fails)

@@ -158,6 +158,17 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     assert (await get(vault)).due_at == NOW
 
 
+async def test_a_clock_set_back_delays_no_revocation(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await vault.revocations.end("acme", NOW, lambda *_: True)
+    [parked] = await vault.revocations.parked()
+    await vault.revocations.take(parked, NOW + 60, NOW)
+    await vault.shift_clock(-7200, NOW - 7200)
+    [moved] = await vault.revocations.parked()
+    assert (moved.due_at, moved.parked_at) == (NOW + 60 - 7200, NOW - 7200)
+    assert moved.ends_at == parked.ends_at - 7200
+
+
 async def test_a_doubted_grant_keeps_its_questions(vault: Vault) -> None:
     """Its token is of the clock that was ahead, and stays so until it is served."""
     await sow(vault, make_seed(), now=NOW + 3000)
