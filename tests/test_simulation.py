@@ -211,12 +211,12 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seeds"),  # those that show it soonest
     [
-        (_adopt_everything, "G3", (4,)),
+        (_adopt_everything, "G3", (1,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
         (_forget_intents, "G3", (2,)),
         (_hang_up_at_the_deadline, "G3", (1,)),
-        (_ignore_the_server, "G7", (1,)),
+        (_ignore_the_server, "G7", (8,)),
         (_keep_leases, "G7", (2,)),
         (_rescue_nothing, "G3", (4,)),
         (_resume_by_itself, "G3", (2,)),
