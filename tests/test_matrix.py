@@ -42,6 +42,13 @@ TAKEOVER = {
     "regressed": 0,
 }
 STORM = {"throttled": 5, "rejected_requests": 8, "lost": 0, "hasty": 0, "misplaced": 0}
+HOSTILE = {
+    "requests": {"slow": 4, "hanging": 2},
+    "honest_absent": 0,
+    "healthy_absent": 0,
+    "lost": 0,
+    "holds": True,
+}
 SIMULATION = {"violations": 0, "crashes": 30, "lost grace: a person": 1}
 CHAOS = {
     "faults": {"redis frozen": 3},
@@ -191,6 +198,7 @@ def test_only_a_loss_that_was_told_is_allowed() -> None:
     [
         ("takeover", TAKEOVER, 3),
         ("storm", STORM, 13),
+        ("hostile", HOSTILE, 6),
         ("simulation", SIMULATION, 30),
         ("chaos", CHAOS, 3),
     ],
@@ -207,12 +215,18 @@ def test_every_line_is_understood(module: str, line: dict[str, Any], injected: i
     [
         *(("takeover", TAKEOVER, name) for name in ("lost", "sent_by_the_woken", "regressed")),
         *(("storm", STORM, name) for name in ("lost", "hasty", "misplaced")),
+        *(("hostile", HOSTILE, name) for name in ("honest_absent", "healthy_absent", "lost")),
         ("simulation", SIMULATION, "violations"),
         *(("chaos", CHAOS, name) for name in ("double_exchanges", "expired_reads", "canary_hits")),
     ],
 )
 def test_every_violation_is_seen(module: str, line: dict[str, Any], violated: str) -> None:
     [row] = rows_of(module, line | {violated: 1})
+    assert row.verdict is Verdict.FAILED
+
+
+def test_a_run_that_says_so_itself_did_not_hold() -> None:
+    [row] = rows_of("hostile", HOSTILE | {"holds": False})
     assert row.verdict is Verdict.FAILED
 
 

@@ -132,11 +132,28 @@ def read_chaos(line: Line) -> Counts:
     return Counts(injected, line["lost"], line["double_exchanges"], violations)
 
 
+def read_hostile(line: Line) -> Counts:
+    absent = line["honest_absent"] + line["healthy_absent"]
+    return Counts(
+        injected=sum(line["requests"].values()),
+        lost=line["lost"],
+        at_once=None,
+        violations=absent if line["holds"] else max(absent, 1),
+    )
+
+
 RUNS = (
     Run("tests.boundaries", "--times 1", "--times 100", "G3", read_boundaries, may_lose=True),
     Run("tests.kills", "--kills 5", "--kills 50", "G2 G3", read_kills),
     Run("tests.takeover", "--times 1", "--times 20", "G2 G3 G4", read_takeover),
     Run("tests.storm", "--grants 200 --rate 40", "--grants 10000 --rate 20", "G6 G7", read_storm),
+    Run(
+        "tests.hostile",
+        "--minutes 0.5 --json",
+        "--minutes 10 --json",
+        "G1 G8",
+        read_hostile,
+    ),
     Run(
         "tests.simulation",
         "--steps 60000",

@@ -1,9 +1,11 @@
 """A simulation of the real engine under virtual time; also a command.
 
-The real scheduler, refresh, durability, recovery, admission, watch and administration run
-on the real vault, on event loops whose time is virtual, against the sandbox's pure
-authorization server. At every await into the outside and between any two callbacks a
-fault may strike. After every transaction the guarantees are checked from outside.
+The real scheduler, refresh, durability, recovery, admission, watch, revoking and
+administration run on the real vault, on event loops whose time is virtual, against the
+sandbox's pure authorization server and the wrong words of real ones. At every await into the
+outside and between any two callbacks a fault may strike, and people do what people do. After
+every transaction the guarantees are checked from outside. In some worlds hours pass, in some
+nothing but grants and servers fails.
 ``python -m tests.simulation --steps 1000000 --seed 1`` prints what happened; the same
 seed replays it.
 """

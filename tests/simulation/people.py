@@ -44,11 +44,17 @@ class People:
         )
         for what, probability, work in acts:
             if chance.strikes(what, probability):
-                chance.seen[f"{what} in mid-exchange"] += bool(busy)
                 work(name)
                 return
         chance.seen["logins in mid-exchange"] += bool(busy)
         self._log_in(name)
+
+    def interrupt(self, name: str) -> None:
+        """End NAME while its request is under way."""
+        if self._world.chance.strikes("revoked in mid-exchange", 0.01):
+            self._revoke(name)
+        elif self._world.chance.strikes("removed in mid-exchange", 0.005):
+            self._remove(name)
 
     def look(self) -> None:
         """Do what is asked for: every state but fresh has its repair."""

@@ -115,6 +115,7 @@ class Process:
         """The token endpoint as this process sees it."""
         request = self._world.witness.wire.sending(self, client, refresh_token)
         self.in_flight[request.name] = request
+        self._world.people.interrupt(request.name)
         self._world.count_await()
         await self._die("crash while sending", 0.006)
         try:
