@@ -77,7 +77,8 @@ def test_a_vault_locked_at_the_commit_delays_it(world: World) -> None:
         other.execute("ROLLBACK")
     wait_until(lambda: version(world, "g") > before, within=12, description="the commit")
     [refusal] = world.daemon.events("vault.refused")
-    assert "another process keeps the vault locked" in refusal["reason"]
+    # It waits for the other one's lock, which looks like any disk that hangs.
+    assert "has not answered" in refusal["reason"]
     assert is_intact(world, minted)
 
 
