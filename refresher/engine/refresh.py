@@ -141,8 +141,10 @@ class Refresh:
         with anyio.CancelScope(shield=True):
             patience = self._patience(claim, client, on_late)
             begun(patience)
-            outcome, attempt = await self._send(claim, client, patience)
-            outcome = await self._doubted(claim, client, outcome)
+            # To the end of the doubt: an answer that waits for it is in memory alone.
+            with self._durability.exchange():
+                outcome, attempt = await self._send(claim, client, patience)
+                outcome = await self._doubted(claim, client, outcome)
             outcome, change = _judged(claim, self._windows.of(client), outcome, attempt, blame)
             committed = await self._commit(claim, change)
             self.publish(claim.grant.name)
@@ -226,14 +228,13 @@ class Refresh:
         grant = claim.grant
         sent_at, started = self._clock.now(), self._clock.monotonic()
         try:
-            with self._durability.exchange():
-                outcome = await self._endpoint.refresh(
-                    client,
-                    claim.refresh_token,
-                    scope=grant.scope or client.scope,
-                    redirect_uri=grant.redirect_uri,
-                    patience=patience,
-                )
+            outcome = await self._endpoint.refresh(
+                client,
+                claim.refresh_token,
+                scope=grant.scope or client.scope,
+                redirect_uri=grant.redirect_uri,
+                patience=patience,
+            )
         finally:
             patience.over()
         ended_at, took = self._clock.now(), self._clock.monotonic() - started
