@@ -45,11 +45,14 @@ async def proxying(*, refusal: bytes = b"") -> AsyncIterator[RawServer]:
         place = target if method == b"CONNECT" else target.split(b"/")[2]
         host, _, port = place.decode().rpartition(":")
         upstream, out = await asyncio.open_connection(host, int(port))
-        if method == b"CONNECT":
-            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            out.write(request)
-        await asyncio.gather(pump(reader, out), pump(upstream, writer), return_exceptions=True)
+        try:
+            if method == b"CONNECT":
+                writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            else:
+                out.write(request)
+            await asyncio.gather(pump(reader, out), pump(upstream, writer), return_exceptions=True)
+        finally:
+            out.transport.abort()
 
     async with serving(handle) as raw:
         yield raw

@@ -95,21 +95,37 @@ async def serving(
 ) -> AsyncIterator[RawServer]:
     """Serve connections with HANDLE until the block ends."""
     raw = RawServer()
+    handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raw.connections += 1
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handle(raw, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the other side went away, as some tests want
         finally:
             writer.transport.abort() if writer.is_closing() else writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raw.connections += 1
+        handlers[asyncio.create_task(serve(reader, writer))] = writer
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     raw.port = server.sockets[0].getsockname()[1]
     raw.url = f"http{'s' if tls else ''}://127.0.0.1:{raw.port}/token"
-    async with server:
+    try:
         yield raw
+    finally:
+        server.close()
+        for handler, writer in handlers.items():
+            handler.cancel()  # one that waits for ever would be destroyed beside a later test
+            writer.transport.abort()  # one that was cancelled before its first step closes nothing
+        failed = await asyncio.gather(*handlers, return_exceptions=True)
+        await server.wait_closed()
+    for failure in failed:
+        if isinstance(failure, Exception):
+            raise failure
 
 
 @asynccontextmanager
