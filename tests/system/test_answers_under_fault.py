@@ -63,6 +63,9 @@ def test_one_damaged_row_costs_nobody_else_anything(flight: InFlight) -> None:
     others = [name for name in flight.names.values() if name != "strict-3"]
     flight.await_published(*others, newer=True)
     daemon = flight.daemon
+    wait_until(
+        lambda: daemon.events("grant.set_aside"), within=30, description="the row is set aside"
+    )
     assert [line["grant"] for line in daemon.events("grant.set_aside")] == ["strict-3"]
     assert daemon.command("health", "--ready").stdout == "ok\n"
     wait_until(lambda: daemon.events("answer.rescued"), within=10, description="the rescue")
