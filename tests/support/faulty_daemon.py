@@ -1,17 +1,20 @@
 """The daemon on a machine whose faults are files: ``... faulty_daemon CONFIG FOLDER``.
 
 While FOLDER has a file named ``hang`` no commit and no fsync returns; ``full`` refuses every
-commit as a full disk does; ``threads`` lets no thread start. A number in ``stalled_after``
-stands for the ten minutes after which a stalled daemon ends itself.
+commit as a full disk does; ``threads`` lets no thread start; with ``names`` no name that begins
+with ``hanging`` is resolved. A number in ``stalled_after`` stands for the ten minutes after which
+a stalled daemon ends itself.
 """
 
 import os
+import socket
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import sqlalchemy as sa
@@ -64,6 +67,14 @@ def _make_faulty(folder: Path) -> None:
         start(thread)
 
     threading.Thread.start = start_if_possible  # type: ignore[method-assign, assignment]  # the fault
+    resolve = socket.getaddrinfo
+
+    def resolve_at_last(host: str, *arguments: Any, **named: Any) -> Any:
+        while host.startswith("hanging") and (folder / "names").exists():
+            time.sleep(0.01)
+        return resolve(host, *arguments, **named)
+
+    socket.getaddrinfo = resolve_at_last  # type: ignore[assignment]  # the fault
     if (folder / "stalled_after").exists():
         stall.STALLED_AFTER = float((folder / "stalled_after").read_text())
 

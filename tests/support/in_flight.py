@@ -7,7 +7,7 @@ old refresh token again, so that no loss can hide; the other half to one with a 
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +108,11 @@ class InFlight:
         self.await_published(*safe, newer=True)
 
     def await_settled(self) -> None:
-        """Return when every grant is fresh with a new token, or lost."""
+        """Return when every grant that had an exchange is fresh with a new token, or lost."""
 
         def is_settled(grant: dict[str, Any]) -> bool:
+            if grant["name"] not in self._before:
+                return True
             if grant["state"] == "reauthorization_required":
                 return True
             is_new = grant["version"] > self._before[grant["name"]]
@@ -171,12 +173,17 @@ class InFlight:
 
 @contextmanager
 def in_flight(
-    folder: Path, start: Callable[[DaemonProcess], None], *, names: str = "127.0.0.1"
+    folder: Path,
+    start: Callable[[DaemonProcess], None],
+    *,
+    host: str = "127.0.0.1",
+    others: Sequence[str] = (),
 ) -> Iterator[InFlight]:
     """A daemon started by START, and the servers it knows.
 
     Args:
-        names: the host that token endpoints are asked at.
+        host: how the token endpoints are named.
+        others: hosts of further token endpoints, each of a client called as its host.
     """
     valkey, daemon = Valkey(), DaemonProcess(folder)
     valkey.start()
@@ -189,13 +196,24 @@ def in_flight(
     clients = [
         CLIENT.format(
             name=name,
-            base_url=server.base_url.replace("127.0.0.1", names),
+            base_url=server.base_url.replace("127.0.0.1", host),
             client_id="sandbox-client",
             client_secret="sandbox-secret",
             rotation=rotations[name],
             more=f"concurrency = {GRANTS}",
         )
         for name, server in servers.items()
+    ]
+    clients += [
+        CLIENT.format(
+            name=other,
+            base_url=f"http://{other}",
+            client_id="sandbox-client",
+            client_secret="sandbox-secret",
+            rotation="strict",
+            more="allow_plain_http = true",
+        )
+        for other in others
     ]
     daemon.prepare(redis_url=valkey.url, clients="\n".join(clients))
     try:

@@ -3,6 +3,7 @@
 The faults are those of ``faulty_daemon``; ``tests/foreign`` has them below Python.
 """
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,26 @@ def test_threads_that_cannot_start_cost_nobody_anything(flight: InFlight, faults
     flight.start()
     flight.await_settled()
     assert flight.lost() == set()
+
+
+@pytest.mark.long
+def test_names_that_hang_cost_nobody_else_anything(tmp_path: Path, faults: Path) -> None:
+    """Eight endpoints wait for their names while 64 other exchanges, by name too, are out."""
+    hanging = [f"hanging{number}" for number in range(8)]
+    (faults / "names").touch()
+
+    def start(daemon: DaemonProcess) -> None:
+        ready = daemon.ready_count()
+        daemon.start_faulty(faults)
+        wait_until(lambda: daemon.ready_count() > ready, within=20, description="it is ready")
+
+    with in_flight(tmp_path, start, host="localhost", others=hanging) as flight:
+        lines = [{"name": name, "client": name, "refresh_token": f"RT-{name}"} for name in hanging]
+        flight.daemon.command("import", "-", text="\n".join(map(json.dumps, lines)))
+        flight.open_exchanges()
+        flight.await_answers(0.1)
+        assert flight.daemon.command("health", "--ready").stdout == "ok\n"
+        flight.kill_and_see_nothing_lost(faults / "names")
 
 
 def test_one_damaged_row_costs_nobody_else_anything(flight: InFlight) -> None:
