@@ -77,7 +77,7 @@ INJECTED = (
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
     for seed in range(1, 6):
-        seen += simulate(9_000, seed)
+        seen += simulate(5_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 500
     assert seen["logins"] > 20

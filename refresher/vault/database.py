@@ -85,6 +85,8 @@ class Database:
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
         mine = _Waiting(operation)
+        if self._is_abandoned:
+            raise _abandoned()
         self._waiting.append(mine)
         self._commit_next()
         with anyio.CancelScope(shield=True):

@@ -262,7 +262,16 @@ BROKEN: dict[str, tuple[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+SLOW_TO_FIND = "replays outlast the grace"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name == SLOW_TO_FIND else [])
+        for name in BROKEN
+    ],
+)
 def test_a_broken_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     function, broken = BROKEN[name]
     monkeypatch.setattr(schedule, function, broken)
