@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refresher.vault.sealing import write_key_file
+from tests.support.forked import run_command
 
 SETTINGS = """
 [vault]
@@ -193,14 +194,11 @@ class DaemonProcess:
             check: the exit code it must have.
             logged: keep its output in the log, where no secret may be.
         """
-        done = subprocess.run(
-            [*self.program, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, **(environment or {})},
+        done = run_command(
+            ["--config", str(self.config), *arguments],
+            text=text,
+            environment={**os.environ, **(environment or {})},
+            within=60,
         )
         with self.log.open("a") as log:
             log.write((done.stdout if logged else "") + done.stderr)

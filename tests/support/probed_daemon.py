@@ -28,6 +28,7 @@ from refresher.publication.publisher import Publisher
 from refresher.settings.loading import load
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
+from tests.support.forked import take_streams
 
 BOUNDARIES = (
     "before_claim",
@@ -152,8 +153,7 @@ class Probe:
 def run_probed(config: Path, boundary: str, log: Path) -> None:
     """Be a daemon that dies at BOUNDARY, its output in LOG; the whole of a forked process."""
     with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
-        for number, file in enumerate((nothing, output, output)):
-            os.dup2(file.fileno(), number)
+        take_streams(nothing, output, output)
     logs.configure(level="debug", json_lines=True)
     probe = Probe(boundary)
     parts = Parts(
