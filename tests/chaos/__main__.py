@@ -53,7 +53,7 @@ def main() -> int:
 
 def mount_small(folder: Path) -> bool:
     """Mount 48 MiB of memory on FOLDER, so that a full disk hurts nobody else."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=112m,mode=700", "tmpfs", str(folder)]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 

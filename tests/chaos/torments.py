@@ -18,7 +18,7 @@ from refresher.sandbox import Sandbox
 from refresher.sandbox.faults import DropAfter, Echo, RetryAfter, Slow, Status, StatusAfter, spread
 from tests.support.daemon import DaemonProcess
 
-SMALL = 64 * 1024 * 1024
+SMALL = 128 * 1024 * 1024
 """Bytes: a disk with more room than this is not one of ours to fill."""
 
 
@@ -62,7 +62,7 @@ class Torments:
         """Start the daemon on the clock that can be stepped, and see it ready."""
         seen = self.daemon.ready_count()
         self.daemon.start_stepped(self._offset_file)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while self.daemon.ready_count() == seen:  # noqa: ASYNC110  another process
                 await anyio.sleep(0.05)
 

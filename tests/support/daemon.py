@@ -92,7 +92,7 @@ class DaemonProcess:
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,
-                within=20,
+                within=60,
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
             )
 
