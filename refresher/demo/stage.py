@@ -12,10 +12,10 @@ import anyio
 import anyio.abc
 
 from refresher.clock import SystemClock
+from refresher.demo.private_server import PrivateValkey
 from refresher.errors import ControlUnavailable, RefresherError
 from refresher.ops.control_client import ControlClient
 from refresher.ops.protocol import JSON
-from refresher.publication.private_server import PrivateValkey
 from refresher.sandbox.faults import DropAfter, Fault, RetryAfter, Slow, Status, spread
 from refresher.sandbox.options import SandboxOptions
 from refresher.sandbox.server import Sandbox
