@@ -99,8 +99,11 @@ class Operations:
 
     async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
         """Redeem the code in ``pasted``."""
-        grant = await self._logins.finish(parameters["login"], parameters["pasted"])
-        return view(grant) | {"exchange_out": await self._administration.is_out(grant)}
+        done = await self._logins.finish(parameters["login"], parameters["pasted"])
+        return view(done.grant) | {
+            "exchange_out": await self._administration.is_out(done.grant),
+            "account_before": done.account_before,
+        }
 
     async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
         """Add ``grants``, all or none."""
@@ -164,6 +167,7 @@ def view(grant: Grant) -> dict[str, JSON]:
         "refresh_token": grant.refresh_token_fingerprint is not None,
         "refresh_token_expires_at": grant.refresh_token_expires_at,
         "scope": list(grant.scope),
+        "authorized_by": grant.authorized_by,
         "labels": dict(grant.labels),
         "repair": repair(grant),
     }

@@ -104,8 +104,15 @@ def _read_pasted() -> str:
 
 def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
     left = span(grant["expires_at"], SystemClock().now())
-    text = f"{grant['name']}: authorized, access token valid for {left}"
+    by = f" by {grant['authorized_by']}" if grant["authorized_by"] else ""
+    text = f"{grant['name']}: authorized{by}, access token valid for {left}"
     tell(grant, text, as_json=as_json)
+    if grant["account_before"]:
+        click.echo(
+            f"warning: {grant['name']} was authorized by {grant['account_before']} before: its "
+            "consumers get tokens of another account now; if that is a mistake, log in again",
+            err=True,
+        )
     if grant["exchange_out"]:
         click.echo(
             f"an exchange of the earlier authorization of {grant['name']} is still out: what it "

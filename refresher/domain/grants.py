@@ -127,6 +127,11 @@ class Grant:
     refresh_token_expires_at: float | None = None
     redirect_uri: str | None = None
     """The one of the login; some servers compare it with one sent at a refresh."""
+    authorized_by: str | None = None
+    """The account that authorized at the login, as its server names it to people; None where
+    nobody knows."""
+    authorized_subject: str | None = None
+    """The same for programs (``sub`` of OpenID Connect)."""
 
     issued_at: float | None = None
     expires_at: float | None = None
@@ -163,6 +168,13 @@ class Grant:
         if self.issued_at is None or self.expires_at is None:
             return None
         return self.expires_at - self.issued_at
+
+    def is_of_another_account(self, other: "Grant") -> bool:
+        """Whether another account has authorized this grant than OTHER, as far as both tell."""
+        if self.authorized_subject is not None and other.authorized_subject is not None:
+            return self.authorized_subject != other.authorized_subject
+        names = (self.authorized_by, other.authorized_by)
+        return None not in names and names[0] != names[1]
 
     @property
     def status_reason(self) -> str | None:

@@ -88,6 +88,15 @@ class Login:
     begun_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """What a login came to."""
+
+    grant: Grant
+    account_before: str | None
+    """The account that had authorized the grant, where another one has done so now."""
+
+
 class Logins:
     """The logins under way, from the authorization URL to the tokens in the vault."""
 
@@ -182,7 +191,7 @@ class Logins:
         self._open[login.id] = login
         return login
 
-    async def finish(self, login_id: str, pasted: str) -> Grant:
+    async def finish(self, login_id: str, pasted: str) -> Authorized:
         """Redeem the code in PASTED, the redirected URL or the bare code, and store the tokens.
 
         Raises:
@@ -200,7 +209,8 @@ class Logins:
                 "start the login again"
             )
         with anyio.CancelScope(shield=True):
-            grant = await self._redeem(login, callback.code)
+            authorized = await self._redeem(login, callback.code)
+        grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
             grant=grant.name,
@@ -208,9 +218,11 @@ class Logins:
             version=grant.version,
             expires_at=grant.expires_at,
         )
+        if authorized.account_before is not None:
+            emit(Event.GRANT_ACCOUNT_CHANGED, grant=grant.name, client=grant.client)
         announce_tokens_without_refresh(grant)
         self._changed(grant.name)
-        return grant
+        return authorized
 
     def _refuse_unknown(self, name: str, client_name: str | None) -> None:
         """Raise unless a login can make the grant NAME for the client CLIENT_NAME."""
@@ -231,7 +243,7 @@ class Logins:
             and other.authorization_endpoint != client.authorization_endpoint
         )
 
-    async def _redeem(self, login: Login, code: Secret) -> Grant:
+    async def _redeem(self, login: Login, code: Secret) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent_at = self._clock.now()
@@ -257,13 +269,15 @@ class Logins:
         change = adopt_authorization(grant, login.client, outcome.answer, attempt)
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
-        return await self._durability.until_written(
+        authorized = await self._durability.until_written(
             lambda: self._vault.authorize(
                 login.name, change, self._clock.now(), redirect_uri=login.request.redirect_uri
             ),
             grant=grant,
             record=login_record(grant, change, login.request.redirect_uri),
         )
+        is_other = authorized.is_of_another_account(grant)
+        return Authorized(authorized, grant.authorized_by if is_other else None)
 
     async def _add(self, name: str, client: Client) -> None:
         seed = Seed(name=name, client=client.name)

@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
     OutcomeUnknown,
     RefreshTokenOnly,
     RequestRejected,
+    ResourceOwner,
     TokenAnswer,
     Transient,
 )
@@ -70,7 +71,7 @@ async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines)
         login.request.state.reveal(),
     )
     assert (await get(vault)).state is GrantState.PENDING
-    grant = await office.logins.finish(login.id, callback(login))
+    grant = (await office.logins.finish(login.id, callback(login))).grant
     assert grant == await get(vault)
     assert (grant.state, grant.origin) == (GrantState.FRESH, "runtime")
     assert grant.redirect_uri == REDIRECT
@@ -339,6 +340,53 @@ async def test_the_issuer_of_ones_own_server_is_known_from_a_neighbour(vault: Va
     office = open_office(vault, answered("at", "rt"), clients=clients)
     login = await office.logins.begin("acme", client_name="crm")
     await office.logins.finish(login.id, callback(login, iss="https://crm.example"))
+
+
+ANN = ResourceOwner(name="ann@b.example", subject="1")
+BOB = ResourceOwner(name="bob@b.example", subject="2")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (ANN, ANN, None),
+        (ANN, BOB, "ann@b.example"),
+        (ANN, replace(ANN, name="renamed@b.example"), None),
+        (ANN, replace(BOB, name="ann@b.example"), "ann@b.example"),
+        (replace(ANN, subject=None), BOB, "ann@b.example"),
+        (replace(ANN, subject=None), ANN, None),
+        (None, BOB, None),
+        (ANN, None, None),
+    ],
+)
+async def test_no_account_takes_a_grant_over_in_silence(
+    vault: Vault,
+    lines: Lines,
+    before: ResourceOwner | None,
+    now: ResourceOwner | None,
+    told: str | None,
+) -> None:
+    office = open_office(
+        vault,
+        answered("at-1", "rt-1", resource_owner=before),
+        answered("at-2", "rt-2", resource_owner=now),
+    )
+    await log_in(office)
+    login = await office.logins.begin("acme")
+    done = await office.logins.finish(login.id, callback(login))
+    assert done.account_before == told
+    assert done.grant.authorized_by == (None if now is None else now.name)
+    assert len(lines.of(Event.GRANT_ACCOUNT_CHANGED)) == (told is not None)
+    assert "b.example" not in lines.output.getvalue()
+
+
+async def test_who_authorized_is_known_as_long_as_the_authorization_counts(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1", "rt-1", resource_owner=ANN))
+    await log_in(office)
+    await refresh(vault, answered("at-2", "rt-2"), NOW + LIFE)
+    assert (await get(vault)).authorized_by == ANN.name
+    await sow(vault, make_seed(refresh_token="rt-9"))
+    assert (await get(vault)).authorized_by is None
 
 
 async def test_no_code_is_spent_on_a_refusing_vault(vault: Vault) -> None:

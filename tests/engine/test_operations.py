@@ -59,6 +59,7 @@ async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Can
         "refresh_token": True,
         "refresh_token_expires_at": None,
         "scope": ["r", "w"],
+        "authorized_by": None,
         "labels": {"team": "a"},
         "repair": None,
     }

@@ -1,5 +1,6 @@
 """``refresher login`` on real processes, the test being the person at the browser."""
 
+import json
 import socket
 import sys
 import urllib.error
@@ -46,6 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[
             world.client("web"),
             world.client("wrong", secret=canary.plant("wrong-secret")),
             world.client("named", more=f'issuer = "{world.server.sandbox.base_url}"'),
+            world.client("accounts", more='scope = "openid read"'),
             world.client(
                 "remote",
                 client_id=remote.client_id,
@@ -226,6 +228,21 @@ def test_an_answer_of_the_server_that_was_asked_is_taken(world: World) -> None:
     visit(login.url)
     login.finish()
     assert_published(world, "asked")
+
+
+def test_the_account_that_authorized_is_named(world: World) -> None:
+    said = []
+    for account in ("owner", "owner", "guest"):
+        login = LoginCommand(world.daemon, "account", "--client", "accounts")
+        visit(with_parameters(login.url, login_hint=account))
+        said.append(login.finish())
+    assert "account: authorized by owner@sandbox.example, access token valid for" in said[0]
+    assert "account: authorized by guest@sandbox.example" in said[2]
+    warning = "warning: account was authorized by owner@sandbox.example before"
+    assert [warning in one for one in said] == [False, False, True]
+    assert len(world.daemon.events("grant.account_changed")) == 1
+    shown = json.loads(world.daemon.command("status", "account", "--json").stdout)
+    assert "guest@sandbox.example" in json.dumps(shown)
 
 
 def test_each_wrong_paste_is_explained(world: World) -> None:
