@@ -160,7 +160,14 @@ class Grant:
     on_probation: bool = False
     """The refresh token was searched for in an odd answer, and not served yet: its
     predecessor is sealed beside it."""
+    requested_at: float | None = None
+    """When somebody last asked for a refresh out of turn."""
     intent: Intent | None = None
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is due because somebody asked, and not because its time has come."""
+        return self.requested_at is not None and self.due_at == self.requested_at
 
     @property
     def lifetime(self) -> float | None:

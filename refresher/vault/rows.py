@@ -162,6 +162,7 @@ def grant_of(row: RowMapping) -> Grant:
         refresh_window=row["refresh_window"],
         early_refusals=row["early_refusals"],
         on_probation=row["predecessor_sealed"] is not None,
+        requested_at=row["requested_at"],
         intent=intent,
     )
 
