@@ -61,6 +61,7 @@ class Event(StrEnum):
 
     GRANT_ADDED = "grant.added"
     GRANT_AUTHORIZED = "grant.authorized"
+    GRANT_ACCOUNT_CHANGED = "grant.account_changed"
     GRANT_SEEDED = "grant.seeded"
     GRANT_TOKEN_SET = "grant.token_set"
     GRANT_REMOVED = "grant.removed"
@@ -179,6 +180,10 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
+    Event.GRANT_ACCOUNT_CHANGED: Entry(
+        Level.WARNING,
+        "a login was made by another account than the one before: consumers get its tokens now",
+    ),
     Event.GRANT_SEEDED: Entry(Level.INFO, "a refresh token was adopted from settings or import"),
     Event.GRANT_TOKEN_SET: Entry(Level.INFO, "a static token was set or replaced"),
     Event.GRANT_REVOKED: Entry(

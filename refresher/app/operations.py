@@ -43,6 +43,7 @@ class Operations:
             "status": self.status,
             "refresh": self.refresh,
             "refresh_lost": self.refresh_lost,
+            "login_target": self.login_target,
             "login_begin": self.login_begin,
             "login_finish": self.login_finish,
             "import": self.import_grants,
@@ -72,8 +73,17 @@ class Operations:
         )
         return {"asked": asked}
 
+    async def login_target(self, parameters: Mapping[str, JSON]) -> JSON:
+        """What a login of ``name`` would be for, and where its answer would come to."""
+        target = await self._logins.target(
+            parameters["name"],
+            redirect_uri=parameters.get("redirect_uri"),
+            client_name=parameters.get("client"),
+        )
+        return {"client": target.client.name, "redirect_uri": target.redirect_uri}
+
     async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Start a login; gives the URL to open and where the server will redirect to."""
+        """Start a login; gives the URL to open, and what an answer to it must carry."""
         login = await self._logins.begin(
             parameters["name"],
             redirect_uri=parameters.get("redirect_uri"),
@@ -84,12 +94,16 @@ class Operations:
             "client": login.client.name,
             "authorization_url": login.request.url,
             "redirect_uri": login.request.redirect_uri,
+            "state": login.request.state.reveal(),
         }
 
     async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
         """Redeem the code in ``pasted``."""
-        grant = await self._logins.finish(parameters["login"], parameters["pasted"])
-        return view(grant) | {"exchange_out": await self._administration.is_out(grant)}
+        done = await self._logins.finish(parameters["login"], parameters["pasted"])
+        return view(done.grant) | {
+            "exchange_out": await self._administration.is_out(done.grant),
+            "account_before": done.account_before,
+        }
 
     async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
         """Add ``grants``, all or none."""
@@ -153,6 +167,7 @@ def view(grant: Grant) -> dict[str, JSON]:
         "refresh_token": grant.refresh_token_fingerprint is not None,
         "refresh_token_expires_at": grant.refresh_token_expires_at,
         "scope": list(grant.scope),
+        "authorized_by": grant.authorized_by,
         "labels": dict(grant.labels),
         "repair": repair(grant),
     }

@@ -13,6 +13,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
+from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.connection import open_server
@@ -81,6 +82,7 @@ async def opened_core(
             logins=Logins(
                 vault=vault,
                 endpoint=endpoint,
+                promises_issuer=partial(promises_issuer, endpoint),
                 clients=clients,
                 durability=durability,
                 publish=publish,

@@ -14,15 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from refresher.cli.calling import run
-from refresher.cli.demo_consumer import Consumer, percentile, publish_latencies
-from refresher.cli.demo_stage import LIFETIME, Stage, staged
 from refresher.cli.entry import Exit
 from refresher.cli.table import COLOURS
-from refresher.client import TokenReader
 from refresher.clock import Clock, SystemClock
+from refresher.demo.performance import Performance, performing
+from refresher.demo.stage import LIFETIME, Stage
 from refresher.domain.grants import GrantState
 from refresher.sandbox.process import run as run_sandbox
-from refresher.sandbox.visitor import Visitor
 
 REDRAW = 0.5
 PROGRESS = 5.0
@@ -91,36 +89,15 @@ def demo(
 
 
 async def _demo(duration: float, grants: int, faults: bool, as_json: bool) -> dict[str, Any]:  # noqa: FBT001  handed on from click
-    clock = SystemClock()
-    async with (
-        staged(grants=grants, with_faults=faults) as stage,
-        Visitor(stage.sandbox.resource_url) as visitor,
-    ):
-        reader = TokenReader.from_url(stage.redis_url)
-        consumer = Consumer(reader, visitor, clock)
-        try:
-            await _until_published(reader, stage)
-            async with anyio.create_task_group() as tasks:
-                for name in stage.families:
-                    tasks.start_soon(consumer.read_for_ever, name)
-                    tasks.start_soon(consumer.watch, name)
-                with anyio.move_on_after(duration):
-                    await _show(stage, consumer, clock, as_json=as_json)
-                tasks.cancel_scope.cancel()
-        finally:
-            await reader.aclose()
-        return _summary(stage, consumer, duration)
+    async with performing(grants=grants, with_faults=faults) as performance:
+        with anyio.move_on_after(duration):
+            await _show(performance, SystemClock(), as_json=as_json)
+        return {"seconds": duration, **performance.summary()}
 
 
-async def _until_published(reader: TokenReader, stage: Stage) -> None:
-    with anyio.fail_after(10):
-        for name in stage.families:
-            while await reader.get(name) is None:  # noqa: ASYNC110  Redis sends no event for this
-                await anyio.sleep(0.02)
-
-
-async def _show(stage: Stage, consumer: Consumer, clock: Clock, *, as_json: bool) -> None:
+async def _show(performance: Performance, clock: Clock, *, as_json: bool) -> None:
     """Show what happens until cancelled: a live table on a terminal, lines elsewhere."""
+    stage = performance.stage
     program = "refresher" if Path(sys.argv[0]).name == "refresher" else "python -m refresher"
     command = f"{program} --config {stage.config} show demo-1"
     click.echo(f"read a token the way a consumer would, in a second terminal:\n\n  {command}\n")
@@ -133,7 +110,7 @@ async def _show(stage: Stage, consumer: Consumer, clock: Clock, *, as_json: bool
                 await anyio.sleep(REDRAW)
     while True:
         await anyio.sleep(PROGRESS)
-        summary = _summary(stage, consumer, 0)
+        summary = performance.summary()
         click.echo(
             f"{summary['exchanges']} exchanges, {summary['rotations']} rotations, "
             f"{sum(summary['injected'].values())} faults, {summary['reads']} reads, "
@@ -160,29 +137,6 @@ def _table(views: list[dict[str, Any]], stage: Stage, now: float) -> Table:
             told,
         )
     return table
-
-
-def _summary(stage: Stage, consumer: Consumer, duration: float) -> dict[str, Any]:
-    log = stage.sandbox.log
-    latencies = publish_latencies(consumer.arrivals, stage.families, log)
-    in_ms = [seconds * 1000 for seconds in latencies]
-    shown = {"p50": percentile(in_ms, 0.5), "p99": percentile(in_ms, 0.99)}
-    return {
-        "seconds": duration,
-        "grants": len(stage.families),
-        "exchanges": len(log),
-        "rotations": sum(
-            record.generation_issued is not None and record.error is None for record in log
-        ),
-        "injected": dict(stage.sandbox.injected),
-        "reads": consumer.reads,
-        "missed_reads": consumer.missed,
-        "rejected": consumer.rejected,
-        "overlaps": len(stage.sandbox.overlaps()),
-        "publish_ms": {
-            name: None if value is None else round(value, 2) for name, value in shown.items()
-        },
-    }
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -83,10 +83,13 @@ def adopt_authorization(
 ) -> Transition:
     """Put the first tokens of a new authorization (a login) into GRANT."""
     tokens, warnings = read_tokens(grant, client, answer, attempt)
+    owner = answer.resource_owner
     after = replace(
         served(grant, attempt),
         authorization_serial=grant.authorization_serial + 1,
         refresh_token_expires_at=None,
+        authorized_by=None if owner is None else owner.name,
+        authorized_subject=None if owner is None else owner.subject,
     )
     if answer.refresh_token is None:
         after = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)

@@ -119,6 +119,8 @@ class Client:
     client_secret: Secret | None = field(default=None, repr=False)
     token_endpoint: str
     authorization_endpoint: str | None = None
+    issuer: str | None = None
+    """Of the authorization server, as its metadata name it (RFC 8414 2)."""
     revocation: Revocation | None = None
     provider: str | None = None
     description: str = ""

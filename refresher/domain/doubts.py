@@ -7,10 +7,11 @@ refusals and another grant that was served meanwhile say that the server means i
 """
 
 from dataclasses import replace
+from typing import assert_never
 
 from refresher.domain import schedule
 from refresher.domain.adoption import Attempt, in_state
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client, Rotation, RotationProfile
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent
 from refresher.domain.outcomes import GrantRejected
 from refresher.domain.reasons import Reason, worded
@@ -39,11 +40,30 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
     return _doubted(grant, first_refused_at, error, attempt)
 
 
+def is_predecessor_safe(grant: Grant, rotation: Rotation, now: float) -> bool:
+    """Whether the predecessor of GRANT's refresh token can be sent without harm NOW.
+
+    A server that rotates strictly takes a predecessor for a stolen one, and ends every token
+    of the authorization (RFC 9700 4.14.2).
+    """
+    match rotation.profile:
+        case RotationProfile.NONE | RotationProfile.UNTIL_USED:
+            return True
+        case RotationProfile.GRACE:
+            rotated_at = grant.refresh_token_obtained_at
+            return rotated_at is not None and now <= schedule.last_replay_at(rotated_at, rotation)
+        case RotationProfile.STRICT | RotationProfile.UNKNOWN:
+            return False
+        case _:
+            assert_never(rotation.profile)
+
+
 def predecessor_again(claim: Claim, attempt: Attempt) -> Grant:
     """The grant of CLAIM, whose refresh token was searched for in an odd answer and is refused.
 
-    What the search found was no refresh token, or not this grant's. The predecessor may still
-    be good, and is tried once; a refusal of it too means that the successor was lost.
+    If the refusal is meant, what the search found was no refresh token, or not this grant's.
+    The predecessor may still be good, and is tried once; a refusal of it too means that the
+    successor was lost.
     """
     grant, intent = claim.grant, claim.intent
     assert grant.predecessor_fingerprint is not None

@@ -127,6 +127,11 @@ class Grant:
     refresh_token_expires_at: float | None = None
     redirect_uri: str | None = None
     """The one of the login; some servers compare it with one sent at a refresh."""
+    authorized_by: str | None = None
+    """The account that authorized at the login, as its server names it to people; None where
+    nobody knows."""
+    authorized_subject: str | None = None
+    """The same for programs (``sub`` of OpenID Connect)."""
 
     issued_at: float | None = None
     expires_at: float | None = None
@@ -155,7 +160,14 @@ class Grant:
     on_probation: bool = False
     """The refresh token was searched for in an odd answer, and not served yet: its
     predecessor is sealed beside it."""
+    requested_at: float | None = None
+    """When somebody last asked for a refresh out of turn."""
     intent: Intent | None = None
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is due because somebody asked, and not because its time has come."""
+        return self.requested_at is not None and self.due_at == self.requested_at
 
     @property
     def lifetime(self) -> float | None:
@@ -163,6 +175,13 @@ class Grant:
         if self.issued_at is None or self.expires_at is None:
             return None
         return self.expires_at - self.issued_at
+
+    def is_of_another_account(self, other: "Grant") -> bool:
+        """Whether another account has authorized this grant than OTHER, as far as both tell."""
+        if self.authorized_subject is not None and other.authorized_subject is not None:
+            return self.authorized_subject != other.authorized_subject
+        names = (self.authorized_by, other.authorized_by)
+        return None not in names and names[0] != names[1]
 
     @property
     def status_reason(self) -> str | None:

@@ -12,6 +12,16 @@ from refresher.domain.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceOwner:
+    """The account that authorized, as its server names it."""
+
+    name: str
+    """For people."""
+    subject: str | None
+    """Never given to another account of the same server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAnswer:
     """A token response (RFC 6749 5.1) read as tolerantly as can be.
 
@@ -36,6 +46,8 @@ class TokenAnswer:
     scope: str | None = None
     """Space-separated; None when the server did not say."""
     extras: Mapping[str, str] = field(default_factory=dict)
+    resource_owner: ResourceOwner | None = field(default=None, repr=False)
+    """Where an ID token came along."""
     warnings: tuple[str, ...] = ()
     """What was odd about the answer, in words without any of its content."""
     is_searched: bool = False

@@ -16,7 +16,7 @@ from refresher.domain.adoption import (
     refresh_token_end,
 )
 from refresher.domain.clients import Client
-from refresher.domain.doubts import predecessor_again, refused, still_lost
+from refresher.domain.doubts import is_predecessor_safe, predecessor_again, refused, still_lost
 from refresher.domain.faults import usual_fault
 from refresher.domain.grants import (
     Claim,
@@ -73,12 +73,8 @@ def _applied(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -
             return _too_early(grant, client, word, attempt)
         case OutcomeUnknown() | AnswerUnread():
             return _unresolved(grant, client, outcome, attempt)
-        case GrantRejected() if grant.on_probation:
-            after = by_time(predecessor_again(claim, attempt), attempt.ended_at)
-            return Transition(grant=after, restores_predecessor=True)
         case GrantRejected():
-            after = refused(claim, client, outcome, attempt)
-            return Transition(grant=by_time(after, attempt.ended_at))
+            return _refused(claim, client, outcome, attempt)
         case ClientRejected(error=word):
             own = attempt.fault is Fault.GRANT
             reason = worded(Reason.NOT_AUTHORIZED if own else Reason.CLIENT_REJECTED, word)
@@ -106,6 +102,22 @@ def after_bug(claim: Claim, now: float) -> Transition:
             grant, due_at=due_at, failures=grant.failures + 1, reason=Reason.INTERNAL_ERROR
         )
     )
+
+
+def _refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attempt) -> Transition:
+    """Doubted, or lost; but what a search found gives way to its predecessor before that.
+
+    Where the predecessor would cost the authorization, only once the refusal is final: a server
+    whose answers are always odd has every grant on probation when it errs.
+    """
+    after = refused(claim, client, outcome, attempt)
+    is_final = after.state is GrantState.REAUTHORIZATION_REQUIRED
+    if claim.grant.on_probation and (
+        is_final or is_predecessor_safe(claim.grant, client.rotation, attempt.ended_at)
+    ):
+        before = predecessor_again(claim, attempt)
+        return Transition(grant=by_time(before, attempt.ended_at), restores_predecessor=True)
+    return Transition(grant=by_time(after, attempt.ended_at))
 
 
 def _on_probation(change: Transition, answer: TokenAnswer) -> Transition:

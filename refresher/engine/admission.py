@@ -277,11 +277,13 @@ class Admission:
         if gate.trial is None:
             gate.trial = Trial(error)
         trial, grant_id = gate.trial, claim.grant.id
-        is_evidence = grant_id in trial.begun
+        # A person who asks the accused once more learns nothing about the others.
+        is_repeated = grant_id in trial.refused and claim.grant.is_asked_for
+        is_evidence = grant_id in trial.begun and not is_repeated
         trial.begun.discard(grant_id)
         trial.refused.add(grant_id)
         if not is_evidence:
-            return  # the first word, or one to an exchange that was out when it came
+            return  # the first word, one to an exchange that was out when it came, or the same
         if not trial.is_rejected:
             trial.is_rejected = gate.is_rejected = True
             emit(

@@ -1,11 +1,12 @@
 """Logins: a person's consent becomes the first tokens of a grant.
 
-The daemon, not the command, builds the authorization request, checks the callback and
-redeems the code, so that neither state nor PKCE verifier nor client secret leaves it.
+The daemon, not the command, says what can be logged in, builds the authorization request,
+checks the callback and redeems the code, so that neither PKCE verifier nor client secret
+leaves it.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -14,7 +15,7 @@ import anyio
 from refresher.clock import Clock
 from refresher.domain.adoption import Attempt, adopt_authorization
 from refresher.domain.clients import Client
-from refresher.domain.grants import Grant, GrantKind, Seed
+from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
 from refresher.domain.outcomes import (
     AnswerUnread,
     ClientRejected,
@@ -65,6 +66,17 @@ class CodeEndpoint(Protocol):
         """POST one authorization_code grant (RFC 6749 4.1.3)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a login is for."""
+
+    name: str
+    grant: Grant | None
+    """None for one that the login will make."""
+    client: Client
+    redirect_uri: str
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A login under way."""
@@ -76,6 +88,15 @@ class Login:
     begun_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """What a login came to."""
+
+    grant: Grant
+    account_before: str | None
+    """The account that had authorized the grant, where another one has done so now."""
+
+
 class Logins:
     """The logins under way, from the authorization URL to the tokens in the vault."""
 
@@ -84,6 +105,7 @@ class Logins:
         *,
         vault: Vault,
         endpoint: CodeEndpoint,
+        promises_issuer: Callable[[Client], Awaitable[bool]],
         clients: Mapping[str, Client],
         durability: Durability,
         publish: Callable[[str], None],
@@ -92,6 +114,7 @@ class Logins:
     ) -> None:
         self._vault = vault
         self._endpoint = endpoint
+        self._promises_issuer = promises_issuer
         self._clients = clients
         self._durability = durability
         self._publish = publish
@@ -99,35 +122,66 @@ class Logins:
         self._clock = clock
         self._open: dict[str, Login] = {}
 
-    async def begin(
+    async def target(
         self, name: str, *, redirect_uri: str | None = None, client_name: str | None = None
-    ) -> Login:
-        """Start a login for the grant NAME, made if CLIENT_NAME is given and it is unknown.
+    ) -> Target:
+        """What a login of the grant NAME would be for, if there can be one.
 
         Args:
             redirect_uri: None takes the client's first.
+            client_name: of the grant that the login will make, if it is not known yet.
 
         Raises:
-            UnknownGrant: NAME is unknown and no client was named.
-            AuthorizationFailed: the grant or its client cannot be logged in.
+            AuthorizationFailed: the grant or its client cannot be logged in; says why.
         """
         grant = await self._vault.find(name)
-        if grant is None and client_name is None:
-            raise UnknownGrant(name)
-        if grant is not None and grant.kind is GrantKind.STATIC:
+        if grant is None:
+            self._refuse_unknown(name, client_name)
+        elif grant.kind is GrantKind.STATIC:
             raise AuthorizationFailed(
                 f"grant {name} holds a static token: replace it with `refresher set-token {name}`"
             )
-        client = find_client(self._clients, grant.client if grant is not None else client_name)
-        chosen = redirect_uri or next(iter(client.redirect_uris), None)
-        if chosen is None:
+        elif client_name not in {None, grant.client}:
+            raise AuthorizationFailed(
+                f"grant {name} belongs to client {grant.client}: take another name to authorize "
+                f"{client_name}"
+            )
+        client = find_client(self._clients, client_name if grant is None else grant.client)
+        if not client.redirect_uris:
             raise AuthorizationFailed(f"client {client.name} has no redirect_uris in the settings")
-        scope = grant.scope if grant is not None and grant.scope else client.scope
+        chosen = redirect_uri or client.redirect_uris[0]
+        if not authorization.is_registered(chosen, client.redirect_uris):
+            raise AuthorizationFailed(
+                f"{chosen} is not in the redirect_uris of client {client.name}: add it there and "
+                "at the provider"
+            )
+        return Target(name=name, grant=grant, client=client, redirect_uri=chosen)
+
+    async def begin(
+        self, name: str, *, redirect_uri: str | None = None, client_name: str | None = None
+    ) -> Login:
+        """Start a login for the grant NAME, which is made if it is unknown.
+
+        Args:
+            redirect_uri: where the answer is awaited: as ``target`` gives it, with the port that
+                is listened on.
+            client_name: as for ``target``.
+
+        Raises:
+            AuthorizationFailed: the grant or its client cannot be logged in.
+        """
+        target = await self.target(name, redirect_uri=redirect_uri, client_name=client_name)
+        grant, client = target.grant, target.client
         login = Login(
             id=secrets.token_urlsafe(16),
             name=name,
             client=client,
-            request=authorization.begin(client, redirect_uri=chosen, scope=scope),
+            request=authorization.begin(
+                client,
+                redirect_uri=target.redirect_uri,
+                scope=grant.scope if grant is not None and grant.scope else client.scope,
+                other_issuers=self._other_issuers(client),
+            ),
             begun_at=self._clock.now(),
         )
         if grant is None:
@@ -137,7 +191,7 @@ class Logins:
         self._open[login.id] = login
         return login
 
-    async def finish(self, login_id: str, pasted: str) -> Grant:
+    async def finish(self, login_id: str, pasted: str) -> Authorized:
         """Redeem the code in PASTED, the redirected URL or the bare code, and store the tokens.
 
         Raises:
@@ -146,10 +200,17 @@ class Logins:
         login = self._open.get(login_id)
         if login is None or self._clock.now() - login.begun_at > LOGIN_MINUTES * 60:
             raise AuthorizationFailed("this login has timed out: start it again")
-        code = authorization.read_callback(login.request, pasted)
+        callback = authorization.read_callback(login.request, pasted)
         del self._open[login_id]
+        if not callback.names_issuer and await self._promises_issuer(login.client):
+            raise AuthorizationFailed(
+                f"the metadata of {login.client.issuer} promise that an answer names it (iss), and "
+                "this one does not: it comes from another server, or only a part of it was pasted; "
+                "start the login again"
+            )
         with anyio.CancelScope(shield=True):
-            grant = await self._redeem(login, code)
+            authorized = await self._redeem(login, callback.code)
+        grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
             grant=grant.name,
@@ -157,11 +218,32 @@ class Logins:
             version=grant.version,
             expires_at=grant.expires_at,
         )
+        if authorized.account_before is not None:
+            emit(Event.GRANT_ACCOUNT_CHANGED, grant=grant.name, client=grant.client)
         announce_tokens_without_refresh(grant)
         self._changed(grant.name)
-        return grant
+        return authorized
 
-    async def _redeem(self, login: Login, code: Secret) -> Grant:
+    def _refuse_unknown(self, name: str, client_name: str | None) -> None:
+        """Raise unless a login can make the grant NAME for the client CLIENT_NAME."""
+        if client_name is None:
+            raise AuthorizationFailed(
+                f"there is no grant named {name}: name its client with --client, one of "
+                f"{', '.join(sorted(self._clients)) or 'none in the settings'}"
+            )
+        if not is_valid_name(name):
+            raise AuthorizationFailed(f"the grant's name is outside the alphabet ({NAME_RULE})")
+
+    def _other_issuers(self, client: Client) -> frozenset[str]:
+        """The issuers of servers that CLIENT is not registered at."""
+        return frozenset(
+            other.issuer
+            for other in self._clients.values()
+            if other.issuer is not None
+            and other.authorization_endpoint != client.authorization_endpoint
+        )
+
+    async def _redeem(self, login: Login, code: Secret) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent_at = self._clock.now()
@@ -187,13 +269,15 @@ class Logins:
         change = adopt_authorization(grant, login.client, outcome.answer, attempt)
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
-        return await self._durability.until_written(
+        authorized = await self._durability.until_written(
             lambda: self._vault.authorize(
                 login.name, change, self._clock.now(), redirect_uri=login.request.redirect_uri
             ),
             grant=grant,
             record=login_record(grant, change, login.request.redirect_uri),
         )
+        is_other = authorized.is_of_another_account(grant)
+        return Authorized(authorized, grant.authorized_by if is_other else None)
 
     async def _add(self, name: str, client: Client) -> None:
         seed = Seed(name=name, client=client.name)

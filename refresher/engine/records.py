@@ -30,6 +30,8 @@ _AFTER = (
     "issued_at",
     "expires_at",
     "refresh_token_expires_at",
+    "authorized_by",
+    "authorized_subject",
 )
 """What an answer does to its grant besides its state, its intent and its tokens."""
 

@@ -14,6 +14,7 @@ from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import Fields, is_there
 from refresher.oauth.ends import read_duration, read_end, read_refresh_token_end
+from refresher.oauth.id_token import read_resource_owner
 
 LONGEST_ACCESS_TOKEN = 64 * 1024
 """Characters that can still travel in a header; the longest real ones have half as many."""
@@ -61,6 +62,7 @@ def read_answer(
         refresh_token_expires_in=read_refresh_token_end(fields, unit, now),
         scope=read_scope(fields.get("scope"), client.scope_separator),
         extras=_extras(fields, client, warnings),
+        resource_owner=read_resource_owner(fields, client),
         warnings=tuple(warnings),
     )
 

@@ -6,7 +6,8 @@ import hmac
 import ipaddress
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 from refresher.domain.clients import Client
@@ -36,15 +37,38 @@ _QUERY = re.compile(r"(?:^|[?&])(?:code|error|state)=")
 class AuthorizationRequest:
     """An authorization under way."""
 
-    url: str
-    """What the person opens; nothing in it is secret."""
+    url: str = field(repr=False)
+    """What the person opens. Whoever else reads its state can end this login with a consent of
+    his own, so it is on no command line."""
     state: Secret
     redirect_uri: str
     code_verifier: Secret | None
+    issuer: str | None = None
+    """Of the server that was asked: what ``iss`` must be (RFC 9207)."""
+    other_issuers: Collection[str] = ()
+    """Of other servers: what ``iss`` must not be where the issuer is not known."""
 
 
-def begin(client: Client, *, redirect_uri: str, scope: tuple[str, ...]) -> AuthorizationRequest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """What a redirect that answers a login brought."""
+
+    code: Secret
+    names_issuer: bool
+    """It carries ``iss``, and that was the right one."""
+
+
+def begin(
+    client: Client,
+    *,
+    redirect_uri: str,
+    scope: tuple[str, ...],
+    other_issuers: Collection[str] = (),
+) -> AuthorizationRequest:
     """Build the authorization request (RFC 6749 4.1.1, PKCE S256 of RFC 7636).
+
+    Args:
+        other_issuers: of the servers of other clients.
 
     Raises:
         AuthorizationFailed: the client has no authorization endpoint.
@@ -73,6 +97,8 @@ def begin(client: Client, *, redirect_uri: str, scope: tuple[str, ...]) -> Autho
         state=Secret(state),
         redirect_uri=redirect_uri,
         code_verifier=None if verifier is None else Secret(verifier),
+        issuer=client.issuer,
+        other_issuers=other_issuers,
     )
 
 
@@ -82,33 +108,59 @@ def challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def read_callback(request: AuthorizationRequest, pasted: str) -> Secret:
+def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     """The code in PASTED: the redirected URL, its query alone, or the bare code.
 
-    A bare code carries no state; whoever pastes it vouches for where it came from.
+    The state is compared before anything else is believed, an error included, then ``iss``
+    (RFC 9207 2.4). A bare code carries neither; whoever pastes it vouches for where it came
+    from.
 
     Raises:
-        AuthorizationFailed: refused, of another login, of another redirect URI, or empty.
+        AuthorizationFailed: refused, of another login, of another redirect URI or server, or
+            empty.
     """
     text = pasted.strip()
     if _URL.match(text):
         _refuse_other_redirect(request, text)
         query = _split(text).query
     elif _QUERY.search(text):
-        query = text.partition("?")[2] or text
+        query = (text.partition("?")[2] or text).partition("#")[0]
     else:
-        return _bare_code(text)
-    found = {name: values[0] for name, values in parse_qs(query).items()}
-    if "error" in found:
-        raise AuthorizationFailed(_explained(found["error"]))
-    if not _is_same(found.get("state", ""), request.state.reveal()):
+        return Callback(code=_bare_code(text), names_issuer=False)
+    if not is_answer(query, request.state):
         raise AuthorizationFailed(
             "the state is not the one this login sent: it belongs to another login, or somebody "
             "tampers with it; start the login again"
         )
-    if not found.get("code"):
+    found = parse_qs(query)
+    issuers = found.get("iss", [])
+    _refuse_other_issuer(request, issuers)
+    if "error" in found:
+        raise AuthorizationFailed(_explained(found["error"][0]))
+    code = _only(found, "code")
+    if code is None:
         raise AuthorizationFailed("the redirected URL carries no code: start the login again")
-    return Secret(found["code"])
+    return Callback(code=Secret(code), names_issuer=bool(issuers))
+
+
+def is_answer(query: str, state: Secret) -> bool:
+    """Whether QUERY, which anybody can bring, carries the STATE of a login, and no other."""
+    found = parse_qs(query, keep_blank_values=True).get("state", [])
+    return len(found) == 1 and hmac.compare_digest(
+        found[0].encode(errors="replace"), state.reveal().encode()
+    )
+
+
+def is_registered(redirect_uri: str, registered: Sequence[str]) -> bool:
+    """Whether REDIRECT_URI is one of REGISTERED.
+
+    A loopback one that was registered without a port has any (RFC 8252 7.3).
+    """
+    return redirect_uri in registered or any(
+        is_loopback(uri) and _without_port(uri)[1] in {None, 0}
+        and _without_port(uri)[0] == _without_port(redirect_uri)[0]
+        for uri in registered
+    )  # fmt: skip
 
 
 def is_loopback(redirect_uri: str) -> bool:
@@ -153,13 +205,39 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+def _refuse_other_issuer(request: AuthorizationRequest, found: Sequence[str]) -> None:
+    """Refuse an answer that names another server than the one that was asked (RFC 9207 2.4)."""
+    if request.issuer is None:
+        is_other = any(issuer in request.other_issuers for issuer in found)
+        told = "the issuer of another client"
+    else:
+        is_other = any(issuer != request.issuer for issuer in found)
+        told = f"another issuer than {request.issuer}"
+    if is_other:
+        raise AuthorizationFailed(
+            f"the answer names {told} (iss): the server that was asked passes this login on to "
+            "another one, to get its code, or `issuer` of the client is wrong"
+        )
+
+
+def _only(found: Mapping[str, Sequence[str]], name: str) -> str | None:
+    """The value of the parameter NAME, which must not come twice (RFC 6749 3.1)."""
+    values = found.get(name, ())
+    if len(values) > 1:
+        raise AuthorizationFailed(
+            f"the redirected URL carries more than one {name}: start the login again"
+        )
+    return values[0] if values else None
+
+
+def _without_port(uri: str) -> tuple[str, int | None]:
+    parts = _split(uri)
+    return parts._replace(netloc=parts.netloc.removesuffix(f":{parts.port}")).geturl(), parts.port
+
+
 def _place(parts: SplitResult) -> tuple[str, str | None, int | None, str]:
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
-
-
-def _is_same(found: str, expected: str) -> bool:
-    return hmac.compare_digest(found.encode(errors="replace"), expected.encode())
 
 
 def _explained(error: str) -> str:

@@ -1,4 +1,9 @@
-"""Listens on a loopback redirect URI for the one redirect that ends a login (RFC 8252 7.3)."""
+"""Listens on a loopback redirect URI for the one redirect that ends a login (RFC 8252 7.3).
+
+Every process of this machine can come here, and every page of the web through a browser on
+it. Only who brings the state of the login is believed; all others get a 400, and the login
+goes on.
+"""
 
 import base64
 import errno
@@ -13,8 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 import anyio
 from aiohttp import web
 
+from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed
-from refresher.oauth.authorization import is_loopback
+from refresher.oauth.authorization import is_answer, is_loopback
 
 _STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;padding:0 1rem}"
@@ -35,6 +41,17 @@ _HEADERS = {
 }
 """The page's address holds the code: it is neither stored nor passed on."""
 
+HTTP_PORT = 80
+
+LOCALHOST = ("127.0.0.1", "::1")
+"""What browsers take ``localhost`` for, one or the other."""
+
+NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""There is no ``::1`` on this machine: neither browser nor stranger can use it."""
+
+PORT_TRIES = 16
+"""Ports that are tried for one that is free in both families."""
+
 
 class CallbackListener:
     """One listener for one login.
@@ -44,6 +61,8 @@ class CallbackListener:
     """
 
     def __init__(self, redirect_uri: str) -> None:
+        self._state: Secret | None = None
+        self._hosts: frozenset[str] = frozenset()
         self._query = ""
         self._arrived = anyio.Event()
         self._told = anyio.Event()
@@ -67,6 +86,8 @@ class CallbackListener:
         port = listeners[0].getsockname()[1]
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         self.redirect_uri = urlunsplit(parts._replace(netloc=f"{host}:{port}"))
+        # A browser leaves the port of the scheme out.
+        self._hosts = frozenset({f"{host}:{port}"} | ({str(host)} if port == HTTP_PORT else set()))
         app = web.Application()
         app.router.add_get(parts.path or "/", self._answer, allow_head=False)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
@@ -79,6 +100,10 @@ class CallbackListener:
             self._told.set()
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
+
+    def expect(self, state: Secret) -> None:
+        """Believe from now on whoever brings STATE; before, nobody is."""
+        self._state = state
 
     async def wait(self, seconds: float) -> str:
         """The query the browser brought, as encoded as it came, at most SECONDS from now.
@@ -101,37 +126,64 @@ class CallbackListener:
         self._told.set()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if not {"code", "error"} & request.query.keys():
+        query = request.rel_url.raw_query_string
+        if not self._is_for_us(request) or not {"code", "error"} & request.query.keys():
             return _html("Nothing to see", "A login in progress is answered here.", status=400)
+        if self._state is None or not is_answer(query, self._state):
+            return _html(
+                "Not this login", "This is no answer to the login in progress.", status=400
+            )
         if self._arrived.is_set():
             return _html("Already received", "This login has been received before.")
-        self._query = request.rel_url.raw_query_string
+        self._query = query
         self._arrived.set()
         await self._told.wait()
         return _html(*self._page)
 
+    def _is_for_us(self, request: web.Request) -> bool:
+        """Whether the browser was sent here by our address.
+
+        A page of another site whose name was pointed at this machine (DNS rebinding) comes
+        with that name.
+        """
+        hosts = request.headers.getall("Host", [])
+        return len(hosts) == 1 and hosts[0].lower() in self._hosts
+
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets for HOST: both families for ``localhost``, which a browser may take either way."""
-    addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
-    listeners: list[socket.socket] = []
-    chosen = port
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    """Sockets for HOST: both families for ``localhost``, lest somebody else take the other."""
+    if host != "localhost":
+        return [_listen(host, port, host)]
+    for _ in range(PORT_TRIES):
+        first = _listen(LOCALHOST[0], port, host)
         try:
-            listener = socket.create_server((address, chosen), family=family)
+            second = socket.create_server(
+                (LOCALHOST[1], first.getsockname()[1]), family=socket.AF_INET6
+            )
         except OSError as error:
-            if listeners and (port == 0 or error.errno != errno.EADDRINUSE):
-                break  # one family will do: there is no IPv6, or not at the port just found
-            for bound in listeners:
-                bound.close()
-            raise AuthorizationFailed(
-                f"cannot listen on {host}:{port} ({_reason(error)}): stop what uses that port, "
-                "register another loopback redirect URI, or use --no-browser"
-            ) from error
-        listeners.append(listener)
-        chosen = listener.getsockname()[1]
-    return listeners
+            if error.errno in NO_SUCH_FAMILY:
+                return [first]
+            first.close()
+            if port == 0 and error.errno == errno.EADDRINUSE:
+                continue  # the next port may be free in both
+            raise _refusal(host, port, error) from error
+        return [first, second]
+    raise AuthorizationFailed(f"no port of {host} is free for both IPv4 and IPv6: use --no-browser")
+
+
+def _listen(address: str, port: int, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
+    except OSError as error:
+        raise _refusal(host, port, error) from error
+
+
+def _refusal(host: str, port: int, error: OSError) -> AuthorizationFailed:
+    return AuthorizationFailed(
+        f"cannot listen on {host}:{port} ({_reason(error)}): stop what uses that port, "
+        "register another loopback redirect URI, or use --no-browser"
+    )
 
 
 def _html(title: str, text: str, *, status: int = 200) -> web.Response:

@@ -1,4 +1,4 @@
-"""Building token and revocation requests: client authentication and placement.
+"""Building requests to a server's endpoints: client authentication and placement.
 
 The result is ready for the wire; it shows nothing of itself (guarantee G5).
 """
@@ -16,10 +16,11 @@ from refresher.domain.clients import Client, ClientAuthentication, Placement
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One POST, encoded once and for all."""
+    """One request, encoded once and for all."""
 
     url: URL = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes | None = field(repr=False)
+    """Of a POST; None for a GET."""
     headers: Mapping[str, str] = field(repr=False)
 
 
@@ -45,6 +46,15 @@ def build_request(
     query = urlencode(sent, quote_via=quote)
     joint = "&" if url.raw_query_string else "?"
     return WireRequest(URL(f"{url}{joint}{query}", encoded=True), b"", headers)
+
+
+def get_request(url: str) -> WireRequest:
+    """A GET of URL, which names no client.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    return WireRequest(_endpoint(url), None, {})
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import build_request
+from refresher.oauth.requests import build_request, get_request
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
 
@@ -106,7 +106,17 @@ class TokenEndpoint:
             )
         except ValueError:
             return NotSent(reason="invalid_url")
-        return await self._transport.post(client, request, patience=patience)
+        return await self._transport.send(client, request, patience=patience)
+
+    async def get(
+        self, client: Client, url: str, *, patience: Patience
+    ) -> Reply | NotSent | OutcomeUnknown:
+        """GET what everybody may read at URL, the way CLIENT goes out."""
+        try:
+            request = get_request(url)
+        except ValueError:
+            return NotSent(reason="invalid_url")
+        return await self._transport.send(client, request, patience=patience)
 
     async def _exchange(
         self, client: Client, parameters: Mapping[str, str], patience: Patience

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from refresher.sandbox.answers import Answer, Refused, json_answer, refusal
+from refresher.sandbox.answers import Answer, Refused, id_token, json_answer, refusal
 from refresher.sandbox.applications import Application, Applications
 from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
 from refresher.sandbox.options import SandboxOptions
 
 OWNER = "owner"
+
+OPENID = "openid"
+"""The scope for which a code brings an ID token too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +163,16 @@ class AuthorizationServer:
         yield from self.families.token_values()
         yield from self._codes
         yield from self._api_tokens
+        yield from (id_token(code.subject, code.client_id) for code in self._codes.values())
         for application in self.applications:
             if application.client_secret is not None:
                 yield application.client_secret
 
-    def authorize(self, query: Mapping[str, str]) -> str:
+    def authorize(self, query: Mapping[str, str], *, issuer: str | None = None) -> str:
         """Process an authorization request (RFC 6749 section 4.1.1).
+
+        Args:
+            issuer: what the answer names itself (RFC 9207); None: it does not.
 
         Returns:
             Where the browser is sent: the redirect URI with a code or with an error.
@@ -183,6 +190,8 @@ class AuthorizationServer:
             answer = {"error": refused.error, "error_description": refused.description}
         if "state" in query:
             answer["state"] = query["state"]
+        if issuer is not None:
+            answer["iss"] = issuer
         return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(answer)}"
 
     def token(self, request: TokenRequest) -> Processed:
@@ -286,15 +295,20 @@ class AuthorizationServer:
 
     def _grant(self, request: TokenRequest) -> Processed:
         application = self._authenticate(request)
+        more: dict[str, str] = {}
         match _required(request.parameters, "grant_type"):
             case "refresh_token":
                 family, pair = self._refresh(application, request.parameters)
             case "authorization_code":
                 family, pair = self._exchange_code(application, request.parameters)
+                if OPENID in pair.scope:
+                    more["id_token"] = id_token(family.subject, family.client_id)
             case _:
                 raise Refused("unsupported_grant_type", "the grant type is unknown")
         return Processed(
-            answer=json_answer(self._success(pair)), family=family, generation=pair.generation
+            answer=json_answer(self._success(pair) | more),
+            family=family,
+            generation=pair.generation,
         )
 
     def _success(self, pair: TokenPair) -> dict[str, str | int]:

@@ -3,17 +3,18 @@
 They offer over HTTP what the Sandbox object offers in Python.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from refresher.sandbox.families import TokenPolicy
-from refresher.sandbox.faults import PlanChange
-
-if TYPE_CHECKING:
-    from refresher.sandbox.server import Sandbox
+from refresher.sandbox.applications import Application
+from refresher.sandbox.authorization_server import Minted
+from refresher.sandbox.exchange_log import ExchangeRecord
+from refresher.sandbox.families import Families, TokenPolicy
+from refresher.sandbox.faults import FaultPlan, PlanChange
 
 _Order = TypeVar("_Order", bound=BaseModel)
 
@@ -53,10 +54,38 @@ class _RevocationOrder(BaseModel):
     family_id: str
 
 
+class Controlled(Protocol):
+    """What the control endpoints ask of a sandbox, in Sandbox's words."""
+
+    log: list[ExchangeRecord]
+    faults: FaultPlan
+
+    @property
+    def families(self) -> Families: ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def mint(self, *, client_id: str | None, subject: str, scope: str) -> Minted: ...
+
+    def register(
+        self,
+        *,
+        name: str,
+        description: str,
+        redirect_uris: Sequence[str] | None,
+        client_id: str | None,
+        client_secret: str | None,
+        public: bool,
+        policy: TokenPolicy | None,
+    ) -> Application: ...
+
+    def revoke_family(self, family_id: str) -> None: ...
+
+
 class Control:
     """Handlers of the control endpoints."""
 
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self._sandbox = sandbox
 
     def routes(self) -> list[web.RouteDef]:

@@ -50,6 +50,7 @@ class SandboxOptions(TokenPolicy):
         consent: what the account answers when it is asked; ``decision`` in an
             authorization request overrides it.
         code_lifetime: of an authorization code, in seconds.
+        names_issuer: redirects carry ``iss``, and the metadata promise it (RFC 9207).
         parameters_in: where the token endpoint looks for its parameters.
         redirect_parameter: what the redirect URI is called in requests.
         latency: seconds from, to, which every token answer takes.
@@ -68,6 +69,7 @@ class SandboxOptions(TokenPolicy):
     allowed_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     consent: Literal["approve", "deny"] = "approve"
     code_lifetime: float = 60.0
+    names_issuer: bool = False
     parameters_in: Literal["form", "query", "either"] = "form"
     redirect_parameter: Literal["redirect_uri", "redirect_url"] = "redirect_uri"
     latency: tuple[float, float] = (0.0, 0.0)

@@ -268,7 +268,8 @@ class Sandbox:
 
     async def _authorize(self, request: web.Request) -> web.StreamResponse:
         try:
-            location = self._server.authorize(request.query)
+            issuer = self.base_url if self.options.names_issuer else None
+            location = self._server.authorize(request.query, issuer=issuer)
         except Refused as refused:
             return web.Response(status=400, text=refused.description)
         return web.Response(status=302, headers={"Location": location})
@@ -303,6 +304,8 @@ class Sandbox:
                 "none",
             ],
         }
+        if self.options.names_issuer:
+            metadata["authorization_response_iss_parameter_supported"] = True
         if self.options.scopes:
             metadata["scopes_supported"] = list(self.options.scopes)
         return web.json_response(metadata)

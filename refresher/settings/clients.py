@@ -81,6 +81,7 @@ class ClientBuilder:
             client_secret=secret,
             token_endpoint=endpoints["token_endpoint"],
             authorization_endpoint=endpoints.get("authorization_endpoint"),
+            issuer=self._issuer(path, section),
             revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
             provider=section.provider,
             description=section.description,
@@ -129,6 +130,16 @@ class ClientBuilder:
             elif getattr(section, key) is not None:
                 self._report.problem((*path, key), fault)
         return found
+
+    def _issuer(self, path: KeyPath, section: ClientSection) -> str | None:
+        if section.issuer is None:
+            return None
+        fault = endpoint_fault(section.issuer, allow_plain_http=section.allow_plain_http)
+        if fault is None and "?" in section.issuer:
+            fault = "has a query (?...), which an issuer must not have (RFC 8414 2)"
+        if fault is not None:
+            self._report.problem((*path, "issuer"), fault)
+        return section.issuer
 
     def _base_url(
         self,

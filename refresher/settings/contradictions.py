@@ -6,11 +6,13 @@ another one than its author may think. Every line names the way out.
 
 from collections.abc import Mapping
 from itertools import product
+from urllib.parse import urlsplit
 
 from refresher.domain.clients import Client, ClientAuthentication, RotationProfile
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report
+from refresher.settings.urls import is_loopback, redirect_uri_fault
 
 SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
     "client_id": "client_id, and client_authentication where the server wants it as a parameter",
@@ -248,6 +250,7 @@ def check_together(document: Document, clients: Mapping[str, Client], report: Re
     """Report what clients say against each other, and against the sections beside them."""
     _check_scopes_on_refresh(document, clients, report)
     _check_response_times(document, clients, report)
+    _check_redirect_uris(clients, report)
     known: dict[tuple[str, str], Client] = {}
     for client in clients.values():
         first = known.setdefault((client.token_endpoint, client.client_id), client)
@@ -258,6 +261,44 @@ def check_together(document: Document, clients: Mapping[str, Client], report: Re
                 f"is the same client of the same server as {first.name}, with another "
                 f"{', '.join(differing)}: give both the same, or let their grants share one",
             )
+
+
+def _check_redirect_uris(clients: Mapping[str, Client], report: Report) -> None:
+    """One redirect URI for two servers: either gets the codes of the other (RFC 9700 4.4)."""
+    known: dict[tuple[str, ...], Client] = {}
+    for client in clients.values():
+        for position, uri in enumerate(client.redirect_uris):
+            if redirect_uri_fault(uri) is not None:
+                continue
+            first = known.setdefault(_landing(uri), client)
+            if _server(first) != _server(client):
+                report.problem(
+                    ("clients", client.name, "redirect_uris", position),
+                    f"leads where one of {first.name} leads, which is a client of another server: "
+                    "either server could get codes of the other (mix-up, RFC 9700 4.4); register "
+                    f"one of its own for each, such as one that ends in /callback/{client.name}",
+                )
+
+
+def _landing(uri: str) -> tuple[str, ...]:
+    """Where a browser ends at URI; the port of a loopback one is any (RFC 8252 7.3)."""
+    parts = urlsplit(uri)
+    if parts.scheme not in {"http", "https"}:
+        return (uri,)
+    host = parts.hostname or ""
+    port = "" if parts.scheme == "http" and is_loopback(host) else str(_port(uri))
+    return parts.scheme, host, port, parts.path.rstrip("/")
+
+
+def _server(client: Client) -> tuple[str, str | None, int | None]:
+    """The one that a code of CLIENT is sent to."""
+    parts = urlsplit(client.token_endpoint)
+    return parts.scheme, parts.hostname, _port(client.token_endpoint)
+
+
+def _port(url: str) -> int | None:
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _sounds_secret(name: str) -> bool:

@@ -146,6 +146,12 @@ class ClientSection(Section):
     token_endpoint: Text | None = Field(
         default=None, description="URL of the token endpoint. Required without a provider."
     )
+    issuer: Text | None = Field(
+        default=None,
+        description="The authorization server's issuer, exactly as its metadata name it: login "
+        "refuses an answer that names another one, and one that names none where the metadata "
+        "promise it (RFC 9207).",
+    )
     revocation_endpoint: Text | None = Field(
         default=None, description="URL of the revocation endpoint (RFC 7009); only revoke needs it."
     )

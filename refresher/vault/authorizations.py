@@ -44,6 +44,8 @@ def authorize(
         due_at=authorized.due_at,
         refresh_token_expires_at=authorized.refresh_token_expires_at,
         served_at=tx.now,
+        authorized_by=authorized.authorized_by,
+        authorized_subject=authorized.authorized_subject,
     )
     values: Values = {
         "refresh_token_sealed": None,
@@ -197,6 +199,8 @@ def reauthorized(stored: Grant) -> Grant:
         refresh_window=None,
         early_refusals=0,
         refresh_token_expires_at=None,
+        authorized_by=None,
+        authorized_subject=None,
     )
 
 

@@ -43,7 +43,10 @@ _INSTANTS = (
     *("intent_first_sent_at", "lease_taken_at"),
 )
 _TEXTS = ("uid", "name", "origin", "token_type", "granted_scope")
-_MAYBE_TEXTS = ("client", "reason", "redirect_uri", "lease_holder")
+_MAYBE_TEXTS = (
+    *("client", "reason", "redirect_uri", "lease_holder"),
+    *("authorized_by", "authorized_subject"),
+)
 _MAYBE_BYTES = (
     *("refresh_token_sealed", "refresh_token_fingerprint", "predecessor_fingerprint"),
     *("predecessor_sealed", "token_sealed"),
@@ -145,6 +148,8 @@ def grant_of(row: RowMapping) -> Grant:
         refresh_token_obtained_at=row["refresh_token_obtained_at"],
         refresh_token_expires_at=row["refresh_token_expires_at"],
         redirect_uri=row["redirect_uri"],
+        authorized_by=row["authorized_by"],
+        authorized_subject=row["authorized_subject"],
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
         due_at=row["due_at"],
@@ -157,6 +162,7 @@ def grant_of(row: RowMapping) -> Grant:
         refresh_window=row["refresh_window"],
         early_refusals=row["early_refusals"],
         on_probation=row["predecessor_sealed"] is not None,
+        requested_at=row["requested_at"],
         intent=intent,
     )
 
@@ -180,6 +186,8 @@ def status_values(grant: Grant) -> Values:
         "issued_at": grant.issued_at,
         "expires_at": grant.expires_at,
         "refresh_token_expires_at": grant.refresh_token_expires_at,
+        "authorized_by": grant.authorized_by,
+        "authorized_subject": grant.authorized_subject,
         **intent_values(grant.intent),
     }
 

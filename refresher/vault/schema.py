@@ -57,6 +57,8 @@ grants = Table(
     Column("token_type", String(64), nullable=False),
     Column("granted_scope", String, nullable=False),
     Column("redirect_uri", String),
+    Column("authorized_by", String(255)),
+    Column("authorized_subject", String(255)),
     Column("issued_at", Float),
     Column("expires_at", Float),
     Column("due_at", Float),

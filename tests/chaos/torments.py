@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from redis.asyncio import Redis
 
-from refresher.publication.private_server import PrivateValkey
+from refresher.demo.private_server import PrivateValkey
 from refresher.sandbox import Sandbox
 from refresher.sandbox.faults import DropAfter, Echo, RetryAfter, Slow, Status, StatusAfter, spread
 from tests.support.daemon import DaemonProcess

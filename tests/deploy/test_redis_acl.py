@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from refresher.clock import SystemClock
+from refresher.demo.private_server import PrivateValkey
 from refresher.domain.secret import Secret
 from refresher.publication import tracking
 from refresher.publication.connection import Address, Server, open_server
@@ -16,7 +17,6 @@ from refresher.publication.heartbeat import Heartbeat
 from refresher.publication.inbox import Inbox, RefreshRequest
 from refresher.publication.keys import Keys
 from refresher.publication.observation import observe
-from refresher.publication.private_server import PrivateValkey
 from refresher.publication.publisher import Outcome, Publisher
 from tests.deploy.files import CHECKOUT, users_of
 from tests.publication.world import publication

@@ -255,9 +255,43 @@ def test_what_a_search_found_has_to_prove_itself() -> None:
     assert not apply(answered()).tokens.on_probation  # type: ignore[union-attr]  # tokens came
 
 
+FOUND: dict[str, Any] = {"predecessor_fingerprint": b"before", "on_probation": True, **SERVED}
+
+
+@pytest.mark.parametrize(
+    ("rotation", "rotated", "is_safe"),
+    [
+        ("none", 3000.0, True),
+        ("until_used", 3000.0, True),
+        ("grace(60)", 5.0, True),
+        ("grace(60)", 3000.0, False),
+        ("strict", 5.0, False),
+        ("unknown", 5.0, False),
+    ],
+)
+def test_a_refused_find_is_doubted_where_its_predecessor_could_end_the_family(
+    rotation: str, rotated: float, *, is_safe: bool
+) -> None:
+    client = make_client(Rotation.parse(rotation))
+    change = apply(
+        REJECTED, make_grant(refresh_token_obtained_at=NOW - rotated, **FOUND), client=client
+    )
+    assert change.restores_predecessor is is_safe
+    assert change.grant.on_probation is not is_safe
+    assert (change.grant.refused_at is None) is is_safe
+
+
+def test_a_find_that_is_refused_for_good_gives_way_to_its_predecessor() -> None:
+    doubt: dict[str, Any] = {"refused_at": NOW - 1800.0, "refusals": 3, "reason": "refused:x"}
+    claim = replace(claimed(make_grant(**FOUND, **doubt)), witness_at=NOW - 1)
+    change = transition(claim, make_client(STRICT), REJECTED, happened())
+    assert change.restores_predecessor
+    assert change.grant.due_at == NOW
+    assert change.grant.state is not GrantState.REAUTHORIZATION_REQUIRED
+
+
 def test_a_refused_find_gives_way_to_its_predecessor_once() -> None:
-    grant = make_grant(predecessor_fingerprint=b"before", on_probation=True, **SERVED)
-    change = apply(REJECTED, grant)
+    change = apply(replace(REJECTED, needs_person=True), make_grant(**FOUND))
     after = change.grant
     assert change.restores_predecessor
     assert (after.refresh_token_fingerprint, after.due_at) == (b"before", NOW)

@@ -22,6 +22,9 @@ from tests.vault.world import CRM, make_client
 
 REDIRECT = "http://127.0.0.1:8400/callback"
 
+PROMISING = {"https://promising.example"}
+"""Issuers whose metadata promise that their redirects name them."""
+
 REVOCABLE = make_client(revocation=Revocation(endpoint="https://crm.example/revoke"))
 """A client whose provider revokes as RFC 7009 says."""
 
@@ -91,6 +94,10 @@ def open_office(
     published: list[str] = []
     woken: list[None] = []
     durability = Durability(vault)
+
+    async def promised(client: Client) -> bool:
+        return client.issuer in PROMISING
+
     administration = Administration(
         vault=vault,
         clients=known,
@@ -101,6 +108,7 @@ def open_office(
     logins = Logins(
         vault=vault,
         endpoint=endpoint,
+        promises_issuer=promised,
         clients=known,
         durability=durability,
         publish=published.append,

@@ -390,6 +390,37 @@ def test_the_only_grant_of_a_client_rejects_it_the_second_time(lines: Lines) -> 
     assert lines.events() == ["client.rejected"]
 
 
+def asked_for(claim: Claim) -> Claim:
+    """CLAIM as it is where a person asked for the refresh."""
+    return replace(claim, grant=replace(claim.grant, due_at=NOW, requested_at=NOW))
+
+
+def test_a_person_who_asks_the_accused_again_rejects_no_client(lines: Lines) -> None:
+    door = Door(WIDE)
+    only = claim_of(1)
+    door.pass_through(WIDE, REJECTED, claim=only)
+    door.pass_through(WIDE, REJECTED, REJECTED, claim=asked_for(only))
+    assert lines.events() == []
+    assert door.room == {"crm": 1}
+    door.pass_through(WIDE, REJECTED, claim=only)
+    assert lines.events() == ["client.rejected"]
+
+
+def test_a_person_who_asks_another_grant_learns_something(lines: Lines) -> None:
+    door = Door(WIDE)
+    door.pass_through(WIDE, REJECTED)
+    door.pass_through(WIDE, REJECTED, claim=asked_for(claim_of(2)))
+    assert lines.events() == ["client.rejected"]
+
+
+def test_an_accused_grant_that_is_asked_for_and_served_acquits_the_client() -> None:
+    door = Door(WIDE)
+    only = claim_of(1)
+    door.pass_through(WIDE, REJECTED, claim=only)
+    door.pass_through(WIDE, answered("at"), claim=asked_for(only))
+    assert door.settled[-1] is Settled.CLIENT_ACCEPTED
+
+
 def test_probes_of_a_rejected_client_take_turns_and_grow_rare(lines: Lines) -> None:
     door = Door(WIDE)
     door.clock.next_draw = 0.5

@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
     OutcomeUnknown,
     RefreshTokenOnly,
     RequestRejected,
+    ResourceOwner,
     TokenAnswer,
     Transient,
 )
@@ -70,7 +71,7 @@ async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines)
         login.request.state.reveal(),
     )
     assert (await get(vault)).state is GrantState.PENDING
-    grant = await office.logins.finish(login.id, callback(login))
+    grant = (await office.logins.finish(login.id, callback(login))).grant
     assert grant == await get(vault)
     assert (grant.state, grant.origin) == (GrantState.FRESH, "runtime")
     assert grant.redirect_uri == REDIRECT
@@ -188,11 +189,15 @@ async def test_every_failed_login_says_why(vault: Vault, outcome: Outcome, messa
     ("pasted", "message"),
     [
         (lambda login: callback(login, state="another"), "the state is not the one"),
-        (lambda _: f"{REDIRECT}?error=access_denied", "refused the access (access_denied)"),
+        (lambda _: f"{REDIRECT}?error=access_denied", "the state is not the one"),
+        (
+            lambda login: callback(login, error="access_denied"),
+            "refused the access (access_denied)",
+        ),
         (lambda _: "", "neither a redirected URL nor a code"),
         (lambda login: callback(login, code=""), "carries no code"),
     ],
-    ids=["another state", "denied", "nothing", "no code"],
+    ids=["another state", "no state", "denied", "nothing", "no code"],
 )
 async def test_a_bad_callback_can_be_pasted_again(
     vault: Vault, pasted: Callable[[Login], str], message: str
@@ -256,12 +261,132 @@ async def test_a_login_that_cannot_begin_adds_nothing(
 async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
     await sow(vault, static_seed())
     begin = open_office(vault).logins.begin
-    with pytest.raises(UnknownGrant):
+    with pytest.raises(AuthorizationFailed, match="no grant named acme: name its client with"):
         await begin("acme")
+    with pytest.raises(AuthorizationFailed, match="the grant's name is outside the alphabet"):
+        await begin("two words", client_name="crm")
     with pytest.raises(AuthorizationFailed, match="no client erp in the settings: there are crm"):
         await begin("acme", client_name="erp")
     with pytest.raises(AuthorizationFailed, match="replace it with `refresher set-token pat`"):
         await begin("pat")
+
+
+async def test_a_login_is_for_what_the_settings_say(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    clients = {"crm": replace(CRM, redirect_uris=(REDIRECT, "http://127.0.0.1/b")), "erp": CRM}
+    target = open_office(vault, clients=clients).logins.target
+    known, new = await target("acme"), await target("new", client_name="crm")
+    assert (known.client.name, known.redirect_uri) == ("crm", REDIRECT)
+    assert known.grant == await get(vault)
+    assert (new.client, new.redirect_uri, new.grant) == (known.client, REDIRECT, None)
+    listened_on = "http://127.0.0.1:4711/b"
+    assert (await target("acme", redirect_uri=listened_on)).redirect_uri == listened_on
+    with pytest.raises(AuthorizationFailed, match="is not in the redirect_uris of client crm"):
+        await target("acme", redirect_uri="https://evil.example/b")
+    with pytest.raises(AuthorizationFailed, match="acme belongs to client crm: take another name"):
+        await target("acme", client_name="erp")
+    assert len(await vault.grants()) == 1
+
+
+PROMISING_CRM = replace(CRM, issuer="https://promising.example")
+
+
+@pytest.mark.parametrize(
+    ("client", "iss", "message"),
+    [
+        (PROMISING_CRM, "https://promising.example", None),
+        (PROMISING_CRM, None, "promise that an answer names it"),
+        (PROMISING_CRM, "https://other.example", "names another issuer than https://promising"),
+        (replace(CRM, issuer="https://silent.example"), None, None),
+        (replace(CRM, issuer="https://silent.example"), "https://x.example", "another issuer than"),
+        (CRM, "https://unknown.example", None),
+        (CRM, "https://other.example", "names the issuer of another client"),
+    ],
+)
+async def test_an_answer_comes_from_the_server_that_was_asked(
+    vault: Vault, client: Client, iss: str | None, message: str | None
+) -> None:
+    other = replace(
+        CRM,
+        name="other",
+        issuer="https://other.example",
+        authorization_endpoint="https://other.example/authorize",
+    )
+    office = open_office(vault, answered("at", "rt"), clients={"crm": client, "other": other})
+    login = await office.logins.begin("acme", client_name="crm")
+    pasted = callback(login) if iss is None else callback(login, iss=iss)
+    if message is None:
+        await office.logins.finish(login.id, pasted)
+        return
+    with pytest.raises(AuthorizationFailed, match=message):
+        await office.logins.finish(login.id, pasted)
+    assert office.endpoint.calls == []
+    assert (await get(vault)).state is GrantState.PENDING
+
+
+async def test_a_bare_code_cannot_keep_a_promise(vault: Vault) -> None:
+    office = open_office(vault, answered("at", "rt"), clients={"crm": PROMISING_CRM})
+    login = await office.logins.begin("acme", client_name="crm")
+    with pytest.raises(AuthorizationFailed, match="only a part of it was pasted"):
+        await office.logins.finish(login.id, "the-code")
+    assert office.endpoint.calls == []
+
+
+async def test_the_issuer_of_ones_own_server_is_known_from_a_neighbour(vault: Vault) -> None:
+    clients = {
+        "crm": CRM,
+        "neighbour": replace(CRM, name="neighbour", issuer="https://crm.example"),
+    }
+    office = open_office(vault, answered("at", "rt"), clients=clients)
+    login = await office.logins.begin("acme", client_name="crm")
+    await office.logins.finish(login.id, callback(login, iss="https://crm.example"))
+
+
+ANN = ResourceOwner(name="ann@b.example", subject="1")
+BOB = ResourceOwner(name="bob@b.example", subject="2")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (ANN, ANN, None),
+        (ANN, BOB, "ann@b.example"),
+        (ANN, replace(ANN, name="renamed@b.example"), None),
+        (ANN, replace(BOB, name="ann@b.example"), "ann@b.example"),
+        (replace(ANN, subject=None), BOB, "ann@b.example"),
+        (replace(ANN, subject=None), ANN, None),
+        (None, BOB, None),
+        (ANN, None, None),
+    ],
+)
+async def test_no_account_takes_a_grant_over_in_silence(
+    vault: Vault,
+    lines: Lines,
+    before: ResourceOwner | None,
+    now: ResourceOwner | None,
+    told: str | None,
+) -> None:
+    office = open_office(
+        vault,
+        answered("at-1", "rt-1", resource_owner=before),
+        answered("at-2", "rt-2", resource_owner=now),
+    )
+    await log_in(office)
+    login = await office.logins.begin("acme")
+    done = await office.logins.finish(login.id, callback(login))
+    assert done.account_before == told
+    assert done.grant.authorized_by == (None if now is None else now.name)
+    assert len(lines.of(Event.GRANT_ACCOUNT_CHANGED)) == (told is not None)
+    assert "b.example" not in lines.output.getvalue()
+
+
+async def test_who_authorized_is_known_as_long_as_the_authorization_counts(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1", "rt-1", resource_owner=ANN))
+    await log_in(office)
+    await refresh(vault, answered("at-2", "rt-2"), NOW + LIFE)
+    assert (await get(vault)).authorized_by == ANN.name
+    await sow(vault, make_seed(refresh_token="rt-9"))
+    assert (await get(vault)).authorized_by is None
 
 
 async def test_no_code_is_spent_on_a_refusing_vault(vault: Vault) -> None:

@@ -59,17 +59,21 @@ async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Can
         "refresh_token": True,
         "refresh_token_expires_at": None,
         "scope": ["r", "w"],
+        "authorized_by": None,
         "labels": {"team": "a"},
         "repair": None,
     }
     assert canary.found_in(json.dumps(status).encode()) == set()
 
 
-async def test_a_login_goes_through_two_calls(vault: Vault) -> None:
+async def test_a_login_goes_through_three_calls(vault: Vault) -> None:
     operations = offered(vault, answered("at-1", "rt-1"))
+    target = await operations["login_target"]({"name": "acme", "client": "crm"})
+    assert target == {"client": "crm", "redirect_uri": CRM.redirect_uris[0]}
     begun = await operations["login_begin"]({"name": "acme", "client": "crm"})
     assert (begun["client"], begun["redirect_uri"]) == ("crm", CRM.redirect_uris[0])
     assert begun["authorization_url"].startswith("https://crm.example/authorize?")
+    assert f"state={begun['state']}&" in begun["authorization_url"]
     done = await operations["login_finish"]({"login": begun["login"], "pasted": "the-code"})
     assert (done["name"], done["state"]) == ("acme", "fresh")
     assert await access_token(vault) == "at-1"

@@ -11,7 +11,7 @@ import pytest
 from refresher.domain.adoption import Transition
 from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Claim, Grant, GrantState
-from refresher.domain.outcomes import Outcome, RefreshTokenOnly, TokenAnswer
+from refresher.domain.outcomes import Outcome, RefreshTokenOnly, ResourceOwner, TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.engine.records import exchange_record, login_record, read_record
 from refresher.engine.recovery import recover
@@ -198,7 +198,8 @@ async def test_a_record_of_a_removed_grant_is_orphaned(tmp_path: Path) -> None:
 async def leave_rescued_login(vault: Vault) -> None:
     """What a process leaves that dies with the tokens of a login in hand."""
     grant = await get(vault)
-    change = login_of(grant, answered("at-login", "rt-login"))
+    owner = ResourceOwner(name="ann", subject="1")
+    change = login_of(grant, answered("at-login", "rt-login", resource_owner=owner))
     await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback"))
 
 
@@ -213,6 +214,7 @@ async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
         assert holds(vault, grant, "rt-login")
         assert await access_token(vault) == "at-login"
         assert grant.redirect_uri == "http://127.0.0.1/callback"
+        assert (grant.authorized_by, grant.authorized_subject) == ("ann", "1")
         assert grant.authorization_serial == claim.grant.authorization_serial + 1
         assert (grant.state, grant.intent) == (GrantState.FRESH, None)
     assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["apply"]

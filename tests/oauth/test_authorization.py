@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -12,6 +13,7 @@ from refresher.oauth.authorization import (
     begin,
     challenge,
     is_loopback,
+    is_registered,
     read_callback,
 )
 from tests.oauth.world import make_client
@@ -111,14 +113,20 @@ def test_a_client_without_endpoint_cannot_login() -> None:
     ],
 )
 def test_a_code_is_found_in_what_is_pasted(pasted: str, code: str) -> None:
-    assert read_callback(REQUEST, pasted).reveal() == code
+    assert read_callback(REQUEST, pasted).code.reveal() == code
 
 
 @pytest.mark.parametrize(
     ("pasted", "says"),
     [
         (f"{REDIRECT}?error=access_denied&state=ST", "refused the access (access_denied)"),
-        ("error=access_denied", "refused the access (access_denied)"),
+        (f"{REDIRECT}?error=access_denied", "the state is not the one"),
+        ("error=access_denied", "the state is not the one"),
+        (f"{REDIRECT}?error=access_denied&state=other", "the state is not the one"),
+        (f"{REDIRECT}?code=C&state=ST&state=ST", "the state is not the one"),
+        (f"{REDIRECT}?code=C&state=other&state=ST", "the state is not the one"),
+        (f"{REDIRECT}?code=C&state=", "the state is not the one"),
+        (f"{REDIRECT}?code=C&code=D&state=ST", "more than one code"),
         (f"{REDIRECT}?error=invalid_scope&state=ST", "check `scope`"),
         (f"{REDIRECT}?error=canary&state=ST", "with an error of its own"),
         (f"{REDIRECT}?code=C&state=other", "the state is not the one"),
@@ -143,6 +151,68 @@ def test_each_failed_login_says_why(pasted: str, says: str) -> None:
     assert "canary" not in message
 
 
+HERE, THERE = "https://as.example", "https://other.example"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "query", "names_issuer"),
+    [
+        (HERE, f"code=C&state=ST&iss={HERE}", True),
+        (HERE, f"code=C&state=ST&iss={quote(HERE, safe='')}", True),
+        (HERE, "code=C&state=ST", False),
+        (HERE, "C", False),
+        (None, f"code=C&state=ST&iss={HERE}", True),
+        (None, "code=C&state=ST", False),
+    ],
+)
+def test_the_server_that_was_asked_may_name_itself(
+    issuer: str | None, query: str, *, names_issuer: bool
+) -> None:
+    request = replace(REQUEST, issuer=issuer, other_issuers={THERE})
+    callback = read_callback(request, query)
+    assert (callback.code.reveal(), callback.names_issuer) == ("C", names_issuer)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "iss"),
+    [
+        (HERE, f"iss={THERE}"),
+        (HERE, f"iss={HERE}/"),
+        (HERE, f"iss={HERE.upper()}"),
+        (HERE, f"iss={HERE}&iss={THERE}"),
+        (HERE, f"iss={THERE}&iss={HERE}"),
+        (None, f"iss={THERE}"),
+        (None, f"iss={HERE}&iss={THERE}"),
+    ],
+)
+@pytest.mark.parametrize("answer", ["code=C", "error=access_denied"])
+def test_an_answer_of_another_server_is_refused(issuer: str | None, iss: str, answer: str) -> None:
+    request = replace(REQUEST, issuer=issuer, other_issuers={THERE})
+    assert "issuer" in refusal(f"{REDIRECT}?{answer}&state=ST&{iss}", request)
+    assert "the state is not" in refusal(f"{REDIRECT}?{answer}&state=other&{iss}", request)
+
+
+@pytest.mark.parametrize(
+    ("uri", "registered", "is_one"),
+    [
+        ("http://127.0.0.1:8400/cb", "http://127.0.0.1:8400/cb", True),
+        ("http://127.0.0.1:8401/cb", "http://127.0.0.1:8400/cb", False),
+        ("http://127.0.0.1:8401/cb", "http://127.0.0.1/cb", True),
+        ("http://127.0.0.1:8401/cb", "http://127.0.0.1:0/cb", True),
+        ("http://[::1]:8401/cb", "http://[::1]/cb", True),
+        ("http://127.0.0.1:8401/cb/other", "http://127.0.0.1/cb", False),
+        ("http://localhost:8401/cb", "http://127.0.0.1/cb", False),
+        ("http://evil.example:8401/cb", "http://127.0.0.1/cb", False),
+        ("https://app.example:8401/cb", "https://app.example/cb", False),
+        ("My_RuName-x", "My_RuName-x", True),
+    ],
+)
+def test_only_a_registered_redirect_uri_is_asked_for(
+    uri: str, registered: str, *, is_one: bool
+) -> None:
+    assert is_registered(uri, ["https://first.example/", registered]) is is_one
+
+
 def test_every_failure_reads_differently() -> None:
     messages = {refusal(f"?error={code}&state=ST") for code in KNOWN_ERRORS}
 
@@ -154,7 +224,7 @@ def test_a_redirect_name_is_compared_with_nothing() -> None:
         url="", state=Secret("ST"), redirect_uri="My_RuName-x", code_verifier=None
     )
 
-    assert read_callback(request, "https://shop.example/ok?code=C&state=ST").reveal() == "C"
+    assert read_callback(request, "https://shop.example/ok?code=C&state=ST").code.reveal() == "C"
 
 
 def test_a_custom_scheme_redirects_too() -> None:
@@ -162,7 +232,7 @@ def test_a_custom_scheme_redirects_too() -> None:
         url="", state=Secret("ST"), redirect_uri="com.example.app:/cb", code_verifier=None
     )
 
-    assert read_callback(request, "com.example.app:/cb?code=C&state=ST").reveal() == "C"
+    assert read_callback(request, "com.example.app:/cb?code=C&state=ST").code.reveal() == "C"
 
 
 @pytest.mark.parametrize(
@@ -194,4 +264,6 @@ def test_an_authorization_request_shows_no_secret() -> None:
     request, _ = begun()
 
     assert request.code_verifier is not None
-    assert request.code_verifier.reveal() not in repr(request)
+    for secret in (request.code_verifier, request.state):
+        assert secret.reveal() not in repr(request)
+    assert challenge(request.code_verifier.reveal()) not in repr(request)

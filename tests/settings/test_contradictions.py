@@ -222,6 +222,52 @@ def test_one_registered_client_is_described_alike(
     assert bench.load(CLIENT + other_server).warnings == ()
 
 
+ELSEWHERE = CLIENT.replace("acme]", "other]").replace("https://auth.acme", "https://auth.other")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("http://127.0.0.1:8765/callback", "http://127.0.0.1:8765/callback"),
+        ("http://127.0.0.1:8765/callback", "http://127.0.0.1:8766/callback"),
+        ("http://127.0.0.1/callback", "http://127.0.0.1:8766/callback/"),
+        ("http://localhost:1/cb", "http://LOCALHOST/cb?client=other"),
+        ("http://[::1]:1/cb", "http://[::1]:2/cb"),
+        ("https://app.example/cb", "https://app.example:443/cb"),
+        ("com.example.app:/cb", "com.example.app:/cb"),
+    ],
+)
+def test_two_servers_share_no_redirect_uri(bench: Bench, first: str, second: str) -> None:
+    text = f'{CLIENT}redirect_uris = ["{first}"]\n{ELSEWHERE}'
+    (problem,) = bench.problems(f'{text}redirect_uris = ["https://app.example/x", "{second}"]')
+    assert problem.startswith("clients.other.redirect_uris[1] leads where one of acme leads")
+    assert "such as one that ends in /callback/other" in problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("http://127.0.0.1:8765/callback/acme", "http://127.0.0.1:8765/callback/other"),
+        ("http://127.0.0.1:8765/callback", "http://localhost:8765/callback"),
+        ("https://app.example/cb", "https://app.example:8443/cb"),
+        ("https://app.example/cb", "http://app.example/cb"),
+    ],
+)
+def test_two_servers_may_have_neighbours(bench: Bench, first: str, second: str) -> None:
+    text = f'{CLIENT}redirect_uris = ["{first}"]\n{ELSEWHERE}redirect_uris = ["{second}"]'
+    assert bench.load(text).warnings == ()
+
+
+def test_clients_of_one_server_may_share_a_redirect_uri(bench: Bench) -> None:
+    uri = 'redirect_uris = ["http://127.0.0.1/cb"]\n'
+    bench.load(CLIENT + uri + CLIENT.replace("acme]", "again]") + uri)
+
+
+def test_a_broken_redirect_uri_is_told_once(bench: Bench) -> None:
+    uri = 'redirect_uris = ["http://[::1/cb"]\n'
+    assert len(bench.problems(CLIENT + uri + ELSEWHERE + uri)) == 2
+
+
 def test_a_stop_that_waits_too_short_is_told_once(bench: Bench) -> None:
     again = CLIENT.replace("acme]", "again]")
     (warning,) = bench.load(f"[daemon]\nshutdown_deadline = 10\n{CLIENT}{again}").warnings

@@ -86,8 +86,8 @@ class People:
         async def log_in(process: "Process") -> None:
             login = await process.logins.begin(name, client_name=client)
             await anyio.sleep(self._world.chance.between(0.5, 10.0))
-            grant = await process.logins.finish(login.id, name)
-            self._world.witness.logged_in(grant)
+            done = await process.logins.finish(login.id, name)
+            self._world.witness.logged_in(done.grant)
 
         self._ask(name, log_in)
 

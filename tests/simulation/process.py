@@ -132,6 +132,10 @@ class Process:
         await self._die("crash with a code", 0.01)
         return await self._world.network.redeem(code.reveal(), client)
 
+    async def promises_issuer(self, _: Client) -> bool:
+        """What no server of the simulation does."""
+        return False
+
     async def revoke(
         self,
         client: Client,
@@ -182,6 +186,7 @@ class Process:
         self.logins = Logins(
             vault=self.vault,
             endpoint=self,
+            promises_issuer=self.promises_issuer,
             clients=world.clients,
             durability=durability,
             publish=self.publish,

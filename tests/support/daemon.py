@@ -30,7 +30,7 @@ CLIENT = """
 [clients.{name}]
 authorization_endpoint = "{base_url}/authorize"
 token_endpoint = "{base_url}/token"
-redirect_uris = ["http://127.0.0.1/callback"]
+redirect_uris = ["http://127.0.0.1/callback/{name}"]
 client_id = "{client_id}"
 client_secret = "{client_secret}"
 rotation = "{rotation}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from refresher.publication.private_server import PrivateValkey
+from refresher.demo.private_server import PrivateValkey
 from refresher.sandbox.exchange_log import ExchangeRecord, overlaps
 from tests.support.daemon import CLIENT, DaemonProcess, wait_until
 from tests.support.sandbox import SandboxProcess

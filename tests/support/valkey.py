@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from refresher.publication.private_server import PrivateValkey
+from refresher.demo.private_server import PrivateValkey
 
 __all__ = ["Valkey", "session_valkey", "shared_valkey", "valkey"]
 

@@ -1,6 +1,8 @@
 """A person at a browser: starts a login, consents or not, and pastes what the bar shows."""
 
+import html
 import os
+import re
 import subprocess
 import tempfile
 import urllib.request
@@ -18,7 +20,9 @@ class LoginCommand:
         browser: what opens a URL on this desktop; ``true`` opens nothing.
     """
 
-    def __init__(self, daemon: DaemonProcess, *arguments: str, browser: str = "true") -> None:
+    def __init__(
+        self, daemon: DaemonProcess, *arguments: str, browser: str | Path = "true"
+    ) -> None:
         descriptor, name = tempfile.mkstemp(dir=daemon.folder, prefix="login-", suffix=".log")
         self._log = Path(name)
         with os.fdopen(descriptor, "wb") as output:
@@ -27,7 +31,7 @@ class LoginCommand:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "BROWSER": browser},
+                env={**os.environ, "BROWSER": str(browser)},
             )
         wait_until(
             lambda: self._has_ended or self._urls(),
@@ -60,6 +64,40 @@ class LoginCommand:
 
     def _urls(self) -> list[str]:
         return [line.strip() for line in self.said.splitlines() if line.startswith("  http")]
+
+
+class Browser:
+    """What opens addresses on this desktop: shows the page it was given, and stays open.
+
+    Args:
+        folder: where it keeps what it was given.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._given, self._page, self._closed = (
+            folder / name for name in ("given", "page", "closed")
+        )
+        self.program = folder / "browser"
+        self.program.write_text(
+            f'#!/bin/sh\ncat "${{1#file://}}" > {self._page}\necho "$@" > {self._given}\n'
+            f"while [ ! -e {self._closed} ]; do sleep 0.05; done\n"
+        )
+        self.program.chmod(0o755)
+
+    def leads_to(self, *, within: float) -> str:
+        """Where the page that it was given leads at once."""
+        wait_until(
+            lambda: self._given.exists() and self._given.read_text().strip(),
+            within=within,
+            description="the browser is opened",
+        )
+        found = re.search('http-equiv="refresh" content="0; url=(.*?)"', self._page.read_text())
+        assert found is not None
+        return html.unescape(found[1])
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        self._closed.touch()
 
 
 def parameters(url: str) -> dict[str, str]:

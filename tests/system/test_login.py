@@ -1,8 +1,13 @@
 """``refresher login`` on real processes, the test being the person at the browser."""
 
+import json
 import socket
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from refresher.sandbox import SandboxOptions, Status, TokenPolicy
 from tests.canary import Canary
 from tests.support.daemon import wait_until
 from tests.system.browser import (
+    Browser,
     LoginCommand,
     parameters,
     visit,
@@ -30,7 +36,7 @@ AT_ONCE = 2.0
 def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("login")
     options = SandboxOptions(
-        client_secret=canary.plant("client-secret"), access_token_lifetime=3600
+        client_secret=canary.plant("client-secret"), access_token_lifetime=3600, names_issuer=True
     )
     with new_world(folder, canary, options) as world:
         register = world.server.sandbox.register
@@ -40,6 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[
         clients = [
             world.client("web"),
             world.client("wrong", secret=canary.plant("wrong-secret")),
+            world.client("named", more=f'issuer = "{world.server.sandbox.base_url}"'),
+            world.client("accounts", more='scope = "openid read"'),
             world.client(
                 "remote",
                 client_id=remote.client_id,
@@ -65,16 +73,16 @@ def assert_published(world: World, name: str) -> None:
 
 
 def test_the_browser_finishes_the_login(world: World, tmp_path: Path) -> None:
-    opened = tmp_path / "opened"
-    browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
-    browser.chmod(0o755)
-    login = LoginCommand(world.daemon, "by-browser", "--client", "web", browser=str(browser))
+    browser = Browser(tmp_path)
+    login = LoginCommand(
+        world.daemon, "by-browser", "--client", "web", browser=str(browser.program)
+    )
+    assert browser.leads_to(within=20) == login.url
+    browser.close()
     page = visit(login.url)
     said = login.finish()
     assert "Grant by-browser has its tokens; close this page." in page
     assert "by-browser: authorized, access token valid for 60m" in said or "for 59m" in said
-    assert opened.read_text() == login.url
     assert_published(world, "by-browser")
     [line] = [
         one for one in world.daemon.events("grant.authorized") if one["grant"] == "by-browser"
@@ -134,13 +142,107 @@ def test_a_refusal_is_told_to_everybody(world: World) -> None:
     assert told in page.replace("&#x27;", "'")
 
 
-def test_an_answer_to_another_login_is_refused(world: World) -> None:
-    login = LoginCommand(world.daemon, "tampered", "--client", "web")
-    listener = parameters(login.url)["redirect_uri"]
-    page = visit(f"{listener}?code={world.canary.plant('code')}&state=of-another-login")
-    said = login.finish(code=1)
-    assert "refresher: the state is not the one this login sent" in said
-    assert "Login failed" in page
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_nobody_else_sees_where_the_browser_is_led(world: World, tmp_path: Path) -> None:
+    browser = Browser(tmp_path)
+    login = LoginCommand(world.daemon, "unseen", "--client", "web", browser=browser.program)
+    assert browser.leads_to(within=20) == login.url
+    [given] = (tmp_path / "given").read_text().split()
+    page = Path(given.removeprefix("file://"))
+    told = command_lines()
+    assert str(page) in told
+    for secret in (parameters(login.url)[name] for name in ("state", "code_challenge")):
+        assert secret not in told
+    assert (page.stat().st_mode & 0o777, page.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    browser.close()
+    visit(login.url)
+    login.finish()
+    assert not page.parent.exists()
+
+
+def command_lines() -> str:
+    """What every process was started with, as every user of the machine can read it."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" "))
+    return b"\n".join(lines).decode(errors="replace")
+
+
+def test_strangers_do_not_end_a_login(world: World) -> None:
+    login = LoginCommand(world.daemon, "beset", "--client", "web")
+    asked = parameters(login.url)
+    listener, state = asked["redirect_uri"], asked["state"]
+    code = world.canary.plant("code")
+    for query in (
+        "error=access_denied",
+        f"code={code}&state=of-another-login",
+        f"error=access_denied&state={state[:-1]}",
+        f"code={code}&state={state}&state=of-another-login",
+    ):
+        assert status_of(f"{listener}?{query}") == 400
+    assert status_of(f"{listener}?code={code}&state={state}", host="evil.example") == 400
+    assert status_of(f"{listener}?code={code}&state={state}", method="POST") == 405
+    page = visit(login.url)
+    login.finish()
+    assert "Grant beset has its tokens" in page
+    assert_published(world, "beset")
+
+
+def status_of(url: str, *, host: str | None = None, method: str = "GET") -> int:
+    """What somebody else's browser, or program, is answered."""
+    headers = {} if host is None else {"Host": host}
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310  loopback
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)  # noqa: S310  loopback
+    refused.value.close()
+    return refused.value.code
+
+
+@pytest.mark.parametrize("pasted", [False, True], ids=["browser", "pasted"])
+@pytest.mark.parametrize(
+    ("iss", "told"),
+    [
+        (None, "promise that an answer names it (iss), and this one does not"),
+        ("https://other.example", "the answer names another issuer than"),
+    ],
+)
+def test_an_answer_of_another_server_is_refused(
+    world: World, iss: str | None, told: str, *, pasted: bool
+) -> None:
+    arguments = ("named", "--client", "named", *(("--no-browser",) if pasted else ()))
+    login = LoginCommand(world.daemon, *arguments)
+    address = where_it_leads(login.url)
+    assert parameters(address)["iss"] == world.server.sandbox.base_url
+    address = with_parameters(address, **({"iss": iss} if iss else {}))
+    address = address if iss else address.partition("&iss=")[0]
+    page = "" if pasted else visit(address)
+    said = login.finish(f"{address}\n" if pasted else "", code=1)
+    assert told in said
+    assert pasted or "Login failed" in page
+    assert world.token("named") == {}
+
+
+def test_an_answer_of_the_server_that_was_asked_is_taken(world: World) -> None:
+    login = LoginCommand(world.daemon, "asked", "--client", "named")
+    visit(login.url)
+    login.finish()
+    assert_published(world, "asked")
+
+
+def test_the_account_that_authorized_is_named(world: World) -> None:
+    said = []
+    for account in ("owner", "owner", "guest"):
+        login = LoginCommand(world.daemon, "account", "--client", "accounts")
+        visit(with_parameters(login.url, login_hint=account))
+        said.append(login.finish())
+    assert "account: authorized by owner@sandbox.example, access token valid for" in said[0]
+    assert "account: authorized by guest@sandbox.example" in said[2]
+    warning = "warning: account was authorized by owner@sandbox.example before"
+    assert [warning in one for one in said] == [False, False, True]
+    assert len(world.daemon.events("grant.account_changed")) == 1
+    shown = json.loads(world.daemon.command("status", "account", "--json").stdout)
+    assert "guest@sandbox.example" in json.dumps(shown)
 
 
 def test_each_wrong_paste_is_explained(world: World) -> None:
@@ -177,12 +279,8 @@ def test_a_port_in_use_is_named(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         uri = f"http://127.0.0.1:{port}/callback"
-        settings = world.daemon.config.read_text()
-        world.daemon.config.write_text(settings + world.client("taken", redirect_uri=uri))
-        try:
-            done = world.daemon.command("login", "g", "--client", "taken", check=1)
-        finally:
-            world.daemon.config.write_text(settings)
+        chosen = ("--client", "web", "--redirect-uri", uri)
+        done = world.daemon.command("login", "g", *chosen, check=1)
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use" in done.stderr
     assert "--no-browser" in done.stderr
 

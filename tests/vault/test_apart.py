@@ -284,9 +284,25 @@ async def test_a_find_that_is_served_is_believed(vault: Vault) -> None:
     assert holds(vault, committed.grant, "rt-2")
 
 
-async def test_a_find_that_is_refused_gives_its_predecessor_one_more_try(vault: Vault) -> None:
+async def test_a_find_that_is_refused_in_passing_costs_nothing(vault: Vault) -> None:
     await on_probation(vault)
     [committed] = await ask(vault, REJECTED, NOW + 90, "acme")
+    doubted = committed.grant
+    assert doubted is not None
+    assert (doubted.on_probation, doubted.refused_at) == (True, NOW + 90)
+    again = await claim_one(vault, doubted.due_at or 0.0)
+    assert again.refresh_token == Secret("rt-2")
+    served = (await finish(vault, again, answered("at-3", "rt-3"), NOW + 300)).grant
+    assert served is not None
+    assert holds(vault, served, "rt-3")
+
+
+MEANT = replace(REJECTED, needs_person=True)
+
+
+async def test_a_find_that_is_refused_gives_its_predecessor_one_more_try(vault: Vault) -> None:
+    await on_probation(vault)
+    [committed] = await ask(vault, MEANT, NOW + 90, "acme")
     back = committed.grant
     assert back is not None
     assert (back.on_probation, back.due_at) == (False, NOW + 90)
@@ -301,7 +317,7 @@ async def test_a_find_that_is_refused_gives_its_predecessor_one_more_try(vault: 
 
 async def test_a_predecessor_that_is_served_heals_the_grant(vault: Vault) -> None:
     await on_probation(vault)
-    await ask(vault, REJECTED, NOW + 90, "acme")
+    await ask(vault, MEANT, NOW + 90, "acme")
     healed = (
         await finish(vault, await claim_one(vault, NOW + 91), answered("at-4"), NOW + 91)
     ).grant

@@ -29,6 +29,19 @@ from tests.vault.world import (
 HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
 
 
+async def test_a_claim_tells_whether_somebody_asked_for_it(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    first = await claim_one(vault)
+    assert not first.grant.is_asked_for
+    await finish(vault, first, answered("at-1", "rt-1"))
+    await vault.request_refresh("acme", NOW + 60)
+    asked = await claim_one(vault, NOW + 61)
+    assert asked.grant.is_asked_for
+    after = (await finish(vault, asked, answered("at-2", "rt-2"), NOW + 61)).grant
+    assert after is not None
+    assert not after.is_asked_for
+
+
 async def test_a_static_token_is_replaced(vault: Vault) -> None:
     await sow(vault, static_seed(expires_at=NOW + 10))
     await vault.time_passed(NOW + 11)

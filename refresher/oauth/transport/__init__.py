@@ -1,4 +1,4 @@
-"""The wire: one POST, what came back, and whether the request left this machine.
+"""The wire: one request, what came back, and whether the request left this machine.
 
 ``post`` sends and judges. ``connections`` keeps every byte below the HTTP library,
 ``second_reader`` reads what the library refuses, ``names`` resolves host names in threads

@@ -1,4 +1,4 @@
-"""One POST over a shared pool of connections, and whether it left this machine.
+"""One request over a shared pool of connections, and whether it left this machine.
 
 No redirects, no retries, no cookies, no ``.netrc``, no proxy from the environment; what
 comes back is capped, received bytes of every kind and the content after decompression. The
@@ -128,7 +128,7 @@ class Transport:
     ) -> None:
         await self._stack.aclose()
 
-    async def post(
+    async def send(
         self, client: Client, request: WireRequest, *, patience: Patience
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send REQUEST the way CLIENT goes out (proxy, CA bundle).
@@ -176,7 +176,8 @@ class Transport:
     ) -> None:
         holder = HOLDER.set(exchange)
         try:
-            async with self._session.post(
+            async with self._session.request(
+                "GET" if request.body is None else "POST",
                 request.url,
                 data=request.body,
                 headers=request.headers,

@@ -12,10 +12,10 @@ import anyio
 import anyio.abc
 
 from refresher.clock import SystemClock
+from refresher.demo.private_server import PrivateValkey
 from refresher.errors import ControlUnavailable, RefresherError
 from refresher.ops.control_client import ControlClient
 from refresher.ops.protocol import JSON
-from refresher.publication.private_server import PrivateValkey
 from refresher.sandbox.faults import DropAfter, Fault, RetryAfter, Slow, Status, spread
 from refresher.sandbox.options import SandboxOptions
 from refresher.sandbox.server import Sandbox
@@ -26,6 +26,9 @@ LIFETIME = 20.0
 
 GRACE = 30
 """Seconds the sandbox answers a refresh token again after its rotation."""
+
+REDIRECT_URI = "http://127.0.0.1/callback/demo"
+"""Of the one client; every client has a path of its own."""
 
 FAULTS: tuple[Fault, ...] = (
     Status(code=503),
@@ -63,7 +66,12 @@ class Stage:
 async def staged(*, grants: int, with_faults: bool) -> AsyncIterator[Stage]:
     """Start everything, with GRANTS grants already published; stop everything at the end."""
     valkey = PrivateValkey()
-    options = SandboxOptions(access_token_lifetime=LIFETIME, rotation="grace", grace_seconds=GRACE)
+    options = SandboxOptions(
+        access_token_lifetime=LIFETIME,
+        rotation="grace",
+        grace_seconds=GRACE,
+        redirect_uris=(REDIRECT_URI,),
+    )
     with tempfile.TemporaryDirectory(prefix="refresher-demo-") as name:
         folder = Path(name)
         valkey.start()
@@ -106,7 +114,7 @@ format = "json"
 description = "the sandbox's application"
 authorization_endpoint = "{sandbox.base_url}/authorize"
 token_endpoint = "{sandbox.base_url}/token"
-redirect_uris = ["http://127.0.0.1/callback"]
+redirect_uris = ["{REDIRECT_URI}"]
 client_id = "{sandbox.options.client_id}"
 client_secret = "{sandbox.options.client_secret}"
 rotation = "grace({GRACE})"

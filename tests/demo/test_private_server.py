@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from refresher.publication.private_server import PrivateServerError, PrivateValkey
+from refresher.demo.private_server import PrivateServerError, PrivateValkey
 from tests.publication.world import wait_until
 from tests.support.valkey import Valkey
 
 STARTER = """
 import sys
-from refresher.publication.private_server import PrivateValkey
+from refresher.demo.private_server import PrivateValkey
 server = PrivateValkey()
 server.start()
 print(server.port, flush=True)

@@ -1,0 +1,3 @@
+from tests.support.valkey import session_valkey, shared_valkey, valkey
+
+__all__ = ["session_valkey", "shared_valkey", "valkey"]
