@@ -35,7 +35,7 @@ from refresher.ops.health import Verdict
 from refresher.ops.health_server import serving_health
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox, RefreshRequest
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
 from refresher.vault.vault import Vault

@@ -17,7 +17,7 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit
-from refresher.publication.connection import Address, check_address
+from refresher.publication.server.connection import Address, check_address
 from refresher.settings.layers import KeyPath
 from refresher.settings.model import RedisSettings, Settings
 from refresher.settings.secret_places import (

@@ -5,31 +5,25 @@ events that are news; then the statuses. A status is what remembers that its eve
 written, so a crash in between repeats an event and never loses one.
 """
 
-import hashlib
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import resources
 from typing import Any
-
-from redis.exceptions import NoScriptError
 
 from refresher.clock import Clock
 from refresher.domain.grants import Publication
-from refresher.publication import records, server_clock
-from refresher.publication.connection import Command, Server
-from refresher.publication.doubts import Doubts
-from refresher.publication.faults import unavailable
+from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
 from refresher.publication.records import EventKind, Fields
-from refresher.publication.server_clock import Offset, Steps
+from refresher.publication.server import clock as server_clock
+from refresher.publication.server import scripts
+from refresher.publication.server.clock import Offset, Steps
+from refresher.publication.server.connection import Command, Server
+from refresher.publication.server.doubts import Doubts
+from refresher.publication.server.faults import unavailable
 
 BATCH = 64
 """Publications in one round trip; above 128 nothing is gained."""
-
-SCRIPT = resources.files("refresher.publication").joinpath("publish.lua").read_text("utf-8")
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 REMEMBERED = ("revision", "version", "state", "reason")
 """Fields of the last status that tell which events are news."""
@@ -91,7 +85,7 @@ class Publisher:
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        await self.server.execute("SCRIPT", "LOAD", SCRIPT)
+        await scripts.load(self.server)
         await self.check_server()
 
     async def check_server(self) -> None:
@@ -208,43 +202,27 @@ class Publisher:
         sent_at: int,
         force: bool,  # noqa: FBT001  a flag of the script
     ) -> Command:
-        key = self.keys.token(publication.grant.name)
         fields = records.token_fields(publication)
-        life = records.remaining_life(publication, now)
-        return (
-            *("EVALSHA", SCRIPT_SHA, 1, key, "version", publication.grant.version, int(force)),
-            *("" if math.isinf(life) else math.floor(life * 1000), sent_at),
-            *(key, records.token_message(publication) if fields else "", *_flat(fields)),
+        return scripts.publish_command(
+            self.keys.token(publication.grant.name),
+            ("version", publication.grant.version),
+            fields,
+            force=force,
+            life=records.remaining_life(publication, now),
+            sent_at=sent_at,
+            message=records.token_message(publication) if fields else "",
         )
 
     def _status_command(self, publication: Publication, force: bool) -> Command:  # noqa: FBT001  a flag of the script
-        key = self.keys.status(publication.grant.name)
-        order = publication.grant.revision
-        fields = _flat(records.status_fields(publication))
-        return (
-            "EVALSHA",
-            SCRIPT_SHA,
-            1,
-            key,
-            "revision",
-            order,
-            int(force),
-            "",
-            "",
-            "",
-            "",
-            *fields,
+        return scripts.publish_command(
+            self.keys.status(publication.grant.name),
+            ("revision", publication.grant.revision),
+            records.status_fields(publication),
+            force=force,
         )
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Run COMMANDS; those that found the script forgotten run again after it is loaded."""
-        replies = await self.server.pipeline(commands)
-        forgotten = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if forgotten:
-            await self.server.execute("SCRIPT", "LOAD", SCRIPT)
-            again = await self.server.pipeline([commands[at] for at in forgotten])
-            for at, reply in zip(forgotten, again, strict=True):
-                replies[at] = reply
+        replies = await scripts.run(self.server, commands)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise unavailable(reply, self.server.where)

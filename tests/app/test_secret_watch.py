@@ -14,7 +14,7 @@ import pytest
 from refresher.app.secret_watch import SecretWatch
 from refresher.domain.clients import Client
 from refresher.logs import Event
-from refresher.publication.connection import Address
+from refresher.publication.server.connection import Address
 from refresher.settings import load
 from refresher.settings.model import Settings
 from tests.engine.world import FakeClock

@@ -10,14 +10,14 @@ from redis.exceptions import NoPermissionError
 
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
-from refresher.publication import tracking
-from refresher.publication.connection import Address, Server, open_server
-from refresher.publication.heartbeat import Heartbeat
 from refresher.publication.inbox import Inbox, RefreshRequest
 from refresher.publication.keys import Keys
-from refresher.publication.observation import observe
+from refresher.publication.mirror.heartbeat import Heartbeat
+from refresher.publication.mirror.observation import observe
 from refresher.publication.private_server import PrivateValkey
 from refresher.publication.publisher import Outcome, Publisher
+from refresher.publication.server import tracking
+from refresher.publication.server.connection import Address, Server, open_server
 from tests.deploy.files import CHECKOUT, users_of
 from tests.publication.world import publication
 

@@ -10,8 +10,13 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.reasons import Reason
 from refresher.logs import Event
 from refresher.publication import records
-from refresher.publication.observation import Difference, Observed, compare, is_of_earlier_life
-from refresher.publication.worklist import HOLD
+from refresher.publication.mirror.observation import (
+    Difference,
+    Observed,
+    compare,
+    is_of_earlier_life,
+)
+from refresher.publication.mirror.worklist import HOLD
 from tests.publication.world import (
     CLOCK,
     KEYS,

@@ -8,7 +8,7 @@ import pytest
 
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
-from refresher.publication.connection import SCHEMES, Address, open_server
+from refresher.publication.server.connection import SCHEMES, Address, open_server
 from tests.publication.world import CANARY, CLOCK, publication, publishing
 from tests.support.valkey import Valkey
 

@@ -12,8 +12,8 @@ from redis import Redis
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
 from refresher.logs import Event
-from refresher.publication.mirror import Mirror
-from refresher.publication.worklist import LIMIT, Worklist
+from refresher.publication.mirror.life import Mirror
+from refresher.publication.mirror.worklist import LIMIT, Worklist
 from tests.publication.world import (
     CANARY,
     CLOCK,

@@ -16,9 +16,9 @@ from redis import Redis
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
-from refresher.publication.connection import Address, Server, open_server
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
+from refresher.publication.server.connection import Address, Server, open_server
 from tests.oauth.world import RawServer, make_certificate, server_context, serving
 from tests.publication.world import (
     CLOCK,

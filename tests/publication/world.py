@@ -13,10 +13,10 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
-from refresher.publication.connection import Address, Server, open_server
 from refresher.publication.keys import Keys
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
+from refresher.publication.server.connection import Address, Server, open_server
 
 KEYS = Keys()
 CLOCK = SystemClock()

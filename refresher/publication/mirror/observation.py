@@ -12,9 +12,9 @@ from typing import Any
 from refresher.domain.grants import GrantKind, GrantState, Publication
 from refresher.domain.reasons import Reason
 from refresher.publication import records
-from refresher.publication.connection import Server
 from refresher.publication.keys import Keys
 from refresher.publication.records import Fields
+from refresher.publication.server.connection import Server
 
 BRIEF = 2.0
 """Seconds of life too short to tell a token that is gone from one that is going."""

@@ -13,14 +13,15 @@ from anyio.abc import TaskStatus
 from refresher.clock import Clock
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
-from refresher.publication import polling, tracking
-from refresher.publication.heartbeat import Heartbeat
-from refresher.publication.outage import Outage
+from refresher.publication.mirror import polling
+from refresher.publication.mirror.heartbeat import Heartbeat
+from refresher.publication.mirror.outage import Outage
+from refresher.publication.mirror.reconciler import SWEEP_EVERY, OnPublished, Reconciler
+from refresher.publication.mirror.worklist import Worklist
 from refresher.publication.publisher import Publisher
-from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
-from refresher.publication.server_clock import Steps
+from refresher.publication.server import tracking
+from refresher.publication.server.clock import Steps
 from refresher.publication.source import Source
-from refresher.publication.worklist import Worklist
 
 RETRY_FROM, RETRY_TO = 0.1, 2.0
 """Seconds before a lost Redis is tried again: at first, and at most."""

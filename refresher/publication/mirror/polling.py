@@ -7,11 +7,12 @@ that waits for the slow walk.
 import anyio
 
 from refresher.clock import Clock
-from refresher.publication.doubts import read_info
-from refresher.publication.observation import BRIEF
+from refresher.publication.mirror.observation import BRIEF
+from refresher.publication.mirror.reconciler import Reconciler
+from refresher.publication.mirror.worklist import Worklist
 from refresher.publication.publisher import Publisher
-from refresher.publication.reconciler import Reconciler
-from refresher.publication.worklist import Worklist
+from refresher.publication.server.info import identity_of
+from refresher.publication.server.scan import missing_of
 
 POLL_EVERY = 1.0
 """Seconds between two looks."""
@@ -28,10 +29,10 @@ async def poll(
     Raises:
         PublicationUnavailable: when Redis cannot be asked.
     """
-    identity = await _identity(publisher)
+    identity = await identity_of(publisher.server)
     while True:
         await anyio.sleep(POLL_EVERY)
-        if (now_is := await _identity(publisher)) != identity:
+        if (now_is := await identity_of(publisher.server)) != identity:
             identity = now_is
             worklist.rebuild("server_changed")
         ends_after = clock.now() + BRIEF
@@ -39,19 +40,6 @@ async def poll(
         names = [name for name, ends_at in expected.items() if ends_at > ends_after]
         for start in range(0, len(names), AT_ONCE):
             batch = names[start : start + AT_ONCE]
-            for name in await _missing(publisher, batch):
-                worklist.suspect(name)
-
-
-async def _missing(publisher: Publisher, names: list[str]) -> list[str]:
-    keys = [publisher.keys.token(name) for name in names]
-    if await publisher.server.execute("EXISTS", *keys) == len(keys):
-        return []
-    present = await publisher.server.pipeline([("EXISTS", key) for key in keys])
-    return [name for name, is_there in zip(names, present, strict=True) if is_there == 0]
-
-
-async def _identity(publisher: Publisher) -> tuple[str, str]:
-    """What changes when the server is replaced or restarted; empty where INFO is refused."""
-    info = await read_info(publisher.server, "server", "replication")
-    return info.get("run_id", ""), info.get("master_replid", "")
+            keys = {publisher.keys.token(name): name for name in batch}
+            for key in await missing_of(publisher.server, list(keys)):
+                worklist.suspect(keys[key])

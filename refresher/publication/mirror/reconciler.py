@@ -13,12 +13,12 @@ from refresher.clock import Clock
 from refresher.domain.grants import Publication, is_valid_name
 from refresher.errors import VaultError
 from refresher.logs import Event, emit
-from refresher.publication import observation
-from refresher.publication.observation import Difference, Observed
+from refresher.publication.mirror import observation
+from refresher.publication.mirror.observation import Difference, Observed
+from refresher.publication.mirror.sweep import Sweep
+from refresher.publication.mirror.worklist import Worklist
 from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
 from refresher.publication.source import Source
-from refresher.publication.sweep import Sweep
-from refresher.publication.worklist import Worklist
 
 SWEEP_EVERY = 60.0
 """Seconds from the end of one slow walk to the beginning of the next."""

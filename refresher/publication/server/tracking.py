@@ -15,9 +15,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from redis.asyncio import Connection
 from redis.exceptions import ResponseError
 
-from refresher.publication.connection import ANSWER_TIME, Server
-from refresher.publication.faults import translated
 from refresher.publication.keys import Keys
+from refresher.publication.server.connection import ANSWER_TIME, Server
+from refresher.publication.server.faults import translated
 
 PING_EVERY = 0.5
 """Seconds from one answer to the next ping."""

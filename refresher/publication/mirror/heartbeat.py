@@ -5,9 +5,9 @@ import os
 import anyio
 
 from refresher import __version__
-from refresher.publication.connection import Server
-from refresher.publication.faults import unavailable
 from refresher.publication.keys import DAEMON_LIFE, Keys
+from refresher.publication.server.connection import Server
+from refresher.publication.server.faults import unavailable
 
 BEAT_EVERY = 5.0
 """Seconds between two heartbeats; two may be lost before the key ends."""

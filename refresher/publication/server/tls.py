@@ -13,7 +13,7 @@ from redis.asyncio.connection import RedisSSLContext, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from refresher.logs import Event, emit
-from refresher.publication.faults import TLS_FILES
+from refresher.publication.server.faults import TLS_FILES
 
 Stamp = tuple[int, ...]
 
