@@ -191,6 +191,8 @@ class Daemon:
         if not self._mirror.is_connected:
             why = self._mirror.last_error
             reasons.append(f"Redis cannot be used: {why}" if why else "Redis cannot be used")
+        elif self._mirror.doubt is not None:
+            reasons.append(f"Redis lets only a part be published: {self._mirror.doubt}")
         return Verdict(tuple(reasons))
 
     def _wake(self) -> None:

@@ -11,13 +11,14 @@ from refresher.publication.mirror.observation import BRIEF
 from refresher.publication.mirror.reconciler import Reconciler
 from refresher.publication.mirror.worklist import Worklist
 from refresher.publication.publisher import Publisher
+from refresher.publication.server.faults import Refused
 from refresher.publication.server.info import identity_of
 from refresher.publication.server.scan import missing_of
 
 POLL_EVERY = 1.0
 """Seconds between two looks."""
 
-AT_ONCE = 500
+AT_ONCE = 4_000
 """Keys in one EXISTS; it counts, so a batch that falls short is looked at one by one."""
 
 
@@ -38,8 +39,10 @@ async def poll(
         ends_after = clock.now() + BRIEF
         expected = reconciler.expected or {}
         names = [name for name, ends_at in expected.items() if ends_at > ends_after]
-        for start in range(0, len(names), AT_ONCE):
-            batch = names[start : start + AT_ONCE]
-            keys = {publisher.keys.token(name): name for name in batch}
-            for key in await missing_of(publisher.server, list(keys)):
-                worklist.suspect(keys[key])
+        try:
+            for start in range(0, len(names), AT_ONCE):
+                keys = {publisher.keys.token(name): name for name in names[start : start + AT_ONCE]}
+                for key in await missing_of(publisher.server, list(keys)):
+                    worklist.suspect(keys[key])
+        except Refused as refusal:
+            publisher.rights.note(refusal)

@@ -1,17 +1,31 @@
 """What the mirror has yet to do: names only, never more than a fixed number of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import anyio
 
+from refresher.publication.mirror.echo import Echo
 from refresher.publication.publisher import BATCH
 
 LIMIT = 10_000
-"""Names remembered one by one; beyond that everything is published again instead."""
+"""Names remembered one by one; beyond that everything is published or looked at instead."""
 
-HOLD = 1.0
-"""Seconds between two repairs of one grant: somebody who overwrites every repair, or a
+LOOK_AFTER = 1.0
+"""Seconds from the last write of a name to the look at what became of it. What Redis tells
+of the name meanwhile waits for that look, so somebody who overwrites every repair, or a
 repair that brings nothing, costs one write a second and not a hot loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A look at a name that we wrote."""
+
+    at: float
+    echo: Echo | None
+    """What should be there; None if only the vault can tell."""
+    is_idle: bool = False
+    """There is nothing to look for: Redis forbade the write."""
 
 
 class Worklist:
@@ -19,19 +33,24 @@ class Worklist:
 
     Args:
         monotonic: seconds that never run backwards.
+        look_after: seconds from the last write of a name to the look at it.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], look_after: float = LOOK_AFTER) -> None:
         self._monotonic = monotonic
+        self._look_after = look_after
         self._wake = anyio.Event()
         self._acknowledged = anyio.Event()
         self._marked: dict[str, float] = {}
         self._sending: dict[str, float] = {}
         self._suspects: set[str] = set()
-        self._held: dict[str, float] = {}
+        self._written: dict[str, Due] = {}
+        """In the order of their looks: whoever is written again goes to the end."""
         self.rebuild_after: int | None = None
         """Id of the grant that the running rebuild has come to; None: none is running."""
         self.rebuild_reason = ""
+        self.must_walk = False
+        """Names were forgotten during a rebuild: all must be looked at once it has ended."""
 
     @property
     def has_unsent(self) -> bool:
@@ -46,7 +65,7 @@ class Worklist:
         """NAME has something new in the vault."""
         if len(self._marked) >= LIMIT:
             self._marked.clear()
-            self.rebuild("overflow")
+            self._overflow()
         self._marked.setdefault(name, self._monotonic())
         self.wake()
 
@@ -84,40 +103,68 @@ class Worklist:
         """Everything is to be published again, from the first grant on."""
         self.rebuild_after = 0
         self.rebuild_reason = reason
+        self.must_walk = False
         self._suspects.clear()
+        self._written.clear()
         self.wake()
 
-    def suspect(self, name: str) -> None:
-        """Redis may not show what it should of NAME."""
-        if len(self._suspects) >= LIMIT:
+    def _overflow(self) -> None:
+        """Make up for names that are forgotten; a rebuild under way is never begun again."""
+        if self.rebuild_after is None:
             self.rebuild("overflow")
         else:
-            self._suspects.add(name)
-            self.wake()
+            self.must_walk = True
+
+    def suspect(self, name: str) -> None:
+        """Redis may not show what it should of NAME; if we just wrote it, a look is due anyway."""
+        if name in self._written:
+            return
+        if len(self._suspects) >= LIMIT:
+            self._suspects.clear()
+            self._overflow()
+        self._suspects.add(name)
+        self.wake()
 
     def take_suspects(self) -> list[str]:
-        """Some suspected names that were not repaired within ``HOLD``."""
+        """Some suspected names."""
+        taken = [self._suspects.pop() for _ in range(min(BATCH, len(self._suspects)))]
+        return [name for name in taken if name not in self._written]
+
+    def writing(self, names: Iterable[str]) -> None:
+        """NAMES are about to be written: what Redis tells of them may come before its answer."""
+        for name in names:
+            self.wrote(name, None)
+
+    def wrote(self, name: str, echo: Echo | None, *, is_idle: bool = False) -> None:
+        """NAME was written, and should be found as ECHO says, unless IS_IDLE."""
+        self._written.pop(name, None)
+        self._written[name] = Due(self._monotonic() + self._look_after, echo, is_idle)
+
+    def unwritten(self, name: str) -> None:
+        """NAME was not written after all."""
+        self._written.pop(name, None)
+
+    def take_written(self) -> dict[str, Due]:
+        """Names whose look is due, or that are too many to be remembered until it is.
+
+        From now on what Redis tells of them counts again.
+        """
         now = self._monotonic()
-        self._held = {name: until for name, until in self._held.items() if until > now}
-        taken = []
-        for name in self._suspects:
-            if name not in self._held:
-                taken.append(name)
-                if len(taken) == BATCH:
-                    break
-        self._suspects.difference_update(taken)
+        taken: dict[str, Due] = {}
+        for name, due in self._written.items():
+            if due.at > now and len(self._written) - len(taken) <= LIMIT:
+                break
+            taken[name] = due
+            if len(taken) == BATCH:
+                break
+        for name in taken:
+            del self._written[name]
         return taken
 
-    def hold(self, name: str) -> None:
-        """NAME was repaired: not again within ``HOLD``."""
-        if len(self._held) < LIMIT:
-            self._held[name] = self._monotonic() + HOLD
-
     async def wait(self, seconds: float) -> None:
-        """Wait for something to do, but only until held suspects are free, and SECONDS."""
-        free_at = [self._held[name] for name in self._suspects if name in self._held]
-        if free_at:
-            seconds = min(seconds, max(0.0, min(free_at) - self._monotonic()))
+        """Wait for something to do, but only until the next look is due, and SECONDS."""
+        if first := next(iter(self._written.values()), None):
+            seconds = min(seconds, max(0.0, first.at - self._monotonic()))
         with anyio.move_on_after(seconds):
             await self._wake.wait()
         self._wake = anyio.Event()

@@ -3,6 +3,8 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from importlib import resources
 from typing import Any
 
@@ -14,12 +16,41 @@ SCRIPT = resources.files("refresher.publication.server").joinpath("publish.lua")
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
+class Mode(StrEnum):
+    """What is done besides writing what is newer."""
+
+    NEWER = "0"
+    FORCE = "1"
+    """A higher one is overwritten as well."""
+    AGAIN = "2"
+    """The message of an equal one is said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the script did with one hash."""
+
+    outcome: str
+    is_left: bool
+    """What was there before stays."""
+    unheard: str
+    """Why the message could not be said, in Redis' words; empty if it was, or if none was due."""
+    was_spoilt: bool
+    """Something of another type was there, and is gone."""
+
+
+def read_reply(reply: Sequence[bytes]) -> Reply:
+    """What the script answered."""
+    outcome, left, unheard, spoilt = (part.decode(errors="replace") for part in reply)
+    return Reply(outcome, bool(left), unheard, bool(spoilt))
+
+
 def publish_command(
     key: str,
     order: tuple[str, int],
     fields: Mapping[str, str],
     *,
-    force: bool,
+    mode: Mode = Mode.NEWER,
     life: float = math.inf,
     sent_at: int | None = None,
     message: str = "",
@@ -27,7 +58,6 @@ def publish_command(
     """Write FIELDS to the hash KEY if ORDER, field and value, is not below what is there.
 
     Args:
-        force: overwrites a higher one as well.
         life: seconds KEY may live from ``sent_at`` on; infinite for no end.
         sent_at: milliseconds on the server's clock; only a life that ends needs it.
         message: for the channel of the same name; empty for none.
@@ -35,7 +65,7 @@ def publish_command(
     ends = "" if math.isinf(life) else math.floor(life * 1000)
     begins: Argument = "" if sent_at is None else sent_at
     return (
-        *("EVALSHA", SCRIPT_SHA, 1, key, *order, int(force), ends, begins),
+        *("EVALSHA", SCRIPT_SHA, 1, key, *order, mode, ends, begins),
         *(key if message else "", message),
         *(part for pair in fields.items() for part in pair),
     )
