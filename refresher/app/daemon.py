@@ -20,7 +20,6 @@ from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.stall import end_when_stalled
-from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
@@ -38,6 +37,7 @@ from refresher.publication.inbox import Inbox, RefreshRequest
 from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
+from refresher.threads import in_thread_of_its_own
 from refresher.vault.vault import Vault
 
 PUBLISH_WITHIN = 5.0

@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
@@ -28,6 +27,7 @@ from refresher.settings.secret_places import (
     Rereadable,
     Stamp,
 )
+from refresher.threads import in_thread_of_its_own
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the files."""
