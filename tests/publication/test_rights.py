@@ -107,10 +107,13 @@ async def publish_next(mirror: Mirror, rows: Rows, version: int) -> None:
 async def test_without_the_channel_tokens_are_still_written(valkey: Valkey) -> None:
     allow(valkey, "resetchannels")
     rows = Rows(publication(version=1))
+    published: list[int] = []
+    told = lambda _, version, __: published.append(version)  # noqa: E731  one of three arguments
     with logged():
-        async with mirroring(valkey.url, rows, **WHO) as mirror:
+        async with mirroring(valkey.url, rows, on_published=told, **WHO) as mirror:
             await wait_until(lambda: mirror.doubt, "the doubt")
             await publish_next(mirror, rows, 2)
+            assert published == [2], "whoever waits for it can read it"
             with valkey.client() as client, client.pubsub() as subscription:
                 assert client.hget(TOKEN, "version") == "2"
                 assert 590 < client.pttl(TOKEN) / 1000 <= 600
@@ -144,7 +147,7 @@ async def test_a_heartbeat_that_cannot_end_is_not_left(valkey: Valkey) -> None:
             await wait_until(lambda: mirror.doubt, "the doubt")
             with valkey.client() as client:
                 await wait_until(lambda: not client.exists(KEYS.daemon("one")), "its absence")
-                assert client.hget(TOKEN, "version") == "1"
+                await wait_until(lambda: client.hget(TOKEN, "version") == "1", "the token")
 
 
 async def test_a_refused_ping_is_an_answer(valkey: Valkey) -> None:
@@ -165,3 +168,23 @@ async def test_polling_without_exists_is_a_doubt(valkey: Valkey) -> None:
             assert "add +exists" in str(mirror.doubt)
             assert mirror.is_connected
     assert lines_of(lines, Event.REDIS_LOST) == []
+
+
+async def test_what_is_forbidden_is_tried_with_one_grant_only(valkey: Valkey) -> None:
+    allow(valkey, "-hset")
+    rows = Rows(*(publication(f"grant-{i}", number=i) for i in range(1, 101)))
+
+    def calls() -> tuple[int, int]:
+        with valkey.client() as client:
+            stats = client.info("commandstats")
+        return stats["cmdstat_evalsha"]["calls"], stats.get("cmdstat_scan", {"calls": 0})["calls"]
+
+    with logged() as lines:
+        async with mirroring(valkey.url, rows, **WHO) as mirror:
+            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
+            assert mirror.doubt
+            scripts, tries = calls()
+            await wait_until(lambda: calls()[1] >= tries + 5, "some tries, each with one SCAN")
+            scripts_after, tries_after = calls()
+    assert lines_of(lines, Event.MIRROR_REBUILT)[0]["count"] == 0, "nothing could be written"
+    assert scripts_after - scripts <= 2 * (tries_after - tries + 1), "its token and status"

@@ -29,8 +29,7 @@ local order, force = tonumber(ARGV[2]), ARGV[3] == '1'
 
 local kind, spoilt = redis.call('TYPE', key)['ok'], ''
 if kind ~= 'hash' and kind ~= 'none' then
-  redis.call('DEL', key) -- nobody of the contract makes such a key
-  kind, spoilt = 'none', '1'
+  kind, spoilt = 'none', '1' -- nobody of the contract makes such a key: it goes below
 end
 local found = nil
 if kind == 'hash' then
