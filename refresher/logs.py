@@ -257,7 +257,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REDIS_LOST: Entry(
         Level.ERROR, "Redis cannot be used; refreshing goes on, publication waits"
     ),
-    Event.REDIS_DOUBTED: Entry(Level.WARNING, "Redis is set up in a way that may lose keys"),
+    Event.REDIS_DOUBTED: Entry(
+        Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
+    ),
     Event.MIRROR_REBUILT: Entry(Level.INFO, "every current token was published again"),
     Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
     Event.FOREIGN_OVERWRITTEN: Entry(

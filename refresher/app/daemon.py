@@ -20,7 +20,6 @@ from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.stall import end_when_stalled
-from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
@@ -35,9 +34,10 @@ from refresher.ops.health import Verdict
 from refresher.ops.health_server import serving_health
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox, RefreshRequest
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
+from refresher.threads import in_thread_of_its_own
 from refresher.vault.vault import Vault
 
 PUBLISH_WITHIN = 5.0
@@ -191,6 +191,8 @@ class Daemon:
         if not self._mirror.is_connected:
             why = self._mirror.last_error
             reasons.append(f"Redis cannot be used: {why}" if why else "Redis cannot be used")
+        elif self._mirror.doubt is not None:
+            reasons.append(f"Redis lets only a part be published: {self._mirror.doubt}")
         return Verdict(tuple(reasons))
 
     def _wake(self) -> None:

@@ -16,9 +16,9 @@ from refresher.engine.revoking import Revoking
 from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.publication.connection import open_server
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
+from refresher.publication.server.connection import open_server
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit
-from refresher.publication.connection import Address, check_address
+from refresher.publication.server.connection import Address, check_address
 from refresher.settings.layers import KeyPath
 from refresher.settings.model import RedisSettings, Settings
 from refresher.settings.secret_places import (
@@ -28,6 +27,8 @@ from refresher.settings.secret_places import (
     Rereadable,
     Stamp,
 )
+from refresher.settings.urls import redis_doubts
+from refresher.threads import in_thread_of_its_own
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the files."""
@@ -276,6 +277,10 @@ class SecretWatch:
                 return str(error)
             self._redis = redis
             emit(Event.SECRET_REPLACED, setting=secret.key)
+            if key != "password":
+                has_password = redis.password is not None
+                for doubt in redis_doubts(redis.url.reveal(), has_password=has_password):
+                    emit(Event.SETTINGS_DOUBTED, setting=secret.key, reason=doubt)
             if self._address_changed is not None:
                 await self._address_changed(self.address)
             return None

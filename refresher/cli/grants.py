@@ -17,8 +17,8 @@ from refresher.cli.table import grants_table, needs_person, print_table, revocat
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
 from refresher.errors import RefresherError, UnknownGrant
-from refresher.publication.connection import Address, open_server
 from refresher.publication.keys import Keys
+from refresher.publication.server.connection import Address, open_server
 from refresher.settings.model import Settings
 
 VISIBLE = re.compile(r"[\x21-\x7e]+")

@@ -15,9 +15,9 @@ from refresher.clock import Clock
 from refresher.domain.grants import is_valid_name
 from refresher.errors import PublicationUnavailable, RefresherError, UnknownGrant
 from refresher.logs import Event, emit
-from refresher.publication.connection import Server
-from refresher.publication.faults import Refused
 from refresher.publication.keys import REQUESTS_GROUP, Keys
+from refresher.publication.server.connection import Server
+from refresher.publication.server.faults import Refused
 
 CONSUMER = "daemon"
 """One name for all daemons: entries go to one of them all the same, and no list of dead

@@ -5,31 +5,36 @@ events that are news; then the statuses. A status is what remembers that its eve
 written, so a crash in between repeats an event and never loses one.
 """
 
-import hashlib
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import resources
 from typing import Any
-
-from redis.exceptions import NoScriptError
 
 from refresher.clock import Clock
 from refresher.domain.grants import Publication
-from refresher.publication import records, server_clock
-from refresher.publication.connection import Command, Server
-from refresher.publication.doubts import Doubts
-from refresher.publication.faults import unavailable
+from refresher.logs import Event, emit
+from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
 from refresher.publication.records import EventKind, Fields
-from refresher.publication.server_clock import Offset, Steps
+from refresher.publication.server import clock as server_clock
+from refresher.publication.server import scripts
+from refresher.publication.server.clock import Offset, Steps
+from refresher.publication.server.connection import Command, Server
+from refresher.publication.server.doubts import Doubts
+from refresher.publication.server.faults import (
+    Refused,
+    is_spoilt,
+    refused_in_script,
+    unavailable,
+)
+from refresher.publication.server.rights import Rights
+from refresher.publication.server.scripts import Mode
+from refresher.publication.versions import read_version
 
 BATCH = 64
 """Publications in one round trip; above 128 nothing is gained."""
 
-SCRIPT = resources.files("refresher.publication").joinpath("publish.lua").read_text("utf-8")
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+NO_STREAM = "could take no more events: it was begun anew"
 
 REMEMBERED = ("revision", "version", "state", "reason")
 """Fields of the last status that tell which events are news."""
@@ -49,6 +54,8 @@ class Outcome(StrEnum):
     REMOVED = "removed"
     ABSENT = "absent"
     """There was nothing to remove."""
+    FORBIDDEN = "forbidden"
+    """Redis lets nobody of our name do it; ``rights`` has told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,14 @@ class PublishReport:
 
     tokens: Mapping[str, Outcome] = field(default_factory=dict)
     statuses: Mapping[str, Outcome] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
+    """Grants whose token was ``LATE``, and an older one stays to its own end."""
+    spoilt: frozenset[str] = frozenset()
+    """Grants of which a key held something of another type."""
+
+    def is_forbidden(self, name: str) -> bool:
+        """Whether Redis did not let us write token or status of NAME."""
+        return Outcome.FORBIDDEN in {self.tokens[name], self.statuses[name]}
 
     @property
     def refused(self) -> set[str]:
@@ -84,6 +99,7 @@ class Publisher:
         self._steps = Steps(clock)
         self._offset: Offset | None = None
         self._doubts = Doubts()
+        self.rights = Rights(lambda: server.where, clock.monotonic)
 
     async def connect(self) -> None:
         """Load the script, measure the clocks, look for settings that lose keys.
@@ -91,7 +107,7 @@ class Publisher:
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        await self.server.execute("SCRIPT", "LOAD", SCRIPT)
+        await scripts.load(self.server)
         await self.check_server()
 
     async def check_server(self) -> None:
@@ -119,6 +135,7 @@ class Publisher:
         now: float,
         force: Collection[str] = (),
         spared: Collection[str] = (),
+        again: bool = False,
     ) -> PublishReport:
         """Bring Redis to what BATCH says, as far as BATCH is newer.
 
@@ -128,27 +145,26 @@ class Publisher:
             force: names whose higher version in Redis is overwritten, the vault having
                 been read after Redis.
             spared: names of which only the status is ever forced.
+            again: says once more what consumers may not have heard.
 
         Raises:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
         """
-        tokens: dict[str, Outcome] = {}
-        statuses: dict[str, Outcome] = {}
-        forced = set(force).difference(spared)
+        sent = _Sent(now=now, force=force, spared=spared, again=again)
         if self._steps.was_stepped():
             self._offset = None  # it would tell Redis a wrong time of sending
         offset = self._offset or await self.measure_clock()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
-            sent_at = offset.sent_at(now)
-            written, remembered = await self._send_tokens(part, now, sent_at, forced)
-            if self._late_without_reason(part, written):
+            remembered = await self._send_tokens(part, sent, offset)
+            if self._late_without_reason(part, sent.tokens):
+                sent.left.clear()
                 offset = await self.measure_clock()
-                sent_at = offset.sent_at(now)
-                written, remembered = await self._send_tokens(part, now, sent_at, forced)
-            tokens |= written
-            statuses |= await self._send_statuses(part, written, remembered, force)
-        return PublishReport(tokens, statuses)
+                remembered = await self._send_tokens(part, sent, offset)
+            await self._send_statuses(part, sent, remembered)
+        return PublishReport(
+            sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
+        )
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete token and status of NAMES, which the vault does not know.
@@ -156,99 +172,106 @@ class Publisher:
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        commands = [
-            ("DEL", key(name)) for name in names for key in (self.keys.token, self.keys.status)
-        ]
-        await self._run(commands)
+        keys = [key(name) for name in names for key in (self.keys.token, self.keys.status)]
+        for reply in await self.server.pipeline([("DEL", key) for key in keys]):
+            self.is_done(reply, None)
 
     async def _send_tokens(
-        self, part: Sequence[Publication], now: float, sent_at: int, force: Collection[str]
-    ) -> tuple[dict[str, Outcome], dict[str, Fields]]:
+        self, part: Sequence[Publication], sent: "_Sent", offset: Offset
+    ) -> dict[str, Fields]:
         """Write the token keys and read what the statuses remember."""
+        sent_at = offset.sent_at(sent.now)
         commands: list[Command] = []
         for publication in part:
-            name = publication.grant.name
+            status = self.keys.status(publication.grant.name)
             commands += [
-                self._token_command(publication, now, sent_at, name in force),
-                ("HMGET", self.keys.status(name), *REMEMBERED),
+                self._token_command(publication, sent, sent_at),
+                ("HMGET", status, *REMEMBERED),
             ]
-        replies = await self._run(commands)
-        names = [publication.grant.name for publication in part]
-        return (
-            dict(zip(names, map(_outcome, replies[::2]), strict=True)),
-            dict(zip(names, map(_remembered, replies[1::2]), strict=True)),
-        )
+        replies = await scripts.run(self.server, commands)
+        remembered: dict[str, Fields] = {}
+        for publication, token, status in zip(part, replies[::2], replies[1::2], strict=True):
+            name = publication.grant.name
+            sent.tokens[name] = self._outcome(token, name, sent)
+            is_read = not is_spoilt(status) and self.is_done(status, name)
+            remembered[name] = _remembered(status) if is_read and not sent.again else {}
+        return remembered
 
     async def _send_statuses(
-        self,
-        part: Sequence[Publication],
-        written: Mapping[str, Outcome],
-        remembered: Mapping[str, Fields],
-        force: Collection[str],
-    ) -> dict[str, Outcome]:
+        self, part: Sequence[Publication], sent: "_Sent", remembered: Mapping[str, Fields]
+    ) -> None:
         """Write the events that are news, then the statuses that remember them."""
-        commands: list[Command] = []
+        events: list[Command] = []
         for publication in part:
             name = publication.grant.name
-            for kind in _news(publication, written[name], remembered[name]):
-                entry = records.event_fields(kind, publication)
-                commands.append(
-                    ("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *_flat(entry))
-                )
-        events = len(commands)
-        commands += [self._status_command(one, one.grant.name in force) for one in part]
-        replies = await self._run(commands)
-        names = [publication.grant.name for publication in part]
-        return dict(zip(names, map(_outcome, replies[events:]), strict=True))
+            for kind in _news(publication, sent.tokens[name], remembered[name]):
+                entry = _flat(records.event_fields(kind, publication))
+                events.append(("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *entry))
+        statuses = [self._status_command(publication, sent) for publication in part]
+        replies = await scripts.run(self.server, [*events, *statuses])
+        await self._mend_events(events, replies[: len(events)])
+        for publication, reply in zip(part, replies[len(events) :], strict=True):
+            name = publication.grant.name
+            sent.statuses[name] = self._outcome(reply, name, sent)
 
-    def _token_command(
-        self,
-        publication: Publication,
-        now: float,
-        sent_at: int,
-        force: bool,  # noqa: FBT001  a flag of the script
-    ) -> Command:
-        key = self.keys.token(publication.grant.name)
-        fields = records.token_fields(publication)
-        life = records.remaining_life(publication, now)
-        return (
-            *("EVALSHA", SCRIPT_SHA, 1, key, "version", publication.grant.version, int(force)),
-            *("" if math.isinf(life) else math.floor(life * 1000), sent_at),
-            *(key, records.token_message(publication) if fields else "", *_flat(fields)),
-        )
-
-    def _status_command(self, publication: Publication, force: bool) -> Command:  # noqa: FBT001  a flag of the script
-        key = self.keys.status(publication.grant.name)
-        order = publication.grant.revision
-        fields = _flat(records.status_fields(publication))
-        return (
-            "EVALSHA",
-            SCRIPT_SHA,
-            1,
-            key,
-            "revision",
-            order,
-            int(force),
-            "",
-            "",
-            "",
-            "",
-            *fields,
-        )
-
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Run COMMANDS; those that found the script forgotten run again after it is loaded."""
-        replies = await self.server.pipeline(commands)
-        forgotten = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if forgotten:
-            await self.server.execute("SCRIPT", "LOAD", SCRIPT)
-            again = await self.server.pipeline([commands[at] for at in forgotten])
-            for at, reply in zip(forgotten, again, strict=True):
-                replies[at] = reply
+    async def _mend_events(self, events: Sequence[Command], replies: Sequence[Any]) -> None:
+        """Begin the stream anew if nothing can be added to it."""
+        unsent = [one for one, reply in zip(events, replies, strict=True) if is_spoilt(reply)]
+        if unsent:
+            _, *replies = await self.server.pipeline([("DEL", self.keys.events), *unsent])
+            emit(Event.MIRROR_REPAIRED, count=1, reason=f"{self.keys.events} {NO_STREAM}")
         for reply in replies:
-            if isinstance(reply, Exception):
-                raise unavailable(reply, self.server.where)
-        return replies
+            self.is_done(reply, None)
+
+    def _token_command(self, publication: Publication, sent: "_Sent", sent_at: int) -> Command:
+        fields = records.token_fields(publication)
+        name = publication.grant.name
+        return scripts.publish_command(
+            self.keys.token(name),
+            ("version", publication.grant.version),
+            fields,
+            mode=sent.mode(name, is_token=True),
+            life=records.remaining_life(publication, sent.now),
+            sent_at=sent_at,
+            message=records.token_message(publication) if fields else "",
+        )
+
+    def _status_command(self, publication: Publication, sent: "_Sent") -> Command:
+        name = publication.grant.name
+        return scripts.publish_command(
+            self.keys.status(name),
+            ("revision", publication.grant.revision),
+            records.status_fields(publication),
+            mode=sent.mode(name, is_token=False),
+        )
+
+    def _outcome(self, reply: Any, name: str, sent: "_Sent") -> Outcome:
+        """What became of one hash of NAME."""
+        if not self.is_done(reply, name):
+            return Outcome.FORBIDDEN
+        read = scripts.read_reply(reply)
+        if read.unheard:
+            self.rights.note(refused_in_script(read.unheard, self.server.where), name)
+        if read.was_spoilt:
+            sent.spoilt.add(name)
+        outcome = Outcome(read.outcome)
+        if outcome is Outcome.LATE and read.is_left:
+            sent.left.add(name)
+        return outcome
+
+    def is_done(self, reply: Any, name: str | None) -> bool:
+        """Whether REPLY is no refusal; one that stands is noted, with the grant NAME.
+
+        Raises:
+            PublicationUnavailable: for any other.
+        """
+        if not isinstance(reply, Exception):
+            return True
+        fault = unavailable(reply, self.server.where)
+        if not isinstance(fault, Refused):
+            raise fault
+        self.rights.note(fault, name)
+        return False
 
     def _late_without_reason(
         self, part: Sequence[Publication], written: Mapping[str, Outcome]
@@ -262,14 +285,35 @@ class Publisher:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Sent:
+    """What one call of ``publish`` was asked, and what became of it so far."""
+
+    now: float
+    force: Collection[str]
+    spared: Collection[str]
+    again: bool
+    tokens: dict[str, Outcome] = field(default_factory=dict)
+    statuses: dict[str, Outcome] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    spoilt: set[str] = field(default_factory=set)
+
+    def mode(self, name: str, *, is_token: bool) -> Mode:
+        """What the script may do with one of the hashes of NAME."""
+        if name in self.force and not (is_token and name in self.spared):
+            return Mode.FORCE
+        return Mode.AGAIN if self.again else Mode.NEWER
+
+
 def _news(publication: Publication, written: Outcome, remembered: Fields) -> list[EventKind]:
     """The events that no status remembers yet."""
     grant = publication.grant
-    if int(remembered.get("revision", -1)) > grant.revision:
+    revision, version = (read_version(remembered.get(one, "")) for one in ("revision", "version"))
+    if revision is not None and revision > grant.revision:
         return []
     news = []
     is_readable = written in {Outcome.WRITTEN, Outcome.REWRITTEN}
-    if is_readable and int(remembered.get("version", -1)) != grant.version:
+    if is_readable and version != grant.version:
         news.append(EventKind.PUBLISHED)
     state = (remembered.get("state"), remembered.get("reason"))
     if state != (grant.state.value, grant.reason):
@@ -278,21 +322,11 @@ def _news(publication: Publication, written: Outcome, remembered: Fields) -> lis
 
 
 def _remembered(values: Sequence[bytes | None]) -> Fields:
-    """The status as far as it can be read; numbers spoilt by others count as absent."""
-    fields = {
+    return {
         field: value.decode(errors="replace")
         for field, value in zip(REMEMBERED, values, strict=True)
         if value is not None
     }
-    return {
-        field: value
-        for field, value in fields.items()
-        if field in {"state", "reason"} or value.isdecimal()
-    }
-
-
-def _outcome(reply: Sequence[bytes]) -> Outcome:
-    return Outcome(reply[0].decode())
 
 
 def _flat(fields: Fields) -> list[str]:

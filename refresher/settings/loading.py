@@ -46,7 +46,7 @@ from refresher.settings.model import (
 from refresher.settings.report import Report, judge, printable
 from refresher.settings.secret_places import is_world_readable
 from refresher.settings.secret_reader import SecretReader
-from refresher.settings.urls import redis_fault
+from refresher.settings.urls import redis_doubts, redis_fault
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
 LOCAL_FILE = "refresher.toml"
@@ -191,10 +191,14 @@ def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> Redi
         inside = urlsplit(url.reveal()).username
         if inside and unquote(inside) != section.username:
             report.problem(("redis", "username"), "is another in redis.url: keep one of the two")
+    password = secrets.read(("redis", "password"), section.password)
+    if url and fault is None:
+        for doubt in redis_doubts(url.reveal(), has_password=password is not None):
+            report.warning(("redis", "url"), doubt)
     return RedisSettings(
         url=url or Secret(DEFAULT_REDIS_URL),
         username=section.username,
-        password=secrets.read(("redis", "password"), section.password),
+        password=password,
         prefix=section.prefix,
     )
 

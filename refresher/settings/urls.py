@@ -19,6 +19,18 @@ TLS_OPTIONS = tuple(
 )
 """Options of a ``rediss://`` URL; redis-py would refuse others at the first connection."""
 
+CERT_REQS = ("required", "optional", "none")
+"""Values of ``ssl_cert_reqs``."""
+
+OFF = ("0", "F", "FALSE", "N", "NO")
+"""Values of ``ssl_check_hostname`` that redis-py takes for no."""
+
+WEAK_CIPHERS = re.compile(
+    r"(?<![!\w-])(?:[aAeE]?NULL|ADH|AECDH|LOW|EXP\w*|RC4|3?DES|MD5|ALL|COMPLEMENTOF\w+)\b"
+    r"|SECLEVEL=[01]",
+)
+"""Words of an OpenSSL cipher list that let in no encryption, no server's proof, or old ones."""
+
 
 def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
     """What keeps URL from being an endpoint (RFC 6749 3.1, 3.2), or None."""
@@ -70,7 +82,39 @@ def redis_fault(url: str) -> str | None:
             return f"has an option other than db, {', '.join(TLS_OPTIONS)}"
         elif parts.scheme != "rediss":
             return f"has {option}, which needs rediss://"
+        elif option == "ssl_cert_reqs" and values[0] not in CERT_REQS:
+            return f"has an ssl_cert_reqs other than {', '.join(CERT_REQS)}"
     return None
+
+
+def redis_doubts(url: str, *, has_password: bool) -> list[str]:
+    """What lets others than Redis have tokens and password; URL has no fault.
+
+    Args:
+        has_password: one stands beside URL.
+    """
+    parts = urlsplit(url)
+    options = {option: values[0] for option, values in parse_qs(parts.query).items()}
+    doubts = []
+    if (needed := options.get("ssl_cert_reqs", "required")) != "required":
+        doubts.append(
+            f"has ssl_cert_reqs={needed}: whoever stands between can be Redis, and read the "
+            "password and every token; leave it out, and name the issuer with ssl_ca_certs"
+        )
+    if options.get("ssl_check_hostname", "true").upper() in OFF:
+        doubts.append(
+            "has ssl_check_hostname off: the certificate of any other host is taken too, and with "
+            "it password and tokens; leave it out, and use a name that the certificate has"
+        )
+    if WEAK_CIPHERS.search(options.get("ssl_ciphers", "")):
+        doubts.append("has ssl_ciphers that can be broken or prove no server; leave them out")
+    is_open = parts.scheme == "redis" and not is_loopback(parts.hostname or "localhost")
+    if is_open and (has_password or parts.password):
+        doubts.append(
+            "is redis:// to another host: the password and every token travel in the clear; use "
+            "rediss://"
+        )
+    return doubts
 
 
 def proxy_fault(url: str) -> str | None:

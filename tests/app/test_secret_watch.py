@@ -14,7 +14,7 @@ import pytest
 from refresher.app.secret_watch import SecretWatch
 from refresher.domain.clients import Client
 from refresher.logs import Event
-from refresher.publication.connection import Address
+from refresher.publication.server.connection import Address
 from refresher.settings import load
 from refresher.settings.model import Settings
 from tests.engine.world import FakeClock
@@ -324,6 +324,21 @@ async def test_the_url_of_redis_is_watched(world: World) -> None:
         assert (await watch.reread_address()).shown == "two:6379"
         assert watch.address.credentials == (NEW,)
     assert (len(world.doubted), world.replaced) == (1, ["redis.url"])
+    assert not [line for line in world.lines if "canary" in str(line)]
+
+
+async def test_a_new_url_of_redis_that_can_be_overheard_is_told(world: World) -> None:
+    url = world.folder / "redis.url"
+    url.write_text(f"rediss://:{OLD}@one")
+    settings = world.load(more='[redis]\nurl = { file = "redis.url" }')
+    watch = SecretWatch(settings, world.clock)
+    with logged() as world.lines:
+        for number, weak in enumerate(
+            (f"rediss://:{NEW}@one?ssl_cert_reqs=none", f"redis://:{NEW}@one"), 1
+        ):
+            url.write_text(weak)
+            assert (await watch.reread_address()).url == weak
+            assert len(lines_of(world.lines, Event.SETTINGS_DOUBTED)) == number
     assert not [line for line in world.lines if "canary" in str(line)]
 
 

@@ -11,13 +11,14 @@ from redis.exceptions import NoPermissionError
 from refresher.clock import SystemClock
 from refresher.demo.private_server import PrivateValkey
 from refresher.domain.secret import Secret
-from refresher.publication import tracking
-from refresher.publication.connection import Address, Server, open_server
-from refresher.publication.heartbeat import Heartbeat
 from refresher.publication.inbox import Inbox, RefreshRequest
 from refresher.publication.keys import Keys
-from refresher.publication.observation import observe
+from refresher.publication.mirror.heartbeat import Heartbeat
+from refresher.publication.mirror.observation import observe
 from refresher.publication.publisher import Outcome, Publisher
+from refresher.publication.server import tracking
+from refresher.publication.server.connection import Address, Server, open_server
+from refresher.publication.server.rights import Rights
 from tests.deploy.files import CHECKOUT, users_of
 from tests.publication.world import publication
 
@@ -73,15 +74,17 @@ async def test_the_daemon_can_publish_and_remove(daemon: Server) -> None:
     await publisher.connect()
     report = await publisher.publish([publication("other")], now=clock.now())
     assert report.tokens == {"other": Outcome.WRITTEN}
-    assert (await observe(daemon, KEYS, ["other"]))["other"].version == 1
+    assert (await observe(publisher, ["other"]))["other"].version == 1
     await publisher.remove(["other"])
-    assert (await observe(daemon, KEYS, ["other"]))["other"].is_absent
+    assert (await observe(publisher, ["other"]))["other"].is_absent
 
 
 async def test_the_daemon_can_show_that_it_lives(daemon: Server) -> None:
-    heartbeat = Heartbeat(server=daemon, keys=KEYS, instance="one", started_at=0.0)
+    rights = Rights(lambda: daemon.where, SystemClock().monotonic)
+    heartbeat = Heartbeat(server=daemon, keys=KEYS, rights=rights, instance="one", started_at=0.0)
     await heartbeat.beat()
     await heartbeat.end()
+    assert rights.doubt is None
 
 
 async def test_the_daemon_can_watch_its_keys(daemon: Server) -> None:

@@ -10,11 +10,16 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.reasons import Reason
 from refresher.logs import Event
 from refresher.publication import records
-from refresher.publication.observation import Difference, Observed, compare, is_of_earlier_life
-from refresher.publication.worklist import HOLD
+from refresher.publication.mirror.observation import (
+    Difference,
+    Observed,
+    compare,
+    is_of_earlier_life,
+)
 from tests.publication.world import (
     CLOCK,
     KEYS,
+    LOOK_AFTER,
     Rows,
     lines_of,
     logged,
@@ -211,7 +216,7 @@ async def test_what_is_put_there_later_is_left_too_and_told_again(shared_valkey:
             await wait_until(lambda: lines_of(lines, Event.EARLIER_LIFE_KEPT), "its line")
             with shared_valkey.client() as client:
                 client.delete(TOKEN)
-            await anyio.sleep(HOLD + 0.2)  # until its absence was seen
+            await anyio.sleep(LOOK_AFTER + 0.2)  # until its absence was seen
             leave(shared_valkey)
             await wait_until(
                 lambda: len(lines_of(lines, Event.EARLIER_LIFE_KEPT)) == 2, "another line"

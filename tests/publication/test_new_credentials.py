@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from redis import Redis
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
-from refresher.publication.connection import Address, Server, open_server
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
+from refresher.publication.server import tls as tls_module
+from refresher.publication.server.connection import Address, Server, open_server
 from tests.oauth.world import RawServer, make_certificate, server_context, serving
 from tests.publication.world import (
     CLOCK,
@@ -303,6 +305,34 @@ async def test_certificates_that_cannot_be_read_keep_the_last_ones(tls: TLS, bro
             await server.disconnect()
             assert await server.execute("PING") is True
         assert len(lines_of(lines, Event.SECRET_DOUBTED)) == 1
+
+
+async def test_a_file_system_that_hangs_holds_up_no_loop(
+    tls: TLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang, waiting = threading.Event(), 0
+    stamp = tls_module._stamp
+
+    def hanging(file: Path) -> tuple[int, ...]:
+        nonlocal waiting
+        waiting += 1
+        hang.wait(60)
+        return stamp(file)
+
+    async with connected(tls.url) as (server, lines):
+        monkeypatch.setattr(tls_module, "LOOK_WITHIN", 0.1)
+        monkeypatch.setattr(tls_module, "_stamp", hanging)
+        try:
+            for _ in range(3):
+                await server.disconnect()
+                assert await server.execute("PING") is True, "with what was known before"
+            assert waiting == 1, "no thread joins the one that hangs"
+            (doubted,) = lines_of(lines, Event.SECRET_DOUBTED)
+            assert doubted["reason"] == "TLS files: they did not answer in time"
+        finally:
+            hang.set()
+        await server.disconnect()
+        assert await server.execute("PING") is True
 
 
 async def test_certificates_that_were_never_good_are_named(tls: TLS) -> None:

@@ -1,6 +1,6 @@
 """Which reasons of one absence of Redis are told, and how seldom."""
 
-from refresher.publication.outage import SETTLED, TOLD_AGAIN, Outage
+from refresher.publication.mirror.outage import SETTLED, TOLD_AGAIN, Outage
 
 LOST, REFUSED, FULL = "connection lost", "connection refused", "out of memory"
 

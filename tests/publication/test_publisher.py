@@ -13,6 +13,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
 from refresher.publication.publisher import Outcome
+from refresher.publication.server.connection import POOL_SIZE
 from tests.publication.world import (
     CANARY,
     CLOCK,
@@ -104,10 +105,12 @@ async def test_shuffled_publishers_end_at_the_newest(shared_valkey: Valkey) -> N
     versions = list(range(1, 201))
     random.shuffle(versions)
     torn: list[dict[str, str]] = []
+    some_at_once = anyio.Semaphore(POOL_SIZE)
     async with publishing(shared_valkey.url) as publisher:
 
         async def publish_one(version: int) -> None:
-            await publisher.publish([publication(version=version)], now=CLOCK.now())
+            async with some_at_once:
+                await publisher.publish([publication(version=version)], now=CLOCK.now())
             with shared_valkey.client() as client:
                 seen = client.hgetall(TOKEN)
             if seen["access_token"] != f"{CANARY}-{seen['version']}":

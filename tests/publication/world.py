@@ -13,13 +13,20 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
-from refresher.publication.connection import Address, Server, open_server
 from refresher.publication.keys import Keys
-from refresher.publication.mirror import Mirror
+from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
+from refresher.publication.server.connection import Address, Server, open_server
+from tests.support.valkey import Valkey
 
 KEYS = Keys()
 CLOCK = SystemClock()
+LOOK_AFTER = 0.05
+"""Seconds from a write to the look at it: tests need not wait as long as a daemon."""
+
+RESTING: set[Mirror] = set()
+"""Mirrors that wait for something to do."""
+
 CANARY = "canary-access-token"
 """What every access token of these tests begins with; it may be in token keys only."""
 
@@ -122,7 +129,9 @@ async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]
         publishing(url, clock, **credentials) as publisher,
         anyio.create_task_group() as group,
     ):
+        parts = {"look_after": LOOK_AFTER} | parts
         mirror = Mirror(publisher=publisher, source=rows, clock=clock, instance="one", **parts)
+        _note_rest(mirror)
         group.start_soon(mirror.run)
         yield mirror
         group.cancel_scope.cancel()
@@ -152,3 +161,36 @@ def logged() -> Iterator[list[Any]]:
 def lines_of(lines: list[Any], event: Event) -> list[Any]:
     """Those of one event."""
     return [line for line in lines if line["event"] == event.value]
+
+
+def is_quiet(mirror: Mirror) -> bool:
+    """Whether MIRROR has nothing to do: no name is written, suspected or looked at just now."""
+    worklist = mirror._worklist
+    is_waiting = mirror in RESTING
+    return is_waiting and not (worklist._written or worklist._suspects or worklist.has_unsent)
+
+
+def _note_rest(mirror: Mirror) -> None:
+    """Let ``RESTING`` hold MIRROR while it waits for something to do."""
+    wait = mirror._worklist.wait
+
+    async def resting(seconds: float) -> None:
+        RESTING.add(mirror)
+        try:
+            await wait(seconds)
+        finally:
+            RESTING.discard(mirror)
+
+    setattr(mirror._worklist, "wait", resting)  # noqa: B010  mypy wants no assignment
+
+
+@asynccontextmanager
+async def settled(
+    valkey: Valkey, rows: Rows, **parts: Any
+) -> AsyncIterator[tuple[Mirror, list[Any]]]:
+    """A mirror that has published everything and looked at its own echoes; and its log."""
+    with logged() as lines:
+        async with mirroring(valkey.url, rows, **parts) as mirror:
+            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the first rebuild")
+            await wait_until(lambda: is_quiet(mirror), "the looks at what was written")
+            yield mirror, lines

@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from tests.canary import Canary
+from tests.support.daemon import wait_until
 from tests.support.steady import Steady, bring_all, steady_world
 from tests.support.valkey import Valkey
 
@@ -64,3 +65,26 @@ def test_a_password_that_is_asked_for_from_now_on(steady: Steady, canary: Canary
         steady.await_loss(PASSWORD, within=8)
         steady.rotate()
         redis.config_set("requirepass", "")
+
+
+def test_an_acl_without_the_channel(steady: Steady) -> None:
+    daemon = steady.world.daemon
+
+    def is_ready() -> bool:
+        return daemon.command("health", "--ready", check=None).returncode == 0
+
+    lost, rebuilt = (len(daemon.events(event)) for event in ("redis.lost", "mirror.rebuilt"))
+    with steady.world.valkey.client() as redis:
+        redis.execute_command("ACL", "SETUSER", "default", "resetchannels")
+        wait_until(lambda: not is_ready(), within=30, description="the daemon is not ready")
+        steady.rotate(3)
+        steady.catch_up()
+        told = daemon.command("health", "--ready", check=None)
+        assert "forbids its channels: add &PREFIX*" in told.stdout + told.stderr
+        assert len(daemon.events("redis.lost")) == lost
+        assert len(daemon.events("mirror.rebuilt")) == rebuilt
+        (doubt,) = daemon.events("redis.doubted")
+        assert "forbids its channels: add &PREFIX*" in doubt["reason"]
+        redis.execute_command("ACL", "SETUSER", "default", "allchannels")
+        wait_until(is_ready, within=60, description="the daemon is ready again")
+    assert len(daemon.events("redis.doubted")) == 1

@@ -185,3 +185,15 @@ def test_a_typing_mistake_exits_with_two() -> None:
     )
     assert [line for line in endings if line.startswith("exit")] == ["exit 2"] * 6
     assert [line for line in endings if "Traceback" in line] == []
+
+
+def test_a_password_in_the_clear_is_told_by_check_and_once_in_the_log(tmp_path: Path) -> None:
+    daemon = DaemonProcess(tmp_path)
+    daemon.prepare(redis_url="redis://:secret@redis.invalid", clients="")
+    told = daemon.command("check")
+    assert "the password and every token travel in the clear" in told.stdout + told.stderr
+    daemon.log.write_text("")
+    daemon.start()
+    assert daemon.stop() == 0
+    (doubted,) = daemon.events("settings.doubted")
+    assert "travel in the clear" in doubted["reason"]

@@ -5,7 +5,7 @@ they were made, and no repair can overtake a newer publication.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import anyio
 
@@ -13,18 +13,28 @@ from refresher.clock import Clock
 from refresher.domain.grants import Publication, is_valid_name
 from refresher.errors import VaultError
 from refresher.logs import Event, emit
-from refresher.publication import observation
-from refresher.publication.observation import Difference, Observed
+from refresher.publication.mirror import observation
+from refresher.publication.mirror.echo import ABSENT, echo_of
+from refresher.publication.mirror.observation import Difference, Observed
+from refresher.publication.mirror.sweep import Sweep
+from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
+from refresher.publication.server.faults import Refused
+from refresher.publication.server.scan import scan
 from refresher.publication.source import Source
-from refresher.publication.sweep import Sweep
-from refresher.publication.worklist import Worklist
 
 SWEEP_EVERY = 60.0
 """Seconds from the end of one slow walk to the beginning of the next."""
 
 SWEEP_SHARE = 4.0
 """Pause after each step of the slow walk, as a multiple of the time the step took."""
+
+SWEEP_RATE = 30.0
+"""Commands a second of a slow walk that nothing hurries. Tracking tells nearly everything,
+so 100,000 grants may well take three hours, and leave Redis its rest."""
+
+FORBIDDEN_PAUSE = 1.0
+"""Seconds of rest after a step that Redis forbade as a whole."""
 
 VAULT_PAUSE = 0.5
 """Seconds before a vault that refused a read is asked again."""
@@ -59,6 +69,8 @@ class Reconciler:
         self._sweep = Sweep(publisher=publisher, source=source, clock=clock)
         self._sweep_every = sweep_every
         self._sweep_at = math.inf
+        self._is_hurried = False
+        """Whether the slow walk under way may take a share of the time instead of a rate."""
         self._repaired = 0
         self._rebuilt = 0
         self._rebuild_began = 0.0
@@ -86,18 +98,25 @@ class Reconciler:
         try:
             if worklist.has_unsent:
                 await self._send_marked()
+            elif written := worklist.take_written():
+                await self._look(written)
             elif worklist.rebuild_after is not None:
                 await self._rebuild_next(worklist.rebuild_after)
+            elif self._publisher.rights.until_try() == 0:
+                await self._try_again()
             elif names := worklist.take_suspects():
                 await self._verify(names)
             elif self._clock.monotonic() >= self._sweep_at:
                 await self._sweep_next()
             else:
                 self._report_repairs()
-                await worklist.wait(self._sweep_at - self._clock.monotonic())
+                await worklist.wait(self._until_next())
         except VaultError:
             # Its owner announces it; nothing was forgotten, the rows are read again.
             await anyio.sleep(VAULT_PAUSE)
+        except Refused as refusal:
+            self._publisher.rights.note(refusal)
+            await anyio.sleep(FORBIDDEN_PAUSE)
 
     def restart(self, *, polling: bool) -> None:
         """Begin anew: Redis may have lost anything while it was away."""
@@ -110,8 +129,14 @@ class Reconciler:
         """Begin the slow walk at once: our clock was stepped, and with it what is right."""
         if self._worklist.rebuild_after is None:
             self._sweep.restart()
-            self._sweep_at = self._clock.monotonic()
+            self._sweep_at, self._is_hurried = self._clock.monotonic(), True
             self._worklist.wake()
+
+    def _until_next(self) -> float:
+        """Seconds until there is something to do that nobody wakes us for."""
+        until_sweep = self._sweep_at - self._clock.monotonic()
+        until_try = self._publisher.rights.until_try()
+        return until_sweep if until_try is None else min(until_sweep, until_try)
 
     async def _send_marked(self) -> None:
         """Publish what the engine committed."""
@@ -124,6 +149,7 @@ class Reconciler:
             self._worklist.put_back()
             raise
         self._worklist.acknowledge()
+        self._repaired += len(report.spoilt)
         for name in marked.keys() - {row.grant.name for row in rows}:
             self._worklist.suspect(name)  # the vault does not know it any more
         if self._on_published is None:
@@ -140,8 +166,9 @@ class Reconciler:
             self._rebuilt, self._rebuild_began = 0, self._clock.monotonic()
         now = self._clock.now()
         rows = await self._source.walk(after, BATCH)
-        await self._publish(rows, now)
-        self._rebuilt += len(rows)
+        report = await self._publish(rows, now)
+        self._repaired += len(report.spoilt)
+        self._rebuilt += sum(not report.is_forbidden(row.grant.name) for row in rows)
         if self._worklist.rebuild_after != after:
             return  # flushed meanwhile: it begins again
         if rows:
@@ -150,6 +177,9 @@ class Reconciler:
         self._worklist.rebuild_after = None
         ended = self._clock.monotonic()
         self._sweep_at = ended + self._sweep_every
+        if self._worklist.must_walk:
+            self._worklist.must_walk = False
+            self.sweep_now()
         emit(
             Event.MIRROR_REBUILT,
             count=self._rebuilt,
@@ -158,19 +188,45 @@ class Reconciler:
         )
 
     async def _sweep_next(self) -> None:
-        """One step of the slow walk; its pauses keep it to a fifth of the time."""
+        """One step of the slow walk, which keeps to its share of the time and its rate."""
         began = self._clock.monotonic()
+        self._sweep_at = began + self._sweep_every  # should the step be refused
         if names := await self._sweep.next():
             await self._verify(names, by_sweep=True)
         ended = self._clock.monotonic()
-        pause = self._sweep_every if self._sweep.is_done else SWEEP_SHARE * (ended - began)
+        pause = SWEEP_SHARE * (ended - began)
+        if not self._is_hurried:
+            pause = max(pause, self._sweep.cost / SWEEP_RATE)
+        if self._sweep.is_done:
+            pause, self._is_hurried = self._sweep_every, False
         self._sweep_at = ended + pause
+
+    async def _look(self, written: Mapping[str, Due]) -> None:
+        """Compare what we wrote a moment ago with what is there now."""
+        looks = {name: due.echo for name, due in written.items() if due.echo is not None}
+        observed = await observation.observe(self._publisher, list(looks))
+        now = self._clock.monotonic()
+        for name, due in written.items():
+            echo = looks.get(name)
+            is_right = due.is_idle or (echo is not None and echo.is_heard(observed[name], now))
+            if not is_right:
+                self._worklist.suspect(name)
+
+    async def _try_again(self) -> None:
+        """Do once, with one grant, what Redis forbade; everything if all is allowed again."""
+        rights = self._publisher.rights
+        if rights.begin_try():
+            self._worklist.rebuild("permitted")
+            return
+        if rights.name is not None:
+            now = self._clock.now()
+            await self._publish(await self._source.read([rights.name]), now, again=True)
+        await scan(self._publisher.server, 0, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
         """Compare NAMES with the vault, Redis read first, and mend what differs."""
-        keys, server = self._publisher.keys, self._publisher.server
         names = [name for name in names if is_valid_name(name)]
-        observed = await observation.observe(server, keys, names)
+        observed = await observation.observe(self._publisher, names)
         now = self._clock.now()
         try:
             rows = {row.grant.name: row for row in await self._source.read(names)}
@@ -181,7 +237,10 @@ class Reconciler:
         missing = [one for one in names if one not in rows and not observed[one].is_absent]
         unknown = [one for one in missing if not self._source.may_be_set_aside(one)]
         if unknown:
+            self._worklist.writing(unknown)
             await self._publisher.remove(unknown)
+            for name in unknown:
+                self._worklist.wrote(name, ABSENT)
         for name, row in rows.items():
             self._note_earlier_life(row, observed[name], now)
         differences = {
@@ -190,22 +249,25 @@ class Reconciler:
             if not self._worklist.is_marked(name)
             and (difference := observation.compare(row, observed[name], now))
         }
-        await self._mend(rows, differences, now)
-        mended = [name for name, one in differences.items() if by_sweep or not one.is_behind]
+        allowed = await self._mend(rows, differences, now)
+        mended = [name for name in allowed if by_sweep or not differences[name].is_behind]
         for name in mended:
-            self._worklist.hold(name)
             _announce_foreign(rows[name], observed[name], differences[name])
         self._repaired += len(mended) + len(unknown)
 
     async def _mend(
         self, rows: dict[str, Publication], differences: dict[str, Difference], now: float
-    ) -> None:
-        """Publish again what differs, over whatever is foreign."""
+    ) -> list[str]:
+        """Publish again what differs, over whatever is foreign; what Redis let us."""
         if any(difference.in_life_only for difference in differences.values()):
             await self._publisher.measure_clock()
         foreign = {name for name, difference in differences.items() if difference.is_foreign}
         spared = {name for name, difference in differences.items() if difference.spares_token}
-        await self._publish([rows[name] for name in differences], now, force=foreign, spared=spared)
+        batch = [rows[name] for name in differences]
+        report = await self._publish(batch, now, force=foreign, spared=spared)
+        for name in report.refused:
+            self._worklist.wrote(name, None)
+        return [name for name in differences if not report.is_forbidden(name)]
 
     async def _publish(
         self,
@@ -213,18 +275,36 @@ class Reconciler:
         now: float,
         force: Collection[str] = (),
         spared: Collection[str] = (),
+        *,
+        again: bool = False,
     ) -> PublishReport:
-        """Publish ROWS; what is refused is looked at again, and what must be there noted."""
-        report = await self._publisher.publish(rows, now=now, force=force, spared=spared)
+        """Publish ROWS, and remember what must be there and what is to be looked at.
+
+        What is refused is looked at at once, unless it was being mended.
+        """
+        self._worklist.writing(row.grant.name for row in rows)
+        monotonic = self._clock.monotonic()
+        report = await self._publisher.publish(
+            rows, now=now, force=force, spared=spared, again=again
+        )
+        for row in rows:
+            name = row.grant.name
+            echo = echo_of(row, report, now, monotonic)
+            self._worklist.wrote(name, echo, is_idle=report.is_forbidden(name))
+            if self.expected is not None:
+                self._expect(row, now, self.expected)
         for name in report.refused:
+            self._worklist.unwritten(name)
             self._worklist.suspect(name)
-        if self.expected is not None:
-            for row in rows:
-                if observation.should_be_readable(row, now):
-                    self.expected[row.grant.name] = row.grant.expires_at or math.inf
-                else:
-                    self.expected.pop(row.grant.name, None)
         return report
+
+    @staticmethod
+    def _expect(row: Publication, now: float, expected: dict[str, float]) -> None:
+        """Note until when the token of ROW must be readable."""
+        if observation.should_be_readable(row, now):
+            expected[row.grant.name] = row.grant.expires_at or math.inf
+        else:
+            expected.pop(row.grant.name, None)
 
     def _note_earlier_life(self, row: Publication, observed: Observed, now: float) -> None:
         """Say once of each grant that its token in Redis is left alone."""

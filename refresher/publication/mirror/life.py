@@ -13,14 +13,15 @@ from anyio.abc import TaskStatus
 from refresher.clock import Clock
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
-from refresher.publication import polling, tracking
-from refresher.publication.heartbeat import Heartbeat
-from refresher.publication.outage import Outage
+from refresher.publication.mirror import polling
+from refresher.publication.mirror.heartbeat import Heartbeat
+from refresher.publication.mirror.outage import Outage
+from refresher.publication.mirror.reconciler import SWEEP_EVERY, OnPublished, Reconciler
+from refresher.publication.mirror.worklist import LOOK_AFTER, Worklist
 from refresher.publication.publisher import Publisher
-from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
-from refresher.publication.server_clock import Steps
+from refresher.publication.server import tracking
+from refresher.publication.server.clock import Steps
 from refresher.publication.source import Source
-from refresher.publication.worklist import Worklist
 
 RETRY_FROM, RETRY_TO = 0.1, 2.0
 """Seconds before a lost Redis is tried again: at first, and at most."""
@@ -44,6 +45,7 @@ class Mirror:
     Args:
         instance: names the daemon's heartbeat key.
         sweep_every: seconds between two slow walks over everything.
+        look_after: seconds from a write of ours to the look at what became of it.
         on_published: called with grant, version and seconds from ``publish`` to the
             acknowledged publication.
     """
@@ -56,11 +58,12 @@ class Mirror:
         clock: Clock,
         instance: str,
         sweep_every: float = SWEEP_EVERY,
+        look_after: float = LOOK_AFTER,
         on_published: OnPublished | None = None,
     ) -> None:
         self._publisher = publisher
         self._clock = clock
-        self._worklist = Worklist(clock.monotonic)
+        self._worklist = Worklist(clock.monotonic, look_after)
         self._reconciler = Reconciler(
             publisher=publisher,
             source=source,
@@ -72,6 +75,7 @@ class Mirror:
         self._heartbeat = Heartbeat(
             server=publisher.server,
             keys=publisher.keys,
+            rights=publisher.rights,
             instance=instance,
             started_at=clock.now(),
         )
@@ -86,6 +90,11 @@ class Mirror:
     def is_connected(self) -> bool:
         """Whether Redis takes publications."""
         return self._connected_at is not None
+
+    @property
+    def doubt(self) -> str | None:
+        """What Redis forbids although it answers; None if nothing."""
+        return self._publisher.rights.doubt
 
     def publish(self, name: str) -> None:
         """Say that the vault holds something new of NAME; it is sent at once."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from refresher.logs import Event, emit
-from refresher.publication.connection import Server
-from refresher.publication.server_clock import Offset
+from refresher.publication.server.clock import Offset
+from refresher.publication.server.connection import Server
+from refresher.publication.server.info import read_info
 
 CLOCK_TOLERANCE = 2.0
 """Seconds of difference between the clocks that pass without a warning."""
@@ -31,19 +32,6 @@ class Doubts:
         for reason in found.keys() - self._known:
             emit(Event.REDIS_DOUBTED, server=server.where, reason=reason, **found[reason])
         self._known = set(found)
-
-
-async def read_info(server: Server, *sections: str) -> dict[str, str]:
-    """The fields of INFO; empty where the ACL refuses it.
-
-    Raises:
-        PublicationUnavailable: when Redis cannot be asked.
-    """
-    info: dict[str, str] = {}
-    for reply in await server.pipeline([("INFO", section) for section in sections]):
-        if isinstance(reply, dict):
-            info |= {str(field): str(value) for field, value in reply.items()}
-    return info
 
 
 def _losses(info: dict[str, str]) -> Iterator[str]:

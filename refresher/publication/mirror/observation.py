@@ -12,9 +12,10 @@ from typing import Any
 from refresher.domain.grants import GrantKind, GrantState, Publication
 from refresher.domain.reasons import Reason
 from refresher.publication import records
-from refresher.publication.connection import Server
-from refresher.publication.keys import Keys
+from refresher.publication.publisher import Publisher
 from refresher.publication.records import Fields
+from refresher.publication.server.faults import is_spoilt
+from refresher.publication.versions import read_version
 
 BRIEF = 2.0
 """Seconds of life too short to tell a token that is gone from one that is going."""
@@ -37,6 +38,8 @@ class Observed:
     status: Fields
     is_spoilt: bool = False
     """A key holds something that is no hash."""
+    is_hidden: bool = False
+    """Redis does not let us look; ``rights`` has told."""
 
     @property
     def is_absent(self) -> bool:
@@ -69,12 +72,13 @@ class Difference:
     """The token is of an earlier life of the vault: only the status may be overwritten."""
 
 
-async def observe(server: Server, keys: Keys, names: Sequence[str]) -> dict[str, Observed]:
+async def observe(publisher: Publisher, names: Sequence[str]) -> dict[str, Observed]:
     """Read both hashes of NAMES in one round trip.
 
     Raises:
         PublicationUnavailable: when Redis cannot be read.
     """
+    keys = publisher.keys
     commands = [
         command
         for name in names
@@ -84,13 +88,18 @@ async def observe(server: Server, keys: Keys, names: Sequence[str]) -> dict[str,
             ("HGETALL", keys.status(name)),
         )
     ]
-    replies = await server.pipeline(commands)
+    replies = await publisher.server.pipeline(commands)
     triples = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-    return {name: _observed(*triple) for name, triple in zip(names, triples, strict=True)}
+    return {
+        name: _observed(publisher, name, *triple)
+        for name, triple in zip(names, triples, strict=True)
+    }
 
 
 def compare(publication: Publication, observed: Observed, now: float) -> Difference | None:
     """How OBSERVED differs from what PUBLICATION says; None when it does not."""
+    if observed.is_hidden:
+        return None
     grant = publication.grant
     spares_token = is_of_earlier_life(publication, observed, now)
     token_is_wrong = life_is_wrong = False
@@ -169,7 +178,8 @@ def _token_differs(publication: Publication, observed: Observed, now: float) -> 
         return life > BRIEF, False
     is_older = observed.version < publication.grant.version
     if life <= BRIEF and is_older:
-        return False, math.isinf(observed.life)  # it may still live, and ends by itself
+        # An older one may still live, and ends by itself; what has no version is nobody's.
+        return observed.version < 0, math.isinf(observed.life)
     longest = _longest_life(publication, now)
     if life <= BRIEF:
         return observed.version > publication.grant.version, observed.life > longest
@@ -192,13 +202,18 @@ def _is_rescheduled(status: Fields, expected: Fields) -> bool:
     return status | ignored == expected | ignored
 
 
-def _observed(token: Any, life: Any, status: Any) -> Observed:
-    is_spoilt = isinstance(token, Exception) or isinstance(status, Exception)
+def _observed(publisher: Publisher, name: str, token: Any, life: Any, status: Any) -> Observed:
+    refused = [
+        reply
+        for reply in (token, life, status)
+        if not is_spoilt(reply) and not publisher.is_done(reply, name)
+    ]
     return Observed(
         token=_fields(token),
         life=math.inf if life == NO_TTL else life / 1000 if isinstance(life, int) else 0.0,
         status=_fields(status),
-        is_spoilt=is_spoilt,
+        is_spoilt=is_spoilt(token) or is_spoilt(status),
+        is_hidden=bool(refused),
     )
 
 
@@ -212,5 +227,5 @@ def _fields(reply: Mapping[bytes, bytes] | Exception) -> Fields:
 
 
 def _number(fields: Fields, name: str) -> int:
-    text = fields.get(name, "")
-    return int(text) if text.isdecimal() else -1
+    number = read_version(fields.get(name, ""))
+    return -1 if number is None else number

@@ -5,9 +5,11 @@ import os
 import anyio
 
 from refresher import __version__
-from refresher.publication.connection import Server
-from refresher.publication.faults import unavailable
+from refresher.logs import Event, emit
 from refresher.publication.keys import DAEMON_LIFE, Keys
+from refresher.publication.server.connection import Server
+from refresher.publication.server.faults import Refused, is_spoilt, unavailable
+from refresher.publication.server.rights import Rights
 
 BEAT_EVERY = 5.0
 """Seconds between two heartbeats; two may be lost before the key ends."""
@@ -21,8 +23,11 @@ class Heartbeat:
         started_at: when it started, in unix seconds.
     """
 
-    def __init__(self, *, server: Server, keys: Keys, instance: str, started_at: float) -> None:
+    def __init__(
+        self, *, server: Server, keys: Keys, rights: Rights, instance: str, started_at: float
+    ) -> None:
         self._server = server
+        self._rights = rights
         self._key = keys.daemon(instance)
         self._fields = {
             "pid": str(os.getpid()),
@@ -48,9 +53,18 @@ class Heartbeat:
         """
         fields = [part for pair in self._fields.items() for part in pair]
         written = [("HSET", self._key, *fields), ("EXPIRE", self._key, DAEMON_LIFE)]
-        for reply in await self._server.pipeline(written):
+        replies = await self._server.pipeline(written)
+        if any(map(is_spoilt, replies)):
+            _, *replies = await self._server.pipeline([("DEL", self._key), *written])
+            emit(Event.MIRROR_REPAIRED, count=1, reason=f"{self._key} was of another type")
+        for reply in replies:
             if isinstance(reply, Exception):
-                raise unavailable(reply, self._server.where)
+                fault = unavailable(reply, self._server.where)
+                if not isinstance(fault, Refused):
+                    raise fault
+                self._rights.note(fault)
+        if isinstance(replies[-1], Exception):
+            await self.end()  # without an end it would outlive us
 
     async def end(self) -> None:
         """Delete the key: an orderly end.

@@ -15,9 +15,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from redis.asyncio import Connection
 from redis.exceptions import ResponseError
 
-from refresher.publication.connection import ANSWER_TIME, Server
-from refresher.publication.faults import translated
 from refresher.publication.keys import Keys
+from refresher.publication.server.connection import ANSWER_TIME, Server
+from refresher.publication.server.faults import translated
 
 PING_EVERY = 0.5
 """Seconds from one answer to the next ping."""
@@ -80,10 +80,16 @@ async def _turn_on(connection: Connection, keys: Keys, changed: Changed) -> bool
 async def _listen(
     server: Server, connection: Connection, pongs: MemoryObjectSendStream[None]
 ) -> None:
-    """Read for ever: the parser hands invalidations on, what remains are pongs."""
+    """Read for ever: the parser hands invalidations on, what remains are pongs.
+
+    A refused ping is an answer as well.
+    """
     with translated(server.where):
         while True:
-            reply = await connection.read_response(timeout=math.inf, push_request=True)
+            try:
+                reply = await connection.read_response(timeout=math.inf, push_request=True)
+            except ResponseError:
+                reply = "refused"
             if reply is not None:
                 pongs.send_nowait(None)
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from refresher.clock import Clock
-from refresher.publication.connection import Server
+from refresher.publication.server.connection import Server
 
 SAMPLES = 3
 """Readings of which the one with the shortest round trip counts."""

@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from refresher.domain.secret import Secret
-from refresher.publication.faults import Unauthenticated, translated
-from refresher.publication.tls import TLSConnection, TLSFiles
+from refresher.publication.server.faults import Unauthenticated, translated
+from refresher.publication.server.tls import TLSConnection, TLSFiles
 
 T = TypeVar("T")
 

@@ -5,12 +5,19 @@ It only finds suspects; whoever calls it compares them again, Redis first.
 
 from refresher.clock import Clock
 from refresher.domain.grants import is_valid_name
-from refresher.publication import observation
-from refresher.publication.publisher import BATCH, Publisher
+from refresher.publication.mirror import observation
+from refresher.publication.publisher import Publisher
+from refresher.publication.server.scan import scan
 from refresher.publication.source import Source
 
-GLOB = str.maketrans({sign: f"\\{sign}" for sign in "*?[]\\^"})
-"""A prefix may hold what SCAN takes for a pattern."""
+GRANTS_AT_ONCE = 32
+"""Grants of one step."""
+
+COMMANDS_EACH = 3
+"""Commands with which one grant is looked at."""
+
+KEYS_AT_ONCE = 512
+"""Keys that one step of SCAN walks, other programs' keys too."""
 
 
 class Sweep:
@@ -21,8 +28,10 @@ class Sweep:
         self._source = source
         self._clock = clock
         self._after: int | None = 0
-        self._patterns: list[str] = []
+        self._beginnings: list[str] = []
         self._cursor = 0
+        self.cost = 0
+        """Commands that the last step sent."""
 
     @property
     def is_done(self) -> bool:
@@ -46,14 +55,15 @@ class Sweep:
 
     async def _next_grants(self, after: int) -> list[str]:
         now = self._clock.now()
-        rows = await self._source.walk(after, BATCH)
+        rows = await self._source.walk(after, GRANTS_AT_ONCE)
         if not rows:
             self._after, self._cursor = None, 0
             keys = self._publisher.keys
-            self._patterns = [f"{start.translate(GLOB)}*" for start in (keys.tokens, keys.statuses)]
+            self._beginnings = [keys.tokens, keys.statuses]
             return []
         names = [row.grant.name for row in rows]
-        observed = await observation.observe(self._publisher.server, self._publisher.keys, names)
+        self.cost = COMMANDS_EACH * len(names)
+        observed = await observation.observe(self._publisher, names)
         self._after = rows[-1].grant.id
         return [
             row.grant.name
@@ -63,17 +73,15 @@ class Sweep:
 
     async def _next_keys(self) -> list[str]:
         """Grants that have a key and no row."""
-        pattern = self._patterns[0]
-        cursor, keys = await self._publisher.server.execute(
-            "SCAN", self._cursor, "MATCH", pattern, "COUNT", BATCH
-        )
-        found = {self._publisher.keys.name_of(key.decode(errors="replace")) for key in keys}
+        beginning, self.cost = self._beginnings[0], 1
+        cursor, keys = await scan(self._publisher.server, self._cursor, beginning, KEYS_AT_ONCE)
+        found = {self._publisher.keys.name_of(key) for key in keys}
         names = [name for name in found if name is not None and is_valid_name(name)]
         known = {row.grant.name for row in await self._source.read(names)} if names else set()
-        self._cursor = int(cursor)
+        self._cursor = cursor
         if self._cursor == 0:
-            self._patterns.pop(0)
-        if not self._patterns:
+            self._beginnings.pop(0)
+        if not self._beginnings:
             self._after = 0
         may_be_set_aside = self._source.may_be_set_aside
         return [name for name in names if name not in known and not may_be_set_aside(name)]

@@ -1,0 +1,26 @@
+"""What one server says of itself."""
+
+from refresher.publication.server.connection import Server
+
+
+async def read_info(server: Server, *sections: str) -> dict[str, str]:
+    """The fields of INFO; empty where the ACL refuses it.
+
+    Raises:
+        PublicationUnavailable: when Redis cannot be asked.
+    """
+    info: dict[str, str] = {}
+    for reply in await server.pipeline([("INFO", section) for section in sections]):
+        if isinstance(reply, dict):
+            info |= {str(field): str(value) for field, value in reply.items()}
+    return info
+
+
+async def identity_of(server: Server) -> tuple[str, str]:
+    """What changes when the server is replaced or restarted; empty where INFO is refused.
+
+    Raises:
+        PublicationUnavailable: when Redis cannot be asked.
+    """
+    info = await read_info(server, "server", "replication")
+    return info.get("run_id", ""), info.get("master_replid", "")

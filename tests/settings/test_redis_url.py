@@ -1,0 +1,82 @@
+"""A Redis that can be overheard or pretended to be is told, and not refused."""
+
+import pytest
+
+from refresher.settings.urls import redis_doubts, redis_fault
+from tests.settings.conftest import CLIENT, Bench
+
+PASSWORD = "canary-password"
+TLS = "rediss://redis.example/0"
+
+ALTERABLE = {
+    f"{TLS}?ssl_cert_reqs=none": "ssl_cert_reqs=none",
+    f"{TLS}?ssl_cert_reqs=optional": "ssl_cert_reqs=optional",
+    f"{TLS}?ssl_check_hostname=false": "ssl_check_hostname off",
+    f"{TLS}?ssl_check_hostname=False": "ssl_check_hostname off",
+    f"{TLS}?ssl_check_hostname=0": "ssl_check_hostname off",
+    f"{TLS}?ssl_check_hostname=no": "ssl_check_hostname off",
+    f"{TLS}?db=3&ssl_ca_certs=/ca.pem&ssl_check_hostname=N": "ssl_check_hostname off",
+    "rediss://127.0.0.1?ssl_cert_reqs=none": "ssl_cert_reqs=none",
+    f"{TLS}?ssl_ciphers=ALL:@SECLEVEL%3D0": "ssl_ciphers",
+    f"{TLS}?ssl_ciphers=DEFAULT:@SECLEVEL%3D1": "ssl_ciphers",
+    f"{TLS}?ssl_ciphers=aNULL": "ssl_ciphers",
+    f"{TLS}?ssl_ciphers=HIGH:eNULL": "ssl_ciphers",
+    f"{TLS}?ssl_ciphers=ADH": "ssl_ciphers",
+    f"{TLS}?ssl_ciphers=RC4:HIGH": "ssl_ciphers",
+    f"redis://:{PASSWORD}@redis.example": "in the clear",
+    f"redis://user:{PASSWORD}@redis.example:6380/2": "in the clear",
+    f"redis://:{PASSWORD}@10.0.0.7": "in the clear",
+    f"redis://:{PASSWORD}@[fd00::7]:6379": "in the clear",
+    f"redis://:{PASSWORD}@localhost.example": "in the clear",
+}
+
+SOUND = [
+    TLS,
+    f"rediss://:{PASSWORD}@redis.example",
+    f"{TLS}?ssl_cert_reqs=required&ssl_check_hostname=true",
+    f"{TLS}?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+    f"{TLS}?ssl_ciphers=HIGH:!aNULL:!MD5:!RC4",
+    f"{TLS}?ssl_ciphers=ECDHE%2BAESGCM:!NULL",
+    f"{TLS}?ssl_ciphers=ECDHE-RSA-AES256-GCM-SHA384:@SECLEVEL%3D2",
+    "redis://redis.example",
+    f"redis://:{PASSWORD}@127.0.0.1",
+    f"redis://:{PASSWORD}@127.8.9.1:6380",
+    f"redis://:{PASSWORD}@[::1]",
+    f"redis://:{PASSWORD}@localhost/1",
+    f"redis://:{PASSWORD}@redis.localhost",
+    f"unix://:{PASSWORD}@/run/redis.sock",
+]
+
+
+@pytest.mark.parametrize(("url", "named"), ALTERABLE.items(), ids=ALTERABLE.keys())
+def test_a_url_that_others_can_use_is_told(bench: Bench, url: str, named: str) -> None:
+    assert redis_fault(url) is None
+    (warning,) = bench.load(f'{CLIENT}[redis]\nurl = "{url}"').warnings
+    assert "redis.url" in warning
+    assert named in warning
+    assert PASSWORD not in warning
+
+
+@pytest.mark.parametrize("url", SOUND)
+def test_a_sound_url_needs_no_word(bench: Bench, url: str) -> None:
+    assert bench.load(f'{CLIENT}[redis]\nurl = "{url}"').warnings == ()
+
+
+def test_a_password_beside_the_url_travels_with_it(bench: Bench) -> None:
+    text = f'{CLIENT}[redis]\nurl = "redis://redis.example"\npassword = "{PASSWORD}"'
+    (warning,) = bench.load(text).warnings
+    assert "in the clear" in warning
+    assert bench.load(text.replace("redis://", "rediss://")).warnings == ()
+    assert bench.load(text.replace("redis.example", "127.0.0.1")).warnings == ()
+
+
+def test_each_weakness_has_its_word() -> None:
+    url = f"{TLS}?ssl_cert_reqs=none&ssl_check_hostname=false&ssl_ciphers=NULL"
+    assert len(redis_doubts(url, has_password=True)) == 3
+
+
+@pytest.mark.parametrize("value", ["NONE", "None", "maybe", "0", ""])
+def test_an_unknown_kind_of_verification_is_refused(bench: Bench, value: str) -> None:
+    text = f'{CLIENT}[redis]\nurl = "{TLS}?ssl_cert_reqs={value}"'
+    (problem,) = bench.problems(text)
+    assert "ssl_cert_reqs other than required, optional, none" in problem
