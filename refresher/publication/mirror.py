@@ -15,6 +15,7 @@ from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.publication import polling, tracking
 from refresher.publication.heartbeat import Heartbeat
+from refresher.publication.inbox import Inbox
 from refresher.publication.outage import Outage
 from refresher.publication.publisher import Publisher
 from refresher.publication.reconciler import SWEEP_EVERY, OnPublished, Reconciler
@@ -43,6 +44,7 @@ class Mirror:
 
     Args:
         instance: names the daemon's heartbeat key.
+        inbox: is told when Redis answers, and what consumers write.
         sweep_every: seconds between two slow walks over everything.
         on_published: called with grant, version and seconds from ``publish`` to the
             acknowledged publication.
@@ -55,10 +57,12 @@ class Mirror:
         source: Source,
         clock: Clock,
         instance: str,
+        inbox: Inbox,
         sweep_every: float = SWEEP_EVERY,
         on_published: OnPublished | None = None,
     ) -> None:
         self._publisher = publisher
+        self._inbox = inbox
         self._clock = clock
         self._worklist = Worklist(clock.monotonic)
         self._reconciler = Reconciler(
@@ -130,6 +134,7 @@ class Mirror:
             await self._heartbeat.beat()
             await self._reconciler.step()
             self._connected()
+            self._inbox.connected(is_tracking=is_tracking)
             group.start_soon(self._reconciler.work)
             group.start_soon(self._heartbeat.run)
             group.start_soon(self._check_server)
@@ -138,7 +143,8 @@ class Mirror:
 
     async def _watch(self, *, task_status: TaskStatus[bool]) -> None:
         server, keys = self._publisher.server, self._publisher.keys
-        await tracking.watch(server, keys, self._changed, task_status=task_status)
+        heard = self._inbox.heard
+        await tracking.watch(server, keys, self._changed, heard, task_status=task_status)
 
     async def _poll(self) -> None:
         await polling.poll(

@@ -31,8 +31,11 @@ BATCH = 64
 SCRIPT = resources.files("refresher.publication").joinpath("publish.lua").read_text("utf-8")
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-REMEMBERED = ("revision", "version", "state", "reason")
+REMEMBERED = ("revision", "version", "state", "reason", "request", "request_until")
 """Fields of the last status that tell which events are news."""
+
+ANSWER = ("request", "request_until")
+"""Those of them that answer consumers."""
 
 
 class Outcome(StrEnum):
@@ -195,6 +198,9 @@ class Publisher:
                 commands.append(
                     ("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *_flat(entry))
                 )
+            if _has_just_gone(publication, written[name], remembered[name]):
+                message = records.gone_message(publication)
+                commands.append(("PUBLISH", self.keys.token(name), message))
         events = len(commands)
         commands += [self._status_command(one, one.grant.name in force) for one in part]
         replies = await self._run(commands)
@@ -274,7 +280,27 @@ def _news(publication: Publication, written: Outcome, remembered: Fields) -> lis
     state = (remembered.get("state"), remembered.get("reason"))
     if state != (grant.state.value, grant.reason):
         news.append(EventKind.STATE)
+    answer = {name: remembered[name] for name in ANSWER if name in remembered}
+    told = records.status_fields(publication)
+    if "request" in told and answer != {name: told[name] for name in ANSWER if name in told}:
+        news.append(EventKind.REQUEST)
     return news
+
+
+def _has_just_gone(publication: Publication, written: Outcome, remembered: Fields) -> bool:
+    """Whether no status tells yet that the key of the token has gone.
+
+    What announces a grant with a token that lives on is the status alone.
+    """
+    grant, before = publication.grant, int(remembered.get("revision", -1))
+    if before > grant.revision or not records.has_gone(publication):
+        return False
+    if written is Outcome.REMOVED:
+        return True
+    if records.is_withdrawn(publication):
+        return remembered.get("state") != grant.state.value
+    is_readable = written in {Outcome.WRITTEN, Outcome.REWRITTEN}
+    return records.gone_since(grant, before) and not is_readable
 
 
 def _remembered(values: Sequence[bytes | None]) -> Fields:
@@ -287,7 +313,7 @@ def _remembered(values: Sequence[bytes | None]) -> Fields:
     return {
         field: value
         for field, value in fields.items()
-        if field in {"state", "reason"} or value.isdecimal()
+        if field in {"state", "reason", "request"} or value.isdecimal()
     }
 
 

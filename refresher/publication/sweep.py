@@ -6,11 +6,9 @@ It only finds suspects; whoever calls it compares them again, Redis first.
 from refresher.clock import Clock
 from refresher.domain.grants import is_valid_name
 from refresher.publication import observation
+from refresher.publication.keys import glob
 from refresher.publication.publisher import BATCH, Publisher
 from refresher.publication.source import Source
-
-GLOB = str.maketrans({sign: f"\\{sign}" for sign in "*?[]\\^"})
-"""A prefix may hold what SCAN takes for a pattern."""
 
 
 class Sweep:
@@ -50,7 +48,7 @@ class Sweep:
         if not rows:
             self._after, self._cursor = None, 0
             keys = self._publisher.keys
-            self._patterns = [f"{start.translate(GLOB)}*" for start in (keys.tokens, keys.statuses)]
+            self._patterns = [f"{glob(start)}*" for start in (keys.tokens, keys.statuses)]
             return []
         names = [row.grant.name for row in rows]
         observed = await observation.observe(self._publisher.server, self._publisher.keys, names)

@@ -14,6 +14,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.publication.connection import Address, Server, open_server
+from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror import Mirror
 from refresher.publication.publisher import Publisher
@@ -122,7 +123,10 @@ async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]
         publishing(url, clock, **credentials) as publisher,
         anyio.create_task_group() as group,
     ):
-        mirror = Mirror(publisher=publisher, source=rows, clock=clock, instance="one", **parts)
+        inbox = parts.pop("inbox", None) or Inbox(server=publisher.server, keys=KEYS, clock=clock)
+        mirror = Mirror(
+            publisher=publisher, source=rows, clock=clock, instance="one", inbox=inbox, **parts
+        )
         group.start_soon(mirror.run)
         yield mirror
         group.cancel_scope.cancel()
