@@ -128,7 +128,7 @@ def meet_faults(world: World, canary: Canary) -> None:
 
     async def ask() -> None:
         for line in lines:
-            await control.call("refresh", name=line["name"])
+            await control.call("refresh", name=str(line["name"]))
 
     def all_met() -> bool:
         anyio.run(ask)
