@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import TaskStatus
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from refresher import client as client_module
@@ -23,7 +24,8 @@ from tests.support.valkey import Valkey
 
 @asynccontextmanager
 async def reader(valkey: Valkey, *, decode: bool = False) -> AsyncIterator[TokenReader]:
-    async with Redis.from_url(valkey.url, decode_responses=decode) as redis:
+    """A reader whose client gives up nothing by itself."""
+    async with Redis.from_url(valkey.url, decode_responses=decode, socket_timeout=None) as redis:
         yield TokenReader(redis)
 
 
@@ -157,6 +159,12 @@ async def test_watch_never_holds_a_token_past_its_end(
             group.cancel_scope.cancel()
 
 
+def reads(client: SyncRedis) -> int:
+    """How often a token was read."""
+    count: int = client.info("commandstats")["cmdstat_hgetall"]["calls"]
+    return count
+
+
 async def test_watch_drops_what_is_below_its_version(shared_valkey: Valkey) -> None:
     """An older message says nothing, not even that a token has gone."""
     seen: list[int | None] = []
@@ -168,8 +176,12 @@ async def test_watch_drops_what_is_below_its_version(shared_valkey: Valkey) -> N
             with shared_valkey.client() as client:
                 key = KEYS.token("acme")
                 client.hset(key, "version", 4)
+                before = reads(client)
                 for message in ('{"version":4,"state":"expired"}', "[]", "{", '{"version":"x"}'):
                     client.publish(key, message)
+                await wait_until(lambda: reads(client) >= before + 3, "a look for each odd one")
+                await anyio.sleep(0.05)
+                assert reads(client) == before + 3, "the older one was worth no look"
                 client.hset(key, "version", 6)
                 client.publish(key, "{}")
             await wait_until(lambda: seen == [5, 6], "the newer one")
