@@ -12,13 +12,15 @@ This file needs ``redis`` and nothing else of refresher: it may be copied::
         ...  # no valid token just now: HGETALL refresher:status:acme says why
     response = await api.get(url, headers={"Authorization": token.authorization})
     if response.status == 401:
-        await tokens.reject("acme", token, "401")  # refreshed once, however many ask
+        await tokens.reject("acme", token)  # refreshed once, however many ask
 
 A token that can be read is valid: its key ends with it. So read it whenever one is
 needed (one round trip, about 0.2 ms), or follow it with ``watch``.
 """
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +31,11 @@ from redis.asyncio import Redis
 RECONNECT_AFTER = 0.5
 """Seconds before a lost subscription is made again."""
 
-REQUESTS_LENGTH = 1000
-"""Requests kept for a daemon that is away, roughly."""
+ANSWER_TIME = 5.0
+"""Seconds one read may take while a token is followed."""
+
+REJECTED_LIFE = 300
+"""Seconds for which a rejected version waits for a daemon that is away."""
 
 LABEL = "label."
 
@@ -53,6 +58,11 @@ class Token:
     """What the operator noted for the grant."""
     extras: Mapping[str, str] = field(default_factory=dict)
     """What else the provider said, such as ``instance_url``."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this token has ended by the clock here."""
+        return self.expires_at is not None and self.expires_at <= time.time()
 
     @property
     def authorization(self) -> str:
@@ -87,41 +97,72 @@ class TokenReader:
         fields: Mapping[Any, Any] = await self._redis.hgetall(f"{self._prefix}token:{name}")
         return _token({_text(key): _text(value) for key, value in fields.items()})
 
-    async def watch(self, name: str) -> AsyncGenerator[Token, None]:
-        """Every new token of grant NAME, the current one first.
+    async def watch(self, name: str) -> AsyncGenerator[Token | None, None]:
+        """Every new token of grant NAME, the current one first, and None when it has gone.
 
         Messages are only hints and are lost while a connection is: the key is read after
-        each one, and after each subscription. A version is yielded once. A lost
-        connection is made anew for as long as it takes.
+        each one, after each subscription, and at the end of the token. A version is yielded
+        once, and never one below the last. A lost connection is made anew for as long as it
+        takes; a token that ends meanwhile has gone.
 
         Raises:
             redis.RedisError: for what waiting does not mend: a wrong password, an ACL.
         """
-        version = -1
+        held: Token | None = None
         while True:
             try:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(f"{self._prefix}token:{name}")
-                    async for _ in subscription.listen():
-                        token = await self.get(name)
-                        if token is not None and token.version != version:
-                            version = token.version
-                            yield token
+                    while True:
+                        message = await subscription.get_message(timeout=_until_end(held))
+                        if _is_outdated(message, held):
+                            continue
+                        found = await asyncio.wait_for(self.get(name), ANSWER_TIME)
+                        if _is_news(found, held):
+                            held = found
+                            yield held
+                        elif message is None:
+                            await asyncio.sleep(RECONNECT_AFTER)  # our clock is ahead of Redis'
             except (exceptions.AuthenticationError, exceptions.AuthorizationError):
                 raise  # although redis-py calls them connection errors
-            except (exceptions.ConnectionError, exceptions.TimeoutError):
+            except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError):
                 await asyncio.sleep(RECONNECT_AFTER)
+            if held is not None and held.is_over:
+                held = None
+                yield None
 
-    async def reject(self, name: str, token: Token | None = None, reason: str = "") -> None:
+    async def reject(self, name: str, token: Token) -> None:
         """Say that a server did not accept TOKEN: refresher refreshes it once.
 
         A version that is no longer current is ignored, so everybody who got a 401 may say
-        so. Wait for the next token with ``watch``, or read again a little later.
+        so. Wait for the next token with ``watch``, or read again a little later; the field
+        ``request`` of the status says what became of it.
         """
-        request: dict[Any, Any] = {"grant": name, "reason": reason}
-        if token is not None:
-            request["version"] = token.version
-        await self._redis.xadd(f"{self._prefix}requests", request, maxlen=REQUESTS_LENGTH)
+        key = f"{self._prefix}rejected:{name}"
+        await self._redis.set(key, token.version, ex=REJECTED_LIFE)
+
+
+def _until_end(held: Token | None) -> float | None:
+    """Seconds to wait for a message; None waits for ever."""
+    if held is None or held.expires_at is None:
+        return None
+    return max(0.0, held.expires_at - time.time())
+
+
+def _is_outdated(message: Mapping[str, Any] | None, held: Token | None) -> bool:
+    """Whether MESSAGE is about a version below the one that is held."""
+    if held is None or message is None or message["type"] != "message":
+        return False
+    try:
+        return int(json.loads(message["data"])["version"]) < held.version
+    except (ValueError, TypeError, KeyError):
+        return False  # a hint all the same
+
+
+def _is_news(found: Token | None, held: Token | None) -> bool:
+    if found is None or held is None:
+        return found is not held
+    return found.version > held.version
 
 
 def _token(fields: Mapping[str, str]) -> Token | None:

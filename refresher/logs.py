@@ -107,7 +107,10 @@ class Event(StrEnum):
     EARLIER_LIFE_KEPT = "mirror.earlier_life_kept"
 
     REQUEST_ACCEPTED = "request.accepted"
+    REQUEST_DEFERRED = "request.deferred"
+    REQUEST_REFUSED = "request.refused"
     REQUEST_IGNORED = "request.ignored"
+    REQUEST_DROPPED = "request.dropped"
 
     CLOCK_JUMPED = "clock.jumped"
     TASK_RESTARTED = "task.restarted"
@@ -270,7 +273,20 @@ EVENTS: Mapping[Event, Entry] = {
         "a token of before the vault was lost or restored is left until its end or a newer one",
     ),
     Event.REQUEST_ACCEPTED: Entry(Level.INFO, "a refresh was asked for and is due now"),
+    Event.REQUEST_DEFERRED: Entry(
+        Level.INFO, "a consumer asked too soon after the last time: refreshed at due_at"
+    ),
+    Event.REQUEST_REFUSED: Entry(
+        Level.WARNING,
+        "a consumer rejected a token that no request can replace now: outcome says why, due_at "
+        "until when",
+    ),
     Event.REQUEST_IGNORED: Entry(Level.DEBUG, "a request for a refresh changed nothing"),
+    Event.REQUEST_DROPPED: Entry(
+        Level.WARNING,
+        "what consumers wrote cannot be a request and was thrown away: count of them, reason; at "
+        "most one line a minute for each reason",
+    ),
     Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
     Event.LOG_INTERRUPTED: Entry(

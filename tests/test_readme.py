@@ -221,7 +221,7 @@ def test_the_contract_names_the_real_keys() -> None:
     keys = Keys()
     assert first_cells("## The Redis contract") >= {
         *(keys.token("NAME"), keys.status("NAME"), keys.daemon("INSTANCE")),
-        *(keys.events, keys.requests),
+        *(keys.events, keys.requests, keys.rejected("NAME")),
     }
 
 

@@ -27,13 +27,14 @@ from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
 from refresher.engine.watch import Watch
-from refresher.errors import GrantSetAside, SettingsError, UnknownGrant, VaultUnavailable
+from refresher.errors import SettingsError, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
 from refresher.ops.health_server import serving_health
 from refresher.ops.systemd import Notifier
-from refresher.publication.inbox import Inbox, RefreshRequest
+from refresher.publication.inbox import Inbox
+from refresher.publication.mirror.earlier_life import EarlierLives
 from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
@@ -76,8 +77,15 @@ class Daemon:
         )
         self._secrets = SecretWatch(settings, clock)
         self._publisher = publisher_of(self._secrets, settings.redis.prefix, clock, parts)
+        server, keys = self._publisher.server, self._publisher.keys
+        earlier = EarlierLives(publisher=self._publisher, source=vault, clock=clock)
+        self._inbox = Inbox(server=server, keys=keys, clock=clock, earlier=earlier)
         self._mirror = Mirror(
-            publisher=self._publisher, source=vault, clock=clock, instance=vault.holder
+            publisher=self._publisher,
+            source=vault,
+            clock=clock,
+            instance=vault.holder,
+            inbox=self._inbox,
         )
         self._scheduler: Scheduler | None = None
 
@@ -128,16 +136,6 @@ class Daemon:
     def _start(
         self, core: Core, scheduler: Scheduler, admission: Admission, tasks: TaskGroup
     ) -> None:
-        async def answer(request: RefreshRequest) -> None:
-            try:
-                await core.administration.request_refresh(
-                    request.grant, version=request.version, reason=request.reason
-                )
-            except UnknownGrant:
-                emit(Event.REQUEST_IGNORED, grant=request.grant, reason="unknown grant")
-            except GrantSetAside:
-                emit(Event.REQUEST_IGNORED, grant=request.grant, reason="set aside")
-
         watch = Watch(
             vault=self._vault,
             publish=self._mirror.publish,
@@ -145,11 +143,10 @@ class Daemon:
             wake=scheduler.wake,
             clock=self._clock,
         )
-        inbox = Inbox(server=self._publisher.server, keys=self._publisher.keys, clock=self._clock)
         scheduler.start(tasks)
         supervised: dict[str, Callable[[], Awaitable[None]]] = {
             "mirror": self._mirror.run,
-            "inbox": partial(inbox.run, answer),
+            "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
             "revoking": core.revoking.run,
             "secrets": partial(

@@ -46,8 +46,9 @@ class Consumer:
 
     async def watch(self, name: str) -> None:
         """Note when each version of NAME arrives, as a subscriber sees it."""
-        async for _ in self.reader.watch(name):
-            self.arrivals.setdefault(name, []).append(self.clock.now())
+        async for token in self.reader.watch(name):
+            if token is not None:
+                self.arrivals.setdefault(name, []).append(self.clock.now())
 
 
 def publish_latencies(

@@ -105,7 +105,7 @@ def adopt_authorization(
 def served(grant: Grant, attempt: Attempt) -> Grant:
     """GRANT once the server has brought an access token: whatever failed before is over."""
     return replace(
-        grant,
+        _unrejected(grant),
         intent=None,
         failures=0,
         fault=None,
@@ -115,6 +115,20 @@ def served(grant: Grant, attempt: Attempt) -> Grant:
         refusals=0,
         early_refusals=0,
     )
+
+
+def _unrejected(grant: Grant) -> Grant:
+    """GRANT without the last word of consumers, which was about the token before.
+
+    An interval between their requests that had grown halves with each life that nobody
+    rejected.
+    """
+    interval, rejection = grant.request_interval, grant.rejection
+    was_rejected = rejection is not None and rejection.version >= grant.version
+    if interval is not None and not was_rejected:
+        halved = interval / 2
+        interval = halved if halved > schedule.request_interval(grant.lifetime) else None
+    return replace(grant, request_interval=interval, rejection=None)
 
 
 def read_tokens(

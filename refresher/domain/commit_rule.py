@@ -55,7 +55,7 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
 
     That is a later attempt, or the step of a clock: it moved every instant of STORED, of
     which AFTER may only bring those that the outcome touched. Tokens touch them all: a refusal
-    that a later attempt met is over with them.
+    that a later attempt met is over with them, and so is what consumers said of the last token.
     """
     has_tokens = after.served_at != claimed.served_at
     untouched = {
@@ -65,6 +65,8 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
         and not (has_tokens and name in ENDED_BY_TOKENS)
     }
     after = replace(after, **untouched)
+    if not has_tokens:
+        after = replace(after, rejection=stored.rejection)
     if stored.attempt_sequence != intent.sequence:
         others = stored.intent
         if others is not None and others.presented == intent.presented:

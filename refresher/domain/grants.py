@@ -85,6 +85,35 @@ class Intent:
         return None if self.attempts <= 1 else replace(self, attempts=self.attempts - 1)
 
 
+class Answer(StrEnum):
+    """What became of a consumer's word that the access token was rejected."""
+
+    ACCEPTED = "accepted"
+    """It is refreshed now."""
+    DEFERRED = "deferred"
+    """It is refreshed when the interval between two such requests has passed."""
+    PAUSED = "paused"
+    """An operator decides first."""
+    EXCHANGE_OPEN = "exchange_open"
+    """Its refresh token is out, or nobody knows what became of it: its own rule goes on."""
+    DOUBTED = "doubted"
+    """Its refresh token is refused, and asked for again at a pace of its own."""
+    BACKING_OFF = "backing_off"
+    """Its refresh fails, and is tried again at a pace of its own."""
+    PERSON_NEEDED = "reauthorization_required"
+    """Nothing here can replace it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The last version that consumers rejected while it was current, and the answer."""
+
+    version: int
+    answer: Answer
+    until: float | None
+    """When the refresh is due, or the next attempt was when this was answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """One grant as the vault holds it, its tokens aside.
@@ -160,9 +189,13 @@ class Grant:
     on_probation: bool = False
     """The refresh token was searched for in an odd answer, and not served yet: its
     predecessor is sealed beside it."""
-    requested_at: float | None = None
-    """When somebody last asked for a refresh out of turn."""
     intent: Intent | None = None
+    requested_at: float | None = None
+    """When the last refresh that somebody asked for was due; a deferred one is in the future."""
+    request_interval: float | None = None
+    """Seconds from that to the next one; None: as short as the life of a token allows."""
+    rejection: Rejection | None = None
+    """Of the current version; a new one ends it."""
 
     @property
     def is_asked_for(self) -> bool:

@@ -60,6 +60,8 @@ class Reason:
     """An operator removed it with `refresher remove`."""
     TOKEN_ENDED = "token_ended"
     """A static token reached its end."""
+    TOKEN_REJECTED = "token_rejected"
+    """A consumer was refused with a static token."""
     UNREADABLE = "unreadable"
     """The vault's key does not open its tokens: an old key was taken away too early."""
     DAMAGED = "damaged"

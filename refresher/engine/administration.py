@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, Seed
+from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
-from refresher.engine.announcements import announce_seeded
+from refresher.engine.announcements import announce, announce_answer, announce_seeded
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
@@ -51,7 +52,12 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        return await self.request_refresh(name, version=None, reason="operator", limited=False)
+        grant = await self._vault.request_refresh(name, self._clock.now())
+        event = Event.REQUEST_IGNORED if grant is None else Event.REQUEST_ACCEPTED
+        emit(event, grant=name, reason="operator")
+        if grant is not None:
+            self._changed([name])
+        return grant
 
     async def ask_lost(self, names: Sequence[str] | None, client: str | None) -> list[str]:
         """Present once more refresh tokens that were finally rejected, on an operator's word.
@@ -78,21 +84,28 @@ class Administration:
         self._changed(asked)
         return asked
 
-    async def request_refresh(
-        self, name: str, *, version: int | None, reason: str, limited: bool = True
-    ) -> Grant | None:
-        """Make NAME due now because somebody asks, VERSION still being its current one.
+    async def take_rejections(self, rejected: Mapping[str, Rejected]) -> set[str]:
+        """Take consumers' word that they were refused with an access token.
+
+        However many they were, the vault is asked once, and each grant has one line for each
+        new answer.
+
+        Returns:
+            The grants of which a version above the vault's was named: it counts only together
+            with the version of an earlier life, if Redis shows one.
 
         Raises:
-            UnknownGrant: there is none of this name.
+            VaultUnavailable: nothing was taken; the same may be said again.
         """
-        now = self._clock.now()
-        grant = await self._vault.request_refresh(name, now, version=version, limited=limited)
-        event = Event.REQUEST_IGNORED if grant is None else Event.REQUEST_ACCEPTED
-        emit(event, grant=name, version=version, reason=reason)
-        if grant is not None:
-            self._changed([name])
-        return grant
+        taken = await self._vault.take_rejections(rejected, self._clock.now())
+        for before, after in taken.changed:
+            announce_answer(after, rejected[after.name].reason)
+            announce(before, after)
+        ignored = len(rejected) - len(taken.changed) - len(taken.ahead)
+        if ignored:
+            emit(Event.REQUEST_IGNORED, count=ignored, reason="unknown, outdated or answered")
+        self._changed([after.name for _, after in taken.changed])
+        return taken.ahead
 
     async def remove(self, name: str) -> Grant:
         """Forget NAME and its tokens, here and in Redis.

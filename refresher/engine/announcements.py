@@ -1,6 +1,6 @@
 """Says once, where people look, that a grant is known, has tokens, or changed its state."""
 
-from refresher.domain.grants import Grant, GrantState
+from refresher.domain.grants import Answer, Grant, GrantState
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
@@ -12,6 +12,11 @@ _EVENTS = {
     GrantState.EXPIRED: Event.GRANT_EXPIRED,
     GrantState.REAUTHORIZATION_REQUIRED: Event.GRANT_LOST,
     GrantState.PAUSED: Event.GRANT_PAUSED,
+}
+
+_ANSWERS = {
+    Answer.ACCEPTED: Event.REQUEST_ACCEPTED,
+    Answer.DEFERRED: Event.REQUEST_DEFERRED,
 }
 
 
@@ -26,6 +31,26 @@ def announce(before: Grant, after: Grant) -> None:
         _tell(event, after)
     elif after.state is GrantState.FRESH and before.state is not GrantState.PENDING:
         emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client)
+
+
+def announce_answer(grant: Grant, reason: str) -> None:
+    """Say what becomes of consumers' word that the access token of GRANT was rejected.
+
+    Args:
+        reason: why it was, in a consumer's word.
+    """
+    rejection = grant.rejection
+    assert rejection is not None
+    event = _ANSWERS.get(rejection.answer, Event.REQUEST_REFUSED)
+    emit(
+        event,
+        grant=grant.name,
+        client=grant.client,
+        version=rejection.version,
+        reason=reason,
+        outcome=rejection.answer.value,
+        due_at=rejection.until,
+    )
 
 
 def announce_incident(incident: Incident, *, is_over: bool = False) -> None:

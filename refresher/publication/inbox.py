@@ -1,169 +1,317 @@
-"""What consumers ask for: "version V of this grant was rejected, refresh it".
+"""What consumers say: "I was refused with version V of this grant".
 
-A stream with a consumer group keeps requests while no daemon runs and gives each to one
-daemon; an entry is acknowledged after it was handled, so a crash repeats it.
+They have two ways. Who is trusted with named grants sets ``refresher:rejected:NAME``, a key
+that an access list can name; who is trusted with all adds to the stream ``refresher:requests``.
+The tracking connection hears of both. Both are read bounded, joined by grant before the vault
+is asked, and deleted once it took them, so whatever is written costs little, and what a crash
+leaves is read again: the vault joins by version.
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
 from refresher.clock import Clock
 from refresher.domain.grants import is_valid_name
-from refresher.errors import PublicationUnavailable, RefresherError, UnknownGrant
+from refresher.domain.requests import Rejected
+from refresher.errors import PublicationUnavailable, VaultError
 from refresher.logs import Event, emit
-from refresher.publication.keys import REQUESTS_GROUP, Keys
-from refresher.publication.server.connection import Server
-from refresher.publication.server.faults import Refused
+from refresher.publication.keys import Keys
+from refresher.publication.server.connection import Argument, Server
+from refresher.publication.server.faults import Refused, is_spoilt, unavailable
+from refresher.publication.server.scan import scan
+from refresher.publication.server.scripts import Script
+from refresher.publication.versions import read_version
 
-CONSUMER = "daemon"
-"""One name for all daemons: entries go to one of them all the same, and no list of dead
-consumers grows."""
+AT_ONCE = 1000
+"""Entries of the stream, or names, taken in one turn: 10 ms of a server at the most."""
 
-BLOCK = 5.0
-"""Seconds one read waits for requests."""
+LARGEST_ENTRY = 1024
+"""Bytes of an entry of the stream that is read; a request has less than 300."""
 
-ABANDONED = 10.0
-"""Seconds after which a request that was taken and not acknowledged is taken again."""
+LARGEST_VALUE = 20
+"""Bytes that are read of a rejected key; a version has 13."""
 
-AT_ONCE = 64
-"""Requests taken in one read."""
+PAUSE = 0.02
+"""Seconds between two turns, however often consumers write."""
+
+POLL_EVERY = 0.5
+"""Seconds between two looks at the stream where tracking is refused."""
+
+SCAN_EVERY = 5.0
+"""Seconds between two walks over the keys where tracking is refused."""
+
+SCAN_COUNT, SCAN_STEPS = 1000, 100
+"""Keys in one step of a walk, and steps in one turn: the next turn goes on."""
 
 RETRY = 1.0
-"""Seconds before a Redis that cannot be used is tried again; the mirror announces it."""
+"""Seconds before a Redis or a vault that cannot be used is tried again; the mirror and the
+vault announce it."""
 
-REASON_LENGTH = 200
-"""Characters of a consumer's reason that are kept."""
+OVERDUE = -math.inf
+"""When what cannot wait is due."""
+
+TOLD_EVERY = 60.0
+"""Seconds between two lines about what was thrown away for one reason."""
+
+FAR_AHEAD = 3600.0
+"""Seconds by which an id of the stream may be ahead of our clock."""
+
+LONGEST_REASON = 16
+"""Characters of a consumer's word. A longer one is told as ``other``: it may be a secret."""
+
+Handler = Callable[[Mapping[str, Rejected]], Awaitable[set[str]]]
+"""Takes what was rejected, and gives back the grants of which a version above the vault's was."""
+
+EarlierTokens = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
+"""Versions in Redis that an earlier life of the vault made, by grant, of those asked for."""
+
+REQUESTS, FORGET, CLEAR = (Script(f"{name}.lua") for name in ("requests", "forget", "clear"))
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshRequest:
-    """A consumer's wish to have a grant refreshed."""
+@dataclass(slots=True)
+class Dropped:
+    """Counts what was thrown away, and says so once a minute for each reason."""
 
-    grant: str
-    version: int | None
-    """The rejected version; None asks for a refresh whatever the version."""
-    reason: str
+    clock: Clock
+    _counts: dict[str, int] = field(default_factory=dict)
+    _told_at: dict[str, float] = field(default_factory=dict)
 
-
-Handler = Callable[[RefreshRequest], Awaitable[None]]
-Entry = tuple[bytes, Mapping[bytes, bytes] | None]
+    def add(self, reason: str, count: int = 1) -> None:
+        """COUNT more for REASON, one of a few words of ours."""
+        self._counts[reason] = self._counts.get(reason, 0) + count
+        now = self.clock.monotonic()
+        if now - self._told_at.get(reason, -TOLD_EVERY) >= TOLD_EVERY:
+            self._told_at[reason] = now
+            emit(Event.REQUEST_DROPPED, reason=reason, count=self._counts.pop(reason))
 
 
 class Inbox:
-    """Reads consumers' requests from the stream.
+    """Reads what consumers reject, when it is told that there may be something.
 
     Args:
         server: is not closed here.
+        earlier: finds tokens of earlier lives of the vault; None where none can be.
     """
 
-    def __init__(self, *, server: Server, keys: Keys, clock: Clock) -> None:
+    def __init__(
+        self, *, server: Server, keys: Keys, clock: Clock, earlier: EarlierTokens | None = None
+    ) -> None:
         self._server = server
-        self._stream = keys.requests
+        self._keys = keys
         self._clock = clock
+        self._earlier = earlier
+        self._dropped = Dropped(clock)
         self._is_doubted = False
+        self._wake = anyio.Event()
+        self._names: set[str] = set()
+        self._look_at = self._scan_at = OVERDUE
+        self._cursor = 0
+        self._is_tracking = False
+
+    def connected(self, *, is_tracking: bool) -> None:
+        """Redis answers (again): what was written meanwhile was not heard."""
+        self._is_tracking = is_tracking
+        self._look_at = self._scan_at = OVERDUE
+        self._cursor = 0
+        self._wake.set()
+
+    def heard(self, key: str) -> None:
+        """Somebody, perhaps we, changed KEY; any key may be named."""
+        name = self._keys.rejected_name_of(key)
+        if key == self._keys.requests:
+            self._look_at = OVERDUE
+        elif name is None:
+            return
+        elif len(self._names) < AT_ONCE:
+            self._names.add(name)
+        else:
+            self._scan_at = OVERDUE
+        self._wake.set()
 
     async def run(self, handler: Handler) -> None:
-        """Hand every request to HANDLER, for ever, whatever becomes of Redis.
+        """Hand what is rejected to HANDLER, for ever, whatever becomes of Redis.
 
-        A request whose handler raises a ``RefresherError`` stays and is handed out again
-        after ``ABANDONED``; one for an unknown grant is dropped.
+        What a handler did not take, by a ``VaultError``, stays and is handed out again.
         """
         while True:
+            self._wake = anyio.Event()
             try:
-                await self._create_group()
-                await self._read(handler)
-            except PublicationUnavailable as error:
-                self._doubt(error)
+                is_done = await self._turn(handler)
+            except (PublicationUnavailable, VaultError) as error:
+                self._again(error)
                 await anyio.sleep(RETRY * (1 + self._clock.draw()) / 2)
+                continue
+            if is_done:
+                await anyio.sleep(PAUSE)
+                if not self._names:
+                    await self._wait()
 
-    async def _create_group(self) -> None:
-        """Create stream and group unless they are there; from the first entry on."""
-        try:
-            await self._server.execute(
-                "XGROUP", "CREATE", self._stream, REQUESTS_GROUP, "0", "MKSTREAM"
-            )
-        except Refused as refusal:
-            if refusal.code != "BUSYGROUP":  # which says that it exists
-                raise
+    async def _turn(self, handler: Handler) -> bool:
+        """Do what is due now; whether the stream has nothing more.
 
-    async def _read(self, handler: Handler) -> None:
-        """Take requests until Redis is lost; a flush takes the group away as well."""
-        claim_at = 0.0
-        while True:
-            try:
-                if self._clock.monotonic() >= claim_at:
-                    await self._handle(await self._take_abandoned(), handler)
-                    claim_at = self._clock.monotonic() + ABANDONED
-                await self._handle(await self._take_new(), handler)
-            except Refused as refusal:
-                if refusal.code not in {"NOGROUP", "UNBLOCKED"}:
-                    raise
-                await self._create_group()
-
-    async def _take_new(self) -> list[Entry]:
-        group = ("GROUP", REQUESTS_GROUP, CONSUMER, "COUNT", AT_ONCE)
-        block = ("BLOCK", round(BLOCK * 1000), "STREAMS", self._stream, ">")
-        reply = await self._server.wait_for("XREADGROUP", *group, *block, seconds=BLOCK)
-        return [entry for batches in (reply or {}).values() for batch in batches for entry in batch]
-
-    async def _take_abandoned(self) -> list[Entry]:
-        """What a daemon took and, dead or refused by its vault, never acknowledged."""
-        idle = round(ABANDONED * 1000)
-        taken: Sequence[Any] = await self._server.execute(
-            *("XAUTOCLAIM", self._stream, REQUESTS_GROUP, CONSUMER, idle, "0", "COUNT", AT_ONCE)
-        )
-        entries: list[Entry] = taken[1]
-        return entries
-
-    async def _handle(self, entries: Sequence[Entry], handler: Handler) -> None:
-        for entry_id, fields in entries:
-            if await self._is_handled(fields or {}, handler):
-                await self._server.execute("XACK", self._stream, REQUESTS_GROUP, entry_id)
-                await self._server.execute("XDEL", self._stream, entry_id)
-
-    async def _is_handled(self, fields: Mapping[bytes, bytes], handler: Handler) -> bool:
-        """Whether the request is done with, be it because nobody can do it."""
-        try:
-            request = parse_request(fields)
-        except ValueError as error:
-            emit(Event.REQUEST_IGNORED, reason=str(error))
+        What is written meanwhile is heard, and makes the next look due.
+        """
+        now = self._clock.monotonic()
+        if now >= self._scan_at:
+            self._scan_at = math.inf if self._is_tracking else now + SCAN_EVERY
+            await self._scan()
+        if self._names:
+            await self._take_keys(handler)
+        if now < self._look_at:
             return True
-        try:
-            await handler(request)
-        except UnknownGrant:
-            emit(Event.REQUEST_IGNORED, grant=request.grant, reason="unknown grant")
-        except RefresherError:
-            return False  # the vault refuses just now: it is handed out again
-        return True
+        self._look_at = math.inf if self._is_tracking else now + POLL_EVERY
+        is_done = await self._take_entries(handler)
+        if not is_done:
+            self._look_at = OVERDUE
+        return is_done
 
-    def _doubt(self, error: PublicationUnavailable) -> None:
+    async def _wait(self) -> None:
+        seconds = min(self._look_at, self._scan_at) - self._clock.monotonic()
+        with anyio.move_on_after(max(0.0, seconds)):
+            await self._wake.wait()
+
+    def _again(self, error: Exception) -> None:
+        """What ERROR kept from being taken is still there; after a loss more may be."""
+        self._look_at = OVERDUE
+        if isinstance(error, PublicationUnavailable):
+            self._scan_at = OVERDUE
+            self._doubt(error)
+
+    async def _scan(self) -> None:
+        """Walk on over Redis' keys, for what nobody was told of."""
+        for _ in range(SCAN_STEPS):
+            if len(self._names) >= AT_ONCE:
+                break
+            self._cursor, keys = await scan(
+                self._server, self._cursor, self._keys.rejections, SCAN_COUNT
+            )
+            found = map(self._keys.rejected_name_of, keys)
+            self._names.update(name for name in found if name is not None)
+            if self._cursor == 0:
+                return
+        self._scan_at = OVERDUE
+
+    async def _take_keys(self, handler: Handler) -> None:
+        """Act on the rejected keys that were heard of; what changes meanwhile is heard again."""
+        names = list(self._names)[:AT_ONCE]
+        self._names.difference_update(names)
+        try:
+            values = await self._values(names)
+            rejected: dict[str, Rejected] = {}
+            for name, value in values.items():
+                self._read_key(name, value, rejected)
+            await self._hand(rejected, handler)
+            calls = [
+                (self._keys.rejected(name), LARGEST_VALUE, value or b"")
+                for name, value in values.items()
+            ]
+            await self._run(CLEAR, *calls)
+        except BaseException:
+            self._names.update(names)
+            raise
+
+    async def _values(self, names: Sequence[str]) -> dict[str, bytes | None]:
+        """What begins the rejected keys of NAMES that are there; None where it is no string."""
+        commands = [("GETRANGE", self._keys.rejected(name), 0, LARGEST_VALUE - 1) for name in names]
+        values: dict[str, bytes | None] = {}
+        replies = await self._server.pipeline(commands)
+        for name, reply in zip(names, replies, strict=True):
+            if isinstance(reply, bytes):
+                values |= {name: reply} if reply else {}
+            elif is_spoilt(reply):
+                values[name] = None
+            else:
+                raise unavailable(reply, self._server.where)
+        return values
+
+    def _read_key(self, name: str, value: bytes | None, rejected: dict[str, Rejected]) -> None:
+        version = None if value is None else read_version(value.decode(errors="replace"))
+        if is_valid_name(name) and version is not None:
+            rejected[name] = Rejected(frozenset({version}))
+        else:
+            self._dropped.add("wrong_type" if value is None else "malformed")
+
+    async def _take_entries(self, handler: Handler) -> bool:
+        """Take the oldest entries of the stream; whether that were all of them."""
+        stream = self._keys.requests
+        [(was_spoilt, too_large, found)] = await self._run(
+            REQUESTS, (stream, AT_ONCE, LARGEST_ENTRY)
+        )
+        if was_spoilt:
+            self._dropped.add("wrong_type")
+        if too_large:
+            self._dropped.add("too_large", too_large)
+        ids: Sequence[bytes] = found[::2]
+        await self._hand(self._joined(found[1::2]), handler)
+        if ids:
+            latest = int(ids[-1].partition(b"-")[0]) / 1000
+            if latest > self._clock.now() + FAR_AHEAD:
+                self._dropped.add("far_future")
+        if ids or too_large:
+            await self._run(FORGET, (stream, b" ".join(ids)))
+        return not too_large and len(ids) < AT_ONCE
+
+    def _joined(self, entries: Sequence[Sequence[bytes]]) -> dict[str, Rejected]:
+        """What ENTRIES say, each grant once."""
+        said: dict[bytes, tuple[set[int], bytes]] = {}
+        malformed = 0
+        for parts in entries:
+            fields = dict(zip(parts[::2], parts[1::2], strict=False))
+            version = read_version(fields.get(b"version", b"").decode(errors="replace"))
+            if version is None:
+                malformed += 1
+                continue
+            name = fields.get(b"grant", b"")
+            if name not in said:
+                said[name] = set(), fields.get(b"reason", b"")
+            said[name][0].add(version)
+        joined = {
+            name.decode(errors="replace"): Rejected(frozenset(versions), short_word(reason))
+            for name, (versions, reason) in said.items()
+        }
+        valid = {name: rejected for name, rejected in joined.items() if is_valid_name(name)}
+        malformed += len(said) - len(valid)
+        if malformed:
+            self._dropped.add("malformed", malformed)
+        return valid
+
+    async def _hand(self, rejected: Mapping[str, Rejected], handler: Handler) -> None:
+        """Let HANDLER take REJECTED; again what may be of an earlier life, with its version."""
+        if not rejected:
+            return
+        ahead = await handler(rejected)
+        if not ahead or self._earlier is None:
+            return
+        seen = await self._earlier(sorted(ahead))
+        again = {
+            name: Rejected(rejected[name].versions, rejected[name].reason, version)
+            for name, version in seen.items()
+        }
+        if again:
+            await handler(again)
+
+    async def _run(self, script: Script, *calls: Sequence[Argument]) -> list[Any]:
+        """Run SCRIPT for each of CALLS, a key and arguments; every one of them is answered."""
+        replies = await script.run(self._server, [script.call(*call) for call in calls])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise unavailable(reply, self._server.where)
+        return replies
+
+    def _doubt(self, error: Exception) -> None:
         """Announce once what the mirror does not see: that requests cannot be read."""
-        if isinstance(error, Refused) and error.code == "NOPERM" and not self._is_doubted:
+        is_forbidden = isinstance(error, Refused) and "the ACL" in str(error)
+        if is_forbidden and not self._is_doubted:
             self._is_doubted = True
             emit(Event.REDIS_DOUBTED, reason=f"requests of consumers cannot be read: {error}")
 
 
-def parse_request(fields: Mapping[bytes, bytes]) -> RefreshRequest:
-    """Read one entry of the stream.
-
-    Raises:
-        ValueError: says what is wrong without quoting what anybody may have written.
-    """
-    text = {
-        name.decode(errors="replace"): value.decode(errors="replace")
-        for name, value in fields.items()
-    }
-    grant, version = text.get("grant", ""), text.get("version", "")
-    if not is_valid_name(grant):
-        raise ValueError("malformed request: no valid grant")
-    if version and not re.fullmatch(r"[0-9]{1,18}", version):
-        raise ValueError("malformed request: version is no number")
-    return RefreshRequest(
-        grant=grant,
-        version=int(version) if version else None,
-        reason=text.get("reason", "")[:REASON_LENGTH],
-    )
+def short_word(text: bytes) -> str:
+    """TEXT as a word of ``[a-z0-9_]`` that is no secret: what is long is no reason."""
+    word = re.sub(r"[^a-z0-9]+", "_", text.decode(errors="replace").lower()).strip("_")
+    return word if len(word) <= LONGEST_REASON else "other"

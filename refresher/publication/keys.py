@@ -8,8 +8,8 @@ DAEMON_LIFE = 15
 EVENTS_LENGTH = 10_000
 """Entries kept in the stream of events, roughly: Redis trims whole nodes."""
 
-REQUESTS_GROUP = "refresher"
-"""Consumer group in which daemons read the requests."""
+REJECTED_LIFE = 300
+"""Seconds for which consumers ask a rejected version to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,26 @@ class Keys:
 
     @property
     def requests(self) -> str:
-        """Stream of consumers' requests; no TTL, entries are deleted once handled."""
+        """Stream of trusted consumers' requests; no TTL, deleted with its last entry."""
         return f"{self.prefix}requests"
+
+    def rejected(self, name: str) -> str:
+        """String that a consumer sets: the version that was rejected.
+
+        Ends ``REJECTED_LIFE`` after it was set; deleted once the vault took it.
+        """
+        return f"{self.rejections}{name}"
+
+    @property
+    def rejections(self) -> str:
+        """What the keys of all rejected versions begin with."""
+        return f"{self.prefix}rejected:"
+
+    def rejected_name_of(self, key: str) -> str | None:
+        """The grant a rejected version belongs to; None for any other key."""
+        if not key.startswith(self.rejections):
+            return None
+        return key.removeprefix(self.rejections)
 
     def name_of(self, key: str) -> str | None:
         """The grant a token or status key belongs to; None for any other key."""

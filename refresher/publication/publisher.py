@@ -36,8 +36,11 @@ BATCH = 64
 
 NO_STREAM = "could take no more events: it was begun anew"
 
-REMEMBERED = ("revision", "version", "state", "reason")
+REMEMBERED = ("revision", "version", "state", "reason", "request", "request_until")
 """Fields of the last status that tell which events are news."""
+
+ANSWER = ("request", "request_until")
+"""Those of them that answer consumers."""
 
 
 class Outcome(StrEnum):
@@ -107,7 +110,7 @@ class Publisher:
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        await scripts.load(self.server)
+        await scripts.PUBLISH.load(self.server)
         await self.check_server()
 
     async def check_server(self) -> None:
@@ -188,7 +191,7 @@ class Publisher:
                 self._token_command(publication, sent, sent_at),
                 ("HMGET", status, *REMEMBERED),
             ]
-        replies = await scripts.run(self.server, commands)
+        replies = await scripts.PUBLISH.run(self.server, commands)
         remembered: dict[str, Fields] = {}
         for publication, token, status in zip(part, replies[::2], replies[1::2], strict=True):
             name = publication.grant.name
@@ -202,15 +205,21 @@ class Publisher:
     ) -> None:
         """Write the events that are news, then the statuses that remember them."""
         events: list[Command] = []
+        gone: dict[str, Command] = {}
         for publication in part:
             name = publication.grant.name
             for kind in _news(publication, sent.tokens[name], remembered[name]):
                 entry = _flat(records.event_fields(kind, publication))
                 events.append(("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *entry))
+            if _has_just_gone(publication, sent.tokens[name], remembered[name]):
+                message = records.gone_message(publication)
+                gone[name] = ("PUBLISH", self.keys.token(name), message)
         statuses = [self._status_command(publication, sent) for publication in part]
-        replies = await scripts.run(self.server, [*events, *statuses])
+        replies = await scripts.PUBLISH.run(self.server, [*events, *gone.values(), *statuses])
         await self._mend_events(events, replies[: len(events)])
-        for publication, reply in zip(part, replies[len(events) :], strict=True):
+        for name, reply in zip(gone, replies[len(events) :], strict=False):
+            self.is_done(reply, name)
+        for publication, reply in zip(part, replies[len(events) + len(gone) :], strict=True):
             name = publication.grant.name
             sent.statuses[name] = self._outcome(reply, name, sent)
 
@@ -318,7 +327,29 @@ def _news(publication: Publication, written: Outcome, remembered: Fields) -> lis
     state = (remembered.get("state"), remembered.get("reason"))
     if state != (grant.state.value, grant.reason):
         news.append(EventKind.STATE)
+    answer = {name: remembered[name] for name in ANSWER if name in remembered}
+    told = records.status_fields(publication)
+    if "request" in told and answer != {name: told[name] for name in ANSWER if name in told}:
+        news.append(EventKind.REQUEST)
     return news
+
+
+def _has_just_gone(publication: Publication, written: Outcome, remembered: Fields) -> bool:
+    """Whether no status tells yet that the key of the token has gone.
+
+    What announces a grant with a token that lives on is the status alone.
+    """
+    grant, before = publication.grant, read_version(remembered.get("revision", "")) or -1
+    if before > grant.revision or not records.has_gone(publication):
+        return False
+    if written is Outcome.FORBIDDEN:
+        return False
+    if written is Outcome.REMOVED:
+        return True
+    if records.is_withdrawn(publication):
+        return remembered.get("state") != grant.state.value
+    is_readable = written in {Outcome.WRITTEN, Outcome.REWRITTEN}
+    return records.gone_since(grant, before) and not is_readable
 
 
 def _remembered(values: Sequence[bytes | None]) -> Fields:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 
-from refresher.domain.grants import GrantKind, GrantState, Publication
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.repairs import repair
 
 Fields = dict[str, str]
@@ -24,6 +24,8 @@ class EventKind(StrEnum):
     """A version can be read for the first time."""
     STATE = "state"
     """The grant's state or its reason changed."""
+    REQUEST = "request"
+    """Consumers' word that its token was rejected has an answer, or another one."""
 
 
 def is_withdrawn(publication: Publication) -> bool:
@@ -66,6 +68,26 @@ def token_message(publication: Publication) -> str:
     return json.dumps(_token_values(publication), separators=(",", ":"))
 
 
+def has_gone(publication: Publication) -> bool:
+    """Whether the vault has noticed that this grant has no readable token any more."""
+    grant = publication.grant
+    if grant.version == 0:
+        return False  # it never had one
+    return is_withdrawn(publication) or grant.revision >= _end_ms(grant)
+
+
+def gone_since(grant: Grant, revision: int) -> bool:
+    """Whether the token of GRANT ended after it had the status REVISION."""
+    return revision < _end_ms(grant)
+
+
+def gone_message(publication: Publication) -> str:
+    """What the channel says when the key of a token goes: flat JSON without a token."""
+    grant = publication.grant
+    values = {"version": grant.version, "state": grant.state.value}
+    return json.dumps(values, separators=(",", ":"))
+
+
 def status_fields(publication: Publication) -> Fields:
     """The status hash; what does not apply is left out."""
     grant = publication.grant
@@ -78,6 +100,7 @@ def status_fields(publication: Publication) -> Fields:
             "expires_at": _seconds(grant.expires_at),
             "next_attempt_at": _seconds(grant.due_at),
             "repair": repair(grant),
+            **_request(grant),
             "revision": grant.revision,
         }
     )
@@ -86,6 +109,7 @@ def status_fields(publication: Publication) -> Fields:
 def event_fields(kind: EventKind, publication: Publication) -> Fields:
     """One entry of the stream of events; no token."""
     grant = publication.grant
+    about = _request(grant) if kind is EventKind.REQUEST else {}
     return _shown(
         {
             "event": kind.value,
@@ -94,9 +118,23 @@ def event_fields(kind: EventKind, publication: Publication) -> Fields:
             "state": grant.state.value,
             "reason": grant.reason,
             "expires_at": _seconds(grant.expires_at),
+            **about,
             "revision": grant.revision,
         }
     )
+
+
+def _request(grant: Grant) -> dict[str, str | int | None]:
+    """What consumers are told who rejected a token of GRANT."""
+    rejection = grant.rejection
+    if rejection is None or rejection.version < grant.version:
+        return {}
+    return {"request": rejection.answer.value, "request_until": _seconds(rejection.until)}
+
+
+def _end_ms(grant: Grant) -> float:
+    """The end of the token in milliseconds, which revisions are; infinite without one."""
+    return math.inf if grant.expires_at is None else math.floor(grant.expires_at * 1000)
 
 
 def _token_values(publication: Publication) -> dict[str, str | int]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from refresher.domain import schedule
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
@@ -99,30 +98,18 @@ def remove(tx: Transaction, name: str) -> Grant:
     return write(tx, removed, dict(NO_SECRETS))
 
 
-def request_refresh(
-    tx: Transaction, name: str, *, version: int | None, limited: bool
-) -> Grant | None:
-    """Make NAME due now, if VERSION is still its current one and the limit allows it.
-
-    Args:
-        limited: consumers' requests are, to one per ``schedule.request_interval``.
+def request_refresh(tx: Transaction, name: str) -> Grant | None:
+    """Make NAME due now, on an operator's word.
 
     Returns:
-        The grant when it is due now; None when the request changed nothing.
+        The grant when it is due now; None when it cannot be refreshed.
 
     Raises:
         UnknownGrant: there is none of this name.
     """
-    row = existing_row(tx, name)
-    stored = grant_of(row)
-    last = row["requested_at"]
-    too_soon = last is not None and 0 <= tx.now - last < schedule.request_interval(stored.lifetime)
-    # A higher one is of an earlier life of the vault, and still what consumers read.
-    outdated = version is not None and version < stored.version
-    waits = stored.state is GrantState.REAUTHORIZATION_REQUIRED
-    # A doubted grant is asked for at its own pace; only an operator may hasten that.
-    waits = waits or (limited and stored.refused_at is not None)
-    if outdated or waits or (limited and too_soon) or stored.refresh_token_fingerprint is None:
+    stored = grant_of(existing_row(tx, name))
+    is_lost = stored.state is GrantState.REAUTHORIZATION_REQUIRED
+    if is_lost or stored.refresh_token_fingerprint is None:
         return None
     after = replace(stored, due_at=tx.now)
     if stored.state is GrantState.PAUSED:
@@ -201,6 +188,8 @@ def reauthorized(stored: Grant) -> Grant:
         refresh_token_expires_at=None,
         authorized_by=None,
         authorized_subject=None,
+        request_interval=None,
+        rejection=None,
     )
 
 

@@ -26,6 +26,7 @@ _INSTANTS = (
     grants.c.refused_at,
     grants.c.due_at,
     grants.c.requested_at,
+    grants.c.rejection_until,
     grants.c.intent_first_sent_at,
     grants.c.lease_taken_at,
 )

@@ -18,6 +18,9 @@ from refresher.vault.schema import grants
 LARGEST_WINDOW = 300.0
 """No mandatory window is longer (``schedule.mandatory_window``)."""
 
+NOTICED_WITHIN = 3_600.0
+"""Seconds after its end in which that of a lost grant's token is still worth telling."""
+
 IN_ONE_PASS = 1_000
 """Grants the clock may change in one transaction."""
 
@@ -83,7 +86,10 @@ def ending_before(connection: Connection, aside: Aside, instant: float) -> list[
 
 
 def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
-    """Move grants to the state the clock has brought them to; give back before and after."""
+    """Move grants to where the clock has brought them; give back before and after.
+
+    A token that ended is news even where it changes no state.
+    """
     nearing = sa.and_(
         grants.c.expires_at < tx.now + LARGEST_WINDOW,
         grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
@@ -98,7 +104,27 @@ def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
             moved.append((before, after))
         if len(moved) == IN_ONE_PASS:
             break
-    return moved
+    return moved + _ended(tx)
+
+
+def _ended(tx: Transaction) -> list[tuple[Grant, Grant]]:
+    """Give a new revision to grants that wait for a person and whose token has just ended.
+
+    Nothing else tells that their token has gone: they keep their state. A revision is of unix
+    milliseconds, so one from after the end says that it was noticed.
+    """
+    unnoticed = sa.and_(
+        grants.c.expires_at <= tx.now,
+        grants.c.expires_at > tx.now - NOTICED_WITHIN,
+        grants.c.revision < grants.c.expires_at * 1000,
+        grants.c.state.in_([GrantState.PAUSED.value, GrantState.REAUTHORIZATION_REQUIRED.value]),
+    )
+    noticed: list[tuple[Grant, Grant]] = []
+    for before in read_all(tx.connection, tx.aside, unnoticed, grant_of, limit=IN_ONE_PASS):
+        after = replace(before, revision=next_version(before.revision, tx.now))
+        if guarded(tx, after.id, partial(_store, tx, after)):
+            noticed.append((before, after))
+    return noticed
 
 
 def _store(tx: Transaction, after: Grant) -> bool:

@@ -9,12 +9,14 @@ from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import (
+    Answer,
     Fault,
     Grant,
     GrantKind,
     GrantState,
     Intent,
     Publication,
+    Rejection,
     TokenSet,
 )
 from refresher.domain.secret import Secret
@@ -40,7 +42,7 @@ _NUMBERS = (
 _INSTANTS = (
     *("refresh_token_obtained_at", "refresh_token_expires_at", "issued_at", "expires_at"),
     *("due_at", "failing_since", "served_at", "refused_at", "refresh_window", "requested_at"),
-    *("intent_first_sent_at", "lease_taken_at"),
+    *("intent_first_sent_at", "lease_taken_at", "request_interval", "rejection_until"),
 )
 _TEXTS = ("uid", "name", "origin", "token_type", "granted_scope")
 _MAYBE_TEXTS = (
@@ -71,6 +73,7 @@ def _refuse_damage(row: RowMapping) -> None:
         and isinstance(row["scope"], list)
         and all(map(_is_text, row["scope"]))
         and (all(row[name] is None for name in _INTENT) or _is_intent(row))
+        and (row["rejected_version"] is None or _is_number(row["rejected_version"]))
     )
     if not sound:
         raise GrantSetAside("its row holds what no refresher wrote")
@@ -116,6 +119,7 @@ def grant_of(row: RowMapping) -> Grant:
     try:
         kind, state = GrantKind(row["kind"]), GrantState(row["state"])
         fault = None if row["fault"] is None else Fault(row["fault"])
+        rejection = _rejection_of(row)
     except ValueError:
         raise GrantSetAside("its row is in a state that nobody knows") from None
     intent = None
@@ -162,9 +166,23 @@ def grant_of(row: RowMapping) -> Grant:
         refresh_window=row["refresh_window"],
         early_refusals=row["early_refusals"],
         on_probation=row["predecessor_sealed"] is not None,
-        requested_at=row["requested_at"],
         intent=intent,
+        requested_at=row["requested_at"],
+        request_interval=row["request_interval"],
+        rejection=rejection,
     )
+
+
+def _rejection_of(row: RowMapping) -> Rejection | None:
+    """The rejection in ROW, if any.
+
+    Raises:
+        ValueError: its answer is one that nobody knows.
+    """
+    if row["rejected_version"] is None:
+        return None
+    answer = Answer(row["rejection_answer"])
+    return Rejection(row["rejected_version"], answer, row["rejection_until"])
 
 
 def status_values(grant: Grant) -> Values:
@@ -188,7 +206,18 @@ def status_values(grant: Grant) -> Values:
         "refresh_token_expires_at": grant.refresh_token_expires_at,
         "authorized_by": grant.authorized_by,
         "authorized_subject": grant.authorized_subject,
+        "request_interval": grant.request_interval,
         **intent_values(grant.intent),
+        **rejection_values(grant.rejection),
+    }
+
+
+def rejection_values(rejection: Rejection | None) -> Values:
+    """The columns of REJECTION; None ends it."""
+    return {
+        "rejected_version": rejection.version if rejection else None,
+        "rejection_answer": rejection.answer.value if rejection else None,
+        "rejection_until": rejection.until if rejection else None,
     }
 
 

@@ -25,7 +25,7 @@ from refresher.vault.authorizations import (
     set_static,
     write,
 )
-from refresher.vault.rows import Transaction, Values, grant_of
+from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
 
@@ -103,6 +103,9 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
         "refusals": 0,
         "refresh_window": None,
         "early_refusals": 0,
+        "requested_at": None,
+        "request_interval": None,
+        **rejection_values(None),
     }
     if removed is not None:
         values["revision"] = next_version(removed["revision"], tx.now)

@@ -1,12 +1,13 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.repairs import repair
+from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
@@ -20,6 +21,7 @@ from refresher.vault import (
     incidents,
     kept,
     queries,
+    rejections,
     revocations,
     seeds,
 )
@@ -31,6 +33,7 @@ from refresher.vault.file_lock import FileLock
 from refresher.vault.incidents import Incident
 from refresher.vault.outage import Outage
 from refresher.vault.reading import try_again
+from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import Sealer, Transaction
@@ -209,14 +212,13 @@ class Vault:
         """Whether the latest exchange of GRANT is under way; see ``revocations.is_out``."""
         return await self._database.read(lambda c: revocations.is_out(c, grant))
 
-    async def request_refresh(
-        self, name: str, now: float, *, version: int | None = None, limited: bool = False
-    ) -> Grant | None:
+    async def request_refresh(self, name: str, now: float) -> Grant | None:
         """Make a grant due now; see ``authorizations.request_refresh``."""
-        return await self._write(
-            lambda tx: authorizations.request_refresh(tx, name, version=version, limited=limited),
-            now,
-        )
+        return await self._write(lambda tx: authorizations.request_refresh(tx, name), now)
+
+    async def take_rejections(self, rejected: Mapping[str, Rejected], now: float) -> Taken:
+        """Answer what consumers rejected; see ``rejections.take``."""
+        return await self._write(lambda tx: rejections.take(tx, rejected), now)
 
     def fingerprint(self, refresh_token: Secret) -> bytes:
         """By what this vault recognizes REFRESH_TOKEN."""

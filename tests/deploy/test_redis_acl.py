@@ -10,8 +10,9 @@ from redis.exceptions import NoPermissionError
 
 from refresher.clock import SystemClock
 from refresher.demo.private_server import PrivateValkey
+from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
-from refresher.publication.inbox import Inbox, RefreshRequest
+from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.heartbeat import Heartbeat
 from refresher.publication.mirror.observation import observe
@@ -26,6 +27,7 @@ PATH = CHECKOUT / "deploy" / "redis-acl.conf"
 PASSWORDS: Mapping[str, str] = {
     "refresher": "CHANGE-ME-REFRESHER",
     "consumer": "CHANGE-ME-CONSUMER",
+    "billing": "CHANGE-ME-BILLING",
     "health": "anything",
 }
 KEYS = Keys()
@@ -33,11 +35,17 @@ NAME = "acme"
 
 
 @pytest.fixture(scope="module")
-def valkey() -> Iterator[PrivateValkey]:
-    server = PrivateValkey("--include", str(PATH))
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateValkey]:
+    """The users of the file; the consumer of named grants, a comment there, is one of them."""
+    text = PATH.read_text()
+    assert "\n#user billing " in text
+    users = tmp_path_factory.mktemp("acl") / "redis-acl.conf"
+    users.write_text(text.replace("\n#user ", "\nuser "))
+    server = PrivateValkey("--include", str(users))
     server.start()
     with connected(server, "refresher") as daemon:
         daemon.hset(KEYS.token(NAME), "access_token", "t1")
+        daemon.hset(KEYS.token("other"), "access_token", "t2")
         daemon.hset(KEYS.status(NAME), "state", "fresh")
         daemon.xadd(KEYS.events, {"grant": NAME})
     yield server
@@ -91,7 +99,9 @@ async def test_the_daemon_can_watch_its_keys(daemon: Server) -> None:
     changed = anyio.Event()
 
     async with anyio.create_task_group() as tasks:
-        is_on = await tasks.start(tracking.watch, daemon, KEYS, lambda _: changed.set())
+        is_on = await tasks.start(
+            tracking.watch, daemon, KEYS, lambda _: changed.set(), lambda _: None
+        )
         assert is_on
         await daemon.execute("HSET", KEYS.status("watched"), "state", "fresh")
         with anyio.fail_after(5):
@@ -99,34 +109,42 @@ async def test_the_daemon_can_watch_its_keys(daemon: Server) -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        (
+            "consumer",
+            f"XADD {KEYS.requests} MAXLEN ~ 1000 * grant {NAME} version 7 reason 401",
+        ),
+        ("consumer", f"SET {KEYS.rejected(NAME)} 7 EX 300"),
+        ("billing", f"SET {KEYS.rejected(NAME)} 7 EX 300"),
+    ],
+    ids=["stream", "key", "key of a named grant"],
+)
 async def test_a_consumers_request_reaches_the_daemon(
-    valkey: PrivateValkey, daemon: Server
+    valkey: PrivateValkey, daemon: Server, user: str, command: str
 ) -> None:
-    received: list[RefreshRequest] = []
-    done = anyio.Event()
+    received: list[Mapping[str, Rejected]] = []
 
-    async def handle(request: RefreshRequest) -> None:
-        received.append(request)
-        done.set()
+    async def handle(rejected: Mapping[str, Rejected]) -> set[str]:
+        received.append(rejected)
+        return set()
 
-    run(
-        valkey,
-        "consumer",
-        f"XADD {KEYS.requests} MAXLEN ~ 1000 * grant {NAME} version 7 reason 401",
-    )
+    assert run(valkey, user, command)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Inbox(server=daemon, keys=KEYS, clock=SystemClock()).run, handle)
-        with anyio.fail_after(5):
-            await done.wait()
-            while await daemon.execute("XLEN", KEYS.requests):  # noqa: ASYNC110  only Redis knows
+        with anyio.fail_after(30):
+            while await daemon.execute("EXISTS", KEYS.requests, KEYS.rejected(NAME)):  # noqa: ASYNC110  only Redis knows
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
-    assert received == [RefreshRequest(NAME, 7, "401")]
+    reason = "401" if command.startswith("XADD") else ""
+    assert received == [{NAME: Rejected(frozenset({7}), reason)}]
 
 
 async def test_everything_the_daemon_sends_is_allowed(daemon: Server) -> None:
     for command in (
         ("SCAN", 0, "MATCH", f"{KEYS.tokens}*", "COUNT", 10),
+        ("GETRANGE", KEYS.rejected(NAME), 0, 19),
         ("EXISTS", KEYS.token(NAME)),
         ("INFO", "memory"),
         ("PING",),
@@ -148,6 +166,8 @@ async def test_everything_the_daemon_sends_is_allowed(daemon: Server) -> None:
 )
 def test_a_consumer_may_read_and_subscribe(valkey: PrivateValkey, command: str) -> None:
     assert run(valkey, "consumer", command)
+    if "events" not in command:
+        assert run(valkey, "billing", command)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +180,18 @@ def test_a_consumer_may_read_and_subscribe(valkey: PrivateValkey, command: str) 
         ("consumer", "XADD refresher:events * grant x"),
         ("consumer", "XRANGE refresher:requests - +"),
         ("consumer", "XREAD STREAMS refresher:requests 0"),
+        ("consumer", "GET refresher:rejected:acme"),
+        ("consumer", "DEL refresher:rejected:acme"),
+        ("consumer", "SET refresher:token:acme x"),
+        ("consumer", "SET refresher:requests x"),
+        ("billing", "HGETALL refresher:token:other"),
+        ("billing", "SET refresher:rejected:other 7"),
+        ("billing", "SET refresher:rejected:acme 8 GET"),
+        ("billing", "SET refresher:token:acme x"),
+        ("billing", "APPEND refresher:rejected:acme x"),
+        ("billing", "XADD refresher:requests * grant acme version 7"),
+        ("billing", "XREAD STREAMS refresher:events 0"),
+        ("billing", "SUBSCRIBE refresher:token:other"),
         ("consumer", "HGETALL refresher:daemon:one"),
         ("consumer", "HGETALL other"),
         ("consumer", "SUBSCRIBE other"),

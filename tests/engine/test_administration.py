@@ -3,6 +3,7 @@
 import pytest
 
 from refresher.domain.grants import Seed
+from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.errors import (
     AuthorizationFailed,
@@ -39,16 +40,62 @@ async def test_a_request_for_a_refresh_is_answered(vault: Vault, lines: Lines) -
     assert await office.administration.refresh("acme") is not None
     assert (office.published, len(office.woken)) == (["acme"], 1)
     assert await office.administration.refresh("pat") is None
-    assert await office.administration.request_refresh("acme", version=1, reason="expired") is None
-    assert (office.published, len(office.woken)) == (["acme"], 1)
     with pytest.raises(UnknownGrant):
         await office.administration.refresh("nobody")
     told = [(line["event"], line["grant"], line["reason"]) for line in lines.all()]
     assert told == [
         ("request.accepted", "acme", "operator"),
         ("request.ignored", "pat", "operator"),
-        ("request.ignored", "acme", "expired"),
     ]
+
+
+async def test_consumers_are_answered_with_a_line_each(vault: Vault, lines: Lines) -> None:
+    await sow(vault, make_seed("a", "rt-a"), make_seed("b", "rt-b"), static_seed())
+    for name in ("a", "b"):
+        await refresh(vault, answered(f"at-{name}", f"rt-{name}-1"), name=name)
+    await vault.request_refresh("b", NOW - 10)
+    await refresh(vault, answered("at-b2", "rt-b-2"), name="b")
+    office = open_office(vault)
+    rejected = {
+        name: Rejected(frozenset({(await get(vault, name)).version}), "401")
+        for name in ("a", "b", "pat")
+    }
+    rejected["nobody"] = Rejected(frozenset({1}), "401")
+    rejected["a"] = Rejected(rejected["a"].versions | {1}, "401")
+    assert await office.administration.take_rejections(rejected) == set()
+    told = {line["grant"]: line for line in lines.of(Event.REQUEST_ACCEPTED)}
+    assert (told["a"]["reason"], told["a"]["outcome"], told["a"]["due_at"]) == (
+        *("401", "accepted", NOW),
+    )
+    [deferred] = lines.of(Event.REQUEST_DEFERRED)
+    assert (deferred["grant"], deferred["outcome"], deferred["due_at"]) == (
+        *("b", "deferred", NOW + 20),
+    )
+    [refused] = lines.of(Event.REQUEST_REFUSED)
+    assert (refused["grant"], refused["outcome"]) == ("pat", "reauthorization_required")
+    [lost] = lines.of(Event.GRANT_LOST)
+    assert (lost["grant"], lost["reason"]) == ("pat", "token_rejected")
+    assert lost["repair"] == "refresher set-token pat"
+    [ignored] = lines.of(Event.REQUEST_IGNORED)
+    assert ignored["count"] == 1
+    assert office.published == ["a", "b", "pat"]
+    assert len(office.woken) == 1
+    said = len(lines.all())
+    await office.administration.take_rejections(rejected)
+    assert lines.events()[said:] == ["request.ignored"]
+    assert office.published == ["a", "b", "pat"]
+
+
+async def test_a_version_above_the_vaults_is_handed_back(vault: Vault, lines: Lines) -> None:
+    await sow(vault, make_seed())
+    version = (await refresh(vault, answered("at-1", "rt-1"))).version
+    office = open_office(vault)
+    ahead = {"acme": Rejected(frozenset({version + 1}), "401")}
+    assert await office.administration.take_rejections(ahead) == {"acme"}
+    assert lines.all() == []
+    seen = {"acme": Rejected(frozenset({version + 1}), "401", version + 1)}
+    assert await office.administration.take_rejections(seen) == set()
+    assert lines.events() == ["request.accepted"]
 
 
 async def test_a_removed_grant_is_said_and_published(vault: Vault, lines: Lines) -> None:

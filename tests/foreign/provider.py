@@ -84,8 +84,8 @@ class Provider:
             assert answer.status == 200, await answer.text()
 
 
-def node_modules() -> Path:
-    """Where the npm packages of these tests are; missing is a failure, never a skip."""
+def node_modules(package: str) -> Path:
+    """Where the npm PACKAGE of these tests is; missing is a failure, never a skip."""
     given = os.environ.get(NODE_MODULES)
     if given is None:
         pytest.fail(
@@ -93,8 +93,8 @@ def node_modules() -> Path:
             f"{FOLDER.relative_to(FOLDER.parents[2])} and name its node_modules"
         )
     path = Path(given).resolve()
-    if not (path / "oidc-provider").is_dir():
-        pytest.fail(f"{NODE_MODULES} names {path}, which holds no oidc-provider")
+    if not (path / package).is_dir():
+        pytest.fail(f"{NODE_MODULES} names {path}, which holds no {package}")
     return path
 
 
@@ -105,7 +105,7 @@ def running_provider(folder: Path, client_secret: str) -> Iterator[Provider]:
     assert node is not None, "the foreign tests need node"
     for name in ("server.mjs", "package.json"):
         shutil.copy(FOLDER / name, folder)
-    (folder / "node_modules").symlink_to(node_modules())
+    (folder / "node_modules").symlink_to(node_modules("oidc-provider"))
     log, complaints = folder / "provider.log", folder / "provider.err"
     with log.open("wb") as output, complaints.open("wb") as errors:
         process = subprocess.Popen(

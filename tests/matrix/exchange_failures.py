@@ -28,8 +28,8 @@ CONCURRENCY = (
         "a request that comes just after a refresh has ended starts another one",
         "G2 G3",
         (
-            "vault/test_requests.py::test_a_request_about_an_older_version_is_ignored",
-            "vault/test_requests.py::test_consumers_requests_are_limited",
+            "vault/test_rejections.py::test_a_request_about_an_older_version_is_ignored",
+            "vault/test_rejections.py::test_consumers_requests_are_limited",
         ),
     ),
     Failure(
@@ -77,8 +77,8 @@ CONCURRENCY = (
         "each of many waiters refreshes again after the first has done so",
         "G2 G7",
         (
-            "vault/test_requests.py::test_a_request_about_an_older_version_is_ignored",
-            "vault/test_requests.py::test_consumers_requests_are_limited",
+            "vault/test_rejections.py::test_a_request_about_an_older_version_is_ignored",
+            "vault/test_rejections.py::test_consumers_requests_are_limited",
             "vault/test_claims.py::test_a_leased_grant_is_claimed_by_nobody",
         ),
     ),

@@ -1,6 +1,6 @@
 """The least a publisher and a consumer may be allowed, on a server where nobody else may."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
@@ -9,9 +9,10 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from refresher.client import TokenReader
+from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.logs import Event
-from refresher.publication.inbox import Inbox, RefreshRequest
+from refresher.publication.inbox import Inbox
 from tests.publication.world import (
     CLOCK,
     KEYS,
@@ -30,7 +31,7 @@ PUBLISHER = (
     "+hello +auth +ping +select +client|setname +client|setinfo +client|tracking "
     "+time +info +script|load +evalsha +type +hget +hset +del +pexpire +publish "
     "+hmget +hgetall +pttl +exists +expire +scan "
-    "+xadd +xgroup|create +xreadgroup +xautoclaim +xack +xdel"
+    "+xadd +xrange +xlen +xdel +getrange"
 )
 """For the daemon."""
 
@@ -38,7 +39,7 @@ CONSUMER = (
     "%R~refresher:token:acme %R~refresher:status:acme &refresher:token:acme -@all "
     "+hello +auth +ping +select +client|setname +client|setinfo "
     "+hgetall +hget +hmget +pttl +ttl +exists +subscribe +unsubscribe "
-    "(%W~refresher:requests resetchannels -@all +xadd)"
+    "(%W~refresher:rejected:acme resetchannels -@all +set)"
 )
 """For a consumer of the grant ``acme``."""
 
@@ -68,30 +69,30 @@ WHO = {"username": "publisher", "password": Secret("publisher-secret")}
 
 async def test_the_publisher_may_do_all_it_does(guarded: Valkey) -> None:
     rows = Rows(publication(version=1))
-    handled: list[RefreshRequest] = []
+    handled: set[str] = set()
 
-    async def handle(request: RefreshRequest) -> None:
-        handled.append(request)
+    async def handle(rejected: Mapping[str, Rejected]) -> set[str]:
+        handled.update(rejected)
+        return set()
 
     with logged() as lines:
-        async with (
-            mirroring(guarded.url, rows, sweep_every=0.05, **WHO) as mirror,
-            connected(guarded.url, **WHO) as server,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(Inbox(server=server, keys=KEYS, clock=CLOCK).run, handle)
-            await wait_until(lambda: mirror.is_connected, "a connection")
-            with guarded.client() as client:
-                client.hset(KEYS.token("ghost"), "version", "1")
-                client.delete(KEYS.token("acme"))
-                await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair")
-                await wait_until(lambda: not client.exists(KEYS.token("ghost")), "the removal")
-                client.xadd(KEYS.requests, {"grant": "acme"})
-                await wait_until(lambda: handled, "the request")
-                await wait_until(lambda: client.xlen(KEYS.requests) == 0, "its deletion")
-                await anyio.sleep(0.1)  # a whole slow walk
-                refusals = client.acl_log()
-            await mirror.drain(1)
+        async with connected(guarded.url, **WHO) as server, anyio.create_task_group() as group:
+            inbox = Inbox(server=server, keys=KEYS, clock=CLOCK)
+            group.start_soon(inbox.run, handle)
+            async with mirroring(guarded.url, rows, inbox=inbox, sweep_every=0.05, **WHO) as mirror:
+                await wait_until(lambda: mirror.is_connected, "a connection")
+                with guarded.client() as client:
+                    client.hset(KEYS.token("ghost"), "version", "1")
+                    client.delete(KEYS.token("acme"))
+                    await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair")
+                    await wait_until(lambda: not client.exists(KEYS.token("ghost")), "the removal")
+                    client.xadd(KEYS.requests, {"grant": "acme", "version": 1})
+                    client.set(KEYS.rejected("other"), 1)
+                    await wait_until(lambda: handled == {"acme", "other"}, "both requests")
+                    await wait_until(lambda: not client.keys("*re[jq]*"), "their deletion")
+                    await anyio.sleep(0.1)  # a whole slow walk
+                    refusals = client.acl_log()
+                await mirror.drain(1)
             group.cancel_scope.cancel()
     assert refusals == []
     assert lines_of(lines, Event.REDIS_LOST) == []
@@ -115,18 +116,23 @@ async def test_the_consumer_may_read_follow_and_ask(guarded: Valkey) -> None:
         tokens = TokenReader(redis)
         async with aclosing(tokens.watch("acme")) as watched:
             token = await anext(watched)
-        await tokens.reject("acme", token, "401")
+        assert token is not None
         assert token.version == 3
+        await tokens.reject("acme", token)
         assert await redis.hget(KEYS.status("acme"), "state") == b"fresh"
     with guarded.client() as client:
-        assert client.xlen(KEYS.requests) == 1
+        assert client.get(KEYS.rejected("acme")) == "3"
 
 
 FORBIDDEN = {
     "another token": ["HGETALL", "refresher:token:other"],
     "writing a token": ["HSET", "refresher:token:acme", "access_token", "x"],
     "deleting a token": ["DEL", "refresher:token:acme"],
+    "adding requests": ["XADD", "refresher:requests", "*", "grant", "acme"],
     "reading requests": ["XRANGE", "refresher:requests", "-", "+"],
+    "rejecting another token": ["SET", "refresher:rejected:other", "1"],
+    "reading what was rejected": ["GET", "refresher:rejected:acme"],
+    "taking it back": ["DEL", "refresher:rejected:acme"],
     "deleting requests": ["DEL", "refresher:requests"],
     "adding events": ["XADD", "refresher:events", "*", "a", "b"],
     "listing keys": ["KEYS", "*"],

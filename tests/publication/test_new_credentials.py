@@ -17,6 +17,7 @@ from redis import Redis
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
+from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
 from refresher.publication.server import tls as tls_module
@@ -67,7 +68,8 @@ def set_password(valkey: Valkey, password: Secret, *, user: str | None = None) -
 async def _mirror(server: Server, rows: Rows) -> AsyncIterator[tuple[Mirror, list[Any]]]:
     """A mirror that runs on SERVER, and the lines it logs."""
     publisher = Publisher(server=server, keys=KEYS, clock=CLOCK)
-    mirror = Mirror(publisher=publisher, source=rows, clock=CLOCK, instance="one")
+    inbox = Inbox(server=server, keys=KEYS, clock=CLOCK)
+    mirror = Mirror(publisher=publisher, source=rows, clock=CLOCK, instance="one", inbox=inbox)
     with logged() as lines:
         try:
             async with anyio.create_task_group() as group:

@@ -13,6 +13,7 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
+from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
@@ -130,7 +131,10 @@ async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]
         anyio.create_task_group() as group,
     ):
         parts = {"look_after": LOOK_AFTER} | parts
-        mirror = Mirror(publisher=publisher, source=rows, clock=clock, instance="one", **parts)
+        inbox = parts.pop("inbox", None) or Inbox(server=publisher.server, keys=KEYS, clock=clock)
+        mirror = Mirror(
+            publisher=publisher, source=rows, clock=clock, instance="one", inbox=inbox, **parts
+        )
         _note_rest(mirror)
         group.start_soon(mirror.run)
         yield mirror

@@ -109,8 +109,9 @@ def test_a_stalled_daemon_ends_itself_once_nothing_can_be_lost(
     (faults / "stalled_after").write_text("6")
     flight.start()
     (faults / "hang").touch()
+    rejected = flight.version("strict-0")
     with flight.valkey.client() as redis:
-        redis.xadd("refresher:requests", {"grant": "strict-0", "version": 10**15})
+        redis.set("refresher:rejected:strict-0", rejected, ex=300)
     assert daemon.process is not None
     assert daemon.process.wait(timeout=60) == 70
     [told] = daemon.events("daemon.stalled")

@@ -171,7 +171,8 @@ def test_a_dead_refresh_token_is_sent_once(world: World) -> None:
     )
     sent = len(exchanges(world, minted))
     with world.valkey.client() as redis:
-        redis.xadd("refresher:requests", {"grant": name, "reason": "401"})
+        redis.xadd("refresher:requests", {"grant": name, "version": 1, "reason": "401"})
+        redis.set(f"refresher:rejected:{name}", 1)
     world.daemon.command("refresh", name, check=None)
     world.daemon.hang_up()
     world.daemon.command("import", "-", text=json.dumps(world.lines[name]), check=None)

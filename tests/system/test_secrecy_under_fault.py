@@ -4,8 +4,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
+from refresher.ops.control_client import ControlClient
 from refresher.sandbox import SandboxOptions
 from refresher.sandbox.faults import (
     AlterAnswer,
@@ -21,6 +23,7 @@ from refresher.sandbox.faults import (
     StatusAfter,
     Truncate,
 )
+from refresher.settings.loading import load
 from tests.canary import Canary
 from tests.support.daemon import wait_until
 from tests.system.world import World, new_world
@@ -79,7 +82,7 @@ def test_no_fault_brings_a_secret_out(tmp_path: Path, placement: str) -> None:
         text = "".join(clients).replace('"strict"', '"grace(30)"')
         world.daemon.prepare(redis_url=world.valkey.url, clients=text)
         world.daemon.start()
-        meet_faults(world)
+        meet_faults(world, canary)
         kinds = set(world.server.sandbox.injected)
         assert kinds == {fault.kind for fault in FAULTS}
 
@@ -93,8 +96,11 @@ def register(world: World, number: int, canary: Canary, more: str) -> str:
     return world.client(f"box{number}", secret=secret, client_id=known.client_id, more=more)
 
 
-def meet_faults(world: World) -> None:
-    """Let every fault happen to some grant; consumers ask for the next refresh all the time."""
+def meet_faults(world: World, canary: Canary) -> None:
+    """Let every fault happen to some grant; an operator asks for the next refresh all the time.
+
+    Consumers ask too, and their reasons are secrets: whatever they write comes out nowhere.
+    """
     server, lines = world.server, []
     for number in range(GRANTS):
         minted = server.call(server.sandbox.mint, client_id=f"app{number}")
@@ -111,10 +117,21 @@ def meet_faults(world: World) -> None:
         )
     world.import_grants(*lines)
     with world.valkey.client() as redis:
+        for line in lines:
+            name = line["name"]
+            version = redis.hget(f"refresher:token:{name}", "version") or 1
+            reason = canary.plant("consumers-reason")
+            redis.xadd("refresher:requests", {"grant": name, "version": version, "reason": reason})
+            redis.xadd("refresher:requests", {"grant": reason, "version": reason})
+            redis.set("refresher:rejected:x", reason)
+    control = ControlClient(load(world.daemon.config).settings.control.socket)
 
-        def all_met() -> bool:
-            for line in lines:
-                redis.xadd("refresher:requests", {"grant": line["name"], "reason": "401"})
-            return sum(server.sandbox.injected.values()) >= len(FAULTS)
+    async def ask() -> None:
+        for line in lines:
+            await control.call("refresh", name=str(line["name"]))
 
-        wait_until(all_met, within=60, every=0.5, description="every fault was met")
+    def all_met() -> bool:
+        anyio.run(ask)
+        return sum(server.sandbox.injected.values()) >= len(FAULTS)
+
+    wait_until(all_met, within=60, every=0.5, description="every fault was met")

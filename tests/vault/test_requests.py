@@ -1,4 +1,4 @@
-"""What people and consumers ask of a stored grant: tokens, refreshes, removal, mending."""
+"""What people ask of a stored grant: tokens, refreshes, removal, mending."""
 
 import pytest
 
@@ -9,7 +9,6 @@ from refresher.domain.secret import Secret
 from refresher.errors import GrantConflict, UnknownGrant
 from refresher.vault.vault import Vault
 from tests.vault.world import (
-    LIFE,
     NOT_SENT,
     NOW,
     UNKNOWN,
@@ -95,37 +94,9 @@ async def test_removal_forgets_every_secret(vault: Vault) -> None:
 async def test_a_request_makes_a_grant_due(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    grant = await vault.request_refresh("acme", NOW + 60, limited=True)
+    grant = await vault.request_refresh("acme", NOW + 60)
     assert grant is not None
     assert grant.due_at == NOW + 60 == (await get(vault)).due_at
-
-
-async def test_a_request_about_an_older_version_is_ignored(vault: Vault) -> None:
-    await sow(vault, make_seed())
-    first = await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60, version=first.version)
-    second = await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
-    assert await vault.request_refresh("acme", NOW + 120, version=first.version) is None
-    assert (await get(vault)).due_at == second.due_at
-    assert await vault.request_refresh("acme", NOW + 120, version=second.version) is not None
-
-
-@pytest.mark.parametrize(
-    ("life", "interval"), [(LIFE, 30.0), (40.0, 10.0), (2.0, 1.0)], ids=["hour", "short", "tiny"]
-)
-async def test_consumers_requests_are_limited(vault: Vault, life: float, interval: float) -> None:
-    await sow(vault, make_seed())
-    await refresh(vault, answered("at-1", "rt-1", expires_in=life))
-    assert await vault.request_refresh("acme", NOW, limited=True) is not None
-    assert await vault.request_refresh("acme", NOW + interval - 0.1, limited=True) is None
-    assert await vault.request_refresh("acme", NOW + interval, limited=True) is not None
-
-
-async def test_a_clock_set_back_does_not_mute_requests(vault: Vault) -> None:
-    await sow(vault, make_seed())
-    await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 5000, limited=True)
-    assert await vault.request_refresh("acme", NOW, limited=True) is not None
 
 
 async def test_an_operators_request_is_not_limited(vault: Vault) -> None:

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 from refresher.clock import Clock
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
+from refresher.publication.inbox import Inbox
 from refresher.publication.mirror import polling
 from refresher.publication.mirror.heartbeat import Heartbeat
 from refresher.publication.mirror.outage import Outage
@@ -44,6 +45,7 @@ class Mirror:
 
     Args:
         instance: names the daemon's heartbeat key.
+        inbox: is told when Redis answers, and what consumers write.
         sweep_every: seconds between two slow walks over everything.
         look_after: seconds from a write of ours to the look at what became of it.
         on_published: called with grant, version and seconds from ``publish`` to the
@@ -57,11 +59,13 @@ class Mirror:
         source: Source,
         clock: Clock,
         instance: str,
+        inbox: Inbox,
         sweep_every: float = SWEEP_EVERY,
         look_after: float = LOOK_AFTER,
         on_published: OnPublished | None = None,
     ) -> None:
         self._publisher = publisher
+        self._inbox = inbox
         self._clock = clock
         self._worklist = Worklist(clock.monotonic, look_after)
         self._reconciler = Reconciler(
@@ -139,6 +143,7 @@ class Mirror:
             await self._heartbeat.beat()
             await self._reconciler.step()
             self._connected()
+            self._inbox.connected(is_tracking=is_tracking)
             group.start_soon(self._reconciler.work)
             group.start_soon(self._heartbeat.run)
             group.start_soon(self._check_server)
@@ -147,7 +152,8 @@ class Mirror:
 
     async def _watch(self, *, task_status: TaskStatus[bool]) -> None:
         server, keys = self._publisher.server, self._publisher.keys
-        await tracking.watch(server, keys, self._changed, task_status=task_status)
+        heard = self._inbox.heard
+        await tracking.watch(server, keys, self._changed, heard, task_status=task_status)
 
     async def _poll(self) -> None:
         await polling.poll(

@@ -1,8 +1,8 @@
 """Clients for one Redis, and the only functions that talk through them.
 
-Two clients: one for commands, whose every wait is short, and one for reads that block on
-purpose. Neither retries: whoever lost a connection publishes everything again, and a
-write retried behind our back could arrive after a newer one.
+Two clients: one for commands, whose every wait is short, and one for connections that only
+listen. Neither retries: whoever lost a connection publishes everything again, and a write
+retried behind our back could arrive after a newer one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -124,16 +124,6 @@ class Server:
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
 
-    async def wait_for(self, *command: Argument, seconds: float) -> Any:
-        """Run one command that blocks for up to SECONDS on the server.
-
-        Raises:
-            PublicationUnavailable: also when the server stays silent for longer.
-        """
-        return await self._authenticated(
-            lambda: self._reads.execute_command(*command), within=seconds + DEADLINE
-        )
-
     async def open_connection(self) -> Connection:
         """A connection of one's own, to be closed with ``release``.
 
@@ -205,26 +195,24 @@ class Server:
         self._commands: Any = Redis.from_pool(commands)
         self._reads: Any = Redis.from_pool(ConnectionPool(socket_timeout=None, **options))
 
-    async def _authenticated(
-        self, call: Callable[[], Awaitable[T]], *, within: float = DEADLINE
-    ) -> T:
+    async def _authenticated(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await CALL, and once more if Redis refuses an address that is not the newest.
 
         A refused command was not executed, so it may be sent again.
         """
         used = self._address
         try:
-            return await self._once(call, within)
+            return await self._once(call)
         except Unauthenticated:
             # Time of its own: a command that gives the password may take longer than CALL.
             if self._reread is not None and used.credentials == self._address.credentials:
                 await self.move(await self._reread())
             if used == self._address:
                 raise
-        return await self._once(call, within)
+        return await self._once(call)
 
-    async def _once(self, call: Callable[[], Awaitable[T]], within: float) -> T:
-        with translated(self.where), anyio.fail_after(within):
+    async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
+        with translated(self.where), anyio.fail_after(DEADLINE):
             return await call()
 
 

@@ -1,4 +1,4 @@
-"""The publish script: how it is called, and loaded again when a server has forgotten it."""
+"""Lua scripts: how they are called, and loaded again when a server has forgotten them."""
 
 import hashlib
 import math
@@ -12,8 +12,50 @@ from redis.exceptions import NoScriptError
 
 from refresher.publication.server.connection import Argument, Command, Server
 
-SCRIPT = resources.files("refresher.publication.server").joinpath("publish.lua").read_text("utf-8")
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+class Script:
+    """A Lua file of this room that works on one key; loaded where a server does not know it.
+
+    Scripts are what must look at a key and change it in one piece.
+    """
+
+    def __init__(self, file: str) -> None:
+        room = resources.files("refresher.publication.server")
+        self._text = room.joinpath(file).read_text("utf-8")
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, key: Argument, *arguments: Argument) -> Command:
+        """The command that runs it on KEY."""
+        return ("EVALSHA", self._sha, 1, key, *arguments)
+
+    async def load(self, server: Server) -> None:
+        """Have it ready.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be used.
+        """
+        await server.execute("SCRIPT", "LOAD", self._text)
+
+    async def run(self, server: Server, commands: Sequence[Command]) -> list[Any]:
+        """Run COMMANDS in one round trip, those that found no script again with it.
+
+        A refused one has its exception as the reply.
+
+        Raises:
+            PublicationUnavailable: as ``Server.pipeline``.
+        """
+        replies = await server.pipeline(commands)
+        forgotten = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if forgotten:
+            await self.load(server)
+            again = await server.pipeline([commands[at] for at in forgotten])
+            for at, reply in zip(forgotten, again, strict=True):
+                replies[at] = reply
+        return replies
+
+
+PUBLISH = Script("publish.lua")
+"""Writes a hash if it is newer than what is there."""
 
 
 class Mode(StrEnum):
@@ -64,35 +106,6 @@ def publish_command(
     """
     ends = "" if math.isinf(life) else math.floor(life * 1000)
     begins: Argument = "" if sent_at is None else sent_at
-    return (
-        *("EVALSHA", SCRIPT_SHA, 1, key, *order, mode, ends, begins),
-        *(key if message else "", message),
-        *(part for pair in fields.items() for part in pair),
-    )
-
-
-async def load(server: Server) -> None:
-    """Have the script ready.
-
-    Raises:
-        PublicationUnavailable: when Redis cannot be used.
-    """
-    await server.execute("SCRIPT", "LOAD", SCRIPT)
-
-
-async def run(server: Server, commands: Sequence[Command]) -> list[Any]:
-    """Run COMMANDS in one round trip, those that found no script again with it.
-
-    A refused one has its exception as the reply.
-
-    Raises:
-        PublicationUnavailable: as ``Server.pipeline``.
-    """
-    replies = await server.pipeline(commands)
-    forgotten = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if forgotten:
-        await load(server)
-        again = await server.pipeline([commands[at] for at in forgotten])
-        for at, reply in zip(forgotten, again, strict=True):
-            replies[at] = reply
-    return replies
+    announced = (key if message else "", message)
+    parts = (part for pair in fields.items() for part in pair)
+    return PUBLISH.call(key, *order, mode, ends, begins, *announced, *parts)

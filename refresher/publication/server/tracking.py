@@ -25,11 +25,16 @@ PING_EVERY = 0.5
 Changed = Callable[[str | None], None]
 """Is told the grant a changed key belongs to, or None when everything was flushed."""
 
+Heard = Callable[[str], None]
+"""Is told every changed key that consumers may write."""
+
 
 async def watch(
-    server: Server, keys: Keys, changed: Changed, *, task_status: TaskStatus[bool]
+    server: Server, keys: Keys, changed: Changed, heard: Heard, *, task_status: TaskStatus[bool]
 ) -> None:
     """Call CHANGED for every change of a token or status key, until the connection is lost.
+
+    HEARD is called for every change of a key that consumers write.
 
     Reports to ``task_status`` whether tracking is on; returns at once where it is refused.
 
@@ -40,7 +45,7 @@ async def watch(
     connection = await server.open_connection()
     try:
         with translated(server.where), anyio.fail_after(ANSWER_TIME):
-            is_on = await _turn_on(connection, keys, changed)
+            is_on = await _turn_on(connection, keys, changed, heard)
         task_status.started(is_on)
         if not is_on:
             return
@@ -53,7 +58,7 @@ async def watch(
             await server.release(connection)
 
 
-async def _turn_on(connection: Connection, keys: Keys, changed: Changed) -> bool:
+async def _turn_on(connection: Connection, keys: Keys, changed: Changed, heard: Heard) -> bool:
     """Ask for invalidations of our keys; False where the server or its ACL refuses."""
 
     async def invalidated(message: Sequence[list[bytes] | None]) -> None:
@@ -61,14 +66,18 @@ async def _turn_on(connection: Connection, keys: Keys, changed: Changed) -> bool
         if names is None:
             changed(None)
             return
-        for key in names:
-            if name := keys.name_of(key.decode(errors="replace")):
+        for raw in names:
+            key = raw.decode(errors="replace")
+            if name := keys.name_of(key):
                 changed(name)
+            else:
+                heard(key)
 
     # The private parser is the only way to its handler of invalidations.
     parser: Any = connection._parser  # noqa: SLF001  see above
     parser.set_invalidation_push_handler(invalidated)
-    prefixes = ("PREFIX", keys.tokens, "PREFIX", keys.statuses)
+    tracked = (keys.tokens, keys.statuses, keys.rejections, keys.requests)
+    prefixes = [part for beginning in tracked for part in ("PREFIX", beginning)]
     await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
     try:
         await connection.read_response()
