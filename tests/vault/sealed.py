@@ -7,10 +7,11 @@ import sqlalchemy as sa
 
 from refresher.domain.outcomes import OutcomeUnknown
 from refresher.domain.secret import Secret
-from refresher.vault import kept, revocations
-from refresher.vault.rows import Transaction
+from refresher.vault import kept, keys, revocations
+from refresher.vault.rows import CELLS, Transaction
 from refresher.vault.schema import grants, kept_answers
 from refresher.vault.schema import revocations as parked
+from refresher.vault.sealing import FIRST_FORMAT, Place
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     LIFE,
@@ -73,3 +74,34 @@ async def sealed(vault: Vault) -> dict[str, bytes]:
 async def execute(vault: Vault, statement: Any) -> None:
     """Change the vault as whoever can write the file does."""
     await vault._database.write(lambda c: c.execute(statement))
+
+
+async def age(vault: Vault) -> None:
+    """Make a vault as an earlier version left it, every cell of the first format."""
+    keyring = vault._sealer.keyring
+
+    def downgrade(tx: Transaction) -> None:
+        for table, cells in ((grants, CELLS), (kept_answers, ["sealed"]), (parked, ["sealed"])):
+            for row in tx.connection.execute(sa.select(table)).mappings().all():
+                for cell in cells:
+                    if row[cell] is not None:
+                        place = place_in(row, cell)
+                        old = keyring.seal(
+                            keyring.open(row[cell], place), place, written=FIRST_FORMAT
+                        )
+                        change = sa.update(table).where(table.c.id == row["id"])
+                        tx.connection.execute(change.values({cell: old}))
+        keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
+
+    await vault._write(downgrade, NOW)
+    await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0003'"))
+
+
+def place_in(row: Any, cell: str) -> Place:
+    """What CELL of ROW is sealed for."""
+    if "parked_at" in row:
+        return revocations.place_of(row)
+    if "received_at" in row:
+        return kept.place_of(row)
+    binding = (row["name"], row["client"], row["authorization_serial"])
+    return Place(row["uid"], CELLS[cell], binding)

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -10,18 +9,16 @@ import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
-from refresher.vault import kept, keys, resealing, revocations
+from refresher.vault import keys, resealing
 from refresher.vault.keys import FINGERPRINT_KEY
-from refresher.vault.rows import CELLS, Transaction
-from refresher.vault.schema import facts, grants, kept_answers
-from refresher.vault.schema import revocations as parked
+from refresher.vault.schema import facts, grants
 from refresher.vault.sealed_counts import KINDS
-from refresher.vault.sealing import FIRST_FORMAT, FORMAT, Place, new_key_line
+from refresher.vault.sealing import FIRST_FORMAT, FORMAT, new_key_line
 from refresher.vault.seeds import SeedResult
 from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
 from tests.engine.world import Lines
-from tests.vault.sealed import execute, fill, sealed
+from tests.vault.sealed import age, execute, fill, sealed
 from tests.vault.world import (
     DRAW,
     NOW,
@@ -41,36 +38,6 @@ from tests.vault.world import (
 )
 
 __all__ = ["lines"]
-
-
-async def age(vault: Vault) -> None:
-    """Seal every cell as the first version did."""
-    keyring = vault._sealer.keyring
-
-    def downgrade(tx: Transaction) -> None:
-        for table, cells in ((grants, CELLS), (kept_answers, ["sealed"]), (parked, ["sealed"])):
-            for row in tx.connection.execute(sa.select(table)).mappings().all():
-                for cell in cells:
-                    if row[cell] is not None:
-                        place = place_in(row, cell)
-                        old = keyring.seal(
-                            keyring.open(row[cell], place), place, written=FIRST_FORMAT
-                        )
-                        change = sa.update(table).where(table.c.id == row["id"])
-                        tx.connection.execute(change.values({cell: old}))
-        keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
-
-    await vault._write(downgrade, NOW)
-
-
-def place_in(row: Any, cell: str) -> Place:
-    """What CELL of ROW is sealed for."""
-    if "parked_at" in row:
-        return revocations.place_of(row)
-    if "received_at" in row:
-        return kept.place_of(row)
-    binding = (row["name"], row["client"], row["authorization_serial"])
-    return Place(row["uid"], CELLS[cell], binding)
 
 
 async def format_of_fact(vault: Vault) -> bytes:
@@ -234,7 +201,6 @@ async def test_a_vault_of_the_first_format_is_brought_to_the_newest(tmp_path: Pa
         await fill(vault)
         before = await sealed(vault)
         await age(vault)
-        await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0003'"))
     async with opened(tmp_path) as vault:
         assert {mark[:1] for mark in (await sealed(vault)).values()} == {FIRST_FORMAT}
         assert (await claim_again(vault, NOW + 90)).refresh_token == Secret("rt-1")
