@@ -61,6 +61,10 @@ def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  
         async with calling(settings) as call:
             key = (await call("rotate_key"))["key"]
             status = await call("key_status")
+            if status["resealing"]:
+                click.echo(
+                    "the daemon seals everything anew, and goes on if you do not wait", err=True
+                )
             while status["resealing"]:
                 await anyio.sleep(LOOK_EVERY)
                 status = await call("key_status")

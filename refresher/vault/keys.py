@@ -50,15 +50,20 @@ def read_again(connection: Connection, keyring: Keyring) -> None:
     keyring.take_over(found)
 
 
-def bring_in(keyring: Keyring) -> str:
+def bring_in(connection: Connection, keyring: Keyring) -> str:
     """Write a new key above the others and let it seal; its id.
 
+    The file is read before: above the lines of another vault the new key would be worthless.
     One step is enough for the one daemon of an SQLite vault, whose lock is held. Several
     daemons that share a vault need two: the new key has to come in as the second line, which
     all of them read, and may become the first only when each has announced that it knows it.
+
+    Raises:
+        VaultKeyError: the file cannot be written, or has no key of this vault.
     """
+    read_again(connection, keyring)
     bring_in_key(keyring.path)
-    keyring.take_over(Keyring.load(keyring.path))
+    read_again(connection, keyring)
     return keyring.mark[1:].hex()
 
 

@@ -115,7 +115,7 @@ class Resealing:
             VaultKeyError: the key file cannot be written, or read.
         """
         keyring = self._sealer.keyring
-        key_id = await self._read(lambda _: keys.bring_in(keyring), 0.0)
+        key_id = await self._read(lambda tx: keys.bring_in(tx.connection, keyring), 0.0)
         emit(Event.VAULT_KEY_ADDED, key_id=key_id)
         self._request()
         return key_id

@@ -11,6 +11,7 @@ where the vault says that it may still hold some (``Keyring.accepts_first``).
 
 import base64
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -199,7 +200,11 @@ def _read_keys(path: Path) -> list[bytes]:
 
 def _make_durable(path: Path, descriptor: int) -> None:
     """Sync the key file: the editor that wrote it may not have, and all that is sealed needs it."""
-    os.fsync(descriptor)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a pipe: nobody has edited that
+            raise
     with contextlib.suppress(PermissionError):  # a folder of somebody else's that cannot be read
         folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
