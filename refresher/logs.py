@@ -95,6 +95,9 @@ class Event(StrEnum):
     VAULT_OPENED = "vault.opened"
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
+    VAULT_KEY_ADDED = "vault.key_added"
+    VAULT_RESEALED = "vault.resealed"
+    VAULT_UNOPENED = "vault.unopened"
     VAULT_REFUSED = "vault.refused"
     VAULT_RECOVERED = "vault.recovered"
 
@@ -225,8 +228,8 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.GRANT_SET_ASIDE: Entry(
         Level.ERROR,
-        "a grant's row in the vault cannot be read or written; it is tried each minute, and "
-        "every other grant goes on",
+        "a grant's row in the vault cannot be read, written or opened; it is tried each minute, "
+        "and every other grant goes on",
     ),
     Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
     Event.CLIENT_REJECTED: Entry(
@@ -251,6 +254,15 @@ EVENTS: Mapping[Event, Entry] = {
     Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
     Event.VAULT_RESTORED: Entry(
         Level.WARNING, "the vault is a copy: what rotated since it was made needs a login"
+    ),
+    Event.VAULT_KEY_ADDED: Entry(
+        Level.INFO, "a new key stands first in the key file, and seals from now on"
+    ),
+    Event.VAULT_RESEALED: Entry(
+        Level.INFO, "as many sealed values as count says were brought under the newest key"
+    ),
+    Event.VAULT_UNOPENED: Entry(
+        Level.ERROR, "no key in the key file opens as many sealed values as count says"
     ),
     Event.VAULT_REFUSED: Entry(
         Level.ERROR, "the vault refuses or does not answer: nothing is sent until it does"
@@ -301,7 +313,7 @@ FIELDS = frozenset(
     {
         "access", "attempt", "attempts", "client", "clients", "copied_at", "count", "deadline_s",
         "due_at", "duration_ms", "endpoint", "ends_at", "error", "error_code", "expires_at",
-        "failures", "file", "grant", "grants", "instance", "label", "login", "name",
+        "failures", "file", "grant", "grants", "instance", "key_id", "label", "login", "name",
         "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path", "pid",
         "problems", "provider", "publish_ms", "reason", "reconnects", "remaining_s", "repair",
         "replay", "retry_s", "revision", "rotated", "sequence", "server", "setting", "signal",

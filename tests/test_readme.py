@@ -25,11 +25,20 @@ README = ROOT / "README.md"
 LONGEST_LINE = 120
 
 CONTEXT = click.Context(cli)
-COMMANDS: Mapping[str, click.Command] = {
-    name: command
-    for name in cli.list_commands(CONTEXT)
-    if (command := cli.get_command(CONTEXT, name))
-}
+
+
+def offered(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command of GROUP and of the groups in it, each with all of its words."""
+    for name in group.list_commands(CONTEXT):
+        command = group.get_command(CONTEXT, name)
+        if isinstance(command, click.Group):
+            yield from offered(command, f"{before}{name} ")
+        elif command is not None:
+            yield f"{before}{name}", command
+
+
+COMMANDS: Mapping[str, click.Command] = dict(offered(cli))
+GROUPS = {name.partition(" ")[0] for name in COMMANDS if " " in name}
 
 MEANING_OF_CODES = {
     Meaning.GRANT: "GrantRejected",
@@ -118,10 +127,14 @@ def first_cells(heading: str) -> set[str]:
     return set(re.findall(r"^\| `([^`]+)`", section(heading), flags=re.MULTILINE))
 
 
+COMMAND = rf"((?:{'|'.join(sorted(GROUPS))}) [a-z][a-z-]*|[a-z][a-z-]*)"
+"""All words of a command as it is typed."""
+
+
 def calls(script: str) -> list[tuple[str, set[str]]]:
     """Command and options of every call of refresher in SCRIPT."""
     found = re.findall(
-        r"(?:^|[\s(/])refresher (?!refresher)(?:--config \S+ )?([a-z][a-z-]*)([^|;&)\n]*)",
+        rf"(?:^|[\s(/])refresher (?!refresher)(?:--config \S+ )?{COMMAND}([^|;&)\n]*)",
         script.replace("\\\n", " "),
         flags=re.MULTILINE,
     )
@@ -138,7 +151,8 @@ def test_a_generated_part_is_current(name: str) -> None:
 def test_every_command_written_is_offered() -> None:
     modules = [f"refresher.cli.{path.stem}" for path in (ROOT / "refresher/cli").glob("[a-z]*.py")]
     written = [getattr(import_module(module), "COMMANDS", ()) for module in modules]
-    assert {command.name for commands in written for command in commands} == set(COMMANDS)
+    names = {command.name for commands in written for command in commands}
+    assert names == set(cli.list_commands(CONTEXT))
 
 
 def test_every_exit_code_is_explained() -> None:
@@ -157,7 +171,7 @@ def test_every_call_in_a_shell_block_is_possible() -> None:
 
 
 def test_every_command_in_the_prose_exists() -> None:
-    named = re.findall(r"`refresher ([a-z][a-z-]*)", README.read_text())
+    named = re.findall(rf"`refresher {COMMAND}", README.read_text())
     assert set(named) <= set(COMMANDS)
 
 

@@ -27,7 +27,11 @@ from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
 from refresher.engine.watch import Watch
-from refresher.errors import SettingsError, VaultUnavailable
+from refresher.errors import (
+    SettingsError,
+    VaultKeyError,
+    VaultUnavailable,
+)
 from refresher.logs import Event, emit
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
@@ -149,6 +153,7 @@ class Daemon:
             "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
             "revoking": core.revoking.run,
+            "resealing": self._vault.resealing.run,
             "secrets": partial(
                 self._secrets.run,
                 client_changed=partial(self._use_new_secret, admission),
@@ -238,6 +243,8 @@ class Daemon:
             await self._take_over(settings, core, admission)
         except VaultUnavailable as error:
             emit(Event.SETTINGS_REFUSED, problems=[f"{error}: send SIGHUP again when it is back"])
+        except VaultKeyError as error:
+            emit(Event.SETTINGS_REFUSED, problems=[f"{error}: mend it, then send SIGHUP again"])
         else:
             emit(
                 Event.SETTINGS_RELOADED,
@@ -248,6 +255,7 @@ class Daemon:
         self._notifier.ready()
 
     async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
+        await self._vault.resealing.read_again()
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
         self._secrets.take_over(settings)
         await self._publisher.server.move(self._secrets.address)

@@ -14,6 +14,7 @@ from refresher.engine.administration import Administration
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
 from refresher.vault.revocations import Parked
+from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
 
 JSON = Any
@@ -50,6 +51,8 @@ class Operations:
             "remove": self.remove,
             "revoke": self.revoke,
             "set_token": self.set_token,
+            "rotate_key": self.rotate_key,
+            "key_status": self.key_status,
         }
 
     async def status(self, _: Mapping[str, JSON]) -> JSON:
@@ -148,6 +151,15 @@ class Operations:
         )
         return view(grant)
 
+    async def rotate_key(self, _: Mapping[str, JSON]) -> JSON:
+        """Let a new vault key seal; ``key_status`` tells when all else is under it."""
+        return {"key": await self._administration.rotate_key()}
+
+    async def key_status(self, _: Mapping[str, JSON]) -> JSON:
+        """What is sealed under each key; ``resealing`` while something is to be brought over."""
+        keys, is_resealing = await self._administration.sealed_under()
+        return {"keys": [key_view(key) for key in keys], "resealing": is_resealing}
+
 
 def view(grant: Grant) -> dict[str, JSON]:
     """GRANT as people and programs see it: everything but its secrets."""
@@ -190,6 +202,17 @@ def parked_views(parked: Iterable[Parked]) -> list[JSON]:
         }
         for several in by_grant.values()
     ]
+
+
+def key_view(key: SealedUnder) -> dict[str, JSON]:
+    """What is sealed under KEY; ``can_go`` where its line is needed by no part of the vault."""
+    return {
+        "line": key.line,
+        "key": key.key_id,
+        "sealed": dict(key.counts),
+        "first_format": key.first_format,
+        "can_go": key.line not in {None, 1} and not key.total,
+    }
 
 
 def read_seed(content: Mapping[str, JSON]) -> Seed:

@@ -71,7 +71,16 @@ async def alone(
                     done[name] = view(after)
                 return {**answer, "grants": done}
 
-            yield operations | {"refresh": refresh, "refresh_lost": refresh_lost}
+            async def rotate_key(parameters: Mapping[str, JSON]) -> JSON:
+                answer = await operations["rotate_key"](parameters)
+                await vault.resealing.reseal()
+                return answer
+
+            yield operations | {
+                "refresh": refresh,
+                "refresh_lost": refresh_lost,
+                "rotate_key": rotate_key,
+            }
             await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()

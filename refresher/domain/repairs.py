@@ -188,8 +188,8 @@ def _decision(grant: Grant) -> str:
     match grant.status_reason:
         case Reason.UNREADABLE:
             return (
-                f"put the old key back into the key file, then refresher refresh {grant.name}; "
-                f"if the vault is damaged: refresher login {grant.name}"
+                "put the old key back into the key file, send SIGHUP, then refresher refresh "
+                f"{grant.name}; if somebody altered the vault: {_new_authorization(grant)}"
             )
         case Reason.ANSWER_UNREAD:
             return f"a newer refresher may read its answer; or: refresher login {grant.name}"

@@ -20,6 +20,7 @@ from refresher.errors import (
     UnknownGrant,
 )
 from refresher.logs import Event, emit
+from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.vault import Vault
 
@@ -139,6 +140,23 @@ class Administration:
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
         self._changed([name])
         return grant
+
+    async def rotate_key(self) -> str:
+        """Bring a new vault key in; the id of it. Everything else is brought under it later.
+
+        Raises:
+            VaultKeyError: the key file cannot be written.
+        """
+        return await self._vault.resealing.rotate()
+
+    async def sealed_under(self) -> tuple[list[SealedUnder], bool]:
+        """What is sealed under each key, and whether a resealing is still to be done.
+
+        Raises:
+            VaultKeyError: the key file cannot be used as it is now.
+        """
+        is_due = self._vault.resealing.is_due
+        return await self._vault.resealing.status(), is_due
 
     async def apply_settings(self, seeds: Sequence[Seed]) -> None:
         """Bring the vault in line with the settings; a seed that cannot be applied is skipped.

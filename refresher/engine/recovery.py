@@ -50,7 +50,7 @@ async def readmit(
 
 async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None = None) -> None:
     """Commit the answers that are left in the rescue file."""
-    for slot, record in list(vault.rescued.left.items()):
+    for record in list(vault.rescued.left.values()):
         rescued = read_record(record)
         if only is not None and rescued.name not in only:
             continue
@@ -63,7 +63,7 @@ async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None 
             verdict = await _commit_rescued(vault, rescued, stored, clock.now())
         except GrantSetAside:
             continue
-        vault.rescued.forget(slot)
+        vault.rescued.forget(record)
         if verdict is not Verdict.ALREADY_APPLIED:
             emit(Event.ANSWER_RESCUED, grant=rescued.name, outcome=verdict.value)
 

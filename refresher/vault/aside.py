@@ -1,14 +1,19 @@
-"""Grants whose rows cannot be read or written: set aside in memory, each told once.
+"""Grants whose rows cannot be read or written, or opened: set aside in memory, each told once.
 
-They are left out of every statement (``reading``) and tried again each minute, by the
-watch.
+Damaged ones are left out of every statement (``reading``). Those whose access token no key
+opens are not published, and what Redis has of them is left alone: the key may come back.
+Both are tried again each minute, by the watch. Nothing is written into a row for it; only a
+claim pauses one that it cannot open, as the daemon that has the vault for itself.
 """
+
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import Grant, GrantKind, GrantState, is_valid_name
 from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
 from refresher.vault.refusals import is_of_one_row
 from refresher.vault.schema import grants
@@ -22,6 +27,12 @@ class Aside:
     def __init__(self) -> None:
         self._names: dict[int, str | None] = {}
         self._on_trial: set[int] = set()
+        self._unopened: dict[int, str] = {}
+
+    @property
+    def unopened(self) -> list[int]:
+        """Rows whose access token no key opens."""
+        return list(self._unopened)
 
     @property
     def ids(self) -> list[int]:
@@ -31,7 +42,7 @@ class Aside:
     def may_hold(self, name: str) -> bool:
         """Whether the grant NAME may be among them, for all that can be read."""
         names = list(self._names.values())
-        return name in names or None in names
+        return name in names or None in names or name in list(self._unopened.values())
 
     def put(self, connection: Connection, number: int, error: Exception) -> None:
         """Set the row NUMBER aside because of ERROR, whose text may quote what is in it."""
@@ -45,6 +56,23 @@ class Aside:
             error=type(error).__name__,
             repair=REPAIR.format(name=name or "NAME"),
         )
+
+    def put_unopened(self, grant: Grant, error: Exception) -> None:
+        """Note that no key opens the access token of GRANT."""
+        if grant.id not in self._unopened:
+            self._unopened[grant.id] = grant.name
+            emit(
+                Event.GRANT_SET_ASIDE,
+                grant=grant.name,
+                client=grant.client,
+                error=type(error).__name__,
+                reason=str(error),
+                repair=repair(unopenable(grant)),
+            )
+
+    def opened(self, number: int) -> bool:
+        """The access token of the row NUMBER opens, or nobody needs it; whether that is news."""
+        return self._unopened.pop(number, None) is not None
 
     def try_again(self) -> list[int]:
         """Let every row be read and written again, and tell none of them again."""
@@ -72,6 +100,11 @@ class Aside:
             )
             for number, name in list(self._names.items())
         ]
+
+
+def unopenable(grant: Grant) -> Grant:
+    """GRANT as people are to see it while no key opens its tokens."""
+    return replace(grant, state=GrantState.PAUSED, reason=Reason.UNREADABLE)
 
 
 def _read_name(connection: Connection, number: int) -> str | None:

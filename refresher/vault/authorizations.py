@@ -54,7 +54,7 @@ def authorize(
     if tokens.refresh_token is not None:
         refuse_duplicate(tx, stored, tokens.refresh_token)
         values |= tx.sealer.refresh_token_values(
-            stored.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
+            after, tokens.refresh_token, presented=None, obtained_at=tx.now
         )
         remember_spent(tx, stored, tx.sealer.fingerprint(tokens.refresh_token))
     else:
@@ -222,14 +222,20 @@ def set_static(tx: Transaction, stored: Grant, tokens: TokenSet) -> Grant:
 
 def renew(tx: Transaction, stored: Grant, after: Grant, tokens: TokenSet, values: Values) -> Grant:
     """Write AFTER with a new access token, and so a new version."""
-    values |= tx.sealer.access_token_values(stored.uid, tokens)
+    values |= tx.sealer.access_token_values(after, tokens)
     values["version"] = next_version(stored.version, tx.now)
     return write(tx, after, values)
 
 
 def write(tx: Transaction, after: Grant, values: Values) -> Grant:
-    """Store AFTER's status and VALUES; give back the row as it now is."""
+    """Store AFTER's status and VALUES; give back the row as it now is.
+
+    Where AFTER is another authorization, what stays in the row is sealed for it.
+    """
     revised = replace(after, revision=next_version(after.revision, tx.now))
+    row = read_one(tx.connection, grants.c.id == after.id)
+    assert row is not None
+    values = tx.sealer.rebound(row, after, values) | values
     tx.connection.execute(
         sa.update(grants)
         .where(grants.c.id == after.id)
@@ -237,5 +243,5 @@ def write(tx: Transaction, after: Grant, values: Values) -> Grant:
             **status_values(revised) | {"authorization_serial": after.authorization_serial} | values
         )
     )
-    row = tx.connection.execute(sa.select(grants).where(grants.c.id == after.id)).mappings().one()
-    return grant_of(row)
+    written = tx.connection.execute(sa.select(grants).where(grants.c.id == after.id))
+    return grant_of(written.mappings().one())

@@ -72,7 +72,7 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
     values = status_values(after)
     if (tokens := outcome.tokens) is not None:
         values["adopted_sequence"] = intent.sequence
-        values |= _token_values(tx, row, tokens, intent.presented)
+        values |= _token_values(tx, row, stored, tokens, intent.presented)
     elif outcome.restores_predecessor:
         values |= _predecessor_values(row)
     elif after.state is GrantState.REAUTHORIZATION_REQUIRED:
@@ -86,7 +86,7 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
 
 
 def _token_values(
-    tx: Transaction, row: sa.RowMapping, tokens: TokenSet, presented: bytes
+    tx: Transaction, row: sa.RowMapping, stored: Grant, tokens: TokenSet, presented: bytes
 ) -> Values:
     """The columns of TOKENS; what was PRESENTED stays sealed beside a successor on probation."""
     values: Values = {"predecessor_sealed": None}
@@ -94,10 +94,10 @@ def _token_values(
         if tokens.on_probation and presented == row["refresh_token_fingerprint"]:
             values["predecessor_sealed"] = row["refresh_token_sealed"]
         values |= tx.sealer.refresh_token_values(
-            row["uid"], tokens.refresh_token, presented=presented, obtained_at=tx.now
+            stored, tokens.refresh_token, presented=presented, obtained_at=tx.now
         )
     if tokens.access_token is not None:
-        values |= tx.sealer.access_token_values(row["uid"], tokens)
+        values |= tx.sealer.access_token_values(stored, tokens)
         values["version"] = next_version(row["version"], tx.now)
     return values
 

@@ -18,6 +18,7 @@ from refresher.domain.grants import Grant, Intent, KeptAnswer, RawAnswer, TokenS
 from refresher.errors import VaultKeyError
 from refresher.vault.rows import Sealer, Transaction
 from refresher.vault.schema import kept_answers
+from refresher.vault.sealing import Place
 
 UNREADABLE, ORPHAN = "unreadable", "orphan"
 
@@ -88,6 +89,11 @@ def list_kept(connection: Connection, kind: str) -> list[tuple[str, int, float]]
     return [(name, sequence, at) for name, sequence, at in connection.execute(statement)]
 
 
+def place_of(row: sa.RowMapping) -> Place:
+    """What the answer kept in ROW is sealed for."""
+    return _place(row["grant_uid"], row["grant_name"], row["sequence"], row["kind"])
+
+
 def intent_fields(intent: Intent) -> dict[str, Any]:
     """INTENT as JSON takes it."""
     return asdict(intent) | {"presented": intent.presented.hex()}
@@ -111,7 +117,8 @@ def read_raw(fields: Mapping[str, Any]) -> RawAnswer:
 def _insert(
     tx: Transaction, grant: Grant, sequence: int, kind: str, content: dict[str, Any]
 ) -> None:
-    sealed = tx.sealer.seal_bytes(json.dumps(content).encode(), owner=grant.uid, column=kind)
+    place = _place(grant.uid, grant.name, sequence, kind)
+    sealed = tx.sealer.keyring.seal(json.dumps(content).encode(), place)
     tx.connection.execute(
         sa.insert(kept_answers).values(
             grant_uid=grant.uid,
@@ -125,9 +132,7 @@ def _insert(
 
 
 def _kept_answer(row: sa.RowMapping, sealer: Sealer) -> KeptAnswer:
-    content = json.loads(
-        sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column=UNREADABLE)
-    )
+    content = json.loads(sealer.keyring.open(row["sealed"], place_of(row)))
     return KeptAnswer(
         id=row["id"],
         name=row["grant_name"],
@@ -136,3 +141,7 @@ def _kept_answer(row: sa.RowMapping, sealer: Sealer) -> KeptAnswer:
         intent=read_intent(content["intent"]),
         answer=read_raw(content["answer"]),
     )
+
+
+def _place(uid: str, name: str, sequence: int, kind: str) -> Place:
+    return Place(uid, kind, (name, sequence))

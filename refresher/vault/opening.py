@@ -1,23 +1,21 @@
-"""How a vault is opened: its lock, its rescue file, its schema and its keys, in that order."""
+"""How a vault is opened: its lock, its keys, its rescue file and its schema, in that order.
 
-import secrets
+The keys are read under the lock: a standby that takes over knows what its predecessor has
+brought in.
+"""
+
 from pathlib import Path
-
-from sqlalchemy import insert, select
-from sqlalchemy.engine import Connection
 
 from refresher.logs import Event, emit
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.file_lock import FileLock
+from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
 from refresher.vault.rows import Sealer
-from refresher.vault.schema import facts
 from refresher.vault.sealing import Fingerprinter, Keyring
 from refresher.vault.threads import OwnThread
 from refresher.vault.vault import Vault
-
-_FINGERPRINT_KEY = "fingerprint_key"
 
 
 async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
@@ -32,13 +30,13 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         VaultTooNew: a newer refresher wrote it.
         VaultUnavailable: the disk refuses.
     """
-    keyring = Keyring.load(key_file)
     database: Database | None = None
     rescue: RescueFile | None = None
     lock = FileLock(lock_path(path))
     make_folder(path.parent)
     lock.acquire()
     try:
+        keyring = Keyring.load(key_file)
         rescue = RescueFile(
             path.with_name(path.name + ".rescue"),
             slots=answers + SPARE_SLOTS,
@@ -48,7 +46,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         database = open_sqlite(path)
         if (migrated_to := await database.write(upgrade)) is not None:
             emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
-        key = await database.write(lambda c: _fingerprint_key(c, keyring))
+        key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue)
         vault.rescued.open()
     except BaseException:
@@ -64,18 +62,3 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
 def lock_path(path: Path) -> Path:
     """The lock file of the vault PATH."""
     return path.with_name(path.name + ".lock")
-
-
-def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
-    """The vault's fingerprint key, made on first use; opening it proves the master key.
-
-    It is the vault's own and not derived from a master key, so that fingerprints outlive
-    a change of keys.
-    """
-    sealed = connection.scalar(select(facts.c.value).where(facts.c.name == _FINGERPRINT_KEY))
-    if sealed is not None:
-        return keyring.open(sealed, owner="vault", column=_FINGERPRINT_KEY)
-    key = secrets.token_bytes(32)
-    value = keyring.seal(key, owner="vault", column=_FINGERPRINT_KEY)
-    connection.execute(insert(facts).values(name=_FINGERPRINT_KEY, value=value))
-    return key

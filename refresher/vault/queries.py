@@ -1,6 +1,7 @@
 """What is read from the vault, and the one write the clock causes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -9,8 +10,12 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantState, Publication
+from refresher.domain.reasons import Reason
 from refresher.domain.states import pass_time
-from refresher.vault.aside import Aside
+from refresher.errors import VaultKeyError
+from refresher.logs import Event, emit
+from refresher.vault import keys
+from refresher.vault.aside import Aside, unopenable
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
 from refresher.vault.schema import grants
@@ -29,7 +34,8 @@ def publications(
     connection: Connection, sealer: Sealer, aside: Aside, names: Sequence[str]
 ) -> list[Publication]:
     """What is to be published of NAMES, in no order; unknown names are left out."""
-    return read_all(connection, aside, grants.c.name.in_(names), sealer.publication)
+    found = _published(connection, sealer, aside, grants.c.name.in_(names))
+    return [publication for _, publication in found if publication is not None]
 
 
 def walk(
@@ -37,20 +43,57 @@ def walk(
 ) -> list[Publication]:
     """Up to LIMIT publications with ids above AFTER, in id order, removed ones included.
 
-    Empty only at the end, whatever was set aside meanwhile.
+    Empty only at the end, whatever is or was set aside meanwhile.
     """
     while True:
         known = len(aside.ids)
-        found = read_all(connection, aside, grants.c.id > after, sealer.publication, limit=limit)
-        if found or len(aside.ids) == known:
-            return found
+        found = _published(connection, sealer, aside, grants.c.id > after, limit)
+        sound = [publication for _, publication in found if publication is not None]
+        if sound or (not found and len(aside.ids) == known):
+            return sound
+        after = max((number for number, _ in found), default=after)
+
+
+def open_again(connection: Connection, sealer: Sealer, aside: Aside) -> list[str]:
+    """The names of the grants that no key opened, and one does now: it was put back."""
+    if not aside.unopened:
+        return []
+    with suppress(VaultKeyError):  # the keys stay what they were
+        keys.read_again(connection, sealer.keyring)
+    waiting = grants.c.id.in_(aside.unopened[:IN_ONE_PASS])
+    found = _published(connection, sealer, aside, waiting)
+    return [publication.grant.name for _, publication in found if publication is not None]
+
+
+def _published(
+    connection: Connection,
+    sealer: Sealer,
+    aside: Aside,
+    condition: sa.ColumnElement[bool],
+    limit: int | None = None,
+) -> list[tuple[int, Publication | None]]:
+    """What is to be published of the rows that meet CONDITION, by id; None of unopened ones."""
+
+    def build(row: sa.RowMapping) -> tuple[int, Publication | None]:
+        try:
+            publication = sealer.publication(row)
+        except VaultKeyError as error:
+            aside.put_unopened(grant_of(row), error)
+            return row["id"], None
+        if aside.opened(row["id"]) and publication.grant.reason != Reason.UNREADABLE:
+            emit(Event.GRANT_READMITTED, grant=publication.grant.name)
+        return row["id"], publication
+
+    return read_all(connection, aside, condition, build, limit=limit)
 
 
 def list_grants(connection: Connection, aside: Aside) -> list[Grant]:
     """Every grant that was not removed, by name; of those set aside what can be said."""
     kept = grants.c.state != GrantState.REMOVED
     found = read_all(connection, aside, kept, grant_of, order=[grants.c.name])
-    return sorted([*found, *aside.grants()], key=lambda grant: grant.name)
+    unopened = set(aside.unopened)
+    seen = [unopenable(grant) if grant.id in unopened else grant for grant in found]
+    return sorted([*seen, *aside.grants()], key=lambda grant: grant.name)
 
 
 def find_grant(connection: Connection, name: str) -> Grant | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import anyio
 
+from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.refusals import opening_refused
 from refresher.vault.threads import Thread
@@ -176,6 +177,32 @@ class RescueFile:
         """
         self._clear_again()
         self._blank(slot)
+
+    async def beginnings(self, length: int) -> dict[int, bytes]:
+        """The first LENGTH bytes of every record in the file, by slot, after what is on its way.
+
+        Raises:
+            VaultUnavailable: the disk refuses.
+        """
+        found: dict[int, bytes] = {}
+        ended = anyio.Event()
+        errors: list[BaseException] = []
+
+        def look() -> None:
+            for slot in range((os.fstat(self._descriptor).st_size - _START_BYTES) // SLOT_BYTES):
+                start = os.pread(self._descriptor, _HEADER.size + length, _place(slot))
+                if start[: len(_MAGIC)] == _MAGIC:
+                    found[slot] = start[_HEADER.size :]
+
+        def done(error: BaseException | None) -> None:
+            errors.extend([] if error is None else [error])
+            ended.set()
+
+        self._writer.submit(look, done)
+        await ended.wait()
+        for error in errors:
+            raise VaultUnavailable(f"the rescue file {self._path} cannot be read") from error
+        return found
 
     def close(self) -> None:
         """Close the file; what is in it stays."""

@@ -25,8 +25,9 @@ from refresher.vault.authorizations import (
     write,
 )
 from refresher.vault.kept import UNREADABLE
-from refresher.vault.rows import REFRESH_TOKEN, Transaction, grant_of
+from refresher.vault.rows import Transaction, grant_of
 from refresher.vault.schema import grants, kept_answers, revocations
+from refresher.vault.sealing import Place
 from refresher.vault.spent import remember_spent
 
 T = TypeVar("T")
@@ -165,9 +166,7 @@ def end(
     parked = [(refresh_token, access_token)]
     if row["predecessor_sealed"] is not None:
         # On probation: which of both refresh tokens the server takes is not known yet.
-        sealed = row["predecessor_sealed"]
-        plain = tx.sealer.open_bytes(sealed, owner=stored.uid, column=REFRESH_TOKEN)
-        parked.append((Secret(plain.decode()), None))
+        parked.append((tx.sealer.predecessor(row), None))
     known_end = stored.expires_at if refresh_token is None else stored.refresh_token_expires_at
     for tokens in parked:
         _park(tx, stored, *tokens, known_end=known_end)
@@ -253,7 +252,7 @@ def take(tx: Transaction, parked_id: int, due_at: float) -> ParkedTokens | None:
         .values(attempts=row["attempts"] + 1, due_at=due_at)
     )
     try:
-        plain = tx.sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column=_SEALED)
+        plain = tx.sealer.keyring.open(row["sealed"], place_of(row))
     except VaultKeyError as error:
         return ParkedTokens(unopened=str(error))
     refresh_token, access_token = (
@@ -333,21 +332,31 @@ def _park(
     last = tx.now + LONGEST
     if known_end is not None:
         last = min(last, max(known_end, tx.now + SHORTEST))
+    client, serial = ended.client or "", ended.authorization_serial
+    place = _place(ended.uid, client, ended.name, serial)
     tx.connection.execute(
         sa.insert(revocations).values(
-            client=ended.client or "",
+            client=client,
             grant_name=ended.name,
             grant_uid=ended.uid,
-            authorization_serial=ended.authorization_serial,
+            authorization_serial=serial,
             parked_at=tx.now,
             ends_at=last,
             due_at=tx.now,
             attempts=0,
-            sealed=tx.sealer.seal_bytes(
-                json.dumps(values).encode(), owner=ended.uid, column=_SEALED
-            ),
+            sealed=tx.sealer.keyring.seal(json.dumps(values).encode(), place),
         )
     )
+
+
+def place_of(row: sa.RowMapping) -> Place:
+    """What the tokens parked in ROW are sealed for: among others, the server that gets them."""
+    client, serial = row["client"], row["authorization_serial"]
+    return _place(row["grant_uid"], client, row["grant_name"], serial)
+
+
+def _place(uid: str, client: str, name: str, serial: int) -> Place:
+    return Place(uid, _SEALED, (client, name, serial))
 
 
 def _become_mark(tx: Transaction, which: sa.ColumnElement[bool]) -> None:

@@ -19,10 +19,11 @@ from refresher.domain.grants import (
     Rejection,
     TokenSet,
 )
+from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
-from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.sealing import Fingerprinter, Keyring, Place
 
 Values = dict[str, Any]
 """Column values of one row, ready for SQL."""
@@ -242,40 +243,30 @@ class Transaction:
 
 
 class Sealer:
-    """Seals and opens the secrets of grants."""
+    """Seals and opens the secrets of a vault."""
 
     def __init__(self, keyring: Keyring, fingerprint: Fingerprinter) -> None:
-        self._keyring = keyring
+        self.keyring = keyring
         self.fingerprint = fingerprint
 
-    def seal_bytes(self, value: bytes, *, owner: str, column: str) -> bytes:
-        """Seal what is no token: an answer kept aside."""
-        return self._keyring.seal(value, owner=owner, column=column)
-
-    def open_bytes(self, sealed: bytes, *, owner: str, column: str) -> bytes:
-        """Open what ``seal_bytes`` sealed."""
-        return self._keyring.open(sealed, owner=owner, column=column)
-
     def refresh_token_values(
-        self, uid: str, refresh_token: Secret, *, presented: bytes | None, obtained_at: float
+        self, grant: Grant, refresh_token: Secret, *, presented: bytes | None, obtained_at: float
     ) -> Values:
-        """The columns of a newly adopted refresh token whose predecessor was PRESENTED."""
-        sealed = self._keyring.seal(
-            refresh_token.reveal().encode(), owner=uid, column=REFRESH_TOKEN
-        )
+        """The columns of a newly adopted refresh token of GRANT whose predecessor was PRESENTED."""
+        place = _place(grant, REFRESH_TOKEN)
         return {
-            "refresh_token_sealed": sealed,
+            "refresh_token_sealed": self.keyring.seal(refresh_token.reveal().encode(), place),
             "refresh_token_fingerprint": self.fingerprint(refresh_token),
             "predecessor_fingerprint": presented,
             "refresh_token_obtained_at": obtained_at,
         }
 
-    def access_token_values(self, uid: str, tokens: TokenSet) -> Values:
-        """The columns of a newly adopted access token."""
+    def access_token_values(self, grant: Grant, tokens: TokenSet) -> Values:
+        """The columns of a newly adopted access token of GRANT."""
         assert tokens.access_token is not None
         plain = json.dumps([tokens.access_token.reveal(), dict(tokens.extras)])
         values: Values = {
-            "token_sealed": self._keyring.seal(plain.encode(), owner=uid, column=ACCESS_TOKEN),
+            "token_sealed": self.keyring.seal(plain.encode(), _place(grant, ACCESS_TOKEN)),
             "token_type": tokens.token_type,
         }
         if tokens.scope is not None:
@@ -283,17 +274,25 @@ class Sealer:
         return values
 
     def refresh_token(self, row: RowMapping) -> Secret:
-        """The refresh token in ROW, which must hold one."""
-        sealed = row["refresh_token_sealed"]
-        plain = self._keyring.open(sealed, owner=row["uid"], column=REFRESH_TOKEN)
-        return Secret(plain.decode())
+        """The refresh token in ROW, which must hold one.
+
+        Raises:
+            VaultKeyError: no key opens it, or it is not the one of the row's fingerprint.
+        """
+        found = Secret(self._open(row, "refresh_token_sealed").decode())
+        if self.fingerprint(found) != row["refresh_token_fingerprint"]:
+            raise VaultKeyError("a refresh token in the vault is not the one of its fingerprint")
+        return found
+
+    def predecessor(self, row: RowMapping) -> Secret:
+        """The refresh token that the one in ROW, on probation, came from."""
+        return Secret(self._open(row, "predecessor_sealed").decode())
 
     def access_token(self, row: RowMapping) -> tuple[Secret | None, Mapping[str, str]]:
         """The access token in ROW, if any, and the provider's extras."""
         if row["token_sealed"] is None:
             return None, {}
-        plain = self._keyring.open(row["token_sealed"], owner=row["uid"], column=ACCESS_TOKEN)
-        value, extras = json.loads(plain)
+        value, extras = json.loads(self._open(row, "token_sealed"))
         return Secret(value), extras
 
     def tokens(self, row: RowMapping) -> tuple[Secret | None, Secret | None]:
@@ -302,11 +301,17 @@ class Sealer:
         return self.refresh_token(row) if held else None, self.access_token(row)[0]
 
     def publication(self, row: RowMapping) -> Publication:
-        """Everything of ROW that goes to Redis; a token no key opens is as good as none."""
+        """Everything of ROW that goes to Redis.
+
+        Raises:
+            VaultKeyError: no key opens its access token, and it was not paused for that.
+        """
         grant = grant_of(row)
         try:
             access_token, extras = self.access_token(row)
         except VaultKeyError:
+            if grant.reason != Reason.UNREADABLE:
+                raise
             access_token, extras = None, {}
         return Publication(
             grant=grant,
@@ -315,3 +320,62 @@ class Sealer:
             scope=row["granted_scope"],
             extras=extras,
         )
+
+    def rebound(self, row: RowMapping, after: Grant, values: Values) -> Values:
+        """The cells that ROW keeps beside VALUES, sealed for AFTER, which it becomes.
+
+        Whatever names a row otherwise, or gives it another authorization, has to write them. An
+        access token that no key opens is dropped: nobody can publish it, and a new one comes.
+
+        Raises:
+            VaultKeyError: no key opens a refresh token that the row would keep.
+        """
+        if _binding(grant_of(row)) == _binding(after):
+            return {}
+        kept: Values = {}
+        for cell, column in CELLS.items():
+            if cell in values or row[cell] is None:
+                continue
+            try:
+                kept[cell] = self.keyring.seal(self._open(row, cell), _place(after, column))
+            except VaultKeyError:
+                if column != ACCESS_TOKEN:
+                    raise
+                kept[cell] = None
+        return kept
+
+    def renewed(self, row: RowMapping, cell: str) -> bytes:
+        """What is in CELL of ROW, in the newest format and under the newest key.
+
+        Raises:
+            VaultKeyError: no key opens it.
+            GrantSetAside: the row is damaged.
+        """
+        grant_of(row)
+        return self.keyring.seal(self._open(row, cell), _place_in(row, cell))
+
+    def _open(self, row: RowMapping, cell: str) -> bytes:
+        """What is in CELL of ROW, of which ``grant_of`` has found that it is not damaged."""
+        return self.keyring.open(row[cell], _place_in(row, cell))
+
+
+CELLS = {
+    "refresh_token_sealed": REFRESH_TOKEN,
+    "predecessor_sealed": REFRESH_TOKEN,
+    "token_sealed": ACCESS_TOKEN,
+}
+"""The sealed columns of a grant, and what each is sealed as: a predecessor is moved as it is."""
+
+
+def _binding(grant: Grant) -> tuple[str | int | None, ...]:
+    """What decides whose a row's tokens are, and to which server they may be sent."""
+    return grant.name, grant.client, grant.authorization_serial
+
+
+def _place(grant: Grant, column: str) -> Place:
+    return Place(grant.uid, column, _binding(grant))
+
+
+def _place_in(row: RowMapping, cell: str) -> Place:
+    binding = (row["name"], row["client"], row["authorization_serial"])
+    return Place(row["uid"], CELLS[cell], binding)

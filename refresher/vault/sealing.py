@@ -2,15 +2,23 @@
 
 A sealed value is ``format (1) | key id (8) | nonce (12) | ciphertext and tag``. The key id
 names the master key, so several can be in use while a new one is brought in. Associated
-data binds a value to its grant and column: a row copied over another one does not open.
+data binds a value to its ``Place``: copied to another row or column, or left in a row whose
+name, client or authorization somebody has changed, it does not open.
+
+The first format bound a value to its grant's uid and its column alone. It is opened only
+where the vault says that it may still hold some (``Keyring.accepts_first``).
 """
 
 import base64
+import contextlib
+import errno
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -21,11 +29,32 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
 
-FORMAT = b"\x01"
+FIRST_FORMAT, FORMAT = b"\x01", b"\x02"
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
 NONCE_BYTES = 12
 FINGERPRINT_BYTES = 16
+
+MARK_BYTES = 1 + KEY_ID_BYTES
+"""The beginning of a sealed value that tells its format and its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a sealed value belongs to; it opens nowhere else."""
+
+    owner: str
+    """A grant's uid; the key is derived from it."""
+    column: str
+    bound: tuple[str | int | None, ...] = ()
+    """What else of its row it is bound to."""
+
+    def associated_data(self, written: bytes) -> bytes:
+        """How the format WRITTEN names this place."""
+        if written == FIRST_FORMAT:
+            return f"{self.owner}|{self.column}".encode()
+        # What a damaged row holds instead of text is named too, and is no place of ours.
+        return json.dumps([self.owner, self.column, *self.bound], default=repr).encode()
 
 
 def new_key_line() -> str:
@@ -46,12 +75,29 @@ def write_key_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-class Keyring:
-    """The master keys of a vault; the first seals, all open."""
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The keys of a key file, by id in the order of its lines; exchanged as a whole."""
 
-    def __init__(self, keys: list[bytes]) -> None:
-        self._keys = {hashlib.sha256(key).digest()[:KEY_ID_BYTES]: key for key in keys}
-        self._active = next(iter(self._keys))
+    by_id: dict[bytes, bytes]
+
+    @property
+    def newest(self) -> bytes:
+        """The id of the first line's."""
+        return next(iter(self.by_id))
+
+
+class Keyring:
+    """The master keys of a vault; the first seals, all open.
+
+    Threads that seal and open while it is read again each work with one whole set of keys.
+    """
+
+    def __init__(self, keys: list[bytes], path: Path | None = None) -> None:
+        self._keys = _Keys({_key_id(key): key for key in keys})
+        self._path = path
+        self.accepts_first = False
+        """Whether values of the first format open: until everything is of the newest."""
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
@@ -60,57 +106,111 @@ class Keyring:
         Raises:
             VaultKeyError: missing, unreadable, open to others, or not made of keys.
         """
-        try:
-            with path.open("rb") as file:
-                _refuse_open_file(path, os.fstat(file.fileno()))
-                lines = file.read().split()
-        except FileNotFoundError as error:
-            raise VaultKeyError(
-                f"the vault key {path} does not exist: `refresher init` makes one; "
-                "an existing vault opens only with its own key"
-            ) from error
-        except OSError as error:
-            raise VaultKeyError(f"the vault key {path} cannot be read: {error.strerror}") from error
-        try:
-            keys = [base64.b64decode(line, validate=True) for line in lines]
-        except ValueError as error:
-            raise VaultKeyError(f"the vault key {path} is not base64") from error
-        if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise VaultKeyError(f"the vault key {path} must hold keys of {KEY_BYTES} bytes")
-        return cls(keys)
+        return cls(_read_keys(path), path)
 
-    def seal(self, value: bytes, *, owner: str, column: str) -> bytes:
-        """Encrypt VALUE for COLUMN of the row OWNER (a grant's uid)."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        cipher = self._cipher(self._active, owner)
-        sealed = cipher.encrypt(nonce, value, _associated_data(owner, column))
-        return FORMAT + self._active + nonce + sealed
+    @property
+    def path(self) -> Path:
+        """The key file."""
+        assert self._path is not None
+        return self._path
 
-    def open(self, sealed: bytes, *, owner: str, column: str) -> bytes:
-        """Decrypt what ``seal`` made for the same OWNER and COLUMN.
+    @property
+    def ids(self) -> list[bytes]:
+        """The ids of all keys, in the order of the file's lines."""
+        return list(self._keys.by_id)
+
+    @property
+    def mark(self) -> bytes:
+        """How everything begins that is sealed now."""
+        return FORMAT + self._keys.newest
+
+    def take_over(self, other: "Keyring") -> None:
+        """Have the keys of OTHER from now on."""
+        self._keys = other._keys  # noqa: SLF001  its own class
+
+    def seal(self, value: bytes, place: Place, *, written: bytes = FORMAT) -> bytes:
+        """Encrypt VALUE for PLACE, in the format WRITTEN."""
+        keys, nonce = self._keys, secrets.token_bytes(NONCE_BYTES)
+        cipher = _cipher(keys.by_id[keys.newest], place.owner)
+        sealed = cipher.encrypt(nonce, value, place.associated_data(written))
+        return written + keys.newest + nonce + sealed
+
+    def open(self, sealed: bytes, place: Place) -> bytes:
+        """Decrypt what ``seal`` made for the same PLACE.
 
         Raises:
             VaultKeyError: sealed with a key that is not here, or not what it claims to be.
         """
-        end = 1 + KEY_ID_BYTES
-        key_id, nonce, ciphertext = sealed[1:end], sealed[end : end + 12], sealed[end + 12 :]
-        if sealed[:1] != FORMAT or key_id not in self._keys:
+        written, key_id = sealed[:1], sealed[1:MARK_BYTES]
+        nonce, ciphertext = sealed[MARK_BYTES : MARK_BYTES + 12], sealed[MARK_BYTES + 12 :]
+        key = self._keys.by_id.get(key_id)
+        if written not in {FIRST_FORMAT, FORMAT} or key is None:
             raise VaultKeyError("the vault was sealed with another key than the one configured")
+        if written == FIRST_FORMAT and not self.accepts_first:
+            raise VaultKeyError(
+                f"a sealed {place.column} in the vault is of a form that this vault has no more: "
+                "somebody has put it there"
+            )
         try:
-            return self._cipher(key_id, owner).decrypt(
-                nonce, ciphertext, _associated_data(owner, column)
+            return _cipher(key, place.owner).decrypt(
+                nonce, ciphertext, place.associated_data(written)
             )
         except (InvalidTag, ValueError) as error:  # ValueError: cut off before its end
-            raise VaultKeyError(f"a sealed {column} in the vault has been altered") from error
+            raise VaultKeyError(
+                f"a sealed {place.column} in the vault, or the row that it belongs to, has been "
+                "altered"
+            ) from error
 
-    def _cipher(self, key_id: bytes, owner: str) -> AESGCM:
-        derived = HKDF(
-            algorithm=SHA256(),
-            length=KEY_BYTES,
-            salt=None,
-            info=b"refresher grant " + owner.encode(),
-        ).derive(self._keys[key_id])
-        return AESGCM(derived)
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()[:KEY_ID_BYTES]
+
+
+def _cipher(key: bytes, owner: str) -> AESGCM:
+    derived = HKDF(
+        algorithm=SHA256(),
+        length=KEY_BYTES,
+        salt=None,
+        info=b"refresher grant " + owner.encode(),
+    ).derive(key)
+    return AESGCM(derived)
+
+
+def _read_keys(path: Path) -> list[bytes]:
+    try:
+        with path.open("rb") as file:
+            _refuse_open_file(path, os.fstat(file.fileno()))
+            lines = file.read().split()
+            _make_durable(path, file.fileno())
+    except FileNotFoundError as error:
+        raise VaultKeyError(
+            f"the vault key {path} does not exist: `refresher init` makes one; "
+            "an existing vault opens only with its own key"
+        ) from error
+    except OSError as error:
+        raise VaultKeyError(f"the vault key {path} cannot be read: {error.strerror}") from error
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in lines]
+    except ValueError as error:
+        raise VaultKeyError(f"the vault key {path} is not base64") from error
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise VaultKeyError(f"the vault key {path} must hold keys of {KEY_BYTES} bytes")
+    return keys
+
+
+def _make_durable(path: Path, descriptor: int) -> None:
+    """Sync the key file: the editor that wrote it may not have, and all that is sealed needs it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a pipe: nobody has edited that
+            raise
+    with contextlib.suppress(PermissionError):  # a folder of somebody else's that cannot be read
+        folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 class Fingerprinter:
@@ -137,7 +237,3 @@ def _refuse_open_file(path: Path, status: os.stat_result) -> None:
         raise VaultKeyError(
             f"the vault key {path} is open to others (mode {mode:04o}): chmod 600 {path}"
         )
-
-
-def _associated_data(owner: str, column: str) -> bytes:
-    return f"{owner}|{column}".encode()

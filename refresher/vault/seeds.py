@@ -17,6 +17,7 @@ from refresher.domain.reasons import Reason
 from refresher.domain.states import state_by_time
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
+    NO_SECRETS,
     existing_row,
     reauthorized,
     refuse_duplicate,
@@ -110,7 +111,7 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
     if removed is not None:
         values["revision"] = next_version(removed["revision"], tx.now)
         tx.connection.execute(
-            sa.update(grants).where(grants.c.id == removed["id"]).values(**values)
+            sa.update(grants).where(grants.c.id == removed["id"]).values(**values | NO_SECRETS)
         )
     else:
         counters = ("authorization_serial", "attempt_sequence", "adopted_sequence", "version")
@@ -150,11 +151,11 @@ def _adopt_seed(
 def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
+    after = replace(reauthorized(grant), reason=None, since=tx.now, due_at=tx.now)
     values = tx.sealer.refresh_token_values(
-        grant.uid, tokens.refresh_token, presented=None, obtained_at=tx.now
+        after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
     values |= {"redirect_uri": None, "predecessor_sealed": None}
-    after = replace(reauthorized(grant), reason=None, since=tx.now, due_at=tx.now)
     state = state_by_time(after, tx.now)
     reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH
     after = replace(after, state=state, reason=reason)

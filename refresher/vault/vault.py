@@ -36,7 +36,8 @@ from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rescued import Rescued
-from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.resealing import Resealing
+from refresher.vault.rows import Sealer, Transaction, grant_of
 from refresher.vault.seeds import Seeded
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Vault:
         """Names this opening of the vault in leases."""
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
+        self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
+        """The keys, and what is sealed under which."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
         self._aside = Aside()
@@ -302,7 +305,9 @@ class Vault:
             if name is not None:
                 self._aside.readmit(number)
                 sound.append(name)
-        return sound
+        return sound + await self._database.read(
+            lambda c: queries.open_again(c, self._sealer, self._aside)
+        )
 
     async def grants(self) -> list[Grant]:
         """Every grant, by name."""
@@ -369,9 +374,7 @@ class Vault:
 
     async def _try_again(self, number: int, now: float) -> str | None:
         try:
-            return await self._write(
-                lambda tx: try_again(tx, number, self._sealer.publication), now
-            )
+            return await self._write(lambda tx: try_again(tx, number, grant_of), now)
         except GrantSetAside as error:
             await self._set_aside(number, error)
             return None

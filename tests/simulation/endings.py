@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from refresher.domain.secret import Secret
+from refresher.vault.sealing import Place
 from tests.simulation.rows import PARKED, Row
 from tests.simulation.server import Line
 
@@ -57,7 +58,8 @@ class Endings:
     def look(self) -> list[_Parked]:
         """Compare what is parked with what was; what is new of it."""
         new, open_ids = [], set[int]()
-        for number, name, uid, serial, due_at, sealed in self.world.disk.connection.execute(PARKED):
+        rows = self.world.disk.connection.execute(PARKED)
+        for number, client, name, uid, serial, due_at, sealed in rows:
             if sealed is not None:
                 open_ids.add(number)
                 self.due_at[number] = due_at
@@ -69,7 +71,8 @@ class Endings:
                 self.world.witness.violated(f"revoke: tokens of {name}, not revoked, are to be")
             assert line is not None
             assert sealed is not None
-            plain = self.world.sealer.open_bytes(sealed, owner=uid, column="revocation")
+            place = Place(uid, "revocation", (client, name, serial))
+            plain = self.world.sealer.keyring.open(sealed, place)
             refresh, access = (None if v is None else Secret(v) for v in json.loads(plain))
             self.parked[number] = _Parked(line, refresh, access)
             new.append(self.parked[number])

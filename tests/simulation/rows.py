@@ -10,7 +10,8 @@ ROWS = """
 """
 KEPT = "SELECT id, grant_name, kind, sequence FROM kept_answers WHERE id > ? ORDER BY id"
 PARKED = """
-    SELECT id, grant_name, grant_uid, authorization_serial, due_at, sealed FROM revocations
+    SELECT id, client, grant_name, grant_uid, authorization_serial, due_at, sealed
+    FROM revocations
 """
 
 

@@ -16,7 +16,7 @@ from refresher.engine import revoking, watch
 from refresher.engine.records import read_record
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer
-from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.sealing import Fingerprinter, Keyring, Place
 from tests.simulation.chance import Chance, Violated
 from tests.simulation.disk import Disk, Fault
 from tests.simulation.moods import Moods
@@ -257,7 +257,7 @@ class World:
         left = rescue.open().values()
         rescue.close()
         records = [
-            read_record(self.sealer.open_bytes(sealed, owner="rescue", column="rescue"))
+            read_record(self.sealer.keyring.open(sealed, Place("rescue", "rescue")))
             for sealed in left
         ]
         return {

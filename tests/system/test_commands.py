@@ -279,7 +279,7 @@ def test_commands_answer_programs_in_json(world: World, tmp_path: Path) -> None:
     health = json.loads(daemon.command("health", "--json").stdout)
     assert health == {"ok": True, "reasons": []}
     copy = tmp_path / "copy.db"
-    backup = json.loads(daemon.command("backup", str(copy), "--json").stdout)
+    backup = json.loads(daemon.command("vault", "backup", str(copy), "--json").stdout)
     assert backup == {"file": str(copy), "bytes": copy.stat().st_size}
     world.import_grants(mint(world, "program"))
     await_token(world, "program")

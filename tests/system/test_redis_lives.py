@@ -172,7 +172,7 @@ def test_what_a_person_withdraws_in_the_new_vault_is_gone(world: World) -> None:
 def test_an_older_copy_does_not_bring_its_tokens_back(world: World) -> None:
     copy = world.daemon.folder / "copy.db"
     old = {name: world.token(name) for name in OTHER_LIVES}
-    world.daemon.command("backup", str(copy))
+    world.daemon.command("vault", "backup", str(copy))
     time.sleep(1.1)  # instants are published in whole seconds
     newer = renew(world, "first", "strict")
     with undisturbed(world, *OTHER_LIVES):
@@ -208,7 +208,7 @@ def test_an_older_copy_does_not_bring_its_tokens_back(world: World) -> None:
 def test_the_static_token_of_the_vault_wins(world: World, canary: Canary) -> None:
     copy = world.daemon.folder / "copy.db"
     old = world.token("static")
-    world.daemon.command("backup", str(copy))
+    world.daemon.command("vault", "backup", str(copy))
     time.sleep(1.1)  # instants are published in whole seconds
     end = str(time.time() + 1800)
     other = canary.plant("other-token")

@@ -118,7 +118,7 @@ def test_a_damaged_vault_is_named_and_a_backup_helps(world: World) -> None:
     daemon.start()
     minted = add(world, "g")
     assert daemon.stop() == 0
-    daemon.command("backup", str(daemon.folder / "copy.db"))
+    daemon.command("vault", "backup", str(daemon.folder / "copy.db"))
     vault = daemon.folder / "refresher.db"
     damage(vault)
     sent = len(world.server.sandbox.log)

@@ -253,7 +253,7 @@ async def test_a_grant_no_key_opens_is_set_aside(tmp_path: Path) -> None:
     try:
         await sow(vault, make_seed("new", "rt-new"))
         # What is sealed with the old key cannot be opened any more.
-        vault._sealer._keyring = Keyring([base64.b64decode(new)])
+        vault._sealer.keyring = Keyring([base64.b64decode(new)])
         claims = await vault.claim(NOW, rooms(crm=9), 9)
         assert [claim.grant.name for claim in claims] == ["new"]
         old_grant = await get(vault, "old")

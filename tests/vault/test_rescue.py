@@ -358,7 +358,7 @@ async def test_a_vault_finds_what_it_rescued(tmp_path: Path) -> None:
     assert b"canary" not in (tmp_path / "vault.db.rescue").read_bytes()
     async with opened(tmp_path) as vault:
         assert vault.rescued.left == {slot: b"canary-record"}
-        vault.rescued.forget(slot)
+        vault.rescued.forget(vault.rescued.left[slot])
     async with opened(tmp_path) as vault:
         assert vault.rescued.left == {}
 

@@ -368,7 +368,7 @@ async def test_both_tokens_of_a_probation_are_revoked(vault: Vault) -> None:
     await sow(vault, make_seed())
     grant = await refresh(vault, answered("at-1", "rt-1"))
     sealed = vault._sealer.refresh_token_values(
-        grant.uid, Secret("rt-0"), presented=None, obtained_at=NOW
+        grant, Secret("rt-0"), presented=None, obtained_at=NOW
     )["refresh_token_sealed"]
     await vault._database.write(
         lambda c: c.execute(sa.update(grants).values(predecessor_sealed=sealed))

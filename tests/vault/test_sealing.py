@@ -10,7 +10,7 @@ from refresher.domain.outcomes import OutcomeUnknown
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
 from refresher.vault.schema import grants
-from refresher.vault.sealing import KEY_BYTES, Fingerprinter, Keyring
+from refresher.vault.sealing import KEY_BYTES, Fingerprinter, Keyring, Place
 from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.vault.world import (
@@ -35,14 +35,14 @@ OLD, NEW = bytes(KEY_BYTES), bytes(range(KEY_BYTES))
 
 def test_what_is_sealed_opens_again() -> None:
     keyring = Keyring([OLD])
-    sealed = keyring.seal(b"canary", owner="uid-1", column="refresh_token")
+    sealed = keyring.seal(b"canary", Place("uid-1", "refresh_token"))
     assert b"canary" not in sealed
-    assert keyring.open(sealed, owner="uid-1", column="refresh_token") == b"canary"
+    assert keyring.open(sealed, Place("uid-1", "refresh_token")) == b"canary"
 
 
 def test_sealing_twice_shows_no_likeness() -> None:
     keyring = Keyring([OLD])
-    first, second = (keyring.seal(b"same", owner="uid", column="c") for _ in range(2))
+    first, second = (keyring.seal(b"same", Place("uid", "c")) for _ in range(2))
     assert first[9:21] != second[9:21]
     assert first[21:] != second[21:]
 
@@ -54,35 +54,35 @@ def test_sealing_twice_shows_no_likeness() -> None:
 )
 def test_a_moved_value_does_not_open(owner: str, column: str) -> None:
     keyring = Keyring([OLD])
-    sealed = keyring.seal(b"value", owner="uid-1", column="refresh_token")
-    with pytest.raises(VaultKeyError, match=f"a sealed {column} in the vault has been altered"):
-        keyring.open(sealed, owner=owner, column=column)
+    sealed = keyring.seal(b"value", Place("uid-1", "refresh_token"))
+    with pytest.raises(VaultKeyError, match=f"a sealed {column} in the vault.* altered"):
+        keyring.open(sealed, Place(owner, column))
 
 
 @pytest.mark.parametrize("place", [9, 20, 21, -1], ids=["nonce", "nonce end", "text", "tag"])
 def test_an_altered_value_does_not_open(place: int) -> None:
     keyring = Keyring([OLD])
-    sealed = bytearray(keyring.seal(b"value", owner="uid", column="c"))
+    sealed = bytearray(keyring.seal(b"value", Place("uid", "c")))
     sealed[place] ^= 1
     with pytest.raises(VaultKeyError, match="altered"):
-        keyring.open(bytes(sealed), owner="uid", column="c")
+        keyring.open(bytes(sealed), Place("uid", "c"))
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["format", "key id"])
 def test_a_value_of_another_key_is_told_apart(place: int) -> None:
     keyring = Keyring([OLD])
-    sealed = bytearray(keyring.seal(b"value", owner="uid", column="c"))
+    sealed = bytearray(keyring.seal(b"value", Place("uid", "c")))
     sealed[place] ^= 1
     with pytest.raises(VaultKeyError, match="another key than the one configured"):
-        keyring.open(bytes(sealed), owner="uid", column="c")
+        keyring.open(bytes(sealed), Place("uid", "c"))
 
 
 def test_the_first_key_seals_and_all_open() -> None:
-    before = Keyring([OLD]).seal(b"value", owner="uid", column="c")
+    before = Keyring([OLD]).seal(b"value", Place("uid", "c"))
     both = Keyring([NEW, OLD])
-    after = both.seal(b"value", owner="uid", column="c")
-    assert both.open(before, owner="uid", column="c") == b"value"
-    assert Keyring([NEW]).open(after, owner="uid", column="c") == b"value"
+    after = both.seal(b"value", Place("uid", "c"))
+    assert both.open(before, Place("uid", "c")) == b"value"
+    assert Keyring([NEW]).open(after, Place("uid", "c")) == b"value"
 
 
 def test_fingerprints_recognize_and_reveal_nothing() -> None:

@@ -14,6 +14,7 @@ from refresher.domain.grants import Claim, Grant, GrantKind, Seed
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
+from refresher.vault import kept
 from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.opening import open_vault
@@ -166,8 +167,7 @@ async def orphans(vault: Vault) -> list[dict[str, Any]]:
     statement = sa.select(kept_answers).where(kept_answers.c.kind == "orphan")
     rows = await vault._database.read(lambda c: c.execute(statement).mappings().all())
     return [
-        json.loads(vault._sealer.open_bytes(row["sealed"], owner=row["grant_uid"], column="orphan"))
-        for row in rows
+        json.loads(vault._sealer.keyring.open(row["sealed"], kept.place_of(row))) for row in rows
     ]
 
 

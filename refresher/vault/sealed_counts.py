@@ -1,0 +1,85 @@
+"""How much of each kind is sealed under which key, by the beginnings of what is sealed."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from refresher.vault import kept
+from refresher.vault.keys import FINGERPRINT_KEY
+from refresher.vault.rows import CELLS, Transaction
+from refresher.vault.schema import facts, grants, kept_answers
+from refresher.vault.schema import revocations as parked
+from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedUnder:
+    """What is sealed under one key."""
+
+    key_id: str
+    line: int | None
+    """Of the key file; None: the key is not in it."""
+    counts: dict[str, int]
+    """Grants, kept answers and so on: how many of each kind."""
+    first_format: int
+    """How many of all are of the first format."""
+
+    @property
+    def total(self) -> int:
+        """How much there is of every kind together."""
+        return sum(self.counts.values())
+
+
+KINDS = ("grants", "unreadable answers", "orphans", "revocations", "rescued answers", "vault")
+"""What is counted. The last is the vault's fingerprint key."""
+
+
+def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
+    """How much there is of each kind with each mark, in the tables."""
+    cells = [grants.c[name] for name in CELLS]
+    marks = sa.union(
+        *(sa.select(grants.c.id, mark_of(cell)).where(cell.is_not(None)) for cell in cells)
+    ).subquery()
+    by_kind = sa.case((kept_answers.c.kind == kept.ORPHAN, "orphans"), else_="unreadable answers")
+    statements = (
+        sa.select(sa.literal("grants"), marks.c.mark, sa.func.count()).group_by(marks.c.mark),
+        sa.select(by_kind, mark_of(kept_answers.c.sealed), sa.func.count()).group_by(
+            by_kind, mark_of(kept_answers.c.sealed)
+        ),
+        sa.select(sa.literal("revocations"), mark_of(parked.c.sealed), sa.func.count())
+        .where(parked.c.sealed.is_not(None))
+        .group_by(mark_of(parked.c.sealed)),
+        sa.select(sa.literal("vault"), mark_of(facts.c.value), sa.literal(1)).where(
+            facts.c.name == FINGERPRINT_KEY
+        ),
+    )
+    rows = [row for statement in statements for row in tx.connection.execute(statement)]
+    return {(kind, mark): number for kind, mark, number in rows}
+
+
+def by_key(found: dict[tuple[str, bytes], int], ids: list[bytes]) -> list[SealedUnder]:
+    """What was FOUND, under the keys IDS in their order and then under unknown ones."""
+    unknown = sorted({mark[1:] for _, mark in found} - set(ids))
+    return [
+        SealedUnder(
+            key_id=key.hex(),
+            line=ids.index(key) + 1 if key in ids else None,
+            counts={
+                kind: sum(
+                    number for (of, mark), number in found.items() if (of, mark[1:]) == (kind, key)
+                )
+                for kind in KINDS
+            },
+            first_format=sum(
+                number for (_, mark), number in found.items() if mark == FIRST_FORMAT + key
+            ),
+        )
+        for key in (*ids, *unknown)
+    ]
+
+
+def mark_of(
+    column: sa.ColumnElement[bytes], *, length: int = MARK_BYTES
+) -> sa.ColumnElement[bytes]:
+    """The beginning of what is sealed in COLUMN: its format and its key."""
+    return sa.func.substr(column, 1, length, type_=sa.LargeBinary).label("mark")

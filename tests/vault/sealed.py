@@ -1,0 +1,107 @@
+"""What the tests of sealing share: a vault with one of everything, and all of it opened."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from refresher.domain.outcomes import OutcomeUnknown
+from refresher.domain.secret import Secret
+from refresher.vault import kept, keys, revocations
+from refresher.vault.rows import CELLS, Transaction
+from refresher.vault.schema import grants, kept_answers
+from refresher.vault.schema import revocations as parked
+from refresher.vault.sealing import FIRST_FORMAT, Place
+from refresher.vault.vault import Vault
+from tests.vault.world import (
+    LIFE,
+    NOW,
+    answered,
+    claim_again,
+    claim_one,
+    finish,
+    make_seed,
+    sow,
+    static_seed,
+)
+
+UNREADABLE = OutcomeUnknown(reason="unreadable", status=200, body=b"<p>")
+
+
+async def fill(vault: Vault) -> None:
+    """One of everything that is sealed: grants, both kinds of kept answers, a parked revocation."""
+    await sow(
+        vault,
+        make_seed("acme", "rt-acme", access_token=Secret("at-0"), expires_at=NOW + LIFE),
+        make_seed("gone", "rt-gone"),
+        static_seed(),
+    )
+    await vault.request_refresh("acme", NOW)
+    earlier = await claim_one(vault)
+    later = await claim_again(vault)
+    await finish(vault, later, answered("at-1", "rt-1"))
+    await finish(vault, earlier, answered("at-late", "rt-late"))
+    await vault.request_refresh("acme", NOW + 60)
+    await finish(vault, await claim_one(vault, NOW + 60), UNREADABLE, NOW + 60)
+    assert await vault.revocations.end("gone", NOW, lambda *_: True) is not None
+
+
+def everything(tx: Transaction) -> Iterator[tuple[str, bytes]]:
+    """Every cell, opened, with its mark; one that does not open raises."""
+    sealer = tx.sealer
+    for row in tx.connection.execute(sa.select(grants)).mappings():
+        if row["refresh_token_sealed"] is not None:
+            yield sealer.refresh_token(row).reveal(), row["refresh_token_sealed"][:9]
+        if row["predecessor_sealed"] is not None:
+            yield sealer.predecessor(row).reveal(), row["predecessor_sealed"][:9]
+        found, _ = sealer.access_token(row)
+        if found is not None:
+            yield found.reveal(), row["token_sealed"][:9]
+    for row in tx.connection.execute(sa.select(kept_answers)).mappings():
+        yield sealer.keyring.open(row["sealed"], kept.place_of(row)).decode(), row["sealed"][:9]
+    for row in tx.connection.execute(
+        sa.select(parked).where(parked.c.sealed.is_not(None))
+    ).mappings():
+        place = revocations.place_of(row)
+        yield sealer.keyring.open(row["sealed"], place).decode(), row["sealed"][:9]
+
+
+async def sealed(vault: Vault) -> dict[str, bytes]:
+    """What everything in VAULT opens to, and how it begins."""
+    return await vault._read(lambda tx: dict(everything(tx)), NOW)
+
+
+async def execute(vault: Vault, statement: Any) -> None:
+    """Change the vault as whoever can write the file does."""
+    await vault._database.write(lambda c: c.execute(statement))
+
+
+async def age(vault: Vault) -> None:
+    """Make a vault as an earlier version left it, every cell of the first format."""
+    keyring = vault._sealer.keyring
+
+    def downgrade(tx: Transaction) -> None:
+        for table, cells in ((grants, CELLS), (kept_answers, ["sealed"]), (parked, ["sealed"])):
+            for row in tx.connection.execute(sa.select(table)).mappings().all():
+                for cell in cells:
+                    if row[cell] is not None:
+                        place = place_in(row, cell)
+                        old = keyring.seal(
+                            keyring.open(row[cell], place), place, written=FIRST_FORMAT
+                        )
+                        change = sa.update(table).where(table.c.id == row["id"])
+                        tx.connection.execute(change.values({cell: old}))
+        keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
+
+    await vault._write(downgrade, NOW)
+    await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0005'"))
+
+
+def place_in(row: Any, cell: str) -> Place:
+    """What CELL of ROW is sealed for."""
+    if "parked_at" in row:
+        return revocations.place_of(row)
+    if "received_at" in row:
+        return kept.place_of(row)
+    binding = (row["name"], row["client"], row["authorization_serial"])
+    return Place(row["uid"], CELLS[cell], binding)
