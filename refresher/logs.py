@@ -264,7 +264,11 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.REQUEST_ACCEPTED: Entry(Level.INFO, "a refresh was asked for and is due now"),
     Event.REQUEST_IGNORED: Entry(Level.DEBUG, "a request for a refresh changed nothing"),
-    Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
+    Event.CLOCK_JUMPED: Entry(
+        Level.WARNING,
+        "the wall clock was set, or the machine slept; reason: how a step since the last run is "
+        "known",
+    ),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
     Event.LOG_INTERRUPTED: Entry(
         Level.WARNING, "as many lines as count says could not be written before this one"

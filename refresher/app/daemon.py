@@ -24,6 +24,7 @@ from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
+from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
@@ -68,7 +69,7 @@ class Daemon:
         self._settings = settings
         self._load = load
         self._vault = vault
-        self._clock = clock
+        self._clock = clock = WatchedClock(clock, vault.clock_set_back)
         self._parts = parts
         manager = service_manager()
         self._notifier = Notifier(

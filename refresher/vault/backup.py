@@ -12,12 +12,12 @@ from pathlib import Path
 from sqlalchemy import delete, insert, select
 
 from refresher.errors import VaultError, VaultUnavailable
+from refresher.vault.clock_steps import RESTORED_FROM
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import facts
 
 COPIED_AT = "copied_at"
-RESTORED_FROM = "restored_from"
-"""Facts: of a copy, when it was made; of a vault, that it was one."""
+"""Fact of a copy: when it was made."""
 
 PAGES_AT_ONCE = 1_000
 """Pages copied before others get their turn: 4 MB."""
@@ -63,11 +63,18 @@ def take_copied_at(tx: Transaction) -> tuple[float | None, bool]:
     connection = tx.connection
     copied_at = connection.scalar(select(facts.c.value).where(facts.c.name == COPIED_AT))
     if copied_at is not None:
-        connection.execute(delete(facts).where(facts.c.name.in_([COPIED_AT, RESTORED_FROM])))
-        connection.execute(insert(facts).values(name=RESTORED_FROM, value=copied_at))
+        connection.execute(delete(facts).where(facts.c.name == COPIED_AT))
+        set_restored_from(tx, float(copied_at))
         return float(copied_at), True
     known = connection.scalar(select(facts.c.value).where(facts.c.name == RESTORED_FROM))
     return None if known is None else float(known), False
+
+
+def set_restored_from(tx: Transaction, instant: float) -> None:
+    """Note that this vault is a copy of what it was at INSTANT."""
+    tx.connection.execute(delete(facts).where(facts.c.name == RESTORED_FROM))
+    value = repr(instant).encode()
+    tx.connection.execute(insert(facts).values(name=RESTORED_FROM, value=value))
 
 
 def _make_durable(path: Path) -> None:

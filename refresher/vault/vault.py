@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
 
+from refresher.clock import SinceBoot
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
 from refresher.domain.repairs import repair
@@ -35,8 +36,7 @@ from refresher.vault.rescue import RescueFile
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import Sealer, Transaction
 from refresher.vault.seeds import Seeded
-
-T = TypeVar("T")
+from refresher.vault.transactions import Transactions
 
 
 class Vault:
@@ -51,11 +51,15 @@ class Vault:
         """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
-        self.revocations = revocations.Revocations(write=self._write, read=self._read)
-        """What was revoked by an operator, and has still to be at its server."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
         self._aside = Aside()
+        self._transactions = Transactions(database, sealer, self._aside, self.holder)
+        self._write, self._read = self._transactions.write, self._transactions.read
+        self.revocations = revocations.Revocations(write=self._write, read=self._read)
+        """What was revoked by an operator, and has still to be at its server."""
+        self.clock = clock_steps.ClockSteps(write=self._write)
+        """What a stepped clock does to what is stored."""
 
     @property
     def outage(self) -> Outage:
@@ -77,6 +81,7 @@ class Vault:
                 back by the next claim or ``prove_writable``.
         """
         doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
+        set_back, restored_from = self.set_back, self.restored_from
 
         def lease(tx: Transaction) -> list[Claim]:
             claims.take_back(tx, self.holder, doubted)
@@ -87,7 +92,7 @@ class Vault:
                 rooms,
                 shared,
                 only=only,
-                restored_from=self.restored_from,
+                restored_from=restored_from,
                 paused=paused,
             )
             return claimed
@@ -106,7 +111,7 @@ class Vault:
                 reason=grant.reason,
                 repair=repair(grant),
             )
-        return claimed
+        return [replace(each, set_back=set_back) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``."""
@@ -228,11 +233,14 @@ class Vault:
             lambda tx: authorizations.owner_of(tx, grant.client, refresh_token, but=grant.id), now
         )
 
-    async def prove_writable(self, now: float) -> None:
+    async def prove_writable(self, now: float, since_boot: SinceBoot | None = None) -> None:
         """Write something durable, before something single-use is spent.
 
         Claims whose commit was refused are taken back: a refused commit may have taken
         effect, and a lease that nobody knows of would last as long as the process.
+
+        Args:
+            since_boot: read right after NOW, to mark what the clock shows.
 
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
@@ -241,7 +249,7 @@ class Vault:
 
         def touch(tx: Transaction) -> None:
             claims.take_back(tx, self.holder, doubted)
-            authorizations.touch(tx)
+            clock_steps.mark(tx, since_boot)
 
         await self._write(touch, now)
         self._believe(doubted)
@@ -268,13 +276,16 @@ class Vault:
         """The incidents that have ended, each once; see ``incidents.over``."""
         return await self._write(incidents.over, now)
 
-    async def shift_clock(self, offset: float, now: float) -> list[str]:
-        """Follow a wall clock that was set back; see ``clock_steps.shift``."""
-        return await self._write(lambda tx: clock_steps.shift(tx, offset), now)
+    def clock_set_back(self, offset: float) -> None:
+        """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
+        self._transactions.clock_set_back(offset)
+        if self.restored_from is not None:
+            self.restored_from += offset
 
-    async def hasten_misdated(self, now: float) -> list[str]:
-        """Make due what a clock ahead misdated; see ``clock_steps.hasten_misdated``."""
-        return await self._write(clock_steps.hasten_misdated, now)
+    @property
+    def set_back(self) -> float:
+        """What the clock was set back by since the opening; see ``Transactions``."""
+        return self._transactions.set_back
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES, without those set aside."""
@@ -379,11 +390,3 @@ class Vault:
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]
-
-    async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer, aside = self._sealer, self._aside
-        return await self._database.write(lambda c: operation(Transaction(c, sealer, now, aside)))
-
-    async def _read(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer, aside = self._sealer, self._aside
-        return await self._database.read(lambda c: operation(Transaction(c, sealer, now, aside)))

@@ -13,6 +13,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Login, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import RevocationResult
@@ -90,13 +91,13 @@ def open_office(
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
     woken: list[None] = []
-    durability = Durability(vault)
+    durability, watched = Durability(vault), WatchedClock(clock, vault.clock_set_back)
     administration = Administration(
         vault=vault,
         clients=known,
         publish=published.append,
         wake=lambda: woken.append(None),
-        clock=clock,
+        clock=watched,
     )
     logins = Logins(
         vault=vault,
@@ -105,7 +106,7 @@ def open_office(
         durability=durability,
         publish=published.append,
         wake=lambda: woken.append(None),
-        clock=clock,
+        clock=watched,
     )
     revoking = Revoking(
         vault=vault, revoke=revocations, clients=known, publish=published.append, clock=clock

@@ -19,6 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
+from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
@@ -157,19 +158,20 @@ class Process:
         """The daemon's life in the order of ``app.Daemon.run``."""
         self.vault.rescued.open()
         world, durability = self._world, Durability(self.vault)
+        self._clock = clock = WatchedClock(world, self.vault.clock_set_back)
         refresh = Refresh(
             vault=self.vault,
             endpoint=self,
             durability=durability,
             publish=self.publish,
-            clock=world,
+            clock=clock,
         )
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, world),
+            admission=Admission(world.clients, clock),
             clients=world.clients,
-            clock=world,
+            clock=clock,
             workers=WORKERS,
         )
         self.administration = Administration(
@@ -177,7 +179,7 @@ class Process:
             clients=world.clients,
             publish=self.publish,
             wake=scheduler.wake,
-            clock=world,
+            clock=clock,
         )
         self.logins = Logins(
             vault=self.vault,
@@ -186,17 +188,17 @@ class Process:
             durability=durability,
             publish=self.publish,
             wake=scheduler.wake,
-            clock=world,
+            clock=clock,
         )
         self.revoking = Revoking(
             vault=self.vault,
             revoke=self.revoke,
             clients=world.clients,
             publish=self.publish,
-            clock=world,
+            clock=clock,
         )
         try:
-            await recover(self.vault, world.clients, world)
+            await recover(self.vault, world.clients, clock)
             await self.administration.apply_settings(world.seeds)
             if not world.is_imported:
                 await self.administration.import_grants(world.imports, replace=False)
@@ -226,9 +228,9 @@ class Process:
         watch = Watch(
             vault=self.vault,
             publish=self.publish,
-            readmit=partial(readmit, self.vault, self._world.clients, self._world),
+            readmit=partial(readmit, self.vault, self._world.clients, self._clock),
             wake=scheduler.wake,
-            clock=self._world,
+            clock=self._clock,
         )
         scheduler.start(tasks)
         tasks.start_soon(watch.run)
