@@ -94,6 +94,8 @@ class Event(StrEnum):
     VAULT_OPENED = "vault.opened"
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
+    VAULT_VANISHED = "vault.vanished"
+    VAULT_SAVED = "vault.saved"
     VAULT_REFUSED = "vault.refused"
     VAULT_RECOVERED = "vault.recovered"
 
@@ -242,7 +244,16 @@ EVENTS: Mapping[Event, Entry] = {
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
     Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
     Event.VAULT_RESTORED: Entry(
-        Level.WARNING, "the vault is a copy: what rotated since it was made needs a login"
+        Level.WARNING,
+        "the vault is a copy, or its file was put back to an older one: what rotated since needs a "
+        "login; count of grants that may have",
+    ),
+    Event.VAULT_VANISHED: Entry(
+        Level.ERROR,
+        "a file of the vault was deleted or replaced under the daemon: nothing is sent any more",
+    ),
+    Event.VAULT_SAVED: Entry(
+        Level.ERROR, "all that was in the vault that vanished is in the copy that path names"
     ),
     Event.VAULT_REFUSED: Entry(
         Level.ERROR, "the vault refuses or does not answer: nothing is sent until it does"

@@ -24,6 +24,7 @@ from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
+from refresher.engine.files_watch import FilesWatch
 from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
@@ -152,6 +153,7 @@ class Daemon:
             "mirror": self._mirror.run,
             "inbox": partial(inbox.run, answer),
             "watch": watch.run,
+            "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
             "secrets": partial(
                 self._secrets.run,
@@ -186,8 +188,10 @@ class Daemon:
             yield
 
     def _readiness(self) -> Verdict:
-        reasons = []
-        if self._vault.outage.is_on:
+        reasons: list[str] = []
+        if self._vault.files.vanished:
+            reasons += map(str, self._vault.files.vanished)
+        elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:
             why = self._mirror.last_error

@@ -37,10 +37,10 @@ Exit codes:
   78  the configuration cannot be used; `refresher check` lists every problem"""
 
 
-MODULES = ("demo", "setup", "daemon", "grants")
+MODULES = ("demo", "setup", "daemon", "grants", "vault")
 """What holds the commands, in the order a new user needs them."""
 
-LIGHTEST_FIRST = ("daemon", "grants", "setup", "demo")
+LIGHTEST_FIRST = ("daemon", "grants", "setup", "vault", "demo")
 """The same by the time an import takes: ``health`` runs every few seconds."""
 
 

@@ -105,10 +105,9 @@ def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
 def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: FBT001  click's flag
     """Copy the vault to FILE, whether or not a daemon is running.
 
-    The copy opens only with the vault key, which is not in it. Restore it only when the
-    vault itself is gone: refresh tokens that rotated since the copy are in no backup, and
-    their grants will need a login. To restore, stop the daemon, put the copy in the
-    vault's place, remove the files beside it that end in -wal and -shm, and start again.
+    The copy opens only with the vault key, which is not in it. Restore it, with `refresher
+    vault restore FILE`, only when the vault itself is gone: refresh tokens that rotated
+    since the copy are in no backup, and their grants will need a login.
     """
     settings = load(context.obj, public_only=True).settings
     size = back_up(settings.vault.path, file, SystemClock().now())

@@ -9,7 +9,7 @@ of the vault: what the wall clock showed so many seconds after which boot of the
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -23,7 +23,10 @@ from refresher.vault.schema import facts, grants, incidents, revocations
 RESTORED_FROM = "restored_from"
 """Fact: of which instant the copy was that this vault is (``backup``)."""
 
-_MARK, _FOLLOWED = "clock_mark", "clock_followed"
+MARK = "clock_mark"
+"""Fact: what the wall clock showed when this vault was last open."""
+
+_FOLLOWED = "clock_followed"
 
 TOLERANCE = 5.0
 """Seconds an issue may lie in the future without consequence."""
@@ -63,6 +66,8 @@ class Step:
     """Seconds, negative for a step back; 0 where there was none, or nobody knows of one."""
     is_measured: bool
     """Against the elapsed time of the same boot; else it is the least it can have been."""
+    marked_at: float | None = None
+    """When a process last had the vault open, by the clock as it is set now."""
 
 
 class ClockSteps:
@@ -93,10 +98,10 @@ def follow(tx: Transaction, opening: str, steps: Sequence[float], known: int) ->
         known: how many of them are made for certain; a commit that was refused may have
             taken effect all the same.
     """
-    who, count = json.loads(_fact(tx, _FOLLOWED) or b"[null, 0]")
+    who, count = json.loads(fact(tx, _FOLLOWED) or b"[null, 0]")
     for offset in steps[max(known, count if who == opening else 0) :]:
         _shift(tx, offset)
-    _set_fact(tx, _FOLLOWED, json.dumps([opening, len(steps)]))
+    set_fact(tx, _FOLLOWED, json.dumps([opening, len(steps)]))
 
 
 def moving(tx: Transaction) -> list[str]:
@@ -112,7 +117,7 @@ def mark(tx: Transaction, since_boot: SinceBoot | None) -> None:
             which moves nothing.
     """
     boot = (None, 0.0) if since_boot is None else (since_boot.boot, since_boot.elapsed)
-    _set_fact(tx, _MARK, json.dumps([tx.now, *boot]))
+    set_fact(tx, MARK, json.dumps([tx.now, *boot]))
 
 
 def follow_unseen(tx: Transaction, since_boot: SinceBoot | None) -> Step:
@@ -133,13 +138,20 @@ def follow_unseen(tx: Transaction, since_boot: SinceBoot | None) -> Step:
         _shift(tx, step.offset, but=() if step.is_measured else _OF_A_TOKEN)
     else:
         step = Step(0.0, step.is_measured)
+    marked_at = _marked_at(tx)
     mark(tx, since_boot)
-    return step
+    return replace(step, marked_at=marked_at)
+
+
+def _marked_at(tx: Transaction) -> float | None:
+    with suppress(ValueError, TypeError, LookupError):
+        return min(float(json.loads(fact(tx, MARK) or b"")[0]), tx.now)
+    return None
 
 
 def _step_since_mark(tx: Transaction, since_boot: SinceBoot | None) -> Step:
     with suppress(ValueError, TypeError):  # not what this program writes: as good as none
-        wall, boot, elapsed = json.loads(_fact(tx, _MARK) or b"")
+        wall, boot, elapsed = json.loads(fact(tx, MARK) or b"")
         passed = float(tx.now - wall)
         if since_boot is not None and boot == since_boot.boot:
             return Step(passed - (since_boot.elapsed - float(elapsed)), is_measured=True)
@@ -159,11 +171,11 @@ def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = 
         tx.connection.execute(
             sa.update(table).values({instant.name: instant + offset for instant in instants})
         )
-    if (copied_at := _fact(tx, RESTORED_FROM)) is not None:
-        _set_fact(tx, RESTORED_FROM, repr(float(copied_at) + offset))
+    if (copied_at := fact(tx, RESTORED_FROM)) is not None:
+        set_fact(tx, RESTORED_FROM, repr(float(copied_at) + offset))
     with suppress(ValueError, TypeError):
-        wall, *since = json.loads(_fact(tx, _MARK) or b"")
-        _set_fact(tx, _MARK, json.dumps([wall + offset, *since]))
+        wall, *since = json.loads(fact(tx, MARK) or b"")
+        set_fact(tx, MARK, json.dumps([wall + offset, *since]))
 
 
 _OTHERS = {
@@ -172,11 +184,13 @@ _OTHERS = {
 }
 
 
-def _fact(tx: Transaction, name: str) -> bytes | None:
+def fact(tx: Transaction, name: str) -> bytes | None:
+    """The value of the fact NAME, if there is one."""
     return tx.connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
 
 
-def _set_fact(tx: Transaction, name: str, value: str) -> None:
+def set_fact(tx: Transaction, name: str, value: str) -> None:
+    """Let VALUE be the fact NAME from now on."""
     tx.connection.execute(sa.delete(facts).where(facts.c.name == name))
     tx.connection.execute(sa.insert(facts).values(name=name, value=value.encode()))
 

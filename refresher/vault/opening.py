@@ -9,15 +9,15 @@ from sqlalchemy.engine import Connection
 from refresher.logs import Event, emit
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files, beside
 from refresher.vault.migrate import upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
+from refresher.vault.restoring import finish, take_up
 from refresher.vault.rows import Sealer
 from refresher.vault.schema import facts
-from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.sealing import FINGERPRINT_KEY, Fingerprinter, Keyring
 from refresher.vault.threads import OwnThread
 from refresher.vault.vault import Vault
-
-_FINGERPRINT_KEY = "fingerprint_key"
 
 
 async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
@@ -30,6 +30,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         VaultInUse: another process has it.
         VaultKeyError: the key is missing, too open, or not this vault's.
         VaultTooNew: a newer refresher wrote it.
+        VaultError: it is gone, or what lies beside it is another vault's.
         VaultUnavailable: the disk refuses.
     """
     keyring = Keyring.load(key_file)
@@ -40,17 +41,22 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
     lock.acquire()
     try:
         rescue = RescueFile(
-            path.with_name(path.name + ".rescue"),
+            beside(path, ".rescue"),
             slots=answers + SPARE_SLOTS,
             writer=OwnThread("rescue writer"),
             syncer=OwnThread("rescue syncer"),
         )
+        finish(path)
+        take_up(path)
         database = open_sqlite(path)
         if (migrated_to := await database.write(upgrade)) is not None:
             emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
         key = await database.write(lambda c: _fingerprint_key(c, keyring))
-        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue)
+        files = Files(path, OwnThread("vault files"))
+        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue, files)
         vault.rescued.open()
+        await database.read(lambda _: None)  # whatever is opened is open before it is remembered
+        files.remember()
     except BaseException:
         if database is not None:
             database.close()
@@ -63,7 +69,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
 
 def lock_path(path: Path) -> Path:
     """The lock file of the vault PATH."""
-    return path.with_name(path.name + ".lock")
+    return beside(path, ".lock")
 
 
 def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
@@ -72,10 +78,10 @@ def _fingerprint_key(connection: Connection, keyring: Keyring) -> bytes:
     It is the vault's own and not derived from a master key, so that fingerprints outlive
     a change of keys.
     """
-    sealed = connection.scalar(select(facts.c.value).where(facts.c.name == _FINGERPRINT_KEY))
+    sealed = connection.scalar(select(facts.c.value).where(facts.c.name == FINGERPRINT_KEY))
     if sealed is not None:
-        return keyring.open(sealed, owner="vault", column=_FINGERPRINT_KEY)
+        return keyring.open(sealed, owner="vault", column=FINGERPRINT_KEY)
     key = secrets.token_bytes(32)
-    value = keyring.seal(key, owner="vault", column=_FINGERPRINT_KEY)
-    connection.execute(insert(facts).values(name=_FINGERPRINT_KEY, value=value))
+    value = keyring.seal(key, owner="vault", column=FINGERPRINT_KEY)
+    connection.execute(insert(facts).values(name=FINGERPRINT_KEY, value=value))
     return key

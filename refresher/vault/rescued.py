@@ -46,6 +46,10 @@ class Rescued:
         del self.left[slot]
         self._file.clear(slot)
 
+    def remake(self) -> None:
+        """Make the file anew with all that is in it: somebody took it away."""
+        self._file.remake()
+
     def close(self) -> None:
         """Close the file; what is in it stays."""
         self._file.close()

@@ -27,6 +27,9 @@ KEY_ID_BYTES = 8
 NONCE_BYTES = 12
 FINGERPRINT_BYTES = 16
 
+FINGERPRINT_KEY = "fingerprint_key"
+"""Fact of the vault, sealed: what fingerprints are made with. Opening it proves a master key."""
+
 
 def new_key_line() -> str:
     """A fresh master key as one line of a key file."""

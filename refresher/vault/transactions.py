@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from refresher.vault import clock_steps
 from refresher.vault.aside import Aside
 from refresher.vault.database import Database
+from refresher.vault.files import Files
 from refresher.vault.rows import Sealer, Transaction
 
 T = TypeVar("T")
@@ -26,9 +27,11 @@ class Transactions:
         opening: names this opening of the vault.
     """
 
-    def __init__(self, database: Database, sealer: Sealer, aside: Aside, opening: str) -> None:
+    def __init__(
+        self, database: Database, sealer: Sealer, aside: Aside, files: Files, opening: str
+    ) -> None:
         self._database, self._sealer, self._aside = database, sealer, aside
-        self._opening = opening
+        self._files, self._opening = files, opening
         self._steps: list[float] = []
         self._followed = 0
         """How many of them the database is known to have made."""
@@ -51,6 +54,7 @@ class Transactions:
         Raises:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
         """
+        self._files.require_vault()
         steps = tuple(self._steps)
 
         def run(connection: Connection) -> T:

@@ -3,14 +3,13 @@
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from refresher.clock import SinceBoot
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
-from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
-from refresher.logs import Event, emit
 from refresher.vault import (
     authorizations,
     backup,
@@ -29,7 +28,9 @@ from refresher.vault.claims import Room
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files
 from refresher.vault.incidents import Incident
+from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.reading import try_again
 from refresher.vault.rescue import RescueFile
@@ -43,21 +44,28 @@ class Vault:
     """An open SQLite vault, owned by this process until ``close``."""
 
     def __init__(
-        self, database: Database, sealer: Sealer, lock: FileLock, rescue: RescueFile
+        self,
+        database: Database,
+        sealer: Sealer,
+        lock: FileLock,
+        rescue: RescueFile,
+        files: Files,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
+        self.files = files
         self.rescued = Rescued(rescue, sealer)
-        self.restored_from: float | None = None
-        """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
         self._aside = Aside()
-        self._transactions = Transactions(database, sealer, self._aside, self.holder)
+        self._transactions = Transactions(database, sealer, self._aside, files, self.holder)
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
+        self.origin = Origin(write=self._write, files=files)
+        """Whether this vault is an older copy."""
+        self.seen_newer = self.origin.seen_newer
         self.clock = clock_steps.ClockSteps(write=self._write)
         """What a stepped clock does to what is stored."""
 
@@ -81,7 +89,8 @@ class Vault:
                 back by the next claim or ``prove_writable``.
         """
         doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
-        set_back, restored_from = self.set_back, self.restored_from
+        set_back = self.set_back
+        self.files.require()
 
         def lease(tx: Transaction) -> list[Claim]:
             claims.take_back(tx, self.holder, doubted)
@@ -92,7 +101,7 @@ class Vault:
                 rooms,
                 shared,
                 only=only,
-                restored_from=restored_from,
+                older_than=self.origin.older_than,
                 paused=paused,
             )
             return claimed
@@ -104,17 +113,12 @@ class Vault:
             raise
         self._believe(doubted)
         for grant in paused:
-            emit(
-                Event.GRANT_PAUSED,
-                grant=grant.name,
-                client=grant.client,
-                reason=grant.reason,
-                repair=repair(grant),
-            )
+            claims.tell_paused(grant)
         return [replace(each, set_back=set_back) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``."""
+        self.files.require()
         return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
@@ -139,11 +143,6 @@ class Vault:
     ) -> list[tuple[Grant, Grant]]:
         """End the leases of dead processes; see ``claims.release_leases``."""
         return await self._write(lambda tx: claims.release_leases(tx, resume, only=only), now)
-
-    async def is_newly_restored(self, now: float) -> bool:
-        """Learn whether this vault is a copy, and whether this is its first opening."""
-        self.restored_from, is_news = await self._write(backup.take_copied_at, now)
-        return is_news
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``claims.next_due``."""
@@ -245,6 +244,7 @@ class Vault:
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
+        self.files.require()
         doubted = list(self._doubted)
 
         def touch(tx: Transaction) -> None:
@@ -279,8 +279,7 @@ class Vault:
     def clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
         self._transactions.clock_set_back(offset)
-        if self.restored_from is not None:
-            self.restored_from += offset
+        self.origin.clock_set_back(offset)
 
     @property
     def set_back(self) -> float:
@@ -361,6 +360,10 @@ class Vault:
         known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
         return self._sealer.fingerprint(refresh_token) in known
 
+    async def save(self, copy: Path, now: float) -> None:
+        """Copy what the open connection reads, wherever its file is; see ``backup``."""
+        await self._database.on_connection(lambda c: backup.write_copy(c, copy, now))
+
     def abandon(self) -> None:
         """Let nobody wait for the vault any longer: the process ends."""
         self._database.abandon()
@@ -373,6 +376,7 @@ class Vault:
         """
         is_closed = self._database.close()
         self.rescued.close()
+        self.files.close()
         if is_closed:
             self._lock.release()
 

@@ -30,6 +30,7 @@ from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files
 from refresher.vault.rescue import RescueFile
 from refresher.vault.threads import Done
 from refresher.vault.vault import Vault
@@ -83,7 +84,8 @@ class Process:
         self._to_publish: dict[str, None] = {}
         self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
-        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue)
+        files = Files(rescue_file, Inline())
+        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue, files)
         self.main = self.loop.create_task(self._run())
 
     @property

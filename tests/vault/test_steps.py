@@ -83,12 +83,12 @@ async def test_what_was_asked_for_before_a_step_is_moved_with_it(fresh: Vault) -
 async def test_a_copy_stays_as_old_as_it_was(fresh: Vault) -> None:
     """What came after the restore must not seem to be from before it."""
     await fresh._write(lambda tx: backup.set_restored_from(tx, NOW + 5), NOW + 5)
-    await fresh.is_newly_restored(NOW + 10)
-    assert fresh.restored_from == NOW + 5
+    await fresh.origin.learn(NOW + 10)
+    assert fresh.origin.restored_from == NOW + 5
     await step_back(fresh, -7200, NOW + 10)
-    assert fresh.restored_from == NOW + 5 - 7200
-    await fresh.is_newly_restored(NOW + 10 - 7200)
-    assert fresh.restored_from == NOW + 5 - 7200
+    assert fresh.origin.restored_from == NOW + 5 - 7200
+    await fresh.origin.learn(NOW + 10 - 7200)
+    assert fresh.origin.restored_from == NOW + 5 - 7200
 
 
 @pytest.mark.parametrize(
