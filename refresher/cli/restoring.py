@@ -24,8 +24,8 @@ from refresher.vault.sealing import Keyring
 def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Put the backup FILE in the vault's place; FILE stays as it is.
 
-    The daemon must be stopped. What is in the vault's place is kept in a folder beside it,
-    its -wal and -shm with it; answers in the rescue file are offered to the restored vault.
+    The daemon must be stopped. What is in the vault's place is kept beside it under another
+    name, its -wal and -shm with it; answers in the rescue file are offered to the restored vault.
     Killed at any moment, the command leaves the old vault or the new one, never a mixture.
 
     A backup holds no refresh token that rotated since. Of such a grant the old one will be
@@ -54,9 +54,10 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
         "file": str(file),
         "copied_at": backup.copied_at,
         "grants": backup.refreshable,
-        "kept": str(kept),
+        "kept": None if kept is None else str(kept),
     }
-    text = f"{vault} is the backup of {_date(backup.copied_at)} now; what was there is in {kept}"
+    text = f"{vault} is the backup of {_date(backup.copied_at)} now"
+    text += "" if kept is None else f"; what was there is {kept}"
     tell(result, text, as_json=as_json)
 
 

@@ -3,7 +3,7 @@
 SQLite replays a ``-wal`` that it finds beside a file, whichever file that is. So a backup
 is written whole under a name of its own first (``.restored``), and from then on the restore
 is decided: whoever opens the vault next, the command itself or a daemon after a kill, moves
-what is in its place to a folder beside it and gives it its name. The rescue file stays:
+what is in its place aside, together, and gives it its name. The rescue file stays:
 what is in it goes through the commit rule, and may be newer than the backup.
 
 A backup that was copied to its place by hand is recognised by its mark, which the vault
@@ -77,7 +77,7 @@ def finish(vault: Path) -> Path | None:
     It may be killed anywhere and is done again from its beginning.
 
     Returns:
-        The folder with what was there; None where nothing is staged.
+        The name of the vault that was there; None where none was, or nothing is staged.
 
     Raises:
         VaultUnavailable: the disk refuses.
@@ -85,22 +85,20 @@ def finish(vault: Path) -> Path | None:
     vault = _real(vault)
     staged = _staged(vault)
     try:
-        decided_at = staged.lstat().st_mtime
+        decided_at = staged.lstat().st_mtime  # the same however often it is done again
     except OSError:
         return None
     aside = beside(vault, f".before-{_stamp(decided_at)}")
     try:
-        aside.mkdir(mode=0o700, exist_ok=True)
-        for file in with_its_own(vault):
+        for file, name in zip(with_its_own(vault), with_its_own(aside), strict=True):
             if os.path.lexists(file):
-                file.rename(aside / file.name)
-        make_durable(aside)
+                file.rename(name)
         make_durable(vault.parent)
         staged.rename(vault)
         make_durable(vault.parent)
     except OSError as error:
         raise VaultUnavailable(f"{vault} cannot be restored: {error.strerror}") from error
-    return aside
+    return aside if aside.exists() else None
 
 
 def take_up(vault: Path) -> None:
@@ -210,7 +208,7 @@ def _size(file: Path) -> int:
 
 
 def _stamp(instant: float) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def _told(instant: float) -> str:

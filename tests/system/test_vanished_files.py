@@ -122,8 +122,8 @@ def test_a_backup_copied_beside_a_strange_wal_is_recognised(world: World) -> Non
     assert "1 grants" in asked.stderr
     assert "needs a login" in asked.stderr
     daemon.command("vault", "restore", "--yes", str(vault))
-    [kept] = daemon.folder.glob("refresher.db.before-*")
-    assert (kept / "refresher.db-wal").stat().st_size
+    [kept] = daemon.folder.glob("refresher.db.before-*-wal")
+    assert kept.stat().st_size
     daemon.start()
     wait_until(lambda: daemon.events("grant.lost"), within=30, description="the refusal")
     assert daemon.events("grant.lost")[0]["reason"] == "restored_copy:invalid_grant"
