@@ -7,7 +7,24 @@ as arguments, so it can be tested without waiting and without luck.
 
 import random
 import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+JUMP = 2.0
+"""Seconds wall and elapsed time may differ before it counts as a step."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class SinceBoot:
+    """Elapsed time that outlives a process, and a suspended machine (CLOCK_BOOTTIME)."""
+
+    boot: str
+    """Names the boot of the machine; seconds of another one compare with nothing."""
+    elapsed: float
 
 
 class Clock(Protocol):
@@ -18,6 +35,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never run backwards; measures waiting."""
+
+    def since_boot(self) -> SinceBoot | None:
+        """Elapsed time to compare with what another process read; None where nobody knows."""
 
     def draw(self) -> float:
         """A number drawn evenly from [0, 1)."""
@@ -34,6 +54,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def since_boot(self) -> SinceBoot | None:
+        with suppress(OSError, AttributeError):  # not Linux
+            boot = _BOOT_ID.read_text("ascii").strip()
+            return SinceBoot(boot, time.clock_gettime(time.CLOCK_BOOTTIME))
+        return None
 
     def draw(self) -> float:
         return self._random.random()

@@ -98,6 +98,8 @@ class Event(StrEnum):
     VAULT_KEY_ADDED = "vault.key_added"
     VAULT_RESEALED = "vault.resealed"
     VAULT_UNOPENED = "vault.unopened"
+    VAULT_VANISHED = "vault.vanished"
+    VAULT_SAVED = "vault.saved"
     VAULT_REFUSED = "vault.refused"
     VAULT_RECOVERED = "vault.recovered"
 
@@ -253,7 +255,16 @@ EVENTS: Mapping[Event, Entry] = {
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
     Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
     Event.VAULT_RESTORED: Entry(
-        Level.WARNING, "the vault is a copy: what rotated since it was made needs a login"
+        Level.WARNING,
+        "the vault is a copy, or its file was put back to an older one: what rotated since needs a "
+        "login; count of grants that may have",
+    ),
+    Event.VAULT_VANISHED: Entry(
+        Level.ERROR,
+        "a file of the vault was deleted or replaced under the daemon: nothing is sent any more",
+    ),
+    Event.VAULT_SAVED: Entry(
+        Level.ERROR, "all that was in the vault that vanished is in the copy that path names"
     ),
     Event.VAULT_KEY_ADDED: Entry(
         Level.INFO, "a new key stands first in the key file, and seals from now on"
@@ -300,6 +311,11 @@ EVENTS: Mapping[Event, Entry] = {
         "most one line a minute for each reason",
     ),
     Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
+    Event.CLOCK_JUMPED: Entry(
+        Level.WARNING,
+        "the wall clock was set, or the machine slept; reason: how a step since the last run is "
+        "known",
+    ),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
     Event.LOG_INTERRUPTED: Entry(
         Level.WARNING, "as many lines as count says could not be written before this one"

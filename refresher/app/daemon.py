@@ -23,6 +23,8 @@ from refresher.app.stall import end_when_stalled
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
+from refresher.engine.files_watch import FilesWatch
+from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
@@ -73,7 +75,7 @@ class Daemon:
         self._settings = settings
         self._load = load
         self._vault = vault
-        self._clock = clock
+        self._clock = clock = WatchedClock(clock, vault.clock_set_back)
         self._parts = parts
         manager = service_manager()
         self._notifier = Notifier(
@@ -152,6 +154,7 @@ class Daemon:
             "mirror": self._mirror.run,
             "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
+            "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
             "resealing": self._vault.resealing.run,
             "secrets": partial(
@@ -187,8 +190,10 @@ class Daemon:
             yield
 
     def _readiness(self) -> Verdict:
-        reasons = []
-        if self._vault.outage.is_on:
+        reasons: list[str] = []
+        if self._vault.files.vanished:
+            reasons += map(str, self._vault.files.vanished)
+        elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:
             why = self._mirror.last_error

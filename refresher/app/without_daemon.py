@@ -8,6 +8,7 @@ from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant
+from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
@@ -29,10 +30,10 @@ async def alone(
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
     """
-    clock = clock or SystemClock()
+    vault = await open_vault(settings.vault.path, settings.vault.key_file)
+    clock = WatchedClock(clock or SystemClock(), vault.clock_set_back)
     secrets = SecretWatch(settings, clock)
     changed: set[str] = set()
-    vault = await open_vault(settings.vault.path, settings.vault.key_file)
     try:
         async with opened_core(
             secrets,

@@ -9,6 +9,7 @@ import anyio
 import click
 
 from refresher.cli.calling import as_json_option, calling, load_settings, run, tell
+from refresher.cli.restoring import restore
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
 from refresher.vault.backup import back_up
@@ -24,7 +25,7 @@ UNSEEN = (
 
 @click.group()
 def vault() -> None:
-    """Copy the vault, or change its key."""
+    """Copy the vault, put a copy in its place, or change its key."""
 
 
 @vault.command()
@@ -34,10 +35,9 @@ def vault() -> None:
 def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: FBT001  click's flag
     """Copy the vault to FILE, whether or not a daemon is running.
 
-    The copy opens only with the vault key, which is not in it. Restore it only when the
-    vault itself is gone: refresh tokens that rotated since the copy are in no backup, and
-    their grants will need a login. To restore, stop the daemon, put the copy in the
-    vault's place, remove the files beside it that end in -wal and -shm, and start again.
+    The copy opens only with the vault key, which is not in it. Restore it, with `refresher
+    vault restore FILE`, only when the vault itself is gone: refresh tokens that rotated
+    since the copy are in no backup, and their grants will need a login.
     """
     settings = load(context.obj, public_only=True).settings
     size = back_up(settings.vault.path, file, SystemClock().now())
@@ -111,5 +111,7 @@ def _lines(key: Mapping[str, Any]) -> Iterator[str]:
     if key["can_go"]:
         yield "    this line can go, unless a backup needs it"
 
+
+vault.add_command(restore)
 
 COMMANDS = (vault,)

@@ -6,13 +6,11 @@ true whatever the attempt.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client, RotationProfile
-from refresher.domain.grants import INSTANTS, Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
+from refresher.domain.grants import Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.reasons import Reason, worded
 
@@ -38,31 +36,12 @@ class Transition:
     """The refresh token on probation is refused: the vault puts its predecessor back."""
     warnings: tuple[str, ...] = ()
 
-    def moved(self, claimed: Grant, offset: float) -> "Transition":
-        """With every instant that the outcome brought OFFSET seconds later.
-
-        Those of CLAIMED that it left alone are the commit rule's to bring up to date.
-        """
+    def moved(self, offset: float) -> "Transition":
+        """With every instant OFFSET seconds later: the clock was set since it was judged."""
         if offset == 0:
             return self
-        names = (*INSTANTS, "due_at")
-        grant = replace(self.grant, **_moved(self.grant, names, offset, unless=claimed))
-        tokens = self.tokens
-        if tokens is not None:
-            ends = ("issued_at", "expires_at", "refresh_token_expires_at")
-            tokens = replace(tokens, **_moved(tokens, ends, offset))
-        return replace(self, grant=grant, tokens=tokens)
-
-
-def _moved(
-    holder: object, names: Sequence[str], offset: float, unless: Grant | None = None
-) -> dict[str, Any]:
-    found = {name: getattr(holder, name) for name in names}
-    return {
-        name: instant + offset
-        for name, instant in found.items()
-        if instant is not None and (unless is None or instant != getattr(unless, name))
-    }
+        tokens = None if self.tokens is None else self.tokens.moved(offset)
+        return replace(self, grant=self.grant.moved(offset), tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

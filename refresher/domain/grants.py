@@ -216,6 +216,18 @@ class Grant:
         names = (self.authorized_by, other.authorized_by)
         return None not in names and names[0] != names[1]
 
+    def moved(self, offset: float) -> "Grant":
+        """With every instant OFFSET seconds later: the clock was set, no time has passed."""
+        found = {name: getattr(self, name) for name in (*INSTANTS, "due_at")}
+        moved = {name: at + offset for name, at in found.items() if at is not None}
+        intent = self.intent
+        if intent is not None:
+            intent = replace(intent, first_sent_at=intent.first_sent_at + offset)
+        rejection = self.rejection
+        if rejection is not None and rejection.until is not None:
+            rejection = replace(rejection, until=rejection.until + offset)
+        return replace(self, intent=intent, rejection=rejection, **moved)
+
     @property
     def status_reason(self) -> str | None:
         """The reason without the server's error code behind the colon."""
@@ -229,12 +241,14 @@ class Grant:
 
 INSTANTS = (
     "since",
+    "refresh_token_obtained_at",
     "issued_at",
     "expires_at",
     "refresh_token_expires_at",
     "failing_since",
     "served_at",
     "refused_at",
+    "requested_at",
 )
 """Of a grant, those an outcome may leave as they were."""
 
@@ -253,12 +267,24 @@ class Claim:
     """Of a doubted grant: when another grant of its client was last served."""
     is_of_copy: bool = False
     """The vault is a restored copy, and the refresh token is as old as that."""
+    set_back: float = 0.0
+    """What the wall clock had been set back by when it was made, in seconds since the vault
+    was opened: its instants, and those judged by them, are of that clock."""
 
     @property
     def intent(self) -> Intent:
         """The intent the claim wrote."""
         assert self.grant.intent is not None
         return self.grant.intent
+
+    def on_clock(self, set_back: float) -> "Claim":
+        """With every instant as the vault has it, the clock having been SET_BACK by now."""
+        offset = set_back - self.set_back
+        if offset == 0:
+            return self
+        witness_at = None if self.witness_at is None else self.witness_at + offset
+        grant = self.grant.moved(offset)
+        return replace(self, grant=grant, witness_at=witness_at, set_back=set_back)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +303,14 @@ class TokenSet:
     extras: Mapping[str, str] = field(default_factory=dict)
     on_probation: bool = False
     """The refresh token was searched for: its predecessor is kept until it was served."""
+
+    def moved(self, offset: float) -> "TokenSet":
+        """With every instant OFFSET seconds later."""
+        found = {name: getattr(self, name) for name in _ENDS}
+        return replace(self, **{name: at + offset for name, at in found.items() if at is not None})
+
+
+_ENDS = ("issued_at", "expires_at", "refresh_token_expires_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
 from refresher.vault.incidents import Incident
+from refresher.vault.origin import Restored
 from refresher.vault.seeds import Seeded, SeedResult
 
 _EVENTS = {
@@ -100,4 +101,14 @@ def _tell(event: Event, grant: Grant) -> None:
         expires_at=grant.expires_at,
         next_attempt_at=grant.due_at,
         repair=repair(grant),
+    )
+
+
+def announce_restored(restored: Restored) -> None:
+    """Say once that the vault is an older one, and what that may have cost."""
+    emit(
+        Event.VAULT_RESTORED,
+        copied_at=restored.copied_at,
+        reason=restored.reason,
+        count=restored.count,
     )

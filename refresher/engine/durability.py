@@ -77,6 +77,7 @@ class Durability:
 
         Raises:
             VaultUnavailable: abandoned at the end of the process.
+            VaultUnavailable: also once the vault's file is gone, and RECORD is kept.
             GrantSetAside: the grant's row cannot be written, and RECORD waits for that in
                 the rescue file.
         """
@@ -103,6 +104,8 @@ class Durability:
                     raise
             except VaultUnavailable as error:
                 self._vault.outage.met(hand, str(error))
+                if self._vault.files.is_vault_gone and await self._is_left_for_later(hand):
+                    raise  # it takes nothing any more, and the next process adopts the record
             if self._abandoned.is_set():
                 raise VaultUnavailable("the process ends while the vault refuses")
             with anyio.move_on_after(wait):

@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 import anyio
 
 from refresher.clock import Clock
-from refresher.domain.adoption import Attempt, adopt_authorization
+from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
 from refresher.domain.outcomes import (
@@ -33,6 +33,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
 from refresher.engine.durability import Durability
+from refresher.engine.instants import Instant, attempt_since
 from refresher.engine.records import login_record
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
@@ -246,7 +247,7 @@ class Logins:
     async def _redeem(self, login: Login, code: Secret) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
-        sent_at = self._clock.now()
+        sent = Instant.of(self._clock)
         with self._durability.exchange():
             outcome = await self._endpoint.redeem(
                 login.client,
@@ -265,16 +266,19 @@ class Logins:
                 f"grant {login.name} was given to client {grant.client} meanwhile: "
                 "start the login again"
             )
-        attempt = Attempt(sent_at=sent_at, ended_at=self._clock.now(), draw=self._clock.draw())
+        attempt, set_back = attempt_since(sent, self._clock), self._vault.set_back
         change = adopt_authorization(grant, login.client, outcome.answer, attempt)
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
+        redirect_uri = login.request.redirect_uri
+
+        async def write() -> Grant:
+            now = self._clock.now()
+            moved = change.moved(self._vault.set_back - set_back)
+            return await self._vault.authorize(login.name, moved, now, redirect_uri=redirect_uri)
+
         authorized = await self._durability.until_written(
-            lambda: self._vault.authorize(
-                login.name, change, self._clock.now(), redirect_uri=login.request.redirect_uri
-            ),
-            grant=grant,
-            record=login_record(grant, change, login.request.redirect_uri),
+            write, grant=grant, record=login_record(grant, change, redirect_uri)
         )
         is_other = authorized.is_of_another_account(grant)
         return Authorized(authorized, grant.authorized_by if is_other else None)

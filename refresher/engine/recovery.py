@@ -17,6 +17,7 @@ from refresher.domain.grants import Claim, Grant, KeptAnswer
 from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
+from refresher.engine.announcements import announce_restored
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug
 from refresher.errors import DuplicateRefreshToken, GrantSetAside, UnknownGrant
@@ -31,13 +32,18 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
-    await vault.hasten_misdated(clock.now())
-    if await vault.is_newly_restored(clock.now()):
-        emit(Event.VAULT_RESTORED, copied_at=vault.restored_from)
+    since_boot = clock.since_boot()  # before the wall clock: see ``follow_unseen``
+    step = await vault.clock.follow_unseen(clock.now(), since_boot)
+    if step.offset:
+        reason = "measured" if step.is_measured else "assumed"
+        emit(Event.CLOCK_JUMPED, offset_s=round(step.offset, 1), reason=reason)
+    await vault.clock.hasten_misdated(clock.now())
+    if (restored := await vault.origin.learn(clock.now(), step.marked_at)) is not None:
+        announce_restored(restored)
     await _adopt_rescued(vault, clock)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)
-    await vault.hasten_misdated(clock.now())  # a record may be of another clock, too
+    await vault.clock.hasten_misdated(clock.now())  # a record may be of another clock, too
 
 
 async def readmit(

@@ -40,7 +40,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.durability import Durability
-from refresher.engine.instants import Instant
+from refresher.engine.instants import Instant, attempt_since
 from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
 from refresher.engine.windows import Windows
@@ -144,6 +144,7 @@ class Refresh:
             # To the end of the doubt: an answer that waits for it is in memory alone.
             with self._durability.exchange():
                 outcome, attempt = await self._send(claim, client, patience)
+                claim = claim.on_clock(self._vault.set_back)
                 outcome = await self._doubted(claim, client, outcome)
             outcome, change = _judged(claim, self._windows.of(client), outcome, attempt, blame)
             committed = await self._commit(claim, change)
@@ -170,7 +171,9 @@ class Refresh:
     async def give_back(self, claim: Claim) -> None:
         """End the lease of an exchange that a bug broke, leaving its outcome unknown."""
         with anyio.CancelScope(shield=True):
-            await self._commit(claim, after_bug(claim, self._clock.now()))
+            now = self._clock.now()
+            claim = claim.on_clock(self._vault.set_back)
+            await self._commit(claim, after_bug(claim, now))
 
     def _patience(
         self, claim: Claim, client: Client, on_late: Callable[[Patience], None] | None
@@ -226,7 +229,7 @@ class Refresh:
         self, claim: Claim, client: Client, patience: Patience
     ) -> tuple[Outcome, Attempt]:
         grant = claim.grant
-        sent_at, started = self._clock.now(), self._clock.monotonic()
+        sent = Instant.of(self._clock)
         try:
             outcome = await self._endpoint.refresh(
                 client,
@@ -237,19 +240,17 @@ class Refresh:
             )
         finally:
             patience.over()
-        ended_at, took = self._clock.now(), self._clock.monotonic() - started
-        # Of a clock stepped meanwhile, the reading that makes the token end earlier.
-        sent_at = min(sent_at, ended_at - took)
-        return outcome, Attempt(sent_at=sent_at, ended_at=ended_at, draw=self._clock.draw())
+        return outcome, attempt_since(sent, self._clock)
 
     async def _commit(self, claim: Claim, change: Transition) -> Committed:
-        decided = Instant.of(self._clock)
+        """Commit CHANGE, which is of the clock that CLAIM is of."""
 
-        def write() -> Awaitable[Committed]:
-            # A vault may refuse for long, and the clock be set back meanwhile.
-            now = Instant.of(self._clock)
-            moved = change.moved(claim.grant, now.set_back_since(decided))
-            return self._vault.commit(claim, moved, now.wall)
+        async def write() -> Committed:
+            # A secret was read again, or the vault refused, for long: follow the clock.
+            now = self._clock.now()
+            current = claim.on_clock(self._vault.set_back)
+            moved = change.moved(current.set_back - claim.set_back)
+            return await self._vault.commit(current, moved, now)
 
         return await self._durability.until_written(
             write,

@@ -241,7 +241,7 @@ class Revoking:
     async def _try(self, parked: Parked) -> RevocationResult | None:
         """Ask once for the revocation of PARKED; None where nothing was sent."""
         client = self._clients.get(parked.client)
-        if client is None:
+        if client is None or self._vault.files.vanished:
             return None
         self._under_way.add(parked.id)
         try:

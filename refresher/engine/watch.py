@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
-from refresher.clock import Clock
+from refresher.clock import JUMP, Clock
 from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
 from refresher.engine.announcements import announce, announce_incident
-from refresher.engine.instants import JUMP, Instant
+from refresher.engine.instants import Instant
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
@@ -101,7 +101,7 @@ class Watch:
     async def _prove(self, now: float) -> None:
         """Learn whether the vault can be written although nothing has to be."""
         try:
-            await self._vault.prove_writable(now)
+            await self._vault.prove_writable(now, self._clock.since_boot())
         except VaultUnavailable as error:
             self._vault.outage.met(self._vault, str(error))
             raise
@@ -152,9 +152,12 @@ class Watch:
             )
 
     async def _clock_jumped(self, now: float, offset: float) -> None:
-        """Set back: every instant follows. Ahead: a suspend looks the same; time has passed."""
+        """Set back: every instant follows. Ahead: a suspend looks the same; time has passed.
+
+        The vault follows by itself, with the first write after the step (``WatchedClock``).
+        """
         if offset < 0:
-            for name in await self._vault.shift_clock(offset, now):
+            for name in await self._vault.clock.follow(now):
                 self._publish(name)
         emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
         self._wake()

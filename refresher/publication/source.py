@@ -19,5 +19,8 @@ class Source(Protocol):
     def may_be_set_aside(self, name: str) -> bool:
         """Whether NAME may be a grant that cannot be read now: its keys stay as they are."""
 
+    def seen_newer(self, name: str, now: float) -> None:
+        """Redis shows a token of NAME that came after all that the vault knows of it."""
+
     async def walk(self, after: int, limit: int) -> list[Publication]:
         """Up to LIMIT publications with ids above AFTER, in id order, removed ones too."""

@@ -18,7 +18,7 @@ from refresher.logs import Event, emit
 from refresher.vault.refusals import is_of_one_row
 from refresher.vault.schema import grants
 
-REPAIR = "restore a backup of the vault, or: refresher remove {name}, then refresher login {name}"
+REPAIR = "refresher vault restore FILE, or: refresher remove {name}, then refresher login {name}"
 
 
 class Aside:

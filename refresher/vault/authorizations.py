@@ -15,7 +15,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.reading import read_one
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
-from refresher.vault.schema import facts, grants
+from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
 
 
@@ -115,13 +115,6 @@ def request_refresh(tx: Transaction, name: str) -> Grant | None:
     if stored.state is GrantState.PAUSED:
         after = replace(after, state=GrantState.DEGRADED, since=tx.now)
     return write(tx, after, {"requested_at": tx.now})
-
-
-def touch(tx: Transaction) -> None:
-    """Write one durable byte or two: a vault that takes this can take an answer."""
-    name, value = "last_touched", str(tx.now).encode()
-    tx.connection.execute(sa.delete(facts).where(facts.c.name == name))
-    tx.connection.execute(sa.insert(facts).values(name=name, value=value))
 
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:

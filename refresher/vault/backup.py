@@ -9,15 +9,18 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete
 
 from refresher.errors import VaultError, VaultUnavailable
+from refresher.vault.clock_steps import RESTORED_FROM, fact, set_fact
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import facts
 
 COPIED_AT = "copied_at"
-RESTORED_FROM = "restored_from"
-"""Facts: of a copy, when it was made; of a vault, that it was one."""
+"""Fact of a copy: when it was made."""
+
+UNTOLD = "restored_untold"
+"""The same fact of a copy that has become a vault, until that is told."""
 
 PAGES_AT_ONCE = 1_000
 """Pages copied before others get their turn: 4 MB."""
@@ -37,40 +40,70 @@ def back_up(vault: Path, copy: Path, now: float) -> int:
         raise VaultError(f"there is no vault {vault}")
     if copy.exists():
         raise VaultError(f"{copy} exists: a backup is never overwritten")
+    try:
+        opened = sqlite3.connect(f"{vault.absolute().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(opened) as source:
+            write_copy(source, copy, now)
+    except sqlite3.Error as error:
+        raise VaultUnavailable(f"the vault {vault} cannot be read: {_told(error)}") from error
+    return copy.stat().st_size
+
+
+def write_copy(source: sqlite3.Connection, copy: Path, copied_at: float) -> None:
+    """Write what SOURCE reads to the file COPY, durably: whole under its name, or not at all.
+
+    Raises:
+        VaultUnavailable: the disk refuses.
+    """
     unfinished = copy.with_name(copy.name + ".unfinished")
     try:
-        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        with (
-            contextlib.closing(sqlite3.connect(f"file:{vault}?mode=ro", uri=True)) as source,
-            contextlib.closing(sqlite3.connect(unfinished)) as target,
-        ):
+        for left in with_its_own(unfinished):
+            left.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(unfinished, flags, 0o600))
+        with contextlib.closing(sqlite3.connect(unfinished)) as target:
             source.backup(target, pages=PAGES_AT_ONCE)
             with target:
-                values = (COPIED_AT, repr(now).encode())
+                values = (COPIED_AT, repr(copied_at).encode())
                 target.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", values)
-        _make_durable(unfinished)
+        make_durable(unfinished)
         unfinished.rename(copy)
-        _make_durable(copy.parent)
+        make_durable(copy.parent)
     except (OSError, sqlite3.Error) as error:
-        unfinished.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or getattr(error, "sqlite_errorname", "refused")
-        raise VaultUnavailable(f"the backup {copy} cannot be written: {reason}") from error
-    return copy.stat().st_size
+        with contextlib.suppress(OSError):  # the next one removes what a disk keeps now
+            for left in with_its_own(unfinished):
+                left.unlink(missing_ok=True)
+        raise VaultUnavailable(f"the copy {copy} cannot be written: {_told(error)}") from error
+
+
+def with_its_own(file: Path) -> list[Path]:
+    """The SQLite file FILE, and what SQLite keeps beside it."""
+    return [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal"))]
 
 
 def take_copied_at(tx: Transaction) -> tuple[float | None, bool]:
     """When the copy was made that this vault is, if it is one, and whether that is news."""
-    connection = tx.connection
-    copied_at = connection.scalar(select(facts.c.value).where(facts.c.name == COPIED_AT))
+    copied_at = fact(tx, UNTOLD)
     if copied_at is not None:
-        connection.execute(delete(facts).where(facts.c.name.in_([COPIED_AT, RESTORED_FROM])))
-        connection.execute(insert(facts).values(name=RESTORED_FROM, value=copied_at))
+        tx.connection.execute(delete(facts).where(facts.c.name == UNTOLD))
+        set_restored_from(tx, float(copied_at))
         return float(copied_at), True
-    known = connection.scalar(select(facts.c.value).where(facts.c.name == RESTORED_FROM))
+    known = fact(tx, RESTORED_FROM)
     return None if known is None else float(known), False
 
 
-def _make_durable(path: Path) -> None:
+def set_restored_from(tx: Transaction, instant: float) -> None:
+    """Note that this vault is a copy of what it was at INSTANT."""
+    set_fact(tx, RESTORED_FROM, repr(instant))
+
+
+def _told(error: OSError | sqlite3.Error) -> str:
+    known = getattr(error, "strerror", None) or getattr(error, "sqlite_errorname", None)
+    return known or "refused"
+
+
+def make_durable(path: Path) -> None:
+    """Have what was written to PATH, a file or a folder, outlive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,9 @@ from sqlalchemy.engine import Connection
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.errors import VaultKeyError
+from refresher.logs import Event, emit
 from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
@@ -113,7 +115,7 @@ def claim(
     shared: int,
     *,
     only: str | None = None,
-    restored_from: float | None = None,
+    older_than: Callable[[str], float | None] = lambda _: None,
     paused: list[Grant] | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents.
@@ -122,7 +124,7 @@ def claim(
         rooms: the clients that may begin exchanges; others are left alone.
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
-        restored_from: when the copy was made that this vault is.
+        older_than: before which instant what it holds of a grant may be older than the truth.
         paused: takes the grants whose tokens no key opens, to be told once that is durable.
     """
     candidates = [each for room in rooms for each in _candidates(tx, room, only)]
@@ -131,7 +133,7 @@ def claim(
     for candidate in _shared_out(candidates, reserves, shared):
         number = candidate.id
         try:
-            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, restored_from))
+            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, older_than))
         except VaultKeyError:
             stopped = guarded(tx, number, partial(_pause, tx, number))
             if stopped is not None and paused is not None:
@@ -208,7 +210,12 @@ def _shared_out(
     return chosen + in_turn[: max(shared, 0)]
 
 
-def _claim_row(tx: Transaction, number: int, holder: str, restored_from: float | None) -> Claim:
+def _claim_row(
+    tx: Transaction,
+    number: int,
+    holder: str,
+    older_than: Callable[[str], float | None],
+) -> Claim:
     row = row_by_id(tx, number)
     assert row is not None
     grant = grant_of(row)
@@ -229,13 +236,14 @@ def _claim_row(tx: Transaction, number: int, holder: str, restored_from: float |
         .where(grants.c.id == grant.id)
         .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
     )
+    copied_at = older_than(grant.name)
     return Claim(
         grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
         refresh_token=refresh_token,
         access_token=access_token,
         granted_scope=row["granted_scope"],
         witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
-        is_of_copy=restored_from is not None and _is_untouched_since(grant, restored_from),
+        is_of_copy=copied_at is not None and _is_untouched_since(grant, copied_at),
     )
 
 
@@ -293,6 +301,17 @@ def _pause(tx: Transaction, number: int) -> Grant:
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
     return grant
+
+
+def tell_paused(grant: Grant) -> None:
+    """Say that GRANT was paused by a claim, which is durable."""
+    emit(
+        Event.GRANT_PAUSED,
+        grant=grant.name,
+        client=grant.client,
+        reason=grant.reason,
+        repair=repair(grant),
+    )
 
 
 def release_leases(

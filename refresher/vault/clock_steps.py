@@ -1,12 +1,32 @@
-"""What a wall clock that was set back does to the instants the vault holds."""
+"""What a wall clock that was set back does to the instants the vault holds.
+
+Everything written before the step is moved by it, and nothing that was written after: the
+first write of the new time moves all the others in its own transaction, before anything
+else (``Transactions``). A step while no process looked is measured against the mark, a fact
+of the vault: what the wall clock showed so many seconds after which boot of the machine.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from refresher.clock import JUMP, SinceBoot
 from refresher.domain import schedule
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.reading import update_all
-from refresher.vault.rows import Transaction
-from refresher.vault.schema import grants, revocations
+from refresher.vault.rows import Run, Transaction
+from refresher.vault.schema import facts, grants, incidents, revocations
+
+RESTORED_FROM = "restored_from"
+"""Fact: of which instant the copy was that this vault is (``backup``)."""
+
+MARK = "clock_mark"
+"""Fact: what the wall clock showed when this vault was last open."""
+
+_FOLLOWED = "clock_followed"
 
 TOLERANCE = 5.0
 """Seconds an issue may lie in the future without consequence."""
@@ -32,24 +52,148 @@ _INSTANTS = (
 )
 
 
-def shift(tx: Transaction, offset: float) -> list[str]:
+_OF_A_TOKEN = (grants.c.issued_at, grants.c.expires_at)
+
+_MOVES = sa.and_(
+    grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the wall clock while no process had the vault open."""
+
+    offset: float
+    """Seconds, negative for a step back; 0 where there was none, or nobody knows of one."""
+    is_measured: bool
+    """Against the elapsed time of the same boot; else it is the least it can have been."""
+    marked_at: float | None = None
+    """When a process last had the vault open, by the clock as it is set now."""
+
+
+class ClockSteps:
+    """What is done to the vault about a stepped clock, each durably."""
+
+    def __init__(self, *, write: Run) -> None:
+        self._write = write
+
+    async def follow(self, now: float) -> list[str]:
+        """Make the last step; the names of the grants that are to be published again."""
+        return await self._write(moving, now)
+
+    async def follow_unseen(self, now: float, since_boot: SinceBoot | None) -> Step:
+        """Follow a step while no process looked; see ``follow_unseen``."""
+        return await self._write(lambda tx: follow_unseen(tx, since_boot), now)
+
+    async def hasten_misdated(self, now: float) -> list[str]:
+        """Make due what a clock ahead misdated; see ``hasten_misdated``."""
+        return await self._write(hasten_misdated, now)
+
+
+def follow(tx: Transaction, opening: str, steps: Sequence[float], known: int) -> None:
+    """Make those of STEPS that this vault has not made yet.
+
+    Args:
+        opening: names the opening of the vault that counts them.
+        steps: how far the wall clock was set back each time, all negative.
+        known: how many of them are made for certain; a commit that was refused may have
+            taken effect all the same.
+    """
+    who, count = json.loads(fact(tx, _FOLLOWED) or b"[null, 0]")
+    for offset in steps[max(known, count if who == opening else 0) :]:
+        _shift(tx, offset)
+    set_fact(tx, _FOLLOWED, json.dumps([opening, len(steps)]))
+
+
+def moving(tx: Transaction) -> list[str]:
+    """The names of the grants whose instants follow the clock."""
+    return list(tx.connection.scalars(sa.select(grants.c.name).where(_MOVES)))
+
+
+def mark(tx: Transaction, since_boot: SinceBoot | None) -> None:
+    """Write down what the wall clock shows now.
+
+    Args:
+        since_boot: read after ``tx.now``: a pause in between then looks like a step ahead,
+            which moves nothing.
+    """
+    boot = (None, 0.0) if since_boot is None else (since_boot.boot, since_boot.elapsed)
+    set_fact(tx, MARK, json.dumps([tx.now, *boot]))
+
+
+def follow_unseen(tx: Transaction, since_boot: SinceBoot | None) -> Step:
+    """Move every instant by the step that the wall clock was set back since the mark.
+
+    A clock that is further ahead than the time that has passed moves nothing, as while a
+    daemon runs: a machine that was paused as a whole counts no time either.
+
+    After another boot nobody knows how much time has passed. At the least none has, so a
+    wall clock that shows less than the mark went back by that. What is left of a token's
+    life cannot be told then: ``hasten_misdated`` replaces those of the future.
+
+    Args:
+        since_boot: read before ``tx.now``, for the same reason.
+    """
+    step = _step_since_mark(tx, since_boot)
+    if step.offset < -JUMP:
+        _shift(tx, step.offset, but=() if step.is_measured else _OF_A_TOKEN)
+    else:
+        step = Step(0.0, step.is_measured)
+    marked_at = _marked_at(tx)
+    mark(tx, since_boot)
+    return replace(step, marked_at=marked_at)
+
+
+def _marked_at(tx: Transaction) -> float | None:
+    with suppress(ValueError, TypeError, LookupError):
+        return min(float(json.loads(fact(tx, MARK) or b"")[0]), tx.now)
+    return None
+
+
+def _step_since_mark(tx: Transaction, since_boot: SinceBoot | None) -> Step:
+    with suppress(ValueError, TypeError):  # not what this program writes: as good as none
+        wall, boot, elapsed = json.loads(fact(tx, MARK) or b"")
+        passed = float(tx.now - wall)
+        if since_boot is not None and boot == since_boot.boot:
+            return Step(passed - (since_boot.elapsed - float(elapsed)), is_measured=True)
+        return Step(passed, is_measured=False)
+    return Step(0.0, is_measured=False)
+
+
+def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = ()) -> None:
     """Move every instant by OFFSET seconds: the clock went, the time that passed did not.
 
     What is left of every life, wait and grace window stays what it was. The end of a
     static token is a person's word and stays.
-
-    Returns:
-        The names of the grants that must be published again.
     """
-    measured = sa.and_(
-        grants.c.kind != GrantKind.STATIC.value, grants.c.state != GrantState.REMOVED.value
-    )
-    update_all(tx, measured, {instant.name: instant + offset for instant in _INSTANTS})
-    parked = (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at)
-    tx.connection.execute(
-        sa.update(revocations).values({instant.name: instant + offset for instant in parked})
-    )
-    return list(tx.connection.scalars(sa.select(grants.c.name).where(measured)))
+    moved = {one.name: one + offset for one in _INSTANTS if one not in set(but)}
+    update_all(tx, _MOVES, moved)
+    for table, instants in _OTHERS.items():
+        tx.connection.execute(
+            sa.update(table).values({instant.name: instant + offset for instant in instants})
+        )
+    if (copied_at := fact(tx, RESTORED_FROM)) is not None:
+        set_fact(tx, RESTORED_FROM, repr(float(copied_at) + offset))
+    with suppress(ValueError, TypeError):
+        wall, *since = json.loads(fact(tx, MARK) or b"")
+        set_fact(tx, MARK, json.dumps([wall + offset, *since]))
+
+
+_OTHERS = {
+    revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
+    incidents: (incidents.c.opened_at,),
+}
+
+
+def fact(tx: Transaction, name: str) -> bytes | None:
+    """The value of the fact NAME, if there is one."""
+    return tx.connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
+
+
+def set_fact(tx: Transaction, name: str, value: str) -> None:
+    """Let VALUE be the fact NAME from now on."""
+    tx.connection.execute(sa.delete(facts).where(facts.c.name == name))
+    tx.connection.execute(sa.insert(facts).values(name=name, value=value.encode()))
 
 
 def hasten_misdated(tx: Transaction) -> list[str]:

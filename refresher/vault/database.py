@@ -8,6 +8,7 @@ the next.
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -36,11 +37,10 @@ CLOSED_WITHIN = 5.0
 """Seconds to wait at the end for a statement under way; a disk that hangs longer keeps it."""
 
 
-class _Waiting(Generic[T]):
-    """One operation on its way through a thread."""
+class _Settled(Generic[T]):
+    """What comes of something that a thread does."""
 
-    def __init__(self, operation: Callable[[Connection], T]) -> None:
-        self.operation = operation
+    def __init__(self) -> None:
         self.settled = anyio.Event()
         self.is_done = False
         """Whether it took effect: of a write, whether its commit has returned."""
@@ -60,6 +60,14 @@ class _Waiting(Generic[T]):
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]  # None only where T allows it
+
+
+class _Waiting(_Settled[T]):
+    """One operation on its way through a thread."""
+
+    def __init__(self, operation: Callable[[Connection], T]) -> None:
+        super().__init__()
+        self.operation = operation
 
 
 class Database:
@@ -109,6 +117,33 @@ class Database:
         self._read_thread.submit(lambda: self._look(mine), mine.settle)
         await mine.settled.wait()
         return mine.result()
+
+    async def on_connection(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run WORK on the open connection that writes, outside of transactions.
+
+        Everything handed over before is written first.
+
+        Raises:
+            VaultUnavailable: SQLite or the disk refuses.
+        """
+        with suppress(VaultUnavailable):  # what refuses a write may still be read
+            await self.write(lambda _: None)
+        done = _Settled[T]()
+
+        def run() -> None:
+            pooled = self._writer.raw_connection()
+            try:
+                assert isinstance(pooled.driver_connection, sqlite3.Connection)
+                done.value = work(pooled.driver_connection)
+                done.is_done = True
+            except Exception as error:  # noqa: BLE001  it is raised where it was asked for
+                done.error = error
+            finally:
+                pooled.close()
+
+        self._write_thread.submit(run, done.settle)
+        await done.settled.wait()
+        return done.result()
 
     def abandon(self) -> None:
         """Let nobody wait any longer: the process ends, and the disk may hang for ever.

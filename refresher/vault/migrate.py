@@ -21,16 +21,26 @@ def upgrade(connection: Connection) -> str | None:
     Raises:
         VaultTooNew: a newer refresher wrote this vault.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in known:
+    if current is not None and current not in known_revisions():
         raise VaultTooNew(
             f"the vault has schema {current}, which this version does not know: it was written "
-            "by a newer refresher; run that one, or restore a backup"
+            "by a newer refresher; run that one, or: refresher vault restore FILE"
         )
     command.upgrade(config, "head")
     newest = MigrationContext.configure(connection).get_current_revision()
     return newest if current not in {None, newest} else None
+
+
+def known_revisions() -> set[str]:
+    """The schemas that this version can open."""
+    scripts = ScriptDirectory.from_config(_config())
+    return {script.revision for script in scripts.walk_revisions()}
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

@@ -9,9 +9,11 @@ from pathlib import Path
 from refresher.logs import Event, emit
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files, beside
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
+from refresher.vault.restoring import finish, take_up
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
 from refresher.vault.threads import OwnThread
@@ -28,6 +30,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         VaultInUse: another process has it.
         VaultKeyError: the key is missing, too open, or not this vault's.
         VaultTooNew: a newer refresher wrote it.
+        VaultError: it is gone, or what lies beside it is another vault's.
         VaultUnavailable: the disk refuses.
     """
     database: Database | None = None
@@ -38,17 +41,22 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
     try:
         keyring = Keyring.load(key_file)
         rescue = RescueFile(
-            path.with_name(path.name + ".rescue"),
+            beside(path, ".rescue"),
             slots=answers + SPARE_SLOTS,
             writer=OwnThread("rescue writer"),
             syncer=OwnThread("rescue syncer"),
         )
+        finish(path)
+        take_up(path)
         database = open_sqlite(path)
         if (migrated_to := await database.write(upgrade)) is not None:
             emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
-        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue)
+        files = Files(path, OwnThread("vault files"))
+        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue, files)
         vault.rescued.open()
+        await database.read(lambda _: None)  # whatever is opened is open before it is remembered
+        files.remember()
     except BaseException:
         if database is not None:
             database.close()
@@ -61,4 +69,4 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
 
 def lock_path(path: Path) -> Path:
     """The lock file of the vault PATH."""
-    return path.with_name(path.name + ".lock")
+    return beside(path, ".lock")

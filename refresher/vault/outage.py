@@ -14,9 +14,13 @@ class Outage:
         """Whether the vault cannot be written, as far as anybody knows."""
         return bool(self._met)
 
-    def met(self, by: object, reason: str) -> None:
-        """BY was refused, or waits in vain: told if nobody else knew."""
-        if not self._met:
+    def met(self, by: object, reason: str | None) -> None:
+        """BY was refused, or waits in vain: told if nobody else knew.
+
+        Args:
+            reason: None where BY has told it itself.
+        """
+        if not self._met and reason is not None:
             emit(Event.VAULT_REFUSED, reason=reason)
         self._met.add(by)
 

@@ -13,7 +13,7 @@ _MEANINGS = {
     "SQLITE_READONLY": "the vault is read-only",
     "SQLITE_CANTOPEN": "the vault cannot be opened: check its folder and permissions",
     "SQLITE_BUSY": "another process keeps the vault locked",
-    "SQLITE_CORRUPT": "the vault is damaged: restore a backup",
+    "SQLITE_CORRUPT": "the vault is damaged: refresher vault restore FILE",
     "SQLITE_NOTADB": "the file is not a vault",
 }
 

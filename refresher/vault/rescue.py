@@ -15,7 +15,7 @@ import asyncio
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -116,7 +116,7 @@ class RescueFile:
         try:
             self._descriptor = os.open(self._path, flags, 0o600)
             if os.pread(self._descriptor, _START.size, 0) != _START.pack(_START_MAGIC, SLOT_BYTES):
-                self._replace(_read_other_form(self._descriptor))
+                self._replace(dict(enumerate(_read_other_form(self._descriptor))))
             status = os.fstat(self._descriptor)
             size = max(status.st_size, _place(self._slots))
             if size > min(status.st_size, status.st_blocks * 512):
@@ -204,6 +204,15 @@ class RescueFile:
             raise VaultUnavailable(f"the rescue file {self._path} cannot be read") from error
         return found
 
+    def remake(self) -> None:
+        """Make the file anew, with all that is in it, after somebody else took it away."""
+
+        def remade(error: BaseException | None) -> None:
+            if error is not None:
+                emit(Event.RESCUE_RETAINED, file=str(self._path), reason=str(error))
+
+        self._writer.submit(self._remake, remade)
+
     def close(self) -> None:
         """Close the file; what is in it stays."""
         ended = [thread.end(ENDED_WITHIN) for thread in (self._writer, self._syncer)]
@@ -238,14 +247,21 @@ class RescueFile:
     def _read(self, slot: int) -> bytes | None:
         return _read_slot(self._descriptor, _place(slot), SLOT_BYTES, _MAGIC)
 
-    def _replace(self, records: list[bytes]) -> None:
-        """Make the file anew with RECORDS in it; until it is whole, the old one stays."""
+    def _remake(self) -> None:
+        size = os.fstat(self._descriptor).st_size
+        self._slots = max(self._slots, (size - _START_BYTES) // SLOT_BYTES)
+        slots = range(self._slots)
+        self._replace({slot: content for slot in slots if (content := self._read(slot))})
+
+    def _replace(self, records: Mapping[int, bytes]) -> None:
+        """Make the file anew with RECORDS in it, by slot; until it is whole, the old one stays."""
         unfinished = self._path.with_name(self._path.name + ".unfinished")
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        unfinished.unlink(missing_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(unfinished, flags, 0o600)
         try:
-            os.posix_fallocate(made, 0, _place(max(self._slots, len(records))))
-            for slot, content in enumerate(records):
+            os.posix_fallocate(made, 0, _place(max([self._slots, *(slot + 1 for slot in records)])))
+            for slot, content in records.items():
                 header = _HEADER.pack(_MAGIC, len(content), zlib.crc32(content))
                 os.pwrite(made, header + content, _place(slot))
             os.pwrite(made, _START.pack(_START_MAGIC, SLOT_BYTES), 0)

@@ -80,6 +80,10 @@ class Rescued:
         """How everything in the file begins."""
         return list((await self._file.beginnings(MARK_BYTES)).values())
 
+    def remake(self) -> None:
+        """Make the file anew with all that is in it: somebody took it away."""
+        self._file.remake()
+
     def close(self) -> None:
         """Close the file; what is in it stays."""
         self._file.close()

@@ -25,8 +25,7 @@ from refresher.logs import Event, emit
 from refresher.vault import kept, keys, revocations
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rescued import Rescued
-from refresher.vault.revocations import Run
-from refresher.vault.rows import CELLS, Sealer, Transaction
+from refresher.vault.rows import CELLS, Run, Sealer, Transaction
 from refresher.vault.schema import grants, kept_answers
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealed_counts import (

@@ -8,7 +8,6 @@ it is the mark by which an answer that comes later is known to belong to that au
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,12 +24,10 @@ from refresher.vault.authorizations import (
     write,
 )
 from refresher.vault.kept import UNREADABLE
-from refresher.vault.rows import Transaction, grant_of
+from refresher.vault.rows import Run, Transaction, grant_of
 from refresher.vault.schema import grants, kept_answers, revocations
 from refresher.vault.sealing import Place
 from refresher.vault.spent import remember_spent
-
-T = TypeVar("T")
 
 LONGEST = 30 * 86_400.0
 """Seconds a revocation is tried at the most, and for which the mark of one stays."""
@@ -85,13 +82,6 @@ class ParkedTokens:
     """The grant that holds the same refresh token now: revoking it would end that grant."""
     unopened: str | None = None
     """Why they cannot be opened: no key in the key file does."""
-
-
-class Run(Protocol):
-    """Runs an operation on the vault, in one transaction."""
-
-    async def __call__(self, operation: Callable[[Transaction], T], now: float) -> T:
-        """Run OPERATION at the instant NOW."""
 
 
 class Revocations:

@@ -1,9 +1,9 @@
 """Between rows and domain values; the only place that seals and opens a grant's columns."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
@@ -24,6 +24,8 @@ from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.sealing import Fingerprinter, Keyring, Place
+
+T = TypeVar("T")
 
 Values = dict[str, Any]
 """Column values of one row, ready for SQL."""
@@ -240,6 +242,13 @@ class Transaction:
     sealer: "Sealer"
     now: float
     aside: Aside
+
+
+class Run(Protocol):
+    """Runs an operation on the vault, in one transaction."""
+
+    async def __call__(self, operation: Callable[[Transaction], T], now: float) -> T:
+        """Run OPERATION at the instant NOW."""
 
 
 class Sealer:

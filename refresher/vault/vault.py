@@ -2,15 +2,15 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from pathlib import Path
 
+from refresher.clock import SinceBoot
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
-from refresher.domain.repairs import repair
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
-from refresher.logs import Event, emit
 from refresher.vault import (
     authorizations,
     backup,
@@ -30,7 +30,9 @@ from refresher.vault.claims import Room
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files
 from refresher.vault.incidents import Incident
+from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
@@ -39,29 +41,39 @@ from refresher.vault.rescued import Rescued
 from refresher.vault.resealing import Resealing
 from refresher.vault.rows import Sealer, Transaction, grant_of
 from refresher.vault.seeds import Seeded
-
-T = TypeVar("T")
+from refresher.vault.transactions import Transactions
 
 
 class Vault:
     """An open SQLite vault, owned by this process until ``close``."""
 
     def __init__(
-        self, database: Database, sealer: Sealer, lock: FileLock, rescue: RescueFile
+        self,
+        database: Database,
+        sealer: Sealer,
+        lock: FileLock,
+        rescue: RescueFile,
+        files: Files,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
+        self.files = files
         self.rescued = Rescued(rescue, sealer)
-        self.restored_from: float | None = None
-        """When the backup was made that this vault was restored from, if it was."""
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
+        self._doubted: list[Claim] = []
+        """Claims whose commit was refused and may have taken effect; nobody works on them."""
+        self._aside = Aside()
+        self._transactions = Transactions(database, sealer, self._aside, files, self.holder)
+        self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
         """The keys, and what is sealed under which."""
-        self._doubted: list[Claim] = []
-        """Claims whose commit was refused and may have taken effect; nobody works on them."""
-        self._aside = Aside()
+        self.origin = Origin(write=self._write, files=files)
+        """Whether this vault is an older copy."""
+        self.seen_newer = self.origin.seen_newer
+        self.clock = clock_steps.ClockSteps(write=self._write)
+        """What a stepped clock does to what is stored."""
 
     @property
     def outage(self) -> Outage:
@@ -83,6 +95,8 @@ class Vault:
                 back by the next claim or ``prove_writable``.
         """
         doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
+        set_back = self.set_back
+        self.files.require()
 
         def lease(tx: Transaction) -> list[Claim]:
             claims.take_back(tx, self.holder, doubted)
@@ -93,7 +107,7 @@ class Vault:
                 rooms,
                 shared,
                 only=only,
-                restored_from=self.restored_from,
+                older_than=self.origin.older_than,
                 paused=paused,
             )
             return claimed
@@ -105,17 +119,12 @@ class Vault:
             raise
         self._believe(doubted)
         for grant in paused:
-            emit(
-                Event.GRANT_PAUSED,
-                grant=grant.name,
-                client=grant.client,
-                reason=grant.reason,
-                repair=repair(grant),
-            )
-        return claimed
+            claims.tell_paused(grant)
+        return [replace(each, set_back=set_back) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``."""
+        self.files.require()
         return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
     async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
@@ -140,11 +149,6 @@ class Vault:
     ) -> list[tuple[Grant, Grant]]:
         """End the leases of dead processes; see ``claims.release_leases``."""
         return await self._write(lambda tx: claims.release_leases(tx, resume, only=only), now)
-
-    async def is_newly_restored(self, now: float) -> bool:
-        """Learn whether this vault is a copy, and whether this is its first opening."""
-        self.restored_from, is_news = await self._write(backup.take_copied_at, now)
-        return is_news
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``claims.next_due``."""
@@ -233,20 +237,24 @@ class Vault:
             lambda tx: authorizations.owner_of(tx, grant.client, refresh_token, but=grant.id), now
         )
 
-    async def prove_writable(self, now: float) -> None:
+    async def prove_writable(self, now: float, since_boot: SinceBoot | None = None) -> None:
         """Write something durable, before something single-use is spent.
 
         Claims whose commit was refused are taken back: a refused commit may have taken
         effect, and a lease that nobody knows of would last as long as the process.
 
+        Args:
+            since_boot: read right after NOW, to mark what the clock shows.
+
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
+        self.files.require()
         doubted = list(self._doubted)
 
         def touch(tx: Transaction) -> None:
             claims.take_back(tx, self.holder, doubted)
-            authorizations.touch(tx)
+            clock_steps.mark(tx, since_boot)
 
         await self._write(touch, now)
         self._believe(doubted)
@@ -273,13 +281,15 @@ class Vault:
         """The incidents that have ended, each once; see ``incidents.over``."""
         return await self._write(incidents.over, now)
 
-    async def shift_clock(self, offset: float, now: float) -> list[str]:
-        """Follow a wall clock that was set back; see ``clock_steps.shift``."""
-        return await self._write(lambda tx: clock_steps.shift(tx, offset), now)
+    def clock_set_back(self, offset: float) -> None:
+        """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
+        self._transactions.clock_set_back(offset)
+        self.origin.clock_set_back(offset)
 
-    async def hasten_misdated(self, now: float) -> list[str]:
-        """Make due what a clock ahead misdated; see ``clock_steps.hasten_misdated``."""
-        return await self._write(clock_steps.hasten_misdated, now)
+    @property
+    def set_back(self) -> float:
+        """What the clock was set back by since the opening; see ``Transactions``."""
+        return self._transactions.set_back
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES, without those set aside."""
@@ -357,6 +367,10 @@ class Vault:
         known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
         return self._sealer.fingerprint(refresh_token) in known
 
+    async def save(self, copy: Path, now: float) -> None:
+        """Copy what the open connection reads, wherever its file is; see ``backup``."""
+        await self._database.on_connection(lambda c: backup.write_copy(c, copy, now))
+
     def abandon(self) -> None:
         """Let nobody wait for the vault any longer: the process ends."""
         self._database.abandon()
@@ -369,6 +383,7 @@ class Vault:
         """
         is_closed = self._database.close()
         self.rescued.close()
+        self.files.close()
         if is_closed:
             self._lock.release()
 
@@ -384,11 +399,3 @@ class Vault:
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]
-
-    async def _write(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer, aside = self._sealer, self._aside
-        return await self._database.write(lambda c: operation(Transaction(c, sealer, now, aside)))
-
-    async def _read(self, operation: Callable[[Transaction], T], now: float) -> T:
-        sealer, aside = self._sealer, self._aside
-        return await self._database.read(lambda c: operation(Transaction(c, sealer, now, aside)))

@@ -13,6 +13,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Login, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import RevocationResult
@@ -93,17 +94,17 @@ def open_office(
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
     woken: list[None] = []
-    durability = Durability(vault)
 
     async def promised(client: Client) -> bool:
         return client.issuer in PROMISING
 
+    durability, watched = Durability(vault), WatchedClock(clock, vault.clock_set_back)
     administration = Administration(
         vault=vault,
         clients=known,
         publish=published.append,
         wake=lambda: woken.append(None),
-        clock=clock,
+        clock=watched,
     )
     logins = Logins(
         vault=vault,
@@ -113,7 +114,7 @@ def open_office(
         durability=durability,
         publish=published.append,
         wake=lambda: woken.append(None),
-        clock=clock,
+        clock=watched,
     )
     revoking = Revoking(
         vault=vault, revoke=revocations, clients=known, publish=published.append, clock=clock

@@ -10,12 +10,14 @@ from typing import Any
 
 import anyio
 
+from refresher.clock import SinceBoot
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
+from refresher.engine.instants import WatchedClock
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
@@ -30,6 +32,7 @@ class FakeClock:
     def __init__(self, now: float = NOW) -> None:
         self._now, self._monotonic = now, 0.0
         self.next_draw = DRAW
+        self.boot = "boot-1"
         self.monotonic_reads = 0
 
     def now(self) -> float:
@@ -38,6 +41,9 @@ class FakeClock:
     def monotonic(self) -> float:
         self.monotonic_reads += 1
         return self._monotonic
+
+    def since_boot(self) -> SinceBoot | None:
+        return SinceBoot(self.boot, self._monotonic)
 
     def draw(self) -> float:
         return self.next_draw
@@ -182,7 +188,7 @@ def assemble(
             endpoint=endpoint,
             durability=durability,
             publish=publish or published.append,
-            clock=clock,
+            clock=WatchedClock(clock, vault.clock_set_back),
         ),
         published=published,
     )

@@ -230,6 +230,9 @@ class StoppedClock:
     def monotonic(self) -> float:
         return 0.0
 
+    def since_boot(self) -> None:
+        return None
+
     def draw(self) -> float:
         return 0.5
 

@@ -178,14 +178,16 @@ def shown(valkey: Valkey) -> tuple[str | None, str | None]:
 
 async def test_a_mirror_leaves_it_and_tells_the_status_as_it_is(shared_valkey: Valkey) -> None:
     leave(shared_valkey)
+    rows = Rows(pending_now())
     with logged() as lines:
-        async with mirroring(shared_valkey.url, Rows(pending_now()), sweep_every=0.1):
+        async with mirroring(shared_valkey.url, rows, sweep_every=0.1):
             told = ("of the earlier life", "pending")
             await wait_until(lambda: shown(shared_valkey) == told, "the status")
             await anyio.sleep(0.5)  # several walks
             assert shown(shared_valkey) == told
     (kept,) = lines_of(lines, Event.EARLIER_LIFE_KEPT)
     assert kept["grant"] == "acme"
+    assert rows.newer.keys() == {"acme"}
     assert "of the earlier life" not in str(lines)
     (foreign,) = lines_of(lines, Event.FOREIGN_OVERWRITTEN)
     assert foreign.keys() & {"version", "revision"} == {"revision"}

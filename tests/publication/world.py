@@ -69,6 +69,7 @@ class Rows:
         self._rows = {row.grant.name: row for row in publications}
         self.refuses = False
         self.set_aside: set[str] = set()
+        self.newer: dict[str, float] = {}
 
     def put(self, row: Publication) -> None:
         self._rows[row.grant.name] = row
@@ -79,6 +80,9 @@ class Rows:
     async def read(self, names: Sequence[str]) -> list[Publication]:
         self._check()
         return [self._rows[name] for name in names if name in self._rows]
+
+    def seen_newer(self, name: str, now: float) -> None:
+        self.newer[name] = now
 
     def may_be_set_aside(self, name: str) -> bool:
         return name in self.set_aside

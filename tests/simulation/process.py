@@ -19,6 +19,7 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
+from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
@@ -29,6 +30,7 @@ from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.file_lock import FileLock
+from refresher.vault.files import Files
 from refresher.vault.rescue import RescueFile
 from refresher.vault.threads import Done
 from refresher.vault.vault import Vault
@@ -82,7 +84,8 @@ class Process:
         self._to_publish: dict[str, None] = {}
         self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
-        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue)
+        files = Files(rescue_file, Inline())
+        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue, files)
         self.main = self.loop.create_task(self._run())
 
     @property
@@ -161,19 +164,20 @@ class Process:
         """The daemon's life in the order of ``app.Daemon.run``."""
         self.vault.rescued.open()
         world, durability = self._world, Durability(self.vault)
+        self._clock = clock = WatchedClock(world, self.vault.clock_set_back)
         refresh = Refresh(
             vault=self.vault,
             endpoint=self,
             durability=durability,
             publish=self.publish,
-            clock=world,
+            clock=clock,
         )
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, world),
+            admission=Admission(world.clients, clock),
             clients=world.clients,
-            clock=world,
+            clock=clock,
             workers=WORKERS,
         )
         self.administration = Administration(
@@ -181,7 +185,7 @@ class Process:
             clients=world.clients,
             publish=self.publish,
             wake=scheduler.wake,
-            clock=world,
+            clock=clock,
         )
         self.logins = Logins(
             vault=self.vault,
@@ -191,17 +195,17 @@ class Process:
             durability=durability,
             publish=self.publish,
             wake=scheduler.wake,
-            clock=world,
+            clock=clock,
         )
         self.revoking = Revoking(
             vault=self.vault,
             revoke=self.revoke,
             clients=world.clients,
             publish=self.publish,
-            clock=world,
+            clock=clock,
         )
         try:
-            await recover(self.vault, world.clients, world)
+            await recover(self.vault, world.clients, clock)
             await self.administration.apply_settings(world.seeds)
             if not world.is_imported:
                 await self.administration.import_grants(world.imports, replace=False)
@@ -231,9 +235,9 @@ class Process:
         watch = Watch(
             vault=self.vault,
             publish=self.publish,
-            readmit=partial(readmit, self.vault, self._world.clients, self._world),
+            readmit=partial(readmit, self.vault, self._world.clients, self._clock),
             wake=scheduler.wake,
-            clock=self._world,
+            clock=self._clock,
         )
         scheduler.start(tasks)
         tasks.start_soon(watch.run)

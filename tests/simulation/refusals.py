@@ -4,7 +4,6 @@ Time is counted as the engine must: a wall clock set back takes nothing away fro
 and one set ahead cannot be told from a machine that slept.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,6 @@ ASKED_AFTER = (120.0, 600.0, 1_800.0)
 """Seconds after the first refusal before which no question may come: the promise, not the code."""
 
 ASKED_EVERY = 3_600.0
-FOLLOWED_WITHIN = 30.0
-"""Seconds in which every process has followed a wall clock that was set back, at pace 1."""
-
 SLACK = 10.0
 """Seconds by which small steps of a clock may shift what was planned."""
 
@@ -58,10 +54,6 @@ class Refusals:
     served_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By client and grant."""
 
-    set_back_at: float = -math.inf
-    set_back_by: float = 0.0
-    """When the wall clock was last set back, and how far."""
-
     def now(self) -> float:
         return self.world.time() + self.world.stepped_ahead
 
@@ -79,9 +71,8 @@ class Refusals:
         if row.fingerprint in self.doubts:
             self.doubts[row.fingerprint].is_hastened = True
 
-    def clock_set_back(self, by: float) -> None:
+    def clock_set_back(self) -> None:
         """What was due by the old clock may lie further ahead than any wait, and is due at once."""
-        self.set_back_at, self.set_back_by = self.world.time(), by
         for doubt in self.doubts.values():
             doubt.is_hastened = True
 
@@ -102,9 +93,6 @@ class Refusals:
         if doubt is None:
             doubt = self.doubts[fingerprint] = _Doubt(now, self.world.time(), last_at=now)
             doubt.needs_person = outcome.needs_person
-            if self.world.time() - self.set_back_at < FOLLOWED_WITHIN * self.world.pace:
-                # Written by the new clock, it may be moved with what was written by the old one.
-                doubt.is_hastened, doubt.first_at = True, now - self.set_back_by
             return
         earliest = doubt.last_at + ASKED_EVERY
         if doubt.asked <= len(ASKED_AFTER):

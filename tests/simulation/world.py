@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from refresher.clock import SinceBoot
 from refresher.domain.grants import GrantKind, Seed
 from refresher.domain.secret import Secret
 from refresher.engine import revoking, watch
@@ -107,6 +108,10 @@ class World:
     def now(self) -> float:
         """What every machine's wall clock shows."""
         return START + self._now + self._wall_offset
+
+    def since_boot(self) -> SinceBoot | None:
+        """Nothing reboots here, and a step while nobody runs is measured."""
+        return SinceBoot("world", self.monotonic())
 
     def draw(self) -> float:
         return self.chance.draw()
@@ -249,7 +254,7 @@ class World:
         missed = offset - self._wall_offset
         if missed > 0:
             self.stepped_ahead += missed
-            self.witness.refusals.clock_set_back(missed)
+            self.witness.refusals.clock_set_back()
 
     def _rescued(self, file: Path) -> set[tuple[str, int]]:
         """Grant and sequence of every answer in the rescue FILE."""
@@ -327,7 +332,7 @@ class World:
         self.server.trouble()
         self.witness.too_early.clear()
         if step < 0:
-            self.witness.refusals.clock_set_back(-step)
+            self.witness.refusals.clock_set_back()
         for process in self.processes:
             process.closing.clear()
             process.closed.clear()  # what a stepped clock does to a wait is not a promise

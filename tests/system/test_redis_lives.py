@@ -87,10 +87,7 @@ def forget_vault(world: World) -> None:
 
 def restore(world: World, copy: Path) -> None:
     """Put a copy in place of the vault, as the README says."""
-    vault = world.daemon.folder / "refresher.db"
-    for path in (vault.with_name("refresher.db-wal"), vault.with_name("refresher.db-shm")):
-        path.unlink(missing_ok=True)
-    copy.replace(vault)
+    world.daemon.command("vault", "restore", "--yes", str(copy))
 
 
 def renew(world: World, *names: str) -> dict[str, dict[str, str]]:

@@ -57,6 +57,8 @@ def test_a_clock_set_back_between_two_runs_costs_one_refresh(
         assert steady.world.daemon.stop() == 0
         clock.step(-3600)
         clock.start()
+        [line] = steady.world.daemon.events("clock.jumped")
+        assert (round(line["offset_s"]), line["reason"]) == (-3600, "measured")
         with steady.undisturbed():
             steady.rotate(spare=1)
             steady.catch_up()

@@ -123,11 +123,11 @@ def test_a_damaged_vault_is_named_and_a_backup_helps(world: World) -> None:
     damage(vault)
     sent = len(world.server.sandbox.log)
     done = daemon.command("run", check=1)
-    assert done.stderr == ("refresher: the vault is damaged: restore a backup (SQLITE_CORRUPT)\n")
+    assert done.stderr == (
+        "refresher: the vault is damaged: refresher vault restore FILE (SQLITE_CORRUPT)\n"
+    )
     assert len(world.server.sandbox.log) == sent
-    for path in daemon.folder.glob("refresher.db-*"):
-        path.unlink()
-    (daemon.folder / "copy.db").replace(vault)
+    daemon.command("vault", "restore", "--yes", str(daemon.folder / "copy.db"))
     daemon.start()
     wait_until(lambda: world.token("g"), within=10, description="g is published")
     assert len(daemon.events("vault.restored")) == 1

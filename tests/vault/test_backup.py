@@ -10,6 +10,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import VaultError
 from refresher.vault.backup import back_up
 from refresher.vault.opening import open_vault
+from refresher.vault.origin import Restored
 from refresher.vault.sealing import write_key_file
 from tests.vault.world import NOW, answered, claim_one, make_seed, opened, refresh, sow
 
@@ -76,14 +77,15 @@ def test_a_missing_vault_is_said(tmp_path: Path) -> None:
 
 async def test_a_restored_copy_is_told_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
-        assert not await vault.is_newly_restored(NOW)
-        assert vault.restored_from is None
+        assert await vault.origin.learn(NOW) is None
+        assert vault.origin.restored_from is None
     back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW + 5)
     (tmp_path / "copy.db").replace(tmp_path / "vault.db")
     for is_news in (True, False):
         async with opened(tmp_path) as vault:
-            assert await vault.is_newly_restored(NOW + 10) is is_news
-            assert vault.restored_from == NOW + 5
+            told = await vault.origin.learn(NOW + 10)
+            assert told == (Restored(NOW + 5, "copy", 0) if is_news else None)
+            assert vault.origin.restored_from == NOW + 5
 
 
 @pytest.mark.parametrize("renewed", [None, "a refresh", "an import"])
@@ -94,7 +96,7 @@ async def test_what_is_as_old_as_the_copy_is_known(tmp_path: Path, renewed: str 
     back_up(tmp_path / "vault.db", tmp_path / "copy.db", NOW + 5)
     (tmp_path / "copy.db").replace(tmp_path / "vault.db")
     async with opened(tmp_path) as vault:
-        await vault.is_newly_restored(NOW + 10)
+        await vault.origin.learn(NOW + 10)
         await vault.request_refresh("acme", NOW + 10)
         if renewed == "a refresh":
             await refresh(vault, answered("at-2"), NOW + 10)

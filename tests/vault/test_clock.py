@@ -25,6 +25,7 @@ from tests.vault.world import (
     refresh,
     sow,
     static_seed,
+    step_back,
 )
 
 REFUSED = GrantRejected(error="invalid_grant", status=400)
@@ -93,7 +94,7 @@ async def test_a_clock_set_back_takes_every_instant_along(vault: Vault) -> None:
     await vault.remove("gone", NOW)
     opened = await get(vault, "open")
     pat = await get(vault, "pat")
-    assert sorted(await vault.shift_clock(-7200, NOW - 7200)) == ["acme", "open"]
+    assert sorted(await step_back(vault, -7200)) == ["acme", "open"]
     after = await get(vault)
     for name in ("issued_at", "expires_at", "due_at", "refresh_token_expires_at", "since"):
         assert getattr(after, name) == getattr(before, name) - 7200
@@ -106,7 +107,7 @@ async def test_a_clock_set_back_takes_every_instant_along(vault: Vault) -> None:
 async def test_an_exchange_across_a_step_keeps_its_first_send(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    await vault.shift_clock(-7200, NOW - 7200)
+    await step_back(vault, -7200)
     committed = await finish(vault, claim, UNKNOWN, NOW - 7200)
     assert committed.grant is not None
     assert committed.grant.intent is not None
@@ -124,7 +125,7 @@ async def test_misdated_grants_are_made_due_spread_out(
     await sow(vault, make_seed("right", "rt-r"))
     await refresh(vault, answered("at"), NOW, "right")
     right = await get(vault, "right")
-    assert await vault.hasten_misdated(NOW) == names
+    assert await vault.clock.hasten_misdated(NOW) == names
     due = [grant.due_at for grant in await vault.grants() if grant.name in names]
     assert due == pytest.approx([NOW + apart * place for place in range(count)])
     assert await get(vault, "right") == right
@@ -138,14 +139,14 @@ async def test_misdated_grants_are_made_due_spread_out(
 async def test_small_steps_back_are_tolerated(vault: Vault, step: float, names: list[str]) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at"), NOW)
-    assert await vault.hasten_misdated(NOW - step) == names
+    assert await vault.clock.hasten_misdated(NOW - step) == names
 
 
 async def test_a_clock_set_back_keeps_the_wait_of_a_retry(vault: Vault) -> None:
     await sow(vault, make_seed())
     failed = await refresh(vault, NOT_SENT, NOW)
     assert failed.due_at is not None
-    await vault.shift_clock(-7200, NOW - 7200)
+    await step_back(vault, -7200)
     assert (await get(vault)).due_at == failed.due_at - 7200
 
 
@@ -153,8 +154,8 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     """The clock stepped back while no daemon ran: nobody knows by how much."""
     await sow(vault, make_seed())
     await refresh(vault, NOT_SENT, NOW + 7200)
-    assert await vault.hasten_misdated(NOW + 5000) == []
-    assert await vault.hasten_misdated(NOW) == ["acme"]
+    assert await vault.clock.hasten_misdated(NOW + 5000) == []
+    assert await vault.clock.hasten_misdated(NOW) == ["acme"]
     assert (await get(vault)).due_at == NOW
 
 
@@ -163,7 +164,7 @@ async def test_a_clock_set_back_delays_no_revocation(vault: Vault) -> None:
     await vault.revocations.end("acme", NOW, lambda *_: True)
     [parked] = await vault.revocations.parked()
     await vault.revocations.take(parked, NOW + 60, NOW)
-    await vault.shift_clock(-7200, NOW - 7200)
+    await step_back(vault, -7200)
     [moved] = await vault.revocations.parked()
     assert (moved.due_at, moved.parked_at) == (NOW + 60 - 7200, NOW - 7200)
     assert moved.ends_at == parked.ends_at - 7200
@@ -176,10 +177,10 @@ async def test_a_doubted_grant_keeps_its_questions(vault: Vault) -> None:
     await vault.request_refresh("acme", NOW + 3000)
     refused = await refresh(vault, REFUSED, NOW + 3000)
     assert refused.due_at is not None
-    assert await vault.hasten_misdated(NOW + 2000) == []
+    assert await vault.clock.hasten_misdated(NOW + 2000) == []
     doubted = await get(vault)
     assert (doubted.refused_at, doubted.due_at) == (NOW + 2000, refused.due_at)
-    assert await vault.hasten_misdated(refused.due_at - 3965 - 1) == ["acme"]
+    assert await vault.clock.hasten_misdated(refused.due_at - 3965 - 1) == ["acme"]
 
 
 async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
@@ -190,14 +191,14 @@ async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
     echo = await finish(vault, await claim_one(vault), answered("at-1", "rt-1"), NOW, client)
     assert echo.grant is not None
     assert (echo.grant.state, echo.grant.failures) == (GrantState.EXPIRED, 0)
-    assert await vault.hasten_misdated(NOW - 7200 + 60) == ["acme"]
+    assert await vault.clock.hasten_misdated(NOW - 7200 + 60) == ["acme"]
 
 
 async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
     """A replay's answer would be dated there, and a grace window would seem to begin anew."""
     await sow(vault, make_seed())
     await claim_one(vault, NOW + 7200)
-    await vault.hasten_misdated(NOW)
+    await vault.clock.hasten_misdated(NOW)
     intent = (await get(vault)).intent
     assert intent is not None
     assert intent.first_sent_at == NOW
@@ -205,7 +206,7 @@ async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
 
 async def test_a_grant_added_on_a_clock_ahead_is_due(vault: Vault) -> None:
     await sow(vault, make_seed(), now=NOW + 7200)
-    assert await vault.hasten_misdated(NOW) == ["acme"]
+    assert await vault.clock.hasten_misdated(NOW) == ["acme"]
     assert (await get(vault)).due_at == NOW
 
 

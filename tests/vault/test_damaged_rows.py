@@ -28,6 +28,7 @@ from tests.vault.world import (
     release,
     rooms,
     sow,
+    step_back,
 )
 
 __all__ = ["lines"]
@@ -133,9 +134,9 @@ async def test_everybody_else_is_read(damaged: Vault, lines: Lines) -> None:
 async def test_the_clock_moves_everybody_else(damaged: Vault, lines: Lines) -> None:
     moved = [after.name for _, after in await damaged.time_passed(NOW + LIFE + 1)]
     assert sorted(name for name in moved if name != "acme") == OTHERS
-    await damaged.shift_clock(-7200, NOW - 7200)
+    await step_back(damaged, -7200)
     assert (await get(damaged, OTHERS[1])).expires_at == NOW + LIFE - 7200
-    await damaged.hasten_misdated(NOW - 20_000)
+    await damaged.clock.hasten_misdated(NOW - 20_000)
     assert (await get(damaged, OTHERS[1])).due_at is not None
 
 

@@ -385,7 +385,7 @@ async def test_a_damaged_vault_is_said(tmp_path: Path) -> None:
     with (tmp_path / "vault.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 65_536)
-    with pytest.raises(VaultUnavailable, match="the vault is damaged: restore a backup"):
+    with pytest.raises(VaultUnavailable, match="the vault is damaged: refresher vault restore"):
         async with opened(tmp_path) as vault:
             await vault.grants()
 

@@ -29,6 +29,7 @@ from tests.vault.world import (
     set_writable,
     sow,
     static_seed,
+    step_back,
 )
 
 REVOKED = GrantRejected(error="invalid_grant", status=400, needs_person=True)
@@ -106,7 +107,7 @@ async def test_a_deferral_follows_a_clock_that_is_set_back(vault: Vault) -> None
     await reject(vault, await renew(vault, 1), NOW)
     version = await renew(vault, 2)
     await reject(vault, version, NOW + 2)
-    await vault.shift_clock(-1000.0, NOW - 990)
+    await step_back(vault, -1000.0)
     after = await get(vault)
     assert after.rejection == Rejection(version, Answer.DEFERRED, NOW - 970)
     assert (after.due_at, after.requested_at) == (NOW - 970, NOW - 970)

@@ -180,6 +180,12 @@ async def rescue(vault: Vault, record: bytes) -> int:
     return rescue.slot
 
 
+async def step_back(vault: Vault, offset: float, now: float = NOW) -> list[str]:
+    """Set the wall clock, NOW, back by OFFSET; the names of the grants that followed."""
+    vault.clock_set_back(offset)
+    return await vault.clock.follow(now + offset)
+
+
 def pragma(vault: Vault, statement: str) -> object:
     """Run PRAGMA STATEMENT on the one connection that writes, outside of transactions."""
     connection = vault._database._writer.raw_connection()

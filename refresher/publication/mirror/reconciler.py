@@ -313,6 +313,7 @@ class Reconciler:
             self._spared.discard(name)
         elif name not in self._spared:
             self._spared.add(name)
+            self._source.seen_newer(name, now)
             emit(
                 Event.EARLIER_LIFE_KEPT,
                 grant=name,

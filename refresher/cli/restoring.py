@@ -1,0 +1,74 @@
+"""``refresher vault restore``: a backup in the vault's place, while no daemon runs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from refresher.cli.calling import as_json_option, tell
+from refresher.clock import SystemClock
+from refresher.errors import RefresherError, VaultInUse
+from refresher.settings.loading import load
+from refresher.vault.database import make_folder
+from refresher.vault.file_lock import FileLock
+from refresher.vault.opening import lock_path
+from refresher.vault.restoring import Backup, examine, finish, stage
+from refresher.vault.sealing import Keyring
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json_option
+@click.pass_context
+def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
+    """Put the backup FILE in the vault's place; FILE stays as it is.
+
+    The daemon must be stopped. What is in the vault's place is kept beside it under another
+    name, its -wal and -shm with it; answers in the rescue file are offered to the restored vault.
+    Killed at any moment, the command leaves the old vault or the new one, never a mixture.
+
+    A backup holds no refresh token that rotated since. Of such a grant the old one will be
+    presented once: a strict server may then revoke it, and it will need a login. So restore
+    only when the vault itself is gone, and take the newest backup.
+    """
+    settings = load(context.obj, public_only=True).settings
+    vault, keyring = settings.vault.path, Keyring.load(settings.vault.key_file)
+    make_folder(vault.parent)
+    lock = FileLock(lock_path(vault))
+    try:
+        lock.acquire()
+    except VaultInUse as error:
+        raise RefresherError(f"{error}: stop the daemon first") from error
+    try:
+        backup = examine(file, vault, keyring)
+        if not yes:
+            click.echo(_meaning(backup, SystemClock().now()), err=True)
+            click.confirm(f"put it in the place of {vault}?", abort=True, err=True)
+        stage(backup, vault)
+        kept = finish(vault)
+    finally:
+        lock.release()
+    result = {
+        "vault": str(vault),
+        "file": str(file),
+        "copied_at": backup.copied_at,
+        "grants": backup.refreshable,
+        "kept": None if kept is None else str(kept),
+    }
+    text = f"{vault} is the backup of {_date(backup.copied_at)} now"
+    text += "" if kept is None else f"; what was there is {kept}"
+    tell(result, text, as_json=as_json)
+
+
+def _meaning(backup: Backup, now: float) -> str:
+    hours = max(now - backup.copied_at, 0.0) / 3600
+    return (
+        f"{backup.file} is of {_date(backup.copied_at)}, {hours:.1f} hours ago, and has refresh "
+        f"tokens of {backup.refreshable} grants. Those that have rotated since are dead: each is "
+        "presented once, a strict server may revoke its grant, and then it needs a login."
+    )
+
+
+def _date(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
