@@ -1,9 +1,11 @@
 """A command without a daemon: it opens the vault, does the work itself, and publishes it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from refresher.app.operations import JSON, Operation, Operations, view
+from refresher.app import calls
+from refresher.app.calls import JSON, Operation, taking
+from refresher.app.operations import Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock, SystemClock
@@ -44,13 +46,13 @@ async def alone(
         ) as core:
             await recover(vault, core.clients, clock)
             await core.administration.apply_settings(settings.seeds)
-            operations = Operations(core.administration, core.logins, core.revoking, {}).by_name()
+            operations = Operations(core.administration, core.logins, core.revoking, {})
 
-            async def refresh(parameters: Mapping[str, JSON]) -> JSON:
-                accepted = await core.administration.refresh(parameters["name"])
+            async def refresh(call: calls.Refresh) -> JSON:
+                accepted = await core.administration.refresh(call.name)
                 if accepted is not None:
                     await _refresh_one(core, accepted)
-                grant = await vault.find(parameters["name"])
+                grant = await vault.find(call.name)
                 assert grant is not None
                 renewed = accepted is not None and grant.version > accepted.version
                 return {
@@ -59,8 +61,8 @@ async def alone(
                     "grant": view(grant),
                 }
 
-            async def refresh_lost(parameters: Mapping[str, JSON]) -> JSON:
-                answer = await operations["refresh_lost"](parameters)
+            async def refresh_lost(call: calls.RefreshLost) -> JSON:
+                answer = await operations.refresh_lost(call)
                 done = {}
                 for name in answer["asked"]:
                     lost = await vault.find(name)
@@ -71,7 +73,10 @@ async def alone(
                     done[name] = view(after)
                 return {**answer, "grants": done}
 
-            yield operations | {"refresh": refresh, "refresh_lost": refresh_lost}
+            yield operations.by_name() | {
+                "refresh": taking(calls.Refresh, refresh),
+                "refresh_lost": taking(calls.RefreshLost, refresh_lost),
+            }
             await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()

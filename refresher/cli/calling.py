@@ -12,8 +12,10 @@ import anyio
 import click
 
 from refresher import logs
+from refresher.cli.saying import say
 from refresher.errors import ControlUnavailable, RefresherError
-from refresher.ops.control_client import ControlClient
+from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.protocol import Fault
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
 
@@ -40,7 +42,11 @@ async def calling(settings: Settings) -> AsyncIterator[Call]:
     """
     client = ControlClient(settings.control.socket)
     try:
-        await client.call("status", answer_within=10.0)
+        await client.call("ping", answer_within=10.0)
+    except ControlError as error:
+        # A daemon of before the last upgrade: it knows everything but the question.
+        if error.kind != Fault.UNKNOWN_OPERATION:
+            raise
     except ControlUnavailable:
         # Half of a command's time to start, and not needed beside a daemon.
         from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
@@ -61,7 +67,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 def tell(result: Any, text: str, *, as_json: bool) -> None:
     """Print what a command did: RESULT for programs, or TEXT for people."""
-    click.echo(json.dumps(result) if as_json else text)
+    say(json.dumps(result) if as_json else text)
 
 
 def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:

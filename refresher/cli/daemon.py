@@ -8,6 +8,7 @@ import click
 from refresher import logs
 from refresher.cli.calling import as_json_option, run, tell
 from refresher.cli.entry import Exit
+from refresher.cli.saying import say
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -54,7 +55,7 @@ def health(context: click.Context, ready: bool, as_json: bool) -> None:  # noqa:
     verdict = run(partial(check_health, settings.control.socket, probe=probe))
     if not as_json:
         for reason in verdict.reasons:
-            click.echo(reason, err=True)
+            say(reason, err=True)
     result = {"ok": verdict.passed, "reasons": list(verdict.reasons)}
     tell(result, "ok" if verdict.passed else "failed", as_json=as_json)
     sys.exit(Exit.DONE if verdict.passed else Exit.FAILED)

@@ -8,6 +8,7 @@ import click
 
 from refresher.cli.calling import as_json_option, tell
 from refresher.cli.entry import Exit
+from refresher.cli.saying import say
 from refresher.clock import SystemClock
 from refresher.errors import RefresherError, SettingsError
 from refresher.providers import providers
@@ -40,18 +41,18 @@ def init(directory: Path) -> None:
     key = load(settings, public_only=True).settings.vault.key_file
     key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_once(key, write_key_file)
-    click.echo(f"next: edit {settings}, then `refresher check`")
+    say(f"next: edit {settings}, then `refresher check`")
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(path)
     except FileExistsError:
-        click.echo(f"{path} exists; left as it is")
+        say(f"{path} exists; left as it is")
     except OSError as error:
         raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
     else:
-        click.echo(f"{path} written")
+        say(f"{path} written")
 
 
 def _write_settings(path: Path) -> None:
@@ -81,7 +82,7 @@ def check(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click
         problems = [str(error)]
     if as_json:
         result = {"ok": not problems, "problems": problems, "warnings": warnings, "found": found}
-        click.echo(json.dumps(result))
+        say(json.dumps(result))
     else:
         _print(problems, warnings, found)
     context.exit(Exit.CONFIGURATION if problems else Exit.DONE)
@@ -89,13 +90,13 @@ def check(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click
 
 def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
     for line in found:
-        click.echo(line)
+        say(line)
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for problem in problems:
-        click.echo(f"problem: {problem}", err=True)
+        say(f"problem: {problem}", err=True)
     if not problems:
-        click.echo("the settings are good")
+        say("the settings are good")
 
 
 @click.command()
@@ -126,12 +127,12 @@ def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
             name: {"title": entry.title, "documentation": entry.documentation}
             for name, entry in catalogue.items()
         }
-        click.echo(json.dumps(shown))
+        say(json.dumps(shown))
         return
     for name, entry in catalogue.items():
-        click.echo(f"{name}: {entry.title}")
-        click.echo(f"  scopes         {' '.join(entry.scopes)}")
-        click.echo(f"  documentation  {entry.documentation}")
+        say(f"{name}: {entry.title}")
+        say(f"  scopes         {' '.join(entry.scopes)}")
+        say(f"  documentation  {entry.documentation}")
 
 
 COMMANDS = (init, check, providers_command, backup)

@@ -43,10 +43,11 @@ from refresher.settings.model import (
     Settings,
     VaultSettings,
 )
-from refresher.settings.report import Report, judge, printable
+from refresher.settings.report import Report, judge
 from refresher.settings.secret_places import is_world_readable
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import redis_fault
+from refresher.text import plain
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
 LOCAL_FILE = "refresher.toml"
@@ -92,10 +93,10 @@ def load(
         from_file,
     ]
     if file is None and not any(layer.values or layer.problems for layer in layers[1:]):
-        raise SettingsError([printable(_nothing_found())])
+        raise SettingsError([plain(_nothing_found())])
     if from_file.problems:
         # What the other layers say cannot be judged without the file they add to.
-        raise SettingsError([printable(text) for layer in layers for text in layer.problems])
+        raise SettingsError([plain(text) for layer in layers for text in layer.problems])
     report = Report(layers)
     document = judge(merge(layers), report)
     secrets = SecretReader(

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from refresher.settings.document import Document
 from refresher.settings.layers import KeyPath, Layer
+from refresher.text import plain
 
 WORDING = {
     "bool_parsing": "must be true or false",
@@ -38,7 +39,7 @@ class Report:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
         self._faulty: set[KeyPath] = set()
-        self.problems = [printable(text) for layer in layers for text in layer.problems]
+        self.problems = [plain(text) for layer in layers for text in layer.problems]
         self.warnings: list[str] = []
 
     def problem(self, path: KeyPath, text: str) -> None:
@@ -65,7 +66,7 @@ class Report:
             (layer for layer in reversed(self._layers) if layer.holds(keys[:-1])), None
         )
         place = layer.place_of(keys) if layer else "settings"
-        return printable(f"{place}: {shown(path)} {text}")
+        return plain(f"{place}: {shown(path)} {text}")
 
 
 def judge(merged: dict[str, Any], report: Report) -> Document:
@@ -95,11 +96,6 @@ def shown(path: KeyPath) -> str:
             quoted = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
             text += f".{quoted}" if text else quoted
     return text
-
-
-def printable(text: str) -> str:
-    """TEXT as one line that any terminal can show: the rest becomes escapes."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

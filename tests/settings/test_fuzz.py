@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from refresher.errors import SettingsError
 from refresher.settings import load
 from refresher.settings.describe import describe
-from refresher.settings.report import printable
+from refresher.text import plain
 from tests.settings.conftest import CLIENT, Bench
 
 CANARY = "canary-5f1c"
@@ -99,7 +99,7 @@ def judged(text: str, environment: Mapping[str, str] | None = None) -> list[str]
             problems, shown = error.problems, str(error)
             loaded = None
     credentials = (environment or {}).get("CREDENTIALS_DIRECTORY", "")
-    places = (str(place.folder), "environment", "settings: ", "/", printable(credentials) + ":")
+    places = (str(place.folder), "environment", "settings: ", "/", plain(credentials) + ":")
     assert CANARY not in shown
     assert loaded or problems
     for problem in problems:
