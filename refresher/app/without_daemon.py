@@ -14,6 +14,7 @@ from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
+from refresher.settings.secret_places import Needed
 from refresher.vault.claims import Room
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
@@ -25,8 +26,8 @@ async def alone(
 ) -> AsyncIterator[dict[str, Operation]]:
     """The operations on a vault no daemon has open, for one command.
 
-    What the command changes reaches Redis with it if Redis answers, else with the next
-    daemon; a refresh is carried out at once.
+    What the command changes reaches Redis with it if Redis answers and its secrets were read,
+    else with the next daemon; a refresh is carried out at once.
 
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
@@ -77,7 +78,8 @@ async def alone(
                 "refresh": taking(calls.Refresh, refresh),
                 "refresh_lost": taking(calls.RefreshLost, refresh_lost),
             }
-            await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
+            if settings.secrets is not Needed.NONE:
+                await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()
 

@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from refresher.cli import importing, logins
-from refresher.cli.calling import as_json_option, calling, load_settings, read_text, run, tell
+from refresher.cli.calling import (
+    as_json_option,
+    calling,
+    load_completely,
+    load_settings,
+    read_text,
+    run,
+    tell,
+)
 from refresher.cli.entry import Exit
 from refresher.cli.refreshing import refresh
 from refresher.cli.saying import say
@@ -19,6 +27,7 @@ from refresher.errors import UnknownGrant
 from refresher.publication.connection import Address, open_server
 from refresher.publication.keys import Keys
 from refresher.settings.model import Settings
+from refresher.settings.secret_places import Needed
 
 
 @click.command()
@@ -34,7 +43,7 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
     settings = load_settings(context)
 
     async def ask() -> Any:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.NONE) as call:
             return await call("status", name=grant)
 
     answer = run(ask)
@@ -69,7 +78,7 @@ def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FB
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
     """  # noqa: D301  click wants a real backspace before what it must not wrap
-    settings = load_settings(context)
+    settings = load_completely(context.obj, needed=Needed.REDIS).settings
     token, state = run(_read_published, settings, grant)
     if "access_token" not in token:
         told = f" ({state['state']}: {state.get('reason', '-')})" if state else ""
@@ -127,7 +136,7 @@ def set_token(  # noqa: PLR0917  one parameter an option
     token = read_text(file, "token")
 
     async def ask() -> Any:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.REDIS) as call:
             return await call(
                 "set_token",
                 name=grant,
@@ -155,7 +164,7 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
         click.confirm(f"forget {grant} and its refresh token for good?", abort=True, err=True)
 
     async def ask() -> Any:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.REDIS) as call:
             return await call("remove", name=grant)
 
     answer = run(ask)

@@ -11,6 +11,7 @@ from refresher.app.calls import ImportedGrant, read_call
 from refresher.cli.calling import calling, load_settings, run
 from refresher.cli.saying import say
 from refresher.errors import ParameterRefused, RefresherError
+from refresher.settings.secret_places import Needed
 
 FIELDS = ("name", "client", "refresh_token", "access_token", "expires_at", "scope", "labels")
 """Every field of a line."""
@@ -50,7 +51,7 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
     done: list[dict[str, Any]] = []
 
     async def send() -> None:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.REDIS) as call:
             for start in range(0, len(grants), MANY):
                 batch = grants[start : start + MANY]
                 try:

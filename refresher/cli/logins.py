@@ -16,6 +16,7 @@ from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
+from refresher.settings.commands import clean_own_environment
 from refresher.settings.model import Settings
 
 
@@ -106,6 +107,7 @@ async def _through_browser(
         login = await call("login_begin", **begin, redirect_uri=listener.redirect_uri)
         url = login["authorization_url"]
         click.echo(f"open this address and consent:\n\n  {url}\n", err=True)
+        clean_own_environment()  # a browser hands on what it gets
         await anyio.to_thread.run_sync(webbrowser.open, url)
         try:
             query = await listener.wait(seconds)

@@ -19,10 +19,20 @@ def read_seeds(
     secrets: SecretReader,
     report: Report,
 ) -> list[Seed]:
-    """A seed for each of GRANTS; whatever is wrong with one goes to the report."""
-    seeds = [_seed(name, section, clients, secrets, report) for name, section in grants.items()]
+    """A seed for each of GRANTS whose token is read; what is wrong with one is reported."""
+    seeds = [
+        _seed(name, section, clients, secrets, report)
+        for name, section in grants.items()
+        if _is_whole(name, section, secrets)
+    ]
     _refuse_shared_refresh_tokens(seeds, report)
     return seeds
+
+
+def _is_whole(name: str, section: GrantSection, secrets: SecretReader) -> bool:
+    """Whether the seed lacks nothing: one whose token was left unread would be another seed."""
+    has_token = section.refresh_token is not None or section.static_token is not None
+    return not has_token or secrets.reads(("grants", name))
 
 
 def _seed(

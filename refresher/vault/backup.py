@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import delete, insert, select
 
 from refresher.errors import VaultError, VaultUnavailable
+from refresher.files import ABSENT, open_to_read
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import facts
 
@@ -33,13 +34,20 @@ def back_up(vault: Path, copy: Path, now: float) -> int:
         VaultError: COPY exists, or there is no vault.
         VaultUnavailable: the disk refuses.
     """
-    if not vault.exists():
-        raise VaultError(f"there is no vault {vault}")
-    if copy.exists():
+    try:
+        os.close(open_to_read(vault))
+    except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise VaultError(f"there is no vault {vault}") from error
+        raise VaultUnavailable(f"the vault {vault} {error}") from error
+    if os.path.lexists(copy):
         raise VaultError(f"{copy} exists: a backup is never overwritten")
     unfinished = copy.with_name(copy.name + ".unfinished")
+    is_made = False
     try:
-        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        unfinished.unlink(missing_ok=True)  # of a backup that was killed, or planted
+        os.close(os.open(unfinished, os.O_WRONLY | ABSENT, 0o600))
+        is_made = True
         with (
             contextlib.closing(sqlite3.connect(f"file:{vault}?mode=ro", uri=True)) as source,
             contextlib.closing(sqlite3.connect(unfinished)) as target,
@@ -52,7 +60,8 @@ def back_up(vault: Path, copy: Path, now: float) -> int:
         unfinished.rename(copy)
         _make_durable(copy.parent)
     except (OSError, sqlite3.Error) as error:
-        unfinished.unlink(missing_ok=True)
+        if is_made:
+            unfinished.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or getattr(error, "sqlite_errorname", "refused")
         raise VaultUnavailable(f"the backup {copy} cannot be written: {reason}") from error
     return copy.stat().st_size

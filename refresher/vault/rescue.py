@@ -21,6 +21,7 @@ from pathlib import Path
 
 import anyio
 
+from refresher.files import ABSENT, opened_to_write
 from refresher.logs import Event, emit
 from refresher.vault.refusals import opening_refused
 from refresher.vault.threads import Thread
@@ -111,9 +112,8 @@ class RescueFile:
         Raises:
             VaultUnavailable: it cannot be made: better to know before a token is spent.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = opened_to_write(self._path)
             if os.pread(self._descriptor, _START.size, 0) != _START.pack(_START_MAGIC, SLOT_BYTES):
                 self._replace(_read_other_form(self._descriptor))
             status = os.fstat(self._descriptor)
@@ -121,7 +121,7 @@ class RescueFile:
             if size > min(status.st_size, status.st_blocks * 512):
                 os.posix_fallocate(self._descriptor, 0, size)
                 os.fsync(self._descriptor)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise opening_refused(
                 f"the rescue file {self._path} cannot be prepared", error
             ) from error
@@ -214,8 +214,8 @@ class RescueFile:
     def _replace(self, records: list[bytes]) -> None:
         """Make the file anew with RECORDS in it; until it is whole, the old one stays."""
         unfinished = self._path.with_name(self._path.name + ".unfinished")
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        made = os.open(unfinished, flags, 0o600)
+        unfinished.unlink(missing_ok=True)  # of a process that was killed, or planted
+        made = os.open(unfinished, os.O_RDWR | os.O_CLOEXEC | ABSENT, 0o600)
         try:
             os.posix_fallocate(made, 0, _place(max(self._slots, len(records))))
             for slot, content in enumerate(records):
