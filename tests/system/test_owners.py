@@ -3,9 +3,12 @@
 As root, commands run as another user where that is the point; anybody else is that user.
 """
 
+import contextlib
 import os
+import pty
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -371,3 +374,39 @@ def test_a_folder_that_is_gone_is_no_traceback(
     gone.rmdir()
     with pytest.raises(SettingsError, match="none found; tried"):
         load(environment={"HOME": "/"})
+
+
+def test_a_complaint_is_shown_on_a_terminal_as_plain_text(folder: Path) -> None:
+    secret = """{ command = ["sh", "-c", "printf 'locked \\\\033[31m\\\\n' >&2; exit 1"] }"""
+    put(folder, CLIENT.format(secret=secret))
+    put_key(folder)
+    own(*folder.iterdir(), folder, uid=os.geteuid())
+    shown = {}
+    for option in ("--verbose", "--json"):
+        here, terminal = pty.openpty()
+        done = subprocess.run(
+            [sys.executable, "-m", "refresher", "check", option],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd())},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            timeout=50,
+            check=False,
+        )
+        os.close(terminal)
+        shown[option] = read_all(here)
+        assert done.returncode == 78
+    assert b"sh: locked \\x1b[31m" in shown["--verbose"]
+    assert b"locked" not in shown["--json"]
+    assert b"\x1b" not in shown["--verbose"]
+
+
+def read_all(terminal: int) -> bytes:
+    """What was written to the other end, which is closed."""
+    received = b""
+    with contextlib.suppress(OSError):  # EIO: nobody is left there
+        while chunk := os.read(terminal, 65_536):
+            received += chunk
+    os.close(terminal)
+    return received
