@@ -91,5 +91,17 @@ class PublicationUnavailable(RefresherError):
     """Raised when Redis cannot take a publication now; it is retried for ever."""
 
 
+class ParameterRefused(RefresherError):
+    """Raised when what a command asks for has a parameter that is missing, unknown or wrong.
+
+    Args:
+        faults: each parameter with what is wrong with it; no value of one.
+    """
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{place} {fault}".strip() for place, fault in faults))
+        self.parameter = faults[0][0]
+
+
 class ControlUnavailable(RefresherError):
     """Raised when no daemon answers on the control socket."""

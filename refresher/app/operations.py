@@ -4,12 +4,12 @@ A running daemon offers these on its control socket; a command without a daemon 
 very same functions on a vault it opened itself.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from refresher.app import calls
+from refresher.app.calls import JSON, Operation, taking
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.repairs import repair
-from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
@@ -17,14 +17,9 @@ from refresher.vault.revocations import Parked
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
 
-JSON = Any
-"""Whatever ``json`` reads and writes."""
-
-Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
-
 
 class Operations:
-    """The operations by name, each a method that takes the parameters of one call."""
+    """The operations by name, each a method that takes what one call asks for."""
 
     def __init__(
         self,
@@ -41,56 +36,55 @@ class Operations:
     def by_name(self) -> dict[str, Operation]:
         """Every operation, as the control socket offers it."""
         return {
-            "status": self.status,
-            "refresh": self.refresh,
-            "refresh_lost": self.refresh_lost,
-            "login_target": self.login_target,
-            "login_begin": self.login_begin,
-            "login_finish": self.login_finish,
-            "import": self.import_grants,
-            "remove": self.remove,
-            "revoke": self.revoke,
-            "set_token": self.set_token,
-            "rotate_key": self.rotate_key,
-            "key_status": self.key_status,
+            "ping": taking(calls.Ping, self.ping),
+            "status": taking(calls.Status, self.status),
+            "refresh": taking(calls.Refresh, self.refresh),
+            "refresh_lost": taking(calls.RefreshLost, self.refresh_lost),
+            "login_target": taking(calls.LoginBegin, self.login_target),
+            "login_begin": taking(calls.LoginBegin, self.login_begin),
+            "login_finish": taking(calls.LoginFinish, self.login_finish),
+            "import": taking(calls.Import, self.import_grants),
+            "remove": taking(calls.Remove, self.remove),
+            "revoke": taking(calls.Revoke, self.revoke),
+            "set_token": taking(calls.SetToken, self.set_token),
+            "rotate_key": taking(calls.RotateKey, self.rotate_key),
+            "key_status": taking(calls.KeyStatus, self.key_status),
         }
 
-    async def status(self, _: Mapping[str, JSON]) -> JSON:
-        """Every grant, what has still to be revoked, and who answers."""
+    async def ping(self, _: calls.Ping) -> JSON:
+        """Who answers."""
+        return dict(self._about)
+
+    async def status(self, call: calls.Status) -> JSON:
+        """Every grant or one, what has still to be revoked, and who answers."""
         grants = await self._administration.grants()
+        parked = await self._revoking.parked()
         return {
             "daemon": dict(self._about),
-            "grants": [view(grant) for grant in grants],
-            "revocations": parked_views(await self._revoking.parked()),
+            "grants": [view(grant) for grant in grants if call.name in {None, grant.name}],
+            "revocations": parked_views(one for one in parked if call.name in {None, one.name}),
         }
 
-    async def refresh(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Make ``name`` due now; ``accepted`` is false where no refresh is possible."""
-        grant = await self._administration.refresh(parameters["name"])
+    async def refresh(self, call: calls.Refresh) -> JSON:
+        """Make a grant due now; ``accepted`` is false where no refresh is possible."""
+        grant = await self._administration.refresh(call.name)
         return {"accepted": grant is not None}
 
-    async def refresh_lost(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Ask once more for the grants ``names`` or of ``client`` that were finally rejected."""
-        asked = await self._administration.ask_lost(
-            parameters.get("names"), parameters.get("client")
-        )
-        return {"asked": asked}
+    async def refresh_lost(self, call: calls.RefreshLost) -> JSON:
+        """Ask once more for grants that were finally rejected."""
+        return {"asked": await self._administration.ask_lost(call.names, call.client)}
 
-    async def login_target(self, parameters: Mapping[str, JSON]) -> JSON:
-        """What a login of ``name`` would be for, and where its answer would come to."""
+    async def login_target(self, call: calls.LoginBegin) -> JSON:
+        """What a login would be for, and where its answer would come to."""
         target = await self._logins.target(
-            parameters["name"],
-            redirect_uri=parameters.get("redirect_uri"),
-            client_name=parameters.get("client"),
+            call.name, redirect_uri=call.redirect_uri, client_name=call.client
         )
         return {"client": target.client.name, "redirect_uri": target.redirect_uri}
 
-    async def login_begin(self, parameters: Mapping[str, JSON]) -> JSON:
+    async def login_begin(self, call: calls.LoginBegin) -> JSON:
         """Start a login; gives the URL to open, and what an answer to it must carry."""
         login = await self._logins.begin(
-            parameters["name"],
-            redirect_uri=parameters.get("redirect_uri"),
-            client_name=parameters.get("client"),
+            call.name, redirect_uri=call.redirect_uri, client_name=call.client
         )
         return {
             "login": login.id,
@@ -100,20 +94,18 @@ class Operations:
             "state": login.request.state.reveal(),
         }
 
-    async def login_finish(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Redeem the code in ``pasted``."""
-        done = await self._logins.finish(parameters["login"], parameters["pasted"])
+    async def login_finish(self, call: calls.LoginFinish) -> JSON:
+        """Redeem the code in what was pasted."""
+        done = await self._logins.finish(call.login, call.pasted.reveal())
         return view(done.grant) | {
             "exchange_out": await self._administration.is_out(done.grant),
             "account_before": done.account_before,
         }
 
-    async def import_grants(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Add ``grants``, all or none."""
-        seeds = [read_seed(grant) for grant in parameters["grants"]]
-        done = await self._administration.import_grants(
-            seeds, replace=parameters.get("replace", False)
-        )
+    async def import_grants(self, call: calls.Import) -> JSON:
+        """Add grants, all or none."""
+        seeds = [seed_of(grant) for grant in call.grants]
+        done = await self._administration.import_grants(seeds, replace=call.replace)
         return [
             {
                 **view(seeded.grant),
@@ -124,15 +116,15 @@ class Operations:
             for seeded in done
         ]
 
-    async def remove(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Forget ``name``; ``exchange_out`` says that an answer to it may still come."""
-        grant = await self._administration.remove(parameters["name"])
+    async def remove(self, call: calls.Remove) -> JSON:
+        """Forget a grant; ``exchange_out`` says that an answer to it may still come."""
+        grant = await self._administration.remove(call.name)
         out = await self._administration.is_out(grant)
-        return {"removed": parameters["name"], "exchange_out": out}
+        return {"removed": call.name, "exchange_out": out}
 
-    async def revoke(self, parameters: Mapping[str, JSON]) -> JSON:
-        """End the authorization of ``name``; ``revoked`` once nothing of it is left open."""
-        done = await self._revoking.revoke(parameters["name"])
+    async def revoke(self, call: calls.Revoke) -> JSON:
+        """End an authorization; ``revoked`` once nothing of it is left open."""
+        done = await self._revoking.revoke(call.name)
         return view(done.grant) | {
             "revoked": not done.parked and not done.is_out,
             "revocations": parked_views(done.parked),
@@ -141,21 +133,21 @@ class Operations:
             "exchange_unresolved": done.is_unresolved,
         }
 
-    async def set_token(self, parameters: Mapping[str, JSON]) -> JSON:
-        """Replace the static token of ``name``."""
+    async def set_token(self, call: calls.SetToken) -> JSON:
+        """Replace a static token."""
         grant = await self._administration.set_token(
-            parameters["name"],
-            Secret(parameters["token"]),
-            expires_at=parameters.get("expires_at"),
-            token_type=parameters.get("token_type") or "Bearer",
+            call.name,
+            call.token,
+            expires_at=call.expires_at,
+            token_type=call.token_type or "Bearer",
         )
         return view(grant)
 
-    async def rotate_key(self, _: Mapping[str, JSON]) -> JSON:
+    async def rotate_key(self, _: calls.RotateKey) -> JSON:
         """Let a new vault key seal; ``key_status`` tells when all else is under it."""
         return {"key": await self._administration.rotate_key()}
 
-    async def key_status(self, _: Mapping[str, JSON]) -> JSON:
+    async def key_status(self, _: calls.KeyStatus) -> JSON:
         """What is sealed under each key; ``resealing`` while something is to be brought over."""
         keys, is_resealing = await self._administration.sealed_under()
         return {"keys": [key_view(key) for key in keys], "resealing": is_resealing}
@@ -215,18 +207,16 @@ def key_view(key: SealedUnder) -> dict[str, JSON]:
     }
 
 
-def read_seed(content: Mapping[str, JSON]) -> Seed:
-    """The seed in CONTENT, an object the command has validated."""
-    refresh_token = content.get("refresh_token")
-    access_token = content.get("access_token")
+def seed_of(grant: calls.ImportedGrant) -> Seed:
+    """GRANT as the vault takes it."""
     return Seed(
-        name=content["name"],
-        kind=GrantKind.REFRESHABLE if refresh_token else GrantKind.STATIC,
-        client=content.get("client"),
-        scope=tuple(content.get("scope") or ()),
-        labels=content.get("labels") or {},
-        refresh_token=Secret(refresh_token) if refresh_token else None,
-        access_token=Secret(access_token) if access_token else None,
-        expires_at=content.get("expires_at"),
-        token_type=content.get("token_type") or "Bearer",
+        name=grant.name,
+        kind=GrantKind.STATIC if grant.refresh_token is None else GrantKind.REFRESHABLE,
+        client=grant.client,
+        scope=tuple(grant.scope or ()),
+        labels=grant.labels or {},
+        refresh_token=grant.refresh_token,
+        access_token=grant.access_token,
+        expires_at=grant.expires_at,
+        token_type=grant.token_type or "Bearer",
     )

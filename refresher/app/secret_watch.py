@@ -17,10 +17,10 @@ from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit
 from refresher.publication.server.connection import Address, check_address
+from refresher.settings.commands import COMMAND_TIMEOUT
 from refresher.settings.layers import KeyPath
 from refresher.settings.model import RedisSettings, Settings
 from refresher.settings.secret_places import (
-    COMMAND_TIMEOUT,
     InFiles,
     Look,
     Printed,

@@ -1,9 +1,11 @@
 """A command without a daemon: it opens the vault, does the work itself, and publishes it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from refresher.app.operations import JSON, Operation, Operations, view
+from refresher.app import calls
+from refresher.app.calls import JSON, Operation, taking
+from refresher.app.operations import Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock, SystemClock
@@ -13,6 +15,7 @@ from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
+from refresher.settings.secret_places import Needed
 from refresher.vault.claims import Room
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
@@ -24,8 +27,8 @@ async def alone(
 ) -> AsyncIterator[dict[str, Operation]]:
     """The operations on a vault no daemon has open, for one command.
 
-    What the command changes reaches Redis with it if Redis answers, else with the next
-    daemon; a refresh is carried out at once.
+    What the command changes reaches Redis with it if Redis answers and its secrets were read,
+    else with the next daemon; a refresh is carried out at once.
 
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
@@ -45,13 +48,13 @@ async def alone(
         ) as core:
             await recover(vault, core.clients, clock)
             await core.administration.apply_settings(settings.seeds)
-            operations = Operations(core.administration, core.logins, core.revoking, {}).by_name()
+            operations = Operations(core.administration, core.logins, core.revoking, {})
 
-            async def refresh(parameters: Mapping[str, JSON]) -> JSON:
-                accepted = await core.administration.refresh(parameters["name"])
+            async def refresh(call: calls.Refresh) -> JSON:
+                accepted = await core.administration.refresh(call.name)
                 if accepted is not None:
                     await _refresh_one(core, accepted)
-                grant = await vault.find(parameters["name"])
+                grant = await vault.find(call.name)
                 assert grant is not None
                 renewed = accepted is not None and grant.version > accepted.version
                 return {
@@ -60,8 +63,8 @@ async def alone(
                     "grant": view(grant),
                 }
 
-            async def refresh_lost(parameters: Mapping[str, JSON]) -> JSON:
-                answer = await operations["refresh_lost"](parameters)
+            async def refresh_lost(call: calls.RefreshLost) -> JSON:
+                answer = await operations.refresh_lost(call)
                 done = {}
                 for name in answer["asked"]:
                     lost = await vault.find(name)
@@ -72,17 +75,18 @@ async def alone(
                     done[name] = view(after)
                 return {**answer, "grants": done}
 
-            async def rotate_key(parameters: Mapping[str, JSON]) -> JSON:
-                answer = await operations["rotate_key"](parameters)
+            async def rotate_key(call: calls.RotateKey) -> JSON:
+                answer = await operations.rotate_key(call)
                 await vault.resealing.reseal()
                 return answer
 
-            yield operations | {
-                "refresh": refresh,
-                "refresh_lost": refresh_lost,
-                "rotate_key": rotate_key,
+            yield operations.by_name() | {
+                "refresh": taking(calls.Refresh, refresh),
+                "refresh_lost": taking(calls.RefreshLost, refresh_lost),
+                "rotate_key": taking(calls.RotateKey, rotate_key),
             }
-            await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
+            if settings.secrets is not Needed.NONE:
+                await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:
         vault.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from refresher.errors import RefresherError
+from refresher.settings.commands import clean_own_environment
 
 _PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>refresher</title>'
@@ -43,6 +44,7 @@ async def opened(url: str) -> AsyncIterator[None]:
                 file.write(_PAGE.format(url=escape(url)))
         except OSError as error:
             raise _unwritable(error) from error
+        clean_own_environment()  # a browser hands on what it gets
         await anyio.to_thread.run_sync(webbrowser.open, page.as_uri())
         yield
 

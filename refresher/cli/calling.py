@@ -12,10 +12,16 @@ import anyio
 import click
 
 from refresher import logs
-from refresher.errors import ControlUnavailable, RefresherError
-from refresher.ops.control_client import ControlClient
-from refresher.settings.loading import load
-from refresher.settings.model import Settings
+from refresher.cli.saying import say
+from refresher.errors import ControlUnavailable, RefresherError, SettingsError
+from refresher.files import read_file
+from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.protocol import Fault
+from refresher.settings.layers import LARGEST_FILE
+from refresher.settings.loading import find_file, load
+from refresher.settings.model import LoadedSettings, Settings
+from refresher.settings.secret_places import Needed
+from refresher.settings.user import become_owner_of
 
 Call = Callable[..., Awaitable[Any]]
 """``await call("operation", name=..., ...)``: the same through either way."""
@@ -26,26 +32,44 @@ LONGEST_CALL = 90.0
 
 def load_settings(context: click.Context) -> Settings:
     """The settings a command works with; its own log lines go to stderr and only if bad."""
-    settings = load(context.obj, public_only=True).settings
+    settings = load(context.obj, needed=Needed.NONE).settings
     logs.configure(level="error", output=sys.stderr)
     return settings
 
 
+def load_completely(config: Path | None, **options: Any) -> LoadedSettings:
+    """The settings with their secrets; as root, as the user whom the file belongs to."""
+    file, _ = find_file(config)
+    if file is not None:
+        # Whoever can write it chooses the commands that secrets come from.
+        become_owner_of(file)
+    return load(config, **options)
+
+
 @asynccontextmanager
-async def calling(settings: Settings) -> AsyncIterator[Call]:
+async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIterator[Call]:
     """Give the way to the operations: the control socket if a daemon answers, else alone.
+
+    Args:
+        needed: the secrets that the work takes without a daemon. Where those of Redis are
+            enough they are not indispensable: the next daemon publishes everything.
 
     Raises:
         VaultInUse: no daemon answers, yet another process has the vault.
     """
     client = ControlClient(settings.control.socket)
     try:
-        await client.call("status", answer_within=10.0)
+        await client.call("ping", answer_within=10.0)
+    except ControlError as error:
+        # A daemon of before the last upgrade: it knows everything but the question.
+        if error.kind != Fault.UNKNOWN_OPERATION:
+            raise
     except ControlUnavailable:
         # Half of a command's time to start, and not needed beside a daemon.
         from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
 
-        complete = load(click.get_current_context().obj).settings
+        complete = _load_alone(settings, needed)
+        become_owner_of(complete.vault.path)
         async with alone(complete) as operations:
 
             async def call(operation: str, **parameters: Any) -> Any:
@@ -56,12 +80,33 @@ async def calling(settings: Settings) -> AsyncIterator[Call]:
     yield partial(client.call, answer_within=LONGEST_CALL)
 
 
+def _load_alone(settings: Settings, needed: Needed) -> Settings:
+    """SETTINGS, read without secrets, with those that are NEEDED."""
+    config = click.get_current_context().obj
+    if needed is Needed.ALL:
+        return load_completely(config).settings
+    if needed is Needed.NONE:
+        return settings
+    try:
+        loaded = load_completely(config, needed=needed)
+    except SettingsError as error:
+        hidden = error.problems
+    else:
+        hidden = [*loaded.not_seen, *loaded.of_service]
+        if not hidden:
+            return loaded.settings
+    for line in hidden:
+        say(f"warning: {line}", err=True)
+    say("warning: Redis is not told by this command; the next daemon does it", err=True)
+    return settings
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def tell(result: Any, text: str, *, as_json: bool) -> None:
     """Print what a command did: RESULT for programs, or TEXT for people."""
-    click.echo(json.dumps(result) if as_json else text)
+    say(json.dumps(result) if as_json else text)
 
 
 def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -77,13 +122,15 @@ def read_text(path: Path | None, prompt: str) -> str:
     """
     try:
         if path is not None:
-            return path.read_text("utf-8").strip()
+            return read_file(path, largest=LARGEST_FILE)[0].decode("utf-8").strip()
         stream = sys.stdin
         if stream.isatty():
             return str(click.prompt(prompt, hide_input=True, err=True)).strip()
         return stream.read().strip()
-    except OSError as error:
-        raise RefresherError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         # Not chained: the error carries what it failed on.
         raise RefresherError(f"the {prompt} is not UTF-8 text") from None
+    except ValueError as error:
+        raise RefresherError(f"{path} {error}") from error
+    except OSError as error:
+        raise RefresherError(f"the {prompt} cannot be read: {error.strerror}") from error

@@ -6,11 +6,14 @@ from functools import partial
 import click
 
 from refresher import logs
-from refresher.cli.calling import as_json_option, run, tell
+from refresher.cli.calling import as_json_option, load_completely, run, tell
 from refresher.cli.entry import Exit
+from refresher.cli.saying import say
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
+from refresher.settings.secret_places import Needed
+from refresher.settings.user import become_owner_of
 
 
 @click.command("run")
@@ -30,8 +33,9 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     def read() -> Settings:
         return load(context.obj, arguments=arguments).settings
 
-    loaded = load(context.obj, arguments=arguments)
+    loaded = load_completely(context.obj, arguments=arguments)
     settings = loaded.settings
+    become_owner_of(settings.vault.path)
     logs.configure(level=settings.log.level, json_lines=settings.log.json_lines)
     for warning in loaded.warnings:
         logs.emit(logs.Event.SETTINGS_DOUBTED, reason=warning)
@@ -49,12 +53,12 @@ def health(context: click.Context, ready: bool, as_json: bool) -> None:  # noqa:
     written. A container's health check should ask for the first: a daemon that cannot
     write must not be killed, it may hold the only copy of a refresh token.
     """
-    settings = load(context.obj, public_only=True).settings
+    settings = load(context.obj, needed=Needed.NONE).settings
     probe = Probe.READY if ready else Probe.LIVE
     verdict = run(partial(check_health, settings.control.socket, probe=probe))
     if not as_json:
         for reason in verdict.reasons:
-            click.echo(reason, err=True)
+            say(reason, err=True)
     result = {"ok": verdict.passed, "reasons": list(verdict.reasons)}
     tell(result, "ok" if verdict.passed else "failed", as_json=as_json)
     sys.exit(Exit.DONE if verdict.passed else Exit.FAILED)

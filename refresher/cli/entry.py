@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from refresher import __version__
-from refresher.errors import RefresherError, SettingsError
+from refresher.cli.saying import say, speak_any_encoding
+from refresher.errors import ParameterRefused, RefresherError, SettingsError
 from refresher.ops.control_client import ControlError
 
 
@@ -91,13 +92,14 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """Run the command line and exit; an expected error is one message, never a traceback."""
+    speak_any_encoding()
     try:
         code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        say("stopped", err=True)
         sys.exit(Exit.FAILED)
     except BaseExceptionGroup as group:
         sys.exit(_report_group(group))
@@ -110,11 +112,13 @@ def report(error: RefresherError) -> Exit:
     """Print what ERROR says; give the code to exit with."""
     if isinstance(error, SettingsError):
         for problem in error.problems:
-            click.echo(f"problem: {problem}", err=True)
+            say(f"problem: {problem}", err=True)
         return Exit.CONFIGURATION
-    click.echo(f"refresher: {error}", err=True)
+    say(f"refresher: {error}", err=True)
     configuration = {"VaultKeyError", "VaultTooNew"}
     kind = error.kind if isinstance(error, ControlError) else type(error).__name__
+    if kind == ParameterRefused.__name__:
+        return Exit.USAGE
     return Exit.CONFIGURATION if kind in configuration else Exit.FAILED
 
 

@@ -1,7 +1,6 @@
 """The commands about grants: status, show, login, set-token, import, remove."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,19 +9,25 @@ from typing import Any
 import click
 
 from refresher.cli import importing, logins
-from refresher.cli.calling import as_json_option, calling, load_settings, read_text, run, tell
+from refresher.cli.calling import (
+    as_json_option,
+    calling,
+    load_completely,
+    load_settings,
+    read_text,
+    run,
+    tell,
+)
 from refresher.cli.entry import Exit
 from refresher.cli.refreshing import refresh
+from refresher.cli.saying import say
 from refresher.cli.table import grants_table, needs_person, print_table, revocations_table
 from refresher.clock import SystemClock
-from refresher.domain.secret import Secret
-from refresher.errors import RefresherError, UnknownGrant
+from refresher.errors import UnknownGrant
 from refresher.publication.keys import Keys
 from refresher.publication.server.connection import Address, open_server
 from refresher.settings.model import Settings
-
-VISIBLE = re.compile(r"[\x21-\x7e]+")
-"""What an access token is made of (RFC 6749 A.12, RFC 6750 2.1)."""
+from refresher.settings.secret_places import Needed
 
 
 @click.command()
@@ -38,26 +43,25 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
     settings = load_settings(context)
 
     async def ask() -> Any:
-        async with calling(settings) as call:
-            return await call("status")
+        async with calling(settings, needed=Needed.NONE) as call:
+            return await call("status", name=grant)
 
     answer = run(ask)
-    views = [view for view in answer["grants"] if grant in {None, view["name"]}]
-    parked = [one for one in answer["revocations"] if grant in {None, one["name"]}]
+    views, parked = answer["grants"], answer["revocations"]
     if grant is not None and not views and not parked:
         raise UnknownGrant(grant)
     if as_json:
         told = {"daemon": answer["daemon"], "grants": views, "revocations": parked}
-        click.echo(json.dumps(told))
+        say(json.dumps(told))
     elif views:
         print_table(grants_table(views, SystemClock().now()))
     elif grant is None:
-        click.echo("no grants yet: `refresher login GRANT --client CLIENT` adds one")
+        say("no grants yet: `refresher login GRANT --client CLIENT` adds one")
     if parked and not as_json:
-        click.echo("\nnot revoked yet at their server; a running daemon goes on trying:")
+        say("\nnot revoked yet at their server; a running daemon goes on trying:")
         print_table(revocations_table(parked, SystemClock().now()))
     if not answer["daemon"]:
-        click.echo("no daemon is running: nothing is being refreshed", err=True)
+        say("no daemon is running: nothing is being refreshed", err=True)
     context.exit(Exit.NEEDS_PERSON if any(map(needs_person, views)) else Exit.DONE)
 
 
@@ -74,16 +78,16 @@ def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FB
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
     """  # noqa: D301  click wants a real backspace before what it must not wrap
-    settings = load_settings(context)
+    settings = load_completely(context.obj, needed=Needed.REDIS).settings
     token, state = run(_read_published, settings, grant)
     if "access_token" not in token:
         told = f" ({state['state']}: {state.get('reason', '-')})" if state else ""
-        click.echo(f"refresher: Redis holds no valid token for {grant}{told}", err=True)
+        say(f"refresher: Redis holds no valid token for {grant}{told}", err=True)
         if "repair" in state:
-            click.echo(f"repair: {state['repair']}", err=True)
+            say(f"repair: {state['repair']}", err=True)
         waits = state.get("state") in {"reauthorization_required", "paused", "pending"}
         context.exit(Exit.NEEDS_PERSON if waits else Exit.FAILED)
-    click.echo(json.dumps(token) if as_json else token["access_token"])
+    say(json.dumps(token) if as_json else token["access_token"])
 
 
 async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -102,7 +106,11 @@ async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str]
 
 
 def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in fields.items()}
+    return {_text(key): _text(value) for key, value in fields.items()}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
 
 
 @click.command("set-token")
@@ -126,18 +134,13 @@ def set_token(  # noqa: PLR0917  one parameter an option
     """
     settings = load_settings(context)
     token = read_text(file, "token")
-    if not VISIBLE.fullmatch(token):
-        raise RefresherError("that is no token: it is empty or has blanks or letters like ä in it")
-    if expires_at is not None and not 0 < expires_at < importing.LATEST_INSTANT:
-        raise RefresherError("--expires-at is no time in unix seconds")
 
     async def ask() -> Any:
-        async with calling(settings) as call:
-            value = Secret(token)
+        async with calling(settings, needed=Needed.REDIS) as call:
             return await call(
                 "set_token",
                 name=grant,
-                token=value.reveal(),
+                token=token,
                 expires_at=expires_at,
                 token_type=token_type,
             )
@@ -161,13 +164,13 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
         click.confirm(f"forget {grant} and its refresh token for good?", abort=True, err=True)
 
     async def ask() -> Any:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.REDIS) as call:
             return await call("remove", name=grant)
 
     answer = run(ask)
     tell(answer, f"{grant} is removed", as_json=as_json)
     if answer["exchange_out"]:
-        click.echo(
+        say(
             f"an exchange of {grant} is still out: what it brings is kept aside, not revoked",
             err=True,
         )
@@ -196,11 +199,11 @@ def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
 
     answer = run(ask)
     if as_json:
-        click.echo(json.dumps(answer))
+        say(json.dumps(answer))
     elif answer["revoked"]:
-        click.echo(f"{grant} is revoked; `refresher login {grant}` authorizes it again")
+        say(f"{grant} is revoked; `refresher login {grant}` authorizes it again")
     for line in _left_open(grant, answer):
-        click.echo(line, err=True)
+        say(line, err=True)
     context.exit(Exit.DONE if answer["revoked"] else Exit.FAILED)
 
 

@@ -7,27 +7,16 @@ from typing import IO, Any
 
 import click
 
+from refresher.app.calls import ImportedGrant, read_call
 from refresher.cli.calling import calling, load_settings, run
-from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.errors import RefresherError
-from refresher.settings import values
-from refresher.settings.grants import LABEL
+from refresher.cli.saying import say
+from refresher.errors import ParameterRefused, RefresherError
+from refresher.settings.secret_places import Needed
 
-FIELDS: dict[str, tuple[type, ...]] = {
-    "name": (str,),
-    "client": (str,),
-    "refresh_token": (str,),
-    "access_token": (str,),
-    "expires_at": (int, float),
-    "scope": (str, list),
-    "labels": (dict,),
-}
-"""Every field of a line and its JSON type."""
+FIELDS = ("name", "client", "refresh_token", "access_token", "expires_at", "scope", "labels")
+"""Every field of a line."""
 
 REQUIRED = ("name", "client", "refresh_token")
-
-LATEST_INSTANT = values.LATEST_INSTANT
-"""Unix seconds above which an end was written in another unit."""
 
 MANY = 500
 """Lines sent at once: progress is shown between, and one request stays small."""
@@ -62,7 +51,7 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
     done: list[dict[str, Any]] = []
 
     async def send() -> None:
-        async with calling(settings) as call:
+        async with calling(settings, needed=Needed.REDIS) as call:
             for start in range(0, len(grants), MANY):
                 batch = grants[start : start + MANY]
                 try:
@@ -71,16 +60,16 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
                     kept = f"; the {len(done)} grants before are imported" if done else ""
                     raise ImportRefused(f"{error}{kept}") from error
                 if len(grants) > MANY:
-                    click.echo(f"{len(done)} of {len(grants)}", err=True)
+                    say(f"{len(done)} of {len(grants)}", err=True)
 
     run(send)
     for grant in done:
         if as_json:
-            click.echo(json.dumps(grant))
+            say(json.dumps(grant))
         else:
             out = "; an earlier exchange is still out and no longer counts"
             told = f"{grant['name']}: {grant['result']}, {grant['state']}"
-            click.echo(told + (out if grant["exchange_out"] else ""))
+            say(told + (out if grant["exchange_out"] else ""))
 
 
 def read_lines(lines: Iterable[bytes], clients: set[str]) -> list[dict[str, Any]]:
@@ -131,17 +120,15 @@ def _read_line(line: bytes, clients: set[str]) -> tuple[dict[str, Any] | None, s
         value = content.get(field)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None, f"{field} is missing"
-    for field, kind in FIELDS.items():
-        value = content.get(field)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            return None, f"{field} has the wrong type"
     try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return None, "holds an unpaired surrogate (\\ud800 to \\udfff), which is no text"
-    except RecursionError:
-        return None, "not valid JSON"
-    return _checked(content, clients)
+        grant = read_call(ImportedGrant, content)
+    except ParameterRefused as refused:
+        return None, str(refused)
+    if grant.client not in clients:
+        known = ", ".join(sorted(clients)) or "none"
+        # Not quoted: whoever took one field for another has a token there.
+        return None, f"there is no client of this name: there are {known}"
+    return content | {"scope": grant.scope or [], "labels": grant.labels or {}}, None
 
 
 class _TwiceError(ValueError):
@@ -153,25 +140,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         raise _TwiceError
     return content
-
-
-def _checked(
-    content: dict[str, Any], clients: set[str]
-) -> tuple[dict[str, Any] | None, str | None]:
-    if not is_valid_name(content["name"]):
-        return None, f"the name is outside the alphabet ({NAME_RULE})"
-    if content["client"] not in clients:
-        known = ", ".join(sorted(clients)) or "none"
-        # Not quoted: whoever took one field for another has a token there.
-        return None, f"there is no client of this name: there are {known}"
-    expires_at = content.get("expires_at")
-    if expires_at is not None and not 0 < expires_at < LATEST_INSTANT:
-        return None, "expires_at is no time in unix seconds"
-    labels = content.get("labels") or {}
-    if not all(isinstance(value, str) and LABEL.fullmatch(key) for key, value in labels.items()):
-        return None, "labels must be strings, their keys of a-z 0-9 _ only"
-    scope = content.get("scope") or []
-    words = scope.split() if isinstance(scope, str) else scope
-    if not all(isinstance(word, str) for word in words):
-        return None, "scope must be a string or a list of strings"
-    return content | {"scope": words, "labels": labels}, None

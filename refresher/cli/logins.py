@@ -9,6 +9,7 @@ import click
 
 from refresher.cli.browser import opened
 from refresher.cli.calling import Call, as_json_option, calling, load_settings, run, tell
+from refresher.cli.saying import say
 from refresher.cli.table import span
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
@@ -68,7 +69,7 @@ async def _through_browser(
         login = await call("login_begin", **asked, redirect_uri=listener.redirect_uri)
         listener.expect(Secret(login["state"]))
         url = login["authorization_url"]
-        click.echo(f"open this address and consent:\n\n  {url}\n", err=True)
+        say(f"open this address and consent:\n\n  {url}\n", err=True)
         try:
             async with opened(url):
                 query = await listener.wait(seconds)
@@ -82,7 +83,7 @@ async def _through_browser(
 
 async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -> Any:
     login = await call("login_begin", **asked, redirect_uri=redirect_uri)
-    click.echo(
+    say(
         f"open this address and consent:\n\n  {login['authorization_url']}\n\n"
         f"then paste the address the browser was sent to ({redirect_uri}?...), or the code in it",
         err=True,
@@ -108,21 +109,21 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
     text = f"{grant['name']}: authorized{by}, access token valid for {left}"
     tell(grant, text, as_json=as_json)
     if grant["account_before"]:
-        click.echo(
+        say(
             f"warning: {grant['name']} was authorized by {grant['account_before']} before: its "
             "consumers get tokens of another account now; if that is a mistake, log in again",
             err=True,
         )
     if grant["exchange_out"]:
-        click.echo(
+        say(
             f"an exchange of the earlier authorization of {grant['name']} is still out: what it "
             "brings is not published",
             err=True,
         )
     if grant["refresh_token"] and grant["repair"]:
-        click.echo(f"warning: {grant['reason']}: {grant['repair']}", err=True)
+        say(f"warning: {grant['reason']}: {grant['repair']}", err=True)
     if not grant["refresh_token"]:
-        click.echo(
+        say(
             f"warning: the server sent no refresh token, so {grant['name']} cannot be refreshed: "
             f"it is published until its end in {left}, then needs `refresher login "
             f"{grant['name']}` again; many servers send one only for a scope such as "

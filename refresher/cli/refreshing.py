@@ -8,6 +8,7 @@ import click
 
 from refresher.cli.calling import as_json_option, calling, load_settings, run
 from refresher.cli.entry import Exit
+from refresher.cli.saying import say
 from refresher.cli.table import needs_person
 
 COST = (
@@ -62,16 +63,16 @@ def _refresh_one(context: click.Context, grant: str, *, as_json: bool) -> None:
     answer = run(ask)
     done = answer.get("grant")  # only without a daemon the exchange has ended by now
     if as_json:
-        click.echo(json.dumps(answer))
+        say(json.dumps(answer))
     if not answer["accepted"]:
-        click.echo(f"refresher: {grant} cannot be refreshed: see `refresher status`", err=True)
+        say(f"refresher: {grant} cannot be refreshed: see `refresher status`", err=True)
         context.exit(Exit.NEEDS_PERSON)
     if done is not None and not answer["refreshed"]:
         told = done["reason"] or "a running daemon tries again"
-        click.echo(f"refresher: {grant} was not refreshed ({done['state']}: {told})", err=True)
+        say(f"refresher: {grant} was not refreshed ({done['state']}: {told})", err=True)
         context.exit(Exit.NEEDS_PERSON if needs_person(done) else Exit.FAILED)
     if not as_json:
-        click.echo(f"{grant} is being refreshed" if done is None else f"{grant}: done")
+        say(f"{grant} is being refreshed" if done is None else f"{grant}: done")
 
 
 def _ask_lost(
@@ -87,12 +88,12 @@ def _ask_lost(
 
     answer = run(ask)
     if as_json:
-        click.echo(json.dumps(answer))
+        say(json.dumps(answer))
         return
     for name in answer["asked"]:
         done = answer.get("grants", {}).get(name)  # only without a daemon
         told = "is being asked for" if done is None else f"{done['state']} ({done['reason']})"
-        click.echo(f"{name} {told}")
+        say(f"{name} {told}")
     if not answer["asked"]:
-        click.echo("none of them was finally rejected with its refresh token kept", err=True)
+        say("none of them was finally rejected with its refresh token kept", err=True)
         context.exit(Exit.FAILED)

@@ -6,9 +6,12 @@ from pathlib import Path
 import click
 
 from refresher.cli.calling import as_json_option, tell
+from refresher.cli.saying import say
 from refresher.clock import SystemClock
 from refresher.errors import RefresherError, VaultInUse
 from refresher.settings.loading import load
+from refresher.settings.secret_places import Needed
+from refresher.settings.user import become_owner_of
 from refresher.vault.database import make_folder
 from refresher.vault.file_lock import FileLock
 from refresher.vault.opening import lock_path
@@ -32,7 +35,8 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
     presented once: a strict server may then revoke it, and it will need a login. So restore
     only when the vault itself is gone, and take the newest backup.
     """
-    settings = load(context.obj, public_only=True).settings
+    settings = load(context.obj, needed=Needed.NONE).settings
+    become_owner_of(settings.vault.path)
     vault, keyring = settings.vault.path, Keyring.load(settings.vault.key_file)
     make_folder(vault.parent)
     lock = FileLock(lock_path(vault))
@@ -43,7 +47,7 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
     try:
         backup = examine(file, vault, keyring)
         if not yes:
-            click.echo(_meaning(backup, SystemClock().now()), err=True)
+            say(_meaning(backup, SystemClock().now()), err=True)
             click.confirm(f"put it in the place of {vault}?", abort=True, err=True)
         stage(backup, vault)
         kept = finish(vault)

@@ -1,16 +1,23 @@
 """``refresher init`` and ``refresher check``: from nothing to settings that hold."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from refresher.cli.calling import load_completely
 from refresher.cli.entry import Exit
-from refresher.errors import RefresherError, SettingsError
+from refresher.cli.saying import say
+from refresher.errors import RefresherError, SettingsError, VaultKeyError
+from refresher.files import ABSENT, Unseen, make_folder
 from refresher.providers import providers
 from refresher.settings.loading import load
+from refresher.settings.secret_places import Needed
 from refresher.settings.template import template
+from refresher.settings.user import become_owner_of
 from refresher.vault.sealing import Keyring, write_key_file
 
 
@@ -27,72 +34,108 @@ def init(directory: Path) -> None:
     Neither is ever overwritten. The key (mode 0600) opens the vault's refresh tokens:
     keep a copy of it where you keep no copy of the vault.
     """
+    become_owner_of(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
     except OSError as error:
         raise RefresherError(f"{directory} cannot be made: {error.strerror}") from error
     settings = directory / "refresher.toml"
     _write_once(settings, _write_settings)
     # Where the settings look for it: beside the vault, which is elsewhere for those in /etc.
-    key = load(settings, public_only=True).settings.vault.key_file
-    key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = load(settings, needed=Needed.NONE).settings.vault.key_file
+    try:
+        make_folder(key.parent)
+    except OSError as error:
+        raise RefresherError(f"{key.parent} cannot be made: {error.strerror}") from error
     _write_once(key, write_key_file)
-    click.echo(f"next: edit {settings}, then `refresher check`")
+    say(f"next: edit {settings}, then `refresher check`")
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(path)
     except FileExistsError:
-        click.echo(f"{path} exists; left as it is")
+        say(f"{path} exists; left as it is")
     except OSError as error:
         raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
     else:
-        click.echo(f"{path} written")
+        say(f"{path} written")
 
 
 def _write_settings(path: Path) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        path.chmod(0o600)
+    with os.fdopen(os.open(path, os.O_WRONLY | ABSENT, 0o600), "w", encoding="utf-8") as file:
         file.write(template())
 
 
 @click.command()
+@click.option("--verbose", is_flag=True, help="Show on a terminal what failed commands say.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def check(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
+def check(context: click.Context, verbose: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Validate the settings, every secret and the vault key; print all problems at once.
 
-    Exits 78 if there is one, naming file, key and fix.
+    Exits 78 if there is one, naming file, key and fix. What this user may not look at, as
+    systemd's credentials outside of the unit, is listed as not seen.
     """
     problems: list[str] = []
     found: list[str] = []
     warnings: list[str] = []
+    not_seen: list[str] = []
+    complain = _complain if verbose and sys.stderr.isatty() else None
     try:
-        loaded = load(context.obj)
+        loaded = load_completely(context.obj, forgives_unseen=True, complain=complain)
         found, warnings = loaded.summary(), list(loaded.warnings)
-        Keyring.load(loaded.settings.vault.key_file)
+        not_seen += loaded.of_service
+        # The user whom the vault's folder belongs to must see what the daemon sees.
+        is_daemons = _is_owner_of(loaded.settings.vault.path.parent)
+        hidden = problems if is_daemons else not_seen
+        hidden += loaded.not_seen
+        _check_key(loaded.settings.vault.key_file, hidden)
     except SettingsError as error:
         problems = error.problems
     except RefresherError as error:
         problems = [str(error)]
     if as_json:
-        result = {"ok": not problems, "problems": problems, "warnings": warnings, "found": found}
-        click.echo(json.dumps(result))
+        result = {"problems": problems, "warnings": warnings, "not_seen": not_seen, "found": found}
+        say(json.dumps({"ok": not problems, **result}))
     else:
-        _print(problems, warnings, found)
+        _print(problems, warnings, not_seen, found)
     context.exit(Exit.CONFIGURATION if problems else Exit.DONE)
 
 
-def _print(problems: list[str], warnings: list[str], found: list[str]) -> None:
+def _check_key(file: Path, hidden: list[str]) -> None:
+    """Read the vault key; where this user may not, add that to HIDDEN."""
+    try:
+        Keyring.load(file)
+    except VaultKeyError as error:
+        if not isinstance(error.__cause__, Unseen):
+            raise
+        hidden.append(str(error))
+
+
+def _is_owner_of(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _complain(command: str, complaint: str) -> None:
+    for line in complaint.splitlines():
+        say(f"{command}: {line}", err=True)
+
+
+def _print(problems: list[str], warnings: list[str], not_seen: list[str], found: list[str]) -> None:
     for line in found:
-        click.echo(line)
+        say(line)
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
+    for line in not_seen:
+        say(f"not seen from here: {line}", err=True)
     for problem in problems:
-        click.echo(f"problem: {problem}", err=True)
+        say(f"problem: {problem}", err=True)
     if not problems:
-        click.echo("the settings are good")
+        say("the settings are good" + (", as far as they can be seen" if not_seen else ""))
 
 
 @click.command("providers")
@@ -105,12 +148,12 @@ def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
             name: {"title": entry.title, "documentation": entry.documentation}
             for name, entry in catalogue.items()
         }
-        click.echo(json.dumps(shown))
+        say(json.dumps(shown))
         return
     for name, entry in catalogue.items():
-        click.echo(f"{name}: {entry.title}")
-        click.echo(f"  scopes         {' '.join(entry.scopes)}")
-        click.echo(f"  documentation  {entry.documentation}")
+        say(f"{name}: {entry.title}")
+        say(f"  scopes         {' '.join(entry.scopes)}")
+        say(f"  documentation  {entry.documentation}")
 
 
 COMMANDS = (init, check, providers_command)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from refresher.domain.grants import GrantState
+from refresher.text import plain
 
 COLOURS = {
     GrantState.FRESH: "green",
@@ -40,13 +41,13 @@ def grants_table(views: Iterable[Mapping[str, Any]], now: float) -> Table:
         state = GrantState(view["state"])
         told = [view["reason"], view["repair"]]
         table.add_row(
-            view["name"],
-            view["client"] or "-",
+            _text(view["name"]),
+            _text(view["client"]),
             Text(state.value, style=COLOURS[state]),
             span(view["expires_at"], now),
             span(view["next_attempt_at"], now),
-            " ".join(f"{key}={value}" for key, value in view["labels"].items()) or "-",
-            Text(" - ".join(part for part in told if part) or "-"),
+            _text(" ".join(f"{key}={value}" for key, value in view["labels"].items())),
+            _text(" - ".join(part for part in told if part)),
         )
     return table
 
@@ -58,8 +59,8 @@ def revocations_table(parked: Iterable[Mapping[str, Any]], now: float) -> Table:
         table.add_column(heading, overflow="fold")
     for one in parked:
         table.add_row(
-            one["name"],
-            one["client"],
+            _text(one["name"]),
+            _text(one["client"]),
             str(one["count"]),
             span(one["since"], now),
             str(one["attempts"]),
@@ -67,6 +68,11 @@ def revocations_table(parked: Iterable[Mapping[str, Any]], now: float) -> Table:
             span(one["until"], now),
         )
     return table
+
+
+def _text(value: str | None) -> Text:
+    """VALUE as it is: a table reads markup in a string, and a terminal obeys controls."""
+    return Text(plain(value) if value else "-")
 
 
 def span(instant: float | None, now: float) -> str:

@@ -10,8 +10,10 @@ import click
 
 from refresher.cli.calling import as_json_option, calling, load_settings, run, tell
 from refresher.cli.restoring import restore
+from refresher.cli.saying import say
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
+from refresher.settings.secret_places import Needed
 from refresher.vault.backup import back_up
 
 LOOK_EVERY = 0.5
@@ -39,7 +41,7 @@ def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: 
     vault restore FILE`, only when the vault itself is gone: refresh tokens that rotated
     since the copy are in no backup, and their grants will need a login.
     """
-    settings = load(context.obj, public_only=True).settings
+    settings = load(context.obj, needed=Needed.NONE).settings
     size = back_up(settings.vault.path, file, SystemClock().now())
     text = f"{file}: {size} bytes; keep {settings.vault.key_file} in another place"
     tell({"file": str(file), "bytes": size}, text, as_json=as_json)
@@ -62,9 +64,7 @@ def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  
             key = (await call("rotate_key"))["key"]
             status = await call("key_status")
             if status["resealing"]:
-                click.echo(
-                    "the daemon seals everything anew, and goes on if you do not wait", err=True
-                )
+                say("the daemon seals everything anew, and goes on if you do not wait", err=True)
             while status["resealing"]:
                 await anyio.sleep(LOOK_EVERY)
                 status = await call("key_status")
@@ -89,15 +89,15 @@ def key_status(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  
 
 def _print(status: Mapping[str, Any], key_file: Path, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({**status, "key_file": str(key_file), "unseen": UNSEEN}))
+        say(json.dumps({**status, "key_file": str(key_file), "unseen": UNSEEN}))
         return
-    click.echo(f"{key_file}:")
+    say(f"{key_file}:")
     for key in status["keys"]:
         for line in _lines(key):
-            click.echo(line)
+            say(line)
     if status["resealing"]:
-        click.echo("the daemon is bringing everything under the first line")
-    click.echo(UNSEEN)
+        say("the daemon is bringing everything under the first line")
+    say(UNSEEN)
 
 
 def _lines(key: Mapping[str, Any]) -> Iterator[str]:

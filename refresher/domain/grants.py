@@ -13,6 +13,17 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ : @ + -"
 
 
+LABEL_PATTERN = re.compile(r"[a-z0-9_]+")
+"""Keys of labels become field names in Redis, in languages that map them to attributes."""
+
+LABEL_RULE = "a-z 0-9 _ only"
+
+
+def is_valid_label(key: str) -> bool:
+    """Whether KEY may be the key of a label."""
+    return LABEL_PATTERN.fullmatch(key) is not None
+
+
 def is_valid_name(name: str) -> bool:
     """Whether NAME may name a grant or a client."""
     return NAME_PATTERN.fullmatch(name) is not None

@@ -2,7 +2,8 @@
 
 ``POST /v1/{operation}`` with a JSON object is answered by ``{"result": ...}`` or by
 ``{"error": {"kind": ..., "message": ...}}``. The kind is the class name of the
-``RefresherError`` the operation raised, or one of ``Fault``.
+``RefresherError`` the operation raised, or one of ``Fault``. A ``ParameterRefused`` is a 400
+and has a ``parameter``, too: the first one that is missing, unknown or wrong.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from refresher.errors import RefresherError
+from refresher.errors import ParameterRefused, RefresherError
 from refresher.logs import Event, emit, frames
 from refresher.ops.protocol import JSON, MAX_BODY, Fault
 from refresher.ops.socket_file import ListenerRefused
@@ -76,9 +76,16 @@ def json_answer(content: JSON, status: HTTPStatus = HTTPStatus.OK) -> web.Respon
     return web.Response(text=text, status=status, content_type="application/json")
 
 
-def fault_answer(status: HTTPStatus, kind: str, message: str) -> web.Response:
-    """An error as both ends agreed on."""
-    return json_answer({"error": {"kind": kind, "message": message}}, status)
+def fault_answer(
+    status: HTTPStatus, kind: str, message: str, *, parameter: str | None = None
+) -> web.Response:
+    """An error as both ends agreed on.
+
+    Args:
+        parameter: the first one that is missing, unknown or wrong.
+    """
+    named = {} if parameter is None else {"parameter": parameter}
+    return json_answer({"error": {"kind": kind, "message": message, **named}}, status)
 
 
 @web.middleware
@@ -92,6 +99,9 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except web.HTTPException as error:
         return _protocol_fault(HTTPStatus(error.status))
+    except ParameterRefused as error:
+        kind, text = type(error).__name__, str(error)
+        return fault_answer(HTTPStatus.BAD_REQUEST, kind, text, parameter=error.parameter)
     except RefresherError as error:
         return fault_answer(HTTPStatus.UNPROCESSABLE_ENTITY, type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001  the supervision point of operations: a bug in one must not end the daemon

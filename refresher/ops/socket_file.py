@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refresher.errors import RefresherError
+from refresher.files import faults_of_own_folder
 
 MAX_PATH = 107
 """Bytes of a socket's path: ``sun_path`` of unix(7) less its closing NUL."""
@@ -66,11 +67,9 @@ def bind_socket_file(path: Path) -> SocketFile:
 
 
 def _require_private_folder(folder: Path) -> None:
-    mode = folder.stat().st_mode
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if faults := faults_of_own_folder(folder):
         raise ListenerRefused(
-            f"{folder} is writable by others (mode {stat.S_IMODE(mode):04o}), who could replace "
-            "the control socket; chmod go-w it or choose another folder"
+            f"others could replace the control socket: {faults[0].text}, or choose another folder"
         )
 
 

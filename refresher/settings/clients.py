@@ -8,6 +8,7 @@ from typing import Any
 from refresher.domain.clients import Client, ClientAuthentication, Revocation
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.domain.secret import Secret
+from refresher.files import Unseen, read_file
 from refresher.providers import Provider, providers
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
@@ -15,6 +16,9 @@ from refresher.settings.layers import KeyPath, absolute
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import endpoint_fault, joined, proxy_fault, redirect_uri_fault
+
+LARGEST_BUNDLE = 16 * 1024 * 1024
+"""Bytes of a CA bundle; the system's has a few hundred thousand."""
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
 
@@ -207,18 +211,21 @@ class ClientBuilder:
         if section.ca_bundle is None:
             return None
         file = absolute(self._base, section.ca_bundle)
+        key: KeyPath = (*path, "ca_bundle")
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+            content, faults = read_file(file, largest=LARGEST_BUNDLE)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+                cadata=content.decode("ascii", "replace")
+            )
         except ssl.SSLError:
-            self._report.problem(
-                (*path, "ca_bundle"), f"is {file}, which holds no certificates in PEM form"
-            )
-        except OSError as error:
-            self._report.problem(
-                (*path, "ca_bundle"), f"is {file}, which cannot be read: {error.strerror}"
-            )
-        except ValueError:
-            self._report.problem((*path, "ca_bundle"), "is no path: it holds a NUL")
+            self._report.problem(key, f"is {file}, which holds no certificates in PEM form")
+        except Unseen as error:
+            self._report.unseen(key, f"is {file}, which {error}", of_service=False)
+        except ValueError as error:
+            self._report.problem(key, f"is {file}, which {error}")
+        else:
+            if faults:
+                self._report.problem(key, f"others can change: {faults[0].text}")
         return str(file)
 
     def _require(self, path: KeyPath, key: str, value: object, mend: str) -> None:

@@ -1,9 +1,8 @@
 """From sections of the settings to seeds: what the settings say a grant should be."""
 
-import re
 from collections.abc import Mapping
 
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import LABEL_RULE, GrantKind, Seed, is_valid_label
 from refresher.domain.secret import Secret
 from refresher.providers import providers
 from refresher.settings.clients import check_name, warn_of_scope
@@ -11,9 +10,7 @@ from refresher.settings.document import ClientSection, GrantSection
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
-
-LABEL = re.compile(r"[a-z0-9_]+")
-"""Labels become field names in Redis, in languages that map them to attributes."""
+from refresher.text import is_plain
 
 
 def read_seeds(
@@ -22,10 +19,20 @@ def read_seeds(
     secrets: SecretReader,
     report: Report,
 ) -> list[Seed]:
-    """A seed for each of GRANTS; whatever is wrong with one goes to the report."""
-    seeds = [_seed(name, section, clients, secrets, report) for name, section in grants.items()]
+    """A seed for each of GRANTS whose token is read; what is wrong with one is reported."""
+    seeds = [
+        _seed(name, section, clients, secrets, report)
+        for name, section in grants.items()
+        if _is_whole(name, section, secrets)
+    ]
     _refuse_shared_refresh_tokens(seeds, report)
     return seeds
+
+
+def _is_whole(name: str, section: GrantSection, secrets: SecretReader) -> bool:
+    """Whether the seed lacks nothing: one whose token was left unread would be another seed."""
+    has_token = section.refresh_token is not None or section.static_token is not None
+    return not has_token or secrets.reads(("grants", name))
 
 
 def _seed(
@@ -57,9 +64,11 @@ def _seed(
 
 
 def _check_labels(path: KeyPath, section: GrantSection, report: Report) -> None:
-    for label in section.labels:
-        if not LABEL.fullmatch(label):
-            report.problem((*path, "labels", label), "is no label: use a-z 0-9 _ only")
+    for label, value in section.labels.items():
+        if not is_valid_label(label):
+            report.problem((*path, "labels", label), f"is no label: use {LABEL_RULE}")
+        elif not is_plain(value):
+            report.problem((*path, "labels", label), "holds a control character: take it out")
 
 
 def _check_kind(path: KeyPath, section: GrantSection, report: Report) -> None:

@@ -4,8 +4,6 @@ Each source becomes a layer: nested tables of raw values, and the place a person
 have to look at for each of them. pydantic-settings merges the layers by precedence.
 """
 
-import os
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+
+from refresher.files import Fault, Unseen, read_file
 
 KeyPath = tuple[str | int, ...]
 
@@ -34,6 +34,18 @@ SECRET_DIRECTORY = "secret directory"
 LARGEST_FILE = 65_536
 """Bytes: whatever is larger is no secret; keeps a wrong path from filling the memory."""
 
+LARGEST_SETTINGS = 64 * 1024 * 1024
+"""Bytes of a settings file: some hundred thousand grants."""
+
+DEEPEST = 16
+"""Tables within tables; the settings know four. Whoever nests more would exhaust the stack."""
+
+MOST_PARTS = 1_000
+"""Dots between two signs of equality; the parser's work grows with their square."""
+
+UNREAD = "unread"
+"""Stands for a secret that a command has no use for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -46,6 +58,10 @@ class Layer:
     origin: str = "literal"
     """How a secret that stands in it is said to have come."""
     problems: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    """What this user may not look at; the daemon's user may."""
+    faults: tuple[Fault, ...] = ()
+    """Why others can change the file."""
 
     def holds(self, path: KeyPath) -> bool:
         """Whether this layer has a value at PATH."""
@@ -105,19 +121,45 @@ def file_layer(path: Path) -> Layer:
     """The TOML file PATH; what keeps it from being read is a problem of the layer."""
     place = str(path)
     try:
-        return Layer(values=tomllib.loads(path.read_text("utf-8")), place=place)
+        content, faults = read_file(path, largest=LARGEST_SETTINGS)
+    except ValueError as error:
+        return Layer(values={}, place=place, problems=(f"{place}: {error}",))
+    try:
+        text = content.decode("utf-8")
+        values = None if _is_dotted_too_often(text) else tomllib.loads(text)
+        if values is not None and not is_too_deep(values):
+            return Layer(values=values, place=place, faults=tuple(faults))
+        reason = "is nested too deeply"
     except tomllib.TOMLDecodeError as error:
         reason = f"is not valid TOML: {error}"
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8 (byte {error.start})"
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
     except RecursionError:
         reason = "is nested too deeply"
     except ValueError:
-        # Numbers of thousands of digits, and a NUL in the file's name.
-        reason = "holds a number, or has a name, that cannot be used"
+        reason = "holds a number that cannot be used"  # of thousands of digits
     return Layer(values={}, place=place, problems=(f"{place}: {reason}",))
+
+
+def _is_dotted_too_often(text: str) -> bool:
+    """Whether a key may have so many parts that the parser takes minutes and gigabytes."""
+    segments = (segment for line in text.splitlines() for segment in line.split("="))
+    return any(segment.count(".") > MOST_PARTS for segment in segments)
+
+
+def is_too_deep(values: Any) -> bool:
+    """Whether VALUES hold tables or lists more than ``DEEPEST`` deep."""
+    level = [values]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, Mapping | list)
+            for inner in (each.values() if isinstance(each, Mapping) else each)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def environment_layer(environment: Mapping[str, str]) -> Layer:
@@ -134,19 +176,32 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
     )
 
 
-def directory_layer(directory: Path) -> Layer:
-    """Files of DIRECTORY named like variables; others in it are somebody else's."""
+def directory_layer(directory: Path, *, leaves_secrets: bool = False) -> Layer:
+    """Files of DIRECTORY named like variables; others in it are somebody else's.
+
+    Args:
+        leaves_secrets: do not read the files that are named like a secret.
+    """
     values: dict[str, str] = {}
     problems: list[str] = []
+    unseen: list[str] = []
+    paths: list[Path] = []
     try:
         paths = sorted(path for path in directory.iterdir() if _is_setting(path.name))
     except FileNotFoundError:
-        paths = []
+        pass
+    except PermissionError as error:
+        unseen = [f"{directory}: cannot be read: {error.strerror}"]
     except (OSError, ValueError) as error:
-        paths, problems = [], [f"{directory}: cannot be read: {_why(error)}"]
+        problems = [f"{directory}: cannot be read: {_why(error)}"]
     for path in paths:
+        if leaves_secrets and _is_secret(_path_of(path.name)):
+            values[path.name] = UNREAD
+            continue
         try:
             values[path.name] = read_text_file(path)
+        except Unseen as error:
+            unseen.append(f"{path}: {error}")
         except ValueError as error:
             problems.append(f"{path}: {error}")
     return _named_layer(
@@ -155,6 +210,7 @@ def directory_layer(directory: Path) -> Layer:
         origin=SECRET_DIRECTORY,
         place=str(directory),
         problems=problems,
+        unseen=unseen,
     )
 
 
@@ -170,25 +226,13 @@ def read_text_file(path: Path) -> str:
     """The text of a small file without the newline at its end.
 
     Raises:
-        ValueError: it cannot be read, is no file, is too large or is not UTF-8; tells no
-            content.
+        Unseen: permission is denied.
+        ValueError: it cannot be read, is no file, is too large, is not UTF-8, or others can
+            change it; tells no content.
     """
-    try:
-        # Without blocking: a FIFO would be waited for until somebody writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot be read: {_why(error)}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("is no regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {_why(error)}") from error
-    finally:
-        os.close(descriptor)
-    if len(content) > LARGEST_FILE:
-        raise ValueError(f"is larger than {LARGEST_FILE} bytes: no secret is")
+    content, faults = read_file(path, largest=LARGEST_FILE)
+    if faults:
+        raise ValueError(f"others can change: {faults[0].text}")
     return decoded(content)
 
 
@@ -224,6 +268,12 @@ def _is_setting(name: str) -> bool:
     return rest != name and (NESTED in rest or rest == "SECRETS_DIR")
 
 
+def _is_secret(path: tuple[str, ...]) -> bool:
+    """Whether PATH is the key of a secret, or leads into its table."""
+    place = 2 if path[0] in NAMED_SECTIONS else 1
+    return path[place : place + 1] != () and path[place] in SECRET_KEYS
+
+
 def _named_layer(
     values: Mapping[str, str],
     places: Mapping[str, str],
@@ -231,6 +281,7 @@ def _named_layer(
     origin: str,
     place: str,
     problems: Sequence[str] = (),
+    unseen: Sequence[str] = (),
 ) -> Layer:
     """Values with names such as ``REFRESHER_REDIS__URL`` as nested tables."""
     tables: dict[str, Any] = {}
@@ -238,11 +289,20 @@ def _named_layer(
     found = list(problems)
     for name in sorted(values):
         path = _path_of(name)
-        if _put(tables, path, values[name]):
+        if len(path) > DEEPEST:
+            found.append(f"{places[name]}: is nested too deeply")
+        elif _put(tables, path, values[name]):
             places_of[path] = places[name]
         else:
             found.append(f"{places[name]}: the same key is set twice: keep one of the two")
-    return Layer(values=tables, place=place, places=places_of, origin=origin, problems=tuple(found))
+    return Layer(
+        values=tables,
+        place=place,
+        places=places_of,
+        origin=origin,
+        problems=tuple(found),
+        unseen=tuple(unseen),
+    )
 
 
 def _put(tables: dict[str, Any], path: tuple[str, ...], value: str) -> bool:

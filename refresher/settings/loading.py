@@ -12,7 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from refresher.domain.secret import Secret
 from refresher.errors import SettingsError
+from refresher.files import Fault, Kind, is_readable_by_others
 from refresher.settings.clients import ClientBuilder
+from refresher.settings.commands import Complain
 from refresher.settings.contradictions import check_together
 from refresher.settings.describe import describe
 from refresher.settings.document import (
@@ -43,10 +45,11 @@ from refresher.settings.model import (
     Settings,
     VaultSettings,
 )
-from refresher.settings.report import Report, judge, printable
-from refresher.settings.secret_places import is_world_readable
+from refresher.settings.report import Report, judge
+from refresher.settings.secret_places import Needed
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import redis_doubts, redis_fault
+from refresher.text import plain
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
 LOCAL_FILE = "refresher.toml"
@@ -66,7 +69,9 @@ def load(
     *,
     arguments: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
-    public_only: bool = False,
+    needed: Needed = Needed.ALL,
+    forgives_unseen: bool = False,
+    complain: Complain | None = None,
 ) -> LoadedSettings:
     """Load the settings of this process.
 
@@ -74,36 +79,46 @@ def load(
         config: the TOML file; None looks at REFRESHER_CONFIG and the usual places.
         arguments: nested tables that win over everything, from the command line.
         environment: None means that of the process.
-        public_only: do not read the secrets of clients and grants: a command that asks a
-            running daemon needs none, and may run as somebody who cannot read them.
+        needed: which secrets to read: a command that asks a running daemon needs none, and
+            may run as somebody who cannot read them.
+        forgives_unseen: what this user may not look at is told apart and no problem.
+        complain: takes what a failed secret command complained of; see ``commands.run``.
 
     Raises:
         SettingsError: lists every problem there is.
     """
     variables = os.environ if environment is None else environment
-    file, from_file = _find_file(config, variables)
+    file, is_named = find_file(config, variables)
+    from_file = file_layer(file) if file else Layer(values={}, place="settings")
+    if file and not is_named and from_file.faults:
+        raise SettingsError([plain(_not_trusted(file, from_file.faults[0]))])
     from_environment = environment_layer(variables)
-    base = file.absolute().parent if file else Path.cwd()
+    base = file.absolute().parent if file else _working_folder()
     directories = _directories(base, variables, from_environment, from_file)
     layers = [
         argument_layer(arguments or {}),
         from_environment,
-        *(directory_layer(directory) for directory in directories),
+        *(
+            directory_layer(directory, leaves_secrets=needed is Needed.NONE)
+            for directory in directories
+        ),
         from_file,
     ]
     if file is None and not any(layer.values or layer.problems for layer in layers[1:]):
-        raise SettingsError([printable(_nothing_found())])
+        raise SettingsError([plain(_nothing_found())])
     if from_file.problems:
         # What the other layers say cannot be judged without the file they add to.
-        raise SettingsError([printable(text) for layer in layers for text in layer.problems])
-    report = Report(layers)
+        raise SettingsError([plain(text) for layer in layers for text in layer.problems])
+    report = Report(layers, forgives_unseen=forgives_unseen or needed is not Needed.ALL)
+    _judge_file(from_file, report)
     document = judge(merge(layers), report)
     secrets = SecretReader(
         base=base,
         directories=directories,
         environment=variables,
         report=report,
-        public_only=public_only,
+        needed=needed,
+        complain=complain,
     )
     settings = _build(document, base, file, secrets, report)
     _check_secrets_directory(document, base, report)
@@ -113,28 +128,56 @@ def load(
         settings=settings,
         file=file,
         warnings=(*report.warnings, *_warnings(file, secrets, variables)),
+        not_seen=tuple(report.not_seen),
+        of_service=tuple(report.of_service),
         secret_origins=secrets.origins,
     )
 
 
-def _find_file(config: Path | None, environment: Mapping[str, str]) -> tuple[Path | None, Layer]:
-    """The file to read, if any, and its layer; a file asked for by name must exist."""
-    named = config or (
-        Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None
+def find_file(
+    config: Path | None, environment: Mapping[str, str] | None = None
+) -> tuple[Path | None, bool]:
+    """The settings file, if there is one, and whether somebody named it or the system did.
+
+    One that is merely found in the current folder may be anybody's.
+    """
+    variables = os.environ if environment is None else environment
+    if config is not None:
+        return config, True
+    if variables.get(CONFIG_VARIABLE):
+        return Path(variables[CONFIG_VARIABLE]), True
+    local = _working_folder() / LOCAL_FILE
+    if os.path.lexists(local):
+        return local, False
+    return (SYSTEM_FILE, True) if os.path.lexists(SYSTEM_FILE) else (None, False)
+
+
+def _not_trusted(file: Path, fault: Fault) -> str:
+    return (
+        f"{file}: was found in the current folder and is not used, since others can change it "
+        f"and it may name commands: {fault.text}; or say that it is meant: --config {file}"
     )
-    if named is not None:
-        return named, file_layer(named)
-    for path in (Path.cwd() / LOCAL_FILE, SYSTEM_FILE):
-        if os.path.lexists(path):
-            return path, file_layer(path)
-    return None, Layer(values={}, place="settings")
+
+
+def _judge_file(layer: Layer, report: Report) -> None:
+    """A file that was named may be another user's, who is trusted by that; no other's."""
+    for fault in layer.faults:
+        line = plain(f"{layer.place}: others can change it: {fault.text}")
+        (report.warnings if fault.kind is Kind.OWNER else report.problems).append(line)
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return Path("/")
 
 
 def _nothing_found() -> str:
+    local = _working_folder() / LOCAL_FILE
     return (
-        f"settings: none found; tried --config, {CONFIG_VARIABLE}, {Path.cwd() / LOCAL_FILE}, "
-        f"{SYSTEM_FILE} and variables such as REFRESHER_REDIS__URL; "
-        "`refresher init` writes a first file"
+        f"settings: none found; tried --config, {CONFIG_VARIABLE}, {local}, {SYSTEM_FILE} "
+        "and variables such as REFRESHER_REDIS__URL; `refresher init` writes a first file"
     )
 
 
@@ -169,6 +212,7 @@ def _build(
         clients=made,
         seeds=seeds,
         rereadable=tuple(secrets.rereadable),
+        secrets=secrets.needed,
     )
 
 
@@ -238,6 +282,6 @@ def _warnings(
         f"environment {name}: is not a setting; did you mean {right}?"
         for name, right in misspelled_variables(environment, known)
     ]
-    if file and "literal" in secrets.origins.values() and is_world_readable(file):
-        found.append(f"{file}: holds secrets and everybody can read it: chmod 600 {file}")
+    if file and "literal" in secrets.origins.values() and is_readable_by_others(file):
+        found.append(plain(f"{file}: holds secrets and others can read it: chmod 600 {file}"))
     return found

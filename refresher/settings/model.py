@@ -9,7 +9,7 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Seed
 from refresher.domain.secret import Secret
 from refresher.logs import Level
-from refresher.settings.secret_places import Rereadable
+from refresher.settings.secret_places import Needed, Rereadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,8 @@ class Settings:
     seeds: list[Seed]
     rereadable: tuple[Rereadable, ...] = ()
     """The secrets of clients and Redis that may change while the daemon runs."""
+    secrets: Needed = Needed.ALL
+    """Which secrets were read; the others are missing, or stand for themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,10 @@ class LoadedSettings:
     file: Path | None
     """The TOML file, or None when everything came from elsewhere."""
     warnings: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()
+    """What this user may not look at; the daemon's may."""
+    of_service: tuple[str, ...] = ()
+    """What the service alone can look at: no user may."""
     secret_origins: Mapping[str, str] = field(default_factory=dict)
     """Key of each secret to the kind of its source, such as ``file`` or ``command``."""
 

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from refresher.settings.document import Document
 from refresher.settings.layers import KeyPath, Layer
+from refresher.text import plain
 
 WORDING = {
     "bool_parsing": "must be true or false",
@@ -33,13 +34,21 @@ class Report:
 
     Args:
         layers: what the sources said, the winning one first.
+        forgives_unseen: what this user may not look at is no problem.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], *, forgives_unseen: bool = False) -> None:
         self._layers = layers
+        self._forgives_unseen = forgives_unseen
         self._faulty: set[KeyPath] = set()
-        self.problems = [printable(text) for layer in layers for text in layer.problems]
+        self.problems = [plain(text) for layer in layers for text in layer.problems]
         self.warnings: list[str] = []
+        self.not_seen: list[str] = []
+        """What another user would have to look at."""
+        self.of_service: list[str] = []
+        """What the service alone can look at."""
+        hidden = [plain(text) for layer in layers for text in layer.unseen]
+        (self.not_seen if forgives_unseen else self.problems).extend(hidden)
 
     def problem(self, path: KeyPath, text: str) -> None:
         """Note that the value at PATH cannot be used; TEXT says why and what would mend it."""
@@ -49,6 +58,14 @@ class Report:
     def warning(self, path: KeyPath, text: str) -> None:
         """Note something that works but should be otherwise."""
         self.warnings.append(self._line(path, text))
+
+    def unseen(self, path: KeyPath, text: str, *, of_service: bool) -> None:
+        """Note that this user may not look at the value of PATH, or that only the service may."""
+        if self._forgives_unseen:
+            self._faulty.add(path)
+            (self.of_service if of_service else self.not_seen).append(self._line(path, text))
+        else:
+            self.problem(path, text)
 
     def is_faulty(self, path: KeyPath) -> bool:
         """Whether a problem at PATH is known: what would follow from it is not worth a line."""
@@ -65,7 +82,7 @@ class Report:
             (layer for layer in reversed(self._layers) if layer.holds(keys[:-1])), None
         )
         place = layer.place_of(keys) if layer else "settings"
-        return printable(f"{place}: {shown(path)} {text}")
+        return plain(f"{place}: {shown(path)} {text}")
 
 
 def judge(merged: dict[str, Any], report: Report) -> Document:
@@ -74,15 +91,16 @@ def judge(merged: dict[str, Any], report: Report) -> Document:
     What is wrong is taken out and the rest judged again: pydantic skips whole tables
     behind a first mistake.
     """
+    left = _copied(merged)
     while True:
         try:
-            return Document.model_validate(merged)
+            return Document.model_validate(left)
         except ValidationError as error:
             mistakes = error.errors(include_url=False, include_input=False)
-        for path, mistake in [(_existing(merged, each["loc"]), each) for each in mistakes]:
+        for path, mistake in [(_existing(left, each["loc"]), each) for each in mistakes]:
             if not report.is_faulty(path):
                 report.problem(path, _wording(mistake))
-            merged = _without(merged, path)
+            _remove(left, path)
 
 
 def shown(path: KeyPath) -> str:
@@ -95,11 +113,6 @@ def shown(path: KeyPath) -> str:
             quoted = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
             text += f".{quoted}" if text else quoted
     return text
-
-
-def printable(text: str) -> str:
-    """TEXT as one line that any terminal can show: the rest becomes escapes."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -147,10 +160,14 @@ def _existing(table: Mapping[str, Any], path: KeyPath) -> KeyPath:
     return tuple(kept)
 
 
-def _without(table: dict[str, Any], path: KeyPath) -> dict[str, Any]:
-    key, *rest = path
-    if not rest:
-        return {name: value for name, value in table.items() if name != key}
-    if key not in table:
-        return table
-    return {**table, str(key): _without(table[str(key)], tuple(rest))}
+def _copied(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copied(value) if isinstance(value, dict) else value for key, value in table.items()
+    }
+
+
+def _remove(table: dict[str, Any], path: KeyPath) -> None:
+    *above, last = path
+    for key in above:
+        table = table.get(str(key), {})
+    table.pop(str(last), None)

@@ -5,26 +5,33 @@ it in a thread. No text of a failure holds anything of a secret.
 """
 
 import os
-import signal
-import stat
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 
 from refresher.domain.secret import Secret
-from refresher.settings.layers import KeyPath, decoded, read_text_file
+from refresher.files import Unseen
+from refresher.settings.commands import run
+from refresher.settings.layers import KeyPath, read_text_file
 from refresher.settings.report import shown
 from refresher.settings.urls import proxy_fault, redis_fault
 
-COMMAND_TIMEOUT = 10.0
-"""Seconds: a password manager that takes longer waits for a person who is not there."""
-
-LONGEST_COMPLAINT = 200
-"""Characters of a failed command's first line of complaint that are shown."""
-
 Stamp = tuple[int, ...]
 """What tells one content of a file from the next without reading it."""
+
+
+class OfService(Unseen):
+    """Raised when a credential is the service's alone: no user sees it (systemd.exec(5))."""
+
+
+class Needed(Enum):
+    """Which secrets a command has a use for: no other is read, and no command of one run."""
+
+    NONE = auto()
+    REDIS = auto()
+    """To reach Redis."""
+    ALL = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,14 @@ class InFiles:
         """The content without the newline at its end.
 
         Raises:
+            Unseen: permission is denied.
             ValueError: says which file and why.
         """
         file = self.find()
         try:
             return read_text_file(file)
+        except Unseen as error:
+            raise Unseen(f"is in the file {file}, which {error}") from error
         except ValueError as error:
             raise ValueError(f"is in the file {file}, which {error}") from error
 
@@ -74,12 +84,12 @@ class Printed:
     """Where it is started."""
 
     def read(self) -> str:
-        """What it prints now, without the newline at its end; its complaints are left out.
+        """What it prints now, without the newline at its end.
 
         Raises:
-            ValueError: see ``run``.
+            ValueError: see ``commands.run``.
         """
-        return run(self.arguments, self.environment, self.folder, complains=False)
+        return run(self.arguments, self.environment, self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,78 +140,3 @@ def _no_fault(_: str) -> None:
 
 FAULTS: Mapping[str, Callable[[str], str | None]] = {"proxy": proxy_fault, "url": redis_fault}
 """What is wrong with a value, by the key's last part."""
-
-
-def is_world_readable(file: Path) -> bool:
-    """Whether every user of this machine may read FILE."""
-    try:
-        return bool(stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH)
-    except (OSError, ValueError):
-        return False
-
-
-def run(
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    *,
-    timeout: float = COMMAND_TIMEOUT,
-    complains: bool = True,
-) -> str:
-    """What the command ARGUMENTS prints, without the newline at its end.
-
-    It gets no shell, no input and no terminal, and at most TIMEOUT seconds.
-
-    Args:
-        complains: tell the first line of a failed command's complaint; a log may not hold
-            it, since nobody knows what a command complains of.
-
-    Raises:
-        ValueError: it cannot be started, takes too long, fails or prints no text.
-    """
-    try:
-        process = subprocess.Popen(  # noqa: S603  the operator's own command, without a shell
-            arguments,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ValueError(
-            f"comes from the command {arguments[0]}, which cannot be started: {error.strerror}"
-        ) from error
-    except ValueError:
-        # Not chained: the error may quote a word of the command.
-        raise ValueError("comes from a command with a NUL in it") from None
-    with process:
-        try:
-            output, complaint = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            # The whole group: a child it left behind would keep the pipes open.
-            os.killpg(process.pid, signal.SIGKILL)
-            # Not chained: the error carries what was printed so far.
-            raise ValueError(
-                f"comes from the command {arguments[0]}, which took more than {timeout:g} s"
-            ) from None
-    if process.returncode != 0:
-        told = _first_line(complaint, output) if complains else ""
-        raise ValueError(
-            f"comes from the command {arguments[0]}, which failed with exit code "
-            f"{process.returncode}{told}"
-        )
-    try:
-        return decoded(output)
-    except ValueError as error:
-        raise ValueError(f"comes from the command {arguments[0]}, whose output {error}") from error
-
-
-def _first_line(complaint: bytes, output: bytes) -> str:
-    """The first line of a failed command's complaint, freed of anything it also printed."""
-    text = complaint.decode("utf-8", "replace").strip()
-    for printed in output.decode("utf-8", "replace").split():
-        text = text.replace(printed, "***")
-    line = text.partition("\n")[0][:LONGEST_COMPLAINT]
-    return f": {line}" if line else ""

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from refresher.domain.secret import Secret
-from refresher.settings.layers import SECRET_DIRECTORY, KeyPath, absolute
+from refresher.files import Unseen, is_readable_by_others
+from refresher.settings.commands import Complain, run
+from refresher.settings.layers import SECRET_DIRECTORY, UNREAD, KeyPath, absolute
 from refresher.settings.report import Report, shown
-from refresher.settings.secret_places import InFiles, Printed, Rereadable, is_world_readable, run
+from refresher.settings.secret_places import InFiles, Needed, OfService, Printed, Rereadable
 from refresher.settings.values import (
     FromCommand,
     Given,
@@ -19,9 +21,6 @@ from refresher.settings.values import (
     InVariable,
     SecretSource,
 )
-
-UNREAD = Secret("unread")
-"""Stands for a client secret that a command beside a daemon has no use for."""
 
 
 class SecretReader:
@@ -32,7 +31,8 @@ class SecretReader:
         directories: systemd's credentials and the secret directory, in this order.
         environment: what ``{ env = ... }`` and commands see.
         report: takes problems and warnings.
-        public_only: leaves the secrets of clients and grants where they are.
+        needed: leaves every other secret where it is.
+        complain: takes what a failed command complained of; see ``commands.run``.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class SecretReader:
         directories: Sequence[Path],
         environment: Mapping[str, str],
         report: Report,
-        public_only: bool = False,
+        needed: Needed = Needed.ALL,
+        complain: Complain | None = None,
     ) -> None:
-        self._public_only = public_only
+        self.needed = needed
+        self._complain = complain
         self._base = base
         self._directories = directories
         self._environment = environment
@@ -64,10 +66,13 @@ class SecretReader:
         """
         if source is None:
             return None
-        if self._public_only and path[0] in {"clients", "grants"}:
-            return UNREAD if path[-1] == "client_secret" else None
+        if not self.reads(path):
+            return Secret(UNREAD) if path[-1] == "client_secret" else None
         try:
             secret = self._resolve(path, source)
+        except Unseen as error:
+            self._report.unseen(path, str(error), of_service=isinstance(error, OfService))
+            return Secret(UNREAD) if path[-1] == "client_secret" else None
         except ValueError as error:
             self._report.problem(path, str(error))
             return None
@@ -80,6 +85,10 @@ class SecretReader:
         if is_url and isinstance(source, Given) and "@" not in value:
             del self.origins[shown(path)]
         return secret
+
+    def reads(self, path: KeyPath) -> bool:
+        """Whether the secret of the key PATH is needed."""
+        return self.needed is Needed.ALL or (self.needed is Needed.REDIS and path[0] == "redis")
 
     def _resolve(self, path: KeyPath, source: SecretSource) -> Secret:
         match source:
@@ -100,7 +109,9 @@ class SecretReader:
             case FromCommand(arguments=arguments):
                 self.origins[shown(path)] = "command"
                 self._may_change(path, Printed(arguments, self._environment, self._base))
-                return Secret(run(arguments, self._environment, self._base))
+                return Secret(
+                    run(arguments, self._environment, self._base, complain=self._complain)
+                )
             case InCredential(name=name):
                 self.origins[shown(path)] = "credential"
                 return self._from_credential(path, name)
@@ -111,15 +122,19 @@ class SecretReader:
         secret = Secret(place.read())
         # What a platform mounts has the mode the platform chose, in a folder of its own.
         mounted = any(file.is_relative_to(directory) for directory in self._directories)
-        if not mounted and is_world_readable(file):
-            self._report.warning(path, f"is in a file everybody can read: chmod 600 {file}")
+        if not mounted and is_readable_by_others(file):
+            self._report.warning(path, f"is in a file others can read: chmod 600 {file}")
         return secret
 
     def _from_credential(self, path: KeyPath, name: str) -> Secret:
         place = InFiles(tuple(directory / name for directory in self._directories))
         if not os.path.lexists(place.find()):
             places = ", ".join(str(directory) for directory in self._directories)
-            raise ValueError(f"is the credential {name}, which is not in {places}")
+            told = f"is the credential {name}, which is not in {places}"
+            is_elsewhere = "CREDENTIALS_DIRECTORY" not in self._environment
+            if is_elsewhere and not any(map(os.path.lexists, self._directories)):
+                raise OfService(told)
+            raise ValueError(told)
         self._may_change(path, place)
         return Secret(place.read())
 

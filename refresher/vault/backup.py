@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import delete
 
 from refresher.errors import VaultError, VaultUnavailable
+from refresher.files import ABSENT, open_to_read
 from refresher.vault.clock_steps import RESTORED_FROM, fact, set_fact
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import facts
@@ -36,9 +37,13 @@ def back_up(vault: Path, copy: Path, now: float) -> int:
         VaultError: COPY exists, or there is no vault.
         VaultUnavailable: the disk refuses.
     """
-    if not vault.exists():
-        raise VaultError(f"there is no vault {vault}")
-    if copy.exists():
+    try:
+        os.close(open_to_read(vault))
+    except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise VaultError(f"there is no vault {vault}") from error
+        raise VaultUnavailable(f"the vault {vault} {error}") from error
+    if os.path.lexists(copy):
         raise VaultError(f"{copy} exists: a backup is never overwritten")
     try:
         opened = sqlite3.connect(f"{vault.absolute().as_uri()}?mode=ro", uri=True)
@@ -59,8 +64,7 @@ def write_copy(source: sqlite3.Connection, copy: Path, copied_at: float) -> None
     try:
         for left in with_its_own(unfinished):
             left.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(unfinished, flags, 0o600))
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CLOEXEC | ABSENT, 0o600))
         with contextlib.closing(sqlite3.connect(unfinished)) as target:
             source.backup(target, pages=PAGES_AT_ONCE)
             with target:

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from refresher import files
 from refresher.errors import VaultUnavailable
+from refresher.files import faults_of_own_folder, opened_to_write
 from refresher.vault.outage import Outage
 from refresher.vault.refusals import is_of_one_row, opening_refused, unavailable
 from refresher.vault.threads import OwnThread, Thread
@@ -247,12 +249,15 @@ def make_folder(path: Path) -> None:
     """Make the vault's folder, for its owner alone, if it is missing.
 
     Raises:
-        VaultUnavailable: it cannot be made.
+        VaultUnavailable: it cannot be made, or others can put their own files there.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_folder(path)
+        faults = faults_of_own_folder(path)
     except OSError as error:
         raise opening_refused(f"the vault's folder {path} cannot be made", error) from error
+    if faults:
+        raise VaultUnavailable(f"others can change the vault's folder: {faults[0].text}")
 
 
 def open_sqlite(path: Path) -> Database:
@@ -262,8 +267,8 @@ def open_sqlite(path: Path) -> Database:
         VaultUnavailable: it cannot be opened or written.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
+        os.close(opened_to_write(path))
+    except (OSError, ValueError) as error:
         raise opening_refused(f"the vault {path} cannot be opened", error) from error
     return Database(
         _sqlite_engine(path, "IMMEDIATE"),

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from refresher.errors import VaultInUse, VaultUnavailable
+from refresher.files import opened_to_write
 from refresher.vault.refusals import opening_refused
 
 
@@ -27,8 +28,8 @@ class FileLock:
             VaultUnavailable: the lock file cannot be made.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
+            descriptor = opened_to_write(self._path)
+        except (OSError, ValueError) as error:
             raise opening_refused(
                 f"the vault's lock {self._path} cannot be opened", error
             ) from error

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from refresher.errors import VaultKeyError
+from refresher.files import ABSENT
 from refresher.vault.sealing import new_key_line
 
 
@@ -35,8 +36,7 @@ def _replace(path: Path) -> None:
     before, status = path.read_bytes(), path.stat()
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)  # a killed process left it, and nobody has read it
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(unfinished, flags, 0o600)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CLOEXEC | ABSENT, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):

@@ -31,8 +31,12 @@ def unavailable(error: DBAPIError) -> VaultUnavailable:
     return VaultUnavailable(f"the vault refused ({name})")
 
 
-def opening_refused(what: str, error: OSError) -> VaultUnavailable:
+def opening_refused(what: str, error: OSError | ValueError) -> VaultUnavailable:
     """WHAT could not be done because of ERROR; a lack of file descriptors is told as that."""
+    if isinstance(error, ValueError):  # of ``files``, in words
+        return VaultUnavailable(f"{what}: {error}")
+    if error.errno == errno.ELOOP:
+        return VaultUnavailable(f"{what}: it is a link: name the file itself")
     if error.errno in {errno.EMFILE, errno.ENFILE} and (shortage := _descriptor_shortage()):
         return VaultUnavailable(shortage)
     return VaultUnavailable(f"{what}: {error.strerror}")

@@ -22,6 +22,7 @@ from pathlib import Path
 import anyio
 
 from refresher.errors import VaultUnavailable
+from refresher.files import ABSENT, opened_to_write
 from refresher.logs import Event, emit
 from refresher.vault.refusals import opening_refused
 from refresher.vault.threads import Thread
@@ -112,9 +113,8 @@ class RescueFile:
         Raises:
             VaultUnavailable: it cannot be made: better to know before a token is spent.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = opened_to_write(self._path)
             if os.pread(self._descriptor, _START.size, 0) != _START.pack(_START_MAGIC, SLOT_BYTES):
                 self._replace(dict(enumerate(_read_other_form(self._descriptor))))
             status = os.fstat(self._descriptor)
@@ -122,7 +122,7 @@ class RescueFile:
             if size > min(status.st_size, status.st_blocks * 512):
                 os.posix_fallocate(self._descriptor, 0, size)
                 os.fsync(self._descriptor)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise opening_refused(
                 f"the rescue file {self._path} cannot be prepared", error
             ) from error
@@ -256,9 +256,8 @@ class RescueFile:
     def _replace(self, records: Mapping[int, bytes]) -> None:
         """Make the file anew with RECORDS in it, by slot; until it is whole, the old one stays."""
         unfinished = self._path.with_name(self._path.name + ".unfinished")
-        unfinished.unlink(missing_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        made = os.open(unfinished, flags, 0o600)
+        unfinished.unlink(missing_ok=True)  # of a process that was killed, or planted
+        made = os.open(unfinished, os.O_RDWR | os.O_CLOEXEC | ABSENT, 0o600)
         try:
             os.posix_fallocate(made, 0, _place(max([self._slots, *(slot + 1 for slot in records)])))
             for slot, content in records.items():

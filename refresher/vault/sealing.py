@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
+from refresher.files import ABSENT, faults_of, open_to_read
 
 FIRST_FORMAT, FORMAT = b"\x01", b"\x02"
 KEY_BYTES = 32
@@ -57,6 +58,10 @@ class Place:
         return json.dumps([self.owner, self.column, *self.bound], default=repr).encode()
 
 
+LARGEST_KEY_FILE = 65_536
+"""Bytes that are read: more than a thousand keys."""
+
+
 def new_key_line() -> str:
     """A fresh master key as one line of a key file."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
@@ -68,7 +73,7 @@ def write_key_file(path: Path) -> None:
     Raises:
         FileExistsError: PATH exists; a key is never overwritten.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | ABSENT, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(new_key_line())
         file.flush()
@@ -178,17 +183,25 @@ def _cipher(key: bytes, owner: str) -> AESGCM:
 
 def _read_keys(path: Path) -> list[bytes]:
     try:
-        with path.open("rb") as file:
-            _refuse_open_file(path, os.fstat(file.fileno()))
-            lines = file.read().split()
-            _make_durable(path, file.fileno())
-    except FileNotFoundError as error:
-        raise VaultKeyError(
-            f"the vault key {path} does not exist: `refresher init` makes one; "
-            "an existing vault opens only with its own key"
-        ) from error
+        descriptor = open_to_read(path)
+    except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise VaultKeyError(
+                f"the vault key {path} does not exist: `refresher init` makes one; "
+                "an existing vault opens only with its own key"
+            ) from error
+        raise VaultKeyError(f"the vault key {path} {error}") from error
+    try:
+        status = os.fstat(descriptor)
+        _refuse_open_file(path, status)
+        if faults := faults_of(path, status):
+            raise VaultKeyError(f"others can change the vault key: {faults[0].text}")
+        lines = os.read(descriptor, LARGEST_KEY_FILE).split()
+        _make_durable(path, descriptor)
     except OSError as error:
         raise VaultKeyError(f"the vault key {path} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     try:
         keys = [base64.b64decode(line, validate=True) for line in lines]
     except ValueError as error:

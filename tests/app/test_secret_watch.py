@@ -190,6 +190,11 @@ def make_loop(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def open_to_all(path: Path) -> None:
+    path.write_text("whoever wrote this")
+    path.chmod(0o666)
+
+
 def fill(path: Path) -> None:
     path.write_text("x" * 70_000)
 
@@ -204,6 +209,7 @@ def fill(path: Path) -> None:
         (make_fifo, "no regular file"),
         (make_loop, "Too many levels of symbolic links"),
         (fill, "is larger than"),
+        (open_to_all, "is writable by others"),
     ],
 )
 async def test_what_cannot_be_read_keeps_the_last_value(

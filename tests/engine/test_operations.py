@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from refresher.app.operations import Operations, read_seed
+from refresher.app.calls import ImportedGrant, read_call
+from refresher.app.operations import Operations, seed_of
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
 from refresher.oauth.revocation import RevocationResult
@@ -156,21 +157,24 @@ async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> Non
     ids=["refreshable", "static"],
 )
 def test_the_kind_of_a_seed_follows_its_token(content: dict[str, str], kind: GrantKind) -> None:
-    assert read_seed(content).kind is kind
+    assert seed_of(read_call(ImportedGrant, content)).kind is kind
 
 
 def test_a_whole_seed_is_read() -> None:
-    seed = read_seed(
-        {
-            "name": "acme",
-            "client": "crm",
-            "refresh_token": "rt",
-            "access_token": "at",
-            "expires_at": NOW,
-            "token_type": "DPoP",
-            "scope": ["r", "w"],
-            "labels": {"team": "a"},
-        }
+    seed = seed_of(
+        read_call(
+            ImportedGrant,
+            {
+                "name": "acme",
+                "client": "crm",
+                "refresh_token": "rt",
+                "access_token": "at",
+                "expires_at": NOW,
+                "token_type": "DPoP",
+                "scope": ["r", "w"],
+                "labels": {"team": "a"},
+            },
+        )
     )
     assert seed == make_seed(
         refresh_token="rt",

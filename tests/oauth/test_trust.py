@@ -140,6 +140,17 @@ def test_a_bundle_that_comes_back_counts_again(tmp_path: Path, right: Path, wron
     assert trust.context(str(bundle)) is not good
 
 
+def test_a_fifo_in_the_place_of_a_bundle_stops_nothing(tmp_path: Path, right: Path) -> None:
+    bundle, trust = tmp_path / "bundle.pem", Trust()
+    bundle.write_bytes(certificate(right))
+    good = trust.context(str(bundle))
+    bundle.unlink()
+    os.mkfifo(bundle)
+    assert trust.context(str(bundle)) is good
+    with pytest.raises(ValueError, match="no regular file"):
+        Trust().context(str(bundle))
+
+
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n# the company's own\n", b"\r\n"])
 def test_whole_bundles_are_taken(tmp_path: Path, right: Path, wrong: Path, end: bytes) -> None:
     bundle = tmp_path / "bundle.pem"

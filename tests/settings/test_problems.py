@@ -183,6 +183,16 @@ GRANT = '[grants.shop]\nclient = "acme"\n'
             id="label",
         ),
         pytest.param(
+            CLIENT + GRANT + 'labels = { team = "a\\u001b[31m" }',
+            "grants.shop.labels.team holds a control character: take it out",
+            id="control character",
+        ),
+        pytest.param(
+            CLIENT + GRANT + 'labels = { team = "a\\u202eb" }',
+            "grants.shop.labels.team holds a control character: take it out",
+            id="bidirectional override",
+        ),
+        pytest.param(
             CLIENT + GRANT + 'refresh_token = "a"\nstatic_token = "b"',
             "grants.shop.static_token and refresh_token are both set",
             id="both kinds",

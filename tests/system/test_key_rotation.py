@@ -13,6 +13,7 @@ import pytest
 from refresher.errors import RefresherError
 from refresher.ops.control_client import ControlClient
 from refresher.settings.loading import load
+from refresher.settings.secret_places import Needed
 from refresher.vault.opening import open_vault
 from refresher.vault.sealing import Keyring
 from tests.support.daemon import DaemonProcess, wait_until
@@ -42,7 +43,7 @@ def rig_of(folder: Path) -> Iterator[Rig]:
 
 def ask(daemon: DaemonProcess, *operations: str) -> list[Any]:
     """What the daemon answers to OPERATIONS, asked for at once; nothing if it dies meanwhile."""
-    client = ControlClient(load(daemon.config, public_only=True).settings.control.socket)
+    client = ControlClient(load(daemon.config, needed=Needed.NONE).settings.control.socket)
     answers: list[Any] = []
 
     async def call(operation: str) -> None:

@@ -83,7 +83,8 @@ def readable_folder() -> Iterator[Path]:
     """A folder with a key that an unprivileged user can reach, and use."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o777)
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
         with unprivileged():
             write_key_file(folder / "key")
         yield folder
@@ -170,7 +171,7 @@ async def test_a_key_handed_over_may_show_its_group(mode: int, *, accepted: bool
     """A credential of systemd belongs to root and is read through its group or access list."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        set_mode(folder, 0o777)
+        os.chown(folder, NOBODY, NOBODY)
         write_key_file(folder / "key")
         os.chown(folder / "key", 0, NOBODY)
         (folder / "key").chmod(mode)
@@ -301,7 +302,7 @@ async def test_a_read_only_folder_is_said(readable_folder: Path) -> None:
         message = await refused(readable_folder, VaultUnavailable)
     lock = readable_folder / "vault.db.lock"
     assert message == f"the vault's lock {lock} cannot be opened: Permission denied"
-    set_mode(readable_folder, 0o777)
+    set_mode(readable_folder, 0o700)
 
 
 async def test_a_read_only_file_is_said(readable_folder: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Trust:
         """Say once that a bundle cannot be used, and look again when it changes."""
         try:
             identity = _identity(ca_bundle)
-        except OSError:
+        except (OSError, ValueError):
             identity = None
         if identity == trusted.looked_at:
             return
@@ -77,6 +78,8 @@ def _identity(ca_bundle: str | None) -> Identity | None:
     if path is None:
         return None
     found = os.stat(path)  # noqa: PTH116  a microsecond, on the way of every exchange
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("a CA bundle is no regular file")  # to read a FIFO would stop the loop
     return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
 
 

@@ -1,0 +1,99 @@
+"""What is taken in, and how anything is shown: on terminals, in tables and in log lines."""
+
+import io
+from typing import Any
+
+import pytest
+import structlog
+from rich.console import Console
+
+from refresher import logs
+from refresher.cli.saying import say
+from refresher.cli.table import grants_table, revocations_table
+from refresher.logs import Event, emit
+from refresher.text import is_plain, plain
+
+HOSTILE = [
+    pytest.param("\x1b]0;owned\x07", id="title of the terminal"),
+    pytest.param("\x1b[2J\x1b[31mred", id="ANSI"),
+    pytest.param("\x9b31mred", id="C1 CSI"),
+    pytest.param("\x9d0;owned\x9c", id="C1 OSC"),
+    pytest.param("over\rwritten", id="carriage return"),
+    pytest.param("gone\b\b\b\bback", id="backspace"),
+    pytest.param("two\nlines", id="newline"),
+    pytest.param("a\0b\x7f", id="NUL and DEL"),
+    pytest.param("a\u2028b\u2029c", id="separators"),
+    pytest.param("a\u202eb\u202c", id="override"),
+    pytest.param("a\u2066b\u2069", id="isolate"),
+    pytest.param("a\u200fb\u061c", id="marks"),
+    pytest.param("\ud800", id="half of a pair"),
+]
+MARKUP = ["[/x]", "[link=https://evil.example]click[/link]", "[bold]", "\\[x]", ":smile:", "[["]
+HARMLESS = ["", "é ü ß", "東京", "a b", "[/x]", "family \U0001f469\u200d\U0001f4bb", "a\u00a0b"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_refused_and_shown_as_escapes(text: str) -> None:
+    assert not is_plain(text)
+    assert plain(text).isprintable()
+    assert plain(text) != text
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_people_write_is_taken(text: str) -> None:
+    assert is_plain(text)
+
+
+def table_of(value: str) -> str:
+    """What a table on a terminal shows of a grant with VALUE wherever others may write."""
+    view: dict[str, Any] = {
+        "name": value,
+        "client": value,
+        "state": "fresh",
+        "reason": value,
+        "repair": value,
+        "expires_at": None,
+        "next_attempt_at": None,
+        "labels": {"team": value},
+    }
+    parked = {"count": 1, "since": 0, "attempts": 1, "next_attempt_at": 0, "until": 0}
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, color_system=None, width=400)
+    console.print(grants_table([view], 0))
+    console.print(revocations_table([{"name": value, "client": value, **parked}], 0))
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_table_shows_no_control_characters(text: str) -> None:
+    shown = table_of(text).replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert shown.count(plain(text)) == 7
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_table_reads_no_markup(text: str) -> None:
+    assert table_of(text).count(text) == 7
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "console"])
+def test_a_log_line_is_one_plain_line(text: str, as_json: bool) -> None:  # noqa: FBT001  parametrized
+    output = io.StringIO()
+    logs.configure(output=output, json_lines=as_json)
+    try:
+        emit(Event.SETTINGS_REFUSED, reason=text, problems=[text, f"{text}!"])
+    finally:
+        structlog.reset_defaults()
+    (line,) = output.getvalue().removesuffix("\n").split("\n")
+    assert line.isprintable()
+    assert "settings.refused" in line
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_command_says_no_control_characters(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(f"first {text}", err=True)
+    lines = capsys.readouterr().err.split("\n")
+    assert all(line.isprintable() for line in lines)
