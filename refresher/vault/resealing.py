@@ -15,15 +15,17 @@ On SQLite one daemon has the vault, and a standby reads the key file when it tak
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import anyio
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault import kept, keys, revocations
 from refresher.vault.reading import guarded, read_all
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import CELLS, Run, Sealer, Transaction
 from refresher.vault.schema import grants, kept_answers
@@ -54,7 +56,7 @@ class Renewed:
     """None where no key opens it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Cell:
     """A sealed column, and how what is in it is sealed anew."""
 
@@ -66,6 +68,13 @@ class _Cell:
         """The ids of its table."""
         number: sa.Column[int] = self.column.table.c.id
         return number
+
+    @cached_property
+    def swap(self) -> sa.Update:
+        """Put a new value in the place of the one that was read, if that is still there."""
+        change = sa.update(self.column.table).values({self.column: sa.bindparam("new")})
+        was = self.column == sa.bindparam("old")
+        return change.where(self.number == sa.bindparam("number"), was)
 
 
 @dataclass(slots=True)
@@ -116,7 +125,7 @@ class Resealing:
         keyring = self._sealer.keyring
         key_id = await self._read(lambda tx: keys.bring_in(tx.connection, keyring), 0.0)
         emit(Event.VAULT_KEY_ADDED, key_id=key_id)
-        self._request()
+        self.request()
         return key_id
 
     async def read_again(self) -> None:
@@ -129,7 +138,7 @@ class Resealing:
         before = keyring.ids
         await self._read(lambda tx: keys.read_again(tx.connection, keyring), 0.0)
         if keyring.ids != before:
-            self._request()
+            self.request()
 
     async def reseal(self) -> None:
         """Bring everything under the newest key that another opens.
@@ -165,7 +174,8 @@ class Resealing:
             found["rescued answers", mark] = found.get(("rescued answers", mark), 0) + 1
         return by_key(found, self._sealer.keyring.ids)
 
-    def _request(self) -> None:
+    def request(self) -> None:
+        """Have ``run`` look again for what is to be sealed anew."""
         self._is_asked = True
         self._wanted.set()
 
@@ -217,18 +227,22 @@ class Resealing:
 
 def store(tx: Transaction, cell: _Cell, batch: list[Renewed]) -> int:
     """Write a BATCH of cells, each unless it was written meanwhile; how many were."""
-
-    def swap(one: Renewed) -> int:
-        change = (
-            sa.update(cell.column.table)
-            .where(cell.number == one.number, cell.column == one.old)
-            .values({cell.column: one.new})
-        )
-        return tx.connection.execute(change).rowcount
-
-    if cell.column.table is not grants:
-        return sum(swap(one) for one in batch)
-    return sum(guarded(tx, one.number, partial(swap, one)) or 0 for one in batch)
+    values = [{"number": one.number, "old": one.old, "new": one.new} for one in batch]
+    savepoint = tx.connection.begin_nested()
+    try:
+        done = tx.connection.execute(cell.swap, values).rowcount
+    except DBAPIError as error:
+        if cell.column.table is not grants or not is_of_one_row(error):
+            raise
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+        return done
+    done = 0
+    for one, value in zip(batch, values, strict=True):
+        swapped = guarded(tx, one.number, partial(tx.connection.execute, cell.swap, value))
+        done += 0 if swapped is None else swapped.rowcount
+    return done
 
 
 def _outdated(tx: Transaction, cell: _Cell, after: int) -> list[Renewed]:

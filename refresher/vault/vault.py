@@ -315,9 +315,12 @@ class Vault:
             if name is not None:
                 self._aside.readmit(number)
                 sound.append(name)
-        return sound + await self._database.read(
+        sound += await self._database.read(
             lambda c: queries.open_again(c, self._sealer, self._aside)
         )
+        if sound:
+            self.resealing.request()  # they were left out
+        return sound
 
     async def grants(self) -> list[Grant]:
         """Every grant, by name."""

@@ -124,6 +124,26 @@ async def test_more_than_a_batch_is_done(vault: Vault, monkeypatch: pytest.Monke
     assert set((await sealed(vault)).values()) == {vault._sealer.keyring.mark}
 
 
+async def test_a_row_that_cannot_be_written_keeps_no_other(vault: Vault) -> None:
+    await sow(vault, *(make_seed(name, f"rt-{name}") for name in ("a", "acme", "z")))
+    await vault.resealing.rotate()
+    await execute(
+        vault,
+        sa.text(
+            "CREATE TRIGGER broken BEFORE UPDATE ON grants WHEN old.name = 'acme' "
+            "BEGIN SELECT RAISE(ABORT, 'canary'); END"
+        ),
+    )
+    await vault.resealing.reseal()
+    newest, oldest = await vault.resealing.status()
+    assert (newest.counts["grants"], oldest.counts["grants"]) == (2, 1)
+    await execute(vault, sa.text("DROP TRIGGER broken"))
+    assert await vault.look_at_set_aside(NOW) == ["acme"]
+    assert vault.resealing.is_due
+    await vault.resealing.reseal()
+    assert (await vault.resealing.status())[1].total == 0
+
+
 async def test_a_rescued_answer_comes_under_the_new_key(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
         await rescue(vault, b"canary-record")
