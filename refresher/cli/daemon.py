@@ -6,15 +6,16 @@ from functools import partial
 import click
 
 from refresher import logs
+from refresher.app.signals import Signals
 from refresher.cli.calling import as_json_option, run, tell
-from refresher.cli.entry import Exit
+from refresher.cli.entry import RUN, Exit
 from refresher.logs import libraries
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
 
 
-@click.command("run")
+@click.command(RUN)
 @click.option("--standby", is_flag=True, help="Wait for the vault and take over at once.")
 @click.pass_context
 def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001  click's flag
@@ -24,6 +25,7 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     with --standby. SIGTERM and SIGINT let exchanges in flight finish; SIGHUP reads the
     settings again.
     """
+    signals = Signals.received()  # before the imports, which take most of the time of a start
     from refresher.app.standby import run_daemon  # noqa: PLC0415  `health` must not wait for it
 
     arguments = {"daemon": {"standby": True}} if standby else {}
@@ -37,7 +39,8 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     libraries.take_over()
     for warning in loaded.warnings:
         logs.emit(logs.Event.SETTINGS_DOUBTED, reason=warning)
-    run(run_daemon, settings, read)
+    signals.hold()
+    run(partial(run_daemon, settings, read, signals=signals))
 
 
 @click.command()

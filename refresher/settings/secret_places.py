@@ -179,9 +179,12 @@ def run(
     with process:
         try:
             output, complaint = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            # The whole group: a child it left behind would keep the pipes open.
+        except BaseException as error:
+            # The whole group: a child it left behind would keep the pipes open. Also where
+            # SIGTERM ends the daemon meanwhile, which would wait for the command else.
             os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             # Not chained: the error carries what was printed so far.
             raise ValueError(
                 f"comes from the command {arguments[0]}, which took more than {timeout:g} s"
