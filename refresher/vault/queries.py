@@ -1,25 +1,23 @@
 """What is read from the vault, and the one write the clock causes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain import schedule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantState, Publication
 from refresher.domain.states import pass_time
 from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
-from refresher.vault.schema import grants
+from refresher.vault.schema import DEGRADES_AT, FAILS_ALONE, IS_DEGRADING, IS_WORKED_ON, grants
 
-LARGEST_WINDOW = 300.0
-"""No mandatory window is longer (``schedule.mandatory_window``)."""
-
-IN_ONE_PASS = 1_000
-"""Grants the clock may change in one transaction."""
+IN_ONE_PASS = 200
+"""Grants the clock may change in one transaction: whoever commits an answer waits for it."""
 
 
 def publications(
@@ -65,40 +63,91 @@ def counts(connection: Connection) -> dict[str, int]:
     return {"damaged" if state is None else str(state): int(count) for state, count in rows}
 
 
-def overdue(connection: Connection, aside: Aside, before: float) -> list[Grant]:
-    """Grants due before BEFORE that no exchange is working on, the longest first."""
-    waiting = sa.and_(grants.c.due_at < before, grants.c.lease_holder.is_(None))
-    return read_all(
-        connection, aside, waiting, grant_of, order=[grants.c.due_at], limit=IN_ONE_PASS
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The grants of one client that are due for long and that no exchange works on."""
+
+    client: str | None
+    count: int
+    longest: str
+    """The name of the one that is due for longest."""
+    due_at: float
+    """When that one was due."""
+    expires_at: float | None
+    """When its token ends."""
+
+
+def overdue(connection: Connection, aside: Aside, before: float) -> list[Overdue]:
+    """What is due since before BEFORE and nobody works on, one of each client."""
+    waiting = sa.and_(
+        grants.c.due_at < before, grants.c.lease_holder.is_(None), grants.c.id.not_in(aside.ids)
     )
+    first = sa.select(grants.c.id).where(waiting).order_by(grants.c.due_at).limit(1)
+    if connection.scalar(first) is None:
+        return []  # found by an index on the due instants alone: the rule
+    counted = connection.execute(
+        sa.select(grants.c.client, sa.func.count(), sa.func.min(grants.c.due_at))
+        .where(waiting)
+        .group_by(grants.c.client)
+    ).all()
+    found = []
+    for client, count, due_at in counted:
+        longest = connection.execute(
+            sa.select(grants.c.name, grants.c.expires_at)
+            .where(waiting, grants.c.client.is_not_distinct_from(client), grants.c.due_at == due_at)
+            .limit(1)
+        ).one()
+        found.append(Overdue(client, count, *longest[:1], due_at, longest[1]))
+    return found
 
 
-def ending_before(connection: Connection, aside: Aside, instant: float) -> list[Grant]:
-    """Grants whose refresh token has a known end before INSTANT."""
-    ending = sa.and_(
+def ending_before(connection: Connection, aside: Aside, instant: float) -> dict[str, float]:
+    """When the refresh tokens end whose known end comes before INSTANT, by grant."""
+    ending = sa.select(grants.c.name, grants.c.refresh_token_expires_at).where(
         grants.c.refresh_token_expires_at < instant,
         grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
+        grants.c.id.not_in(aside.ids),
     )
-    return read_all(connection, aside, ending, grant_of)
+    return {row[0]: row[1] for row in connection.execute(ending)}
+
+
+def has_time_passed(connection: Connection, aside: Aside, now: float) -> bool:
+    """Whether the clock has brought any grant to another state: what mostly has not."""
+    for moving in _moved_by(now):
+        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(aside.ids)).limit(1)
+        if connection.scalar(one) is not None:
+            return True
+    return False
 
 
 def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
-    """Move grants to the state the clock has brought them to; give back before and after."""
-    nearing = sa.and_(
-        grants.c.expires_at < tx.now + LARGEST_WINDOW,
-        grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
-    )
+    """Move grants to the state the clock has brought them to; give back before and after.
+
+    Some at a time: ask again until none is left.
+    """
     moved: list[tuple[Grant, Grant]] = []
-    for before in read_all(tx.connection, tx.aside, nearing, grant_of, order=[grants.c.expires_at]):
-        after = pass_time(before, tx.now)
-        if (after.state, after.reason) == (before.state, before.reason):
-            continue
-        after = replace(after, revision=next_version(before.revision, tx.now))
-        if guarded(tx, after.id, partial(_store, tx, after)):
-            moved.append((before, after))
-        if len(moved) == IN_ONE_PASS:
-            break
+    for moving in _moved_by(tx.now):
+        for before in read_all(tx.connection, tx.aside, moving, grant_of, limit=IN_ONE_PASS):
+            after = pass_time(before, tx.now)
+            if (after.state, after.reason) == (before.state, before.reason):
+                continue
+            after = replace(after, revision=next_version(before.revision, tx.now))
+            if guarded(tx, after.id, partial(_store, tx, after)):
+                moved.append((before, after))
     return moved
+
+
+def _moved_by(now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """Which grants the clock moves (``states.pass_time``), by an index each.
+
+    Their token has ended; or it nears its end and its refresh fails; or the grant has failed
+    alone for long.
+    """
+    return (
+        sa.and_(IS_WORKED_ON, grants.c.expires_at <= now),
+        sa.and_(IS_DEGRADING, now > DEGRADES_AT),
+        sa.and_(FAILS_ALONE, grants.c.failing_since <= now - schedule.UNEXPLAINED_FOR),
+    )
 
 
 def _store(tx: Transaction, after: Grant) -> bool:
