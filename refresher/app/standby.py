@@ -12,7 +12,7 @@ from refresher.app.signals import Signals
 from refresher.app.threads import in_thread_of_its_own
 from refresher.clock import Clock, SystemClock
 from refresher.errors import SettingsError, VaultInUse
-from refresher.logs import Event, emit, flush
+from refresher.logs import Event, emit, flush, libraries
 from refresher.settings.model import Settings
 from refresher.vault.fence import Fence
 from refresher.vault.opening import lock_path
@@ -47,6 +47,7 @@ async def run_daemon(
     """
     clock, parts, signals = clock or SystemClock(), parts or Parts(), signals or Signals.received()
     signals.hold()
+    libraries.take_over()
     try:
         with signals.heard_in_loop():
             emit(Event.DAEMON_STARTED, pid=os.getpid(), clients=len(settings.clients))

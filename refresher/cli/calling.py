@@ -14,6 +14,7 @@ import click
 
 from refresher import logs
 from refresher.errors import ControlUnavailable, RefresherError
+from refresher.logs import libraries
 from refresher.ops.control_client import ControlClient
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -29,6 +30,7 @@ def load_settings(context: click.Context) -> Settings:
     """The settings a command works with; its own log lines go to stderr and only if bad."""
     settings = load(context.obj, public_only=True).settings
     logs.configure(level="error", output=sys.stderr)
+    libraries.take_over()
     return settings
 
 

@@ -9,7 +9,6 @@ from refresher import logs
 from refresher.app.signals import Signals
 from refresher.cli.calling import as_json_option, run, tell
 from refresher.cli.entry import RUN, Exit
-from refresher.logs import libraries
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -36,7 +35,6 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     loaded = load(context.obj, arguments=arguments)
     settings = loaded.settings
     logs.configure(level=settings.log.level, json_lines=settings.log.json_lines)
-    libraries.take_over()
     for warning in loaded.warnings:
         logs.emit(logs.Event.SETTINGS_DOUBTED, reason=warning)
     signals.hold()
