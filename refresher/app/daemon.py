@@ -19,6 +19,7 @@ from refresher import __version__
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.signals import Signals
 from refresher.app.stall import end_when_stalled
 from refresher.clock import Clock
 from refresher.domain.clients import Client
@@ -53,8 +54,6 @@ PUBLISH_WITHIN = 5.0
 LEFT_OPEN = 1.0
 """Seconds to write down that late answers were given up; the service manager waits 5 s more
 than the shutdown deadline before it kills."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STATUS_INTERVAL = 5.0
 """Seconds between updates of the line ``systemctl status`` shows, and for the vault to be
@@ -95,8 +94,12 @@ class Daemon:
         )
         self._scheduler: Scheduler | None = None
 
-    async def run(self) -> None:
+    async def run(self, signals: Signals, started: Callable[[], None]) -> None:
         """Work until SIGTERM or SIGINT, then end in order.
+
+        Args:
+            signals: those that came during the start count as if they came after it.
+            started: is called before anything is sent.
 
         Raises:
             VaultUnavailable: the vault refused before anything was sent.
@@ -121,23 +124,23 @@ class Daemon:
             )
             await recover(self._vault, core.clients, self._clock)
             await core.administration.apply_settings(self._settings.seeds)
+            if signals.is_stopping:
+                return
+            started()
             # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
             gc.collect()
             gc.freeze()
-            # Signals are received to the very end: a second SIGTERM, with its default
-            # effect back in force, would kill exchanges in flight.
-            with anyio.open_signal_receiver(*SIGNALS) as signals:
-                async with anyio.create_task_group() as tasks:
-                    self._start(core, scheduler, admission, tasks)
-                    async with self._listening(core):
-                        self._notifier.ready()
-                        emit(Event.DAEMON_READY, instance=self._vault.holder)
-                        await self._until_told_to_stop(core, admission, signals)
-                        self._notifier.stopping()
-                        emit(Event.DAEMON_STOPPING, count=scheduler.in_flight)
-                        tasks.start_soon(self._answer_impatience, scheduler, signals)
-                        await self._drain(core, scheduler)
-                    tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                self._start(core, scheduler, admission, tasks)
+                async with self._listening(core):
+                    self._notifier.ready()
+                    emit(Event.DAEMON_READY, instance=self._vault.holder)
+                    await self._until_told_to_stop(core, admission, signals)
+                    self._notifier.stopping()
+                    emit(Event.DAEMON_STOPPING, count=scheduler.in_flight)
+                    tasks.start_soon(self._answer_impatience, scheduler, signals)
+                    await self._drain(core, scheduler)
+                tasks.cancel_scope.cancel()
 
     def _start(
         self, core: Core, scheduler: Scheduler, admission: Admission, tasks: TaskGroup
@@ -206,9 +209,7 @@ class Daemon:
         if self._scheduler is not None:
             self._scheduler.wake()
 
-    async def _until_told_to_stop(
-        self, core: Core, admission: Admission, signals: AsyncIterator[signal.Signals]
-    ) -> None:
+    async def _until_told_to_stop(self, core: Core, admission: Admission, signals: Signals) -> None:
         """Reload at each SIGHUP; loading that hangs, or takes long, holds up no stop."""
         one_at_a_time = anyio.Lock()
 
@@ -221,11 +222,10 @@ class Daemon:
                 if number is not signal.SIGHUP:
                     reloads.cancel_scope.cancel()
                     return
-                reloads.start_soon(reload)
+                if not one_at_a_time.statistics().tasks_waiting:
+                    reloads.start_soon(reload)
 
-    async def _answer_impatience(
-        self, scheduler: Scheduler, signals: AsyncIterator[signal.Signals]
-    ) -> None:
+    async def _answer_impatience(self, scheduler: Scheduler, signals: Signals) -> None:
         """Say again what is being waited for; giving up could cost a refresh token."""
         async for number in signals:
             emit(Event.DAEMON_STOPPING, count=scheduler.in_flight, signal=number.name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 
 from refresher.clock import Clock
-from refresher.logs import Event, emit
+from refresher.logs import Event, emit, flush
 
 STALLED_AFTER = 600.0
 """Seconds without a turn of the scheduler; it turns every 30 s when idle."""
@@ -22,6 +22,7 @@ LOOK_EVERY = 2.0
 
 def end_at_once() -> None:
     """End like a crash, as a service manager expects one: what hangs cannot be ended in order."""
+    flush()
     os._exit(os.EX_SOFTWARE)
 
 

@@ -1,5 +1,6 @@
 """How a command reaches the grants: through the daemon, or alone on the vault."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from refresher import logs
 from refresher.cli.saying import say
 from refresher.errors import ControlUnavailable, RefresherError, SettingsError
 from refresher.files import read_file
+from refresher.logs import libraries
 from refresher.ops.control_client import ControlClient, ControlError
 from refresher.ops.protocol import Fault
 from refresher.settings.layers import LARGEST_FILE
@@ -34,6 +36,7 @@ def load_settings(context: click.Context) -> Settings:
     """The settings a command works with; its own log lines go to stderr and only if bad."""
     settings = load(context.obj, needed=Needed.NONE).settings
     logs.configure(level="error", output=sys.stderr)
+    libraries.take_over()
     return settings
 
 
@@ -110,8 +113,29 @@ def tell(result: Any, text: str, *, as_json: bool) -> None:
 
 
 def run(work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    """Run the async WORK of a command."""
-    return anyio.run(work, *arguments)
+    """Run the async WORK of a command; Ctrl-C ends it where it may be ended."""
+    return anyio.run(_in_order, partial(work, *arguments))
+
+
+async def _in_order(work: Callable[[], Awaitable[Any]]) -> Any:
+    """What WORK gives; when this task is cancelled, WORK ends behind its shields.
+
+    Ctrl-C cancels the task that asyncio runs, which no shield withstands: an exchange under
+    way would be cut off, and its answer may be the only good one.
+    """
+    scope = anyio.CancelScope()
+
+    async def within() -> Any:
+        with scope:
+            return await work()
+
+    task = asyncio.ensure_future(within())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        scope.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def read_text(path: Path | None, prompt: str) -> str:

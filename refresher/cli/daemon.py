@@ -6,8 +6,9 @@ from functools import partial
 import click
 
 from refresher import logs
+from refresher.app.signals import Signals
 from refresher.cli.calling import as_json_option, load_completely, run, tell
-from refresher.cli.entry import Exit
+from refresher.cli.entry import RUN, Exit
 from refresher.cli.saying import say
 from refresher.ops.health import Probe, check_health
 from refresher.settings.loading import load
@@ -16,7 +17,7 @@ from refresher.settings.secret_places import Needed
 from refresher.settings.user import become_owner_of
 
 
-@click.command("run")
+@click.command(RUN)
 @click.option("--standby", is_flag=True, help="Wait for the vault and take over at once.")
 @click.pass_context
 def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001  click's flag
@@ -26,6 +27,7 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     with --standby. SIGTERM and SIGINT let exchanges in flight finish; SIGHUP reads the
     settings again.
     """
+    signals = Signals.received()  # before the imports, which take most of the time of a start
     from refresher.app.standby import run_daemon  # noqa: PLC0415  `health` must not wait for it
 
     arguments = {"daemon": {"standby": True}} if standby else {}
@@ -39,7 +41,8 @@ def run_command(context: click.Context, standby: bool) -> None:  # noqa: FBT001 
     logs.configure(level=settings.log.level, json_lines=settings.log.json_lines)
     for warning in loaded.warnings:
         logs.emit(logs.Event.SETTINGS_DOUBTED, reason=warning)
-    run(run_daemon, settings, read)
+    signals.hold()
+    run(partial(run_daemon, settings, read, signals=signals))
 
 
 @click.command()

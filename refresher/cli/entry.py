@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from refresher import __version__
+from refresher.cli.beginning import end_in_order_when_told
 from refresher.cli.saying import say, speak_any_encoding
 from refresher.errors import ParameterRefused, RefresherError, SettingsError
 from refresher.ops.control_client import ControlError
@@ -40,6 +41,9 @@ Exit codes:
 
 MODULES = ("demo", "setup", "daemon", "grants", "vault")
 """What holds the commands, in the order a new user needs them."""
+
+RUN = "run"
+"""The command that receives the signals itself."""
 
 LIGHTEST_FIRST = ("daemon", "grants", "setup", "vault", "demo")
 """The same by the time an import takes: ``health`` runs every few seconds."""
@@ -88,9 +92,11 @@ def cli(context: click.Context, config: Path | None) -> None:
     Look:            refresher status, refresher show GRANT
     """  # noqa: D301  click wants a real backspace before what it must not wrap
     context.obj = config
+    if context.invoked_subcommand != RUN:
+        end_in_order_when_told()
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit; an expected error is one message, never a traceback."""
     speak_any_encoding()
     try:

@@ -6,7 +6,7 @@ has revoked them: at once, or when it is back, and also those that an exchange b
 was under way. A command tries at once and tells; the daemon goes on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -200,14 +200,17 @@ class Revoking:
 
     async def _turn(self, tasks: TaskGroup) -> None:
         now = self._clock.now()
-        everything = await self._vault.revocations.parked()
-        if now >= self._next_sweep or any(parked.ends_at <= now for parked in everything):
+        waiting = await self._vault.revocations.waiting()
+        if now >= self._next_sweep or any(ends_at <= now for _, ends_at in waiting.values()):
             self._next_sweep = now + SWEEP
             for parked in await self._vault.revocations.drop_ended(now):
                 _tell_dropped(parked, "its time is over")
-        self._tell_stranded(everything)
+        await self._tell_stranded(waiting.keys())
         while len(self._busy) < AT_ONCE:
-            free = self._clients.keys() - self._busy
+            free = {client for client, (due_at, _) in waiting.items() if _may_be_due(due_at, now)}
+            free &= self._clients.keys() - self._busy
+            if not free:
+                return
             due = await self._vault.revocations.due(free, now)
             if due is None or due.id in self._under_way:
                 return
@@ -223,10 +226,12 @@ class Revoking:
         await anyio.sleep(INTERVAL)
         self._busy.discard(parked.client)
 
-    def _tell_stranded(self, everything: Sequence[Parked]) -> None:
+    async def _tell_stranded(self, waiting: Collection[str]) -> None:
         """Say once of a client that its tokens wait for it to be in the settings again."""
         self._stranded -= self._clients.keys()
-        for parked in everything:
+        if not set(waiting) - self._clients.keys() - self._stranded:
+            return
+        for parked in await self._vault.revocations.parked():
             if parked.client in self._clients or parked.client in self._stranded:
                 continue
             self._stranded.add(parked.client)
@@ -288,6 +293,11 @@ _BY_HAND = "end the authorization on the provider's own pages"
 def _asking(client: Client, refresh_token: Secret | None) -> Client:
     """CLIENT as it asks for what there is to revoke."""
     return client if refresh_token is not None else by_access_token(client)
+
+
+def _may_be_due(due_at: float, now: float) -> bool:
+    """Whether what is due at DUE_AT is due now, or was dated by a clock that was ahead."""
+    return not now < due_at <= now + 2 * LONGEST_WAIT
 
 
 def _wait(attempts: int, draw: float) -> float:

@@ -6,15 +6,15 @@ seen by something that is not stuck.
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import anyio
 
 from refresher.clock import JUMP, Clock
-from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.instants import Instant
-from refresher.errors import VaultUnavailable
+from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
 
@@ -29,7 +29,11 @@ ASIDE_EVERY = 60.0
 """Seconds between two tries to read and write what was set aside."""
 
 OVERDUE_AFTER = 120.0
-"""Seconds past due with nobody at work before the watch says so."""
+"""Seconds past due with nobody at work before the watch says so, and seconds that somebody
+must have had for it: after a start, a suspend or an outage of the vault everything is past due."""
+
+OVERDUE_EVERY = 10.0
+"""Seconds between two looks at what is overdue."""
 
 DAY = 86_400.0
 ANNOUNCED_DAYS = (14, 7, 1)
@@ -55,11 +59,15 @@ class Watch:
         self._readmit = readmit
         self._wake = wake
         self._clock = clock
+        self._able_for = 0.0
+        """Seconds for which whoever refreshes could do so without a break."""
+        self._waiting: dict[str | None, int] = {}
+        """How many grants of each client were overdue at the last look."""
         self._behind: set[str | None] = set()
         """Clients reported to be behind, until they no longer are."""
         self._announced: dict[str, int] = {}
         self._next_horizon = 0.0
-        self._next_proof = self._next_trial = -math.inf
+        self._next_proof = self._next_trial = self._next_overdue = -math.inf
         self._sound: set[str] = set()
         """Grants that were set aside, and what was left of them is not taken up yet."""
 
@@ -68,32 +76,44 @@ class Watch:
         before = Instant.of(self._clock)
         while True:
             await anyio.sleep(INTERVAL)
-            now = Instant.of(self._clock)
-            offset = now.stepped_since(before)
-            try:
-                if abs(offset) > JUMP:
-                    await self._clock_jumped(now.wall, offset)
-                # Only now: a step that the vault could not follow yet is followed next time.
-                before = now
-                await self._look(now.wall)
-            except VaultUnavailable:
-                continue  # told as an outage; nothing of a look is lost that the next misses
+            before = await self._turn(before)
+
+    async def _turn(self, before: Instant) -> Instant:
+        """Look once; the instant from which the next step of the clock is measured."""
+        now = Instant.of(self._clock)
+        offset = now.stepped_since(before)
+        # Whoever refreshes could do no more than this watch could, while the process was stopped.
+        passed = now.elapsed - before.elapsed
+        self._able_for = self._able_for + passed if passed < OVERDUE_EVERY else 0.0
+        try:
+            if abs(offset) > JUMP:
+                self._able_for = 0.0
+                await self._clock_jumped(now.wall, offset)
+            # Only now: a step that the vault could not follow yet is followed next time.
+            before = now
+            await self._look(now.wall)
+        except VaultUnavailable:
+            # Told as an outage; nothing of a look is lost that the next misses.
+            self._able_for = 0.0
+        return before
 
     async def _look(self, now: float) -> None:
         elapsed = self._clock.monotonic()
         if elapsed >= self._next_proof:
             self._next_proof = elapsed + PROVEN_EVERY
             await self._prove(now)
-        for before, after in await self._vault.time_passed(now):
-            announce(before, after)
-            self._publish(after.name)
+        while moved := await self._vault.time_passed(now):
+            for before, after in moved:
+                announce(before, after)
+                self._publish(after.name)
         for incident in await self._vault.incidents_over(now):
             announce_incident(incident, is_over=True)
-        await self._report_overdue(now)
+        if elapsed >= self._next_overdue and self._able_for >= OVERDUE_AFTER:
+            self._next_overdue = elapsed + OVERDUE_EVERY
+            await self._report_overdue(now)
         if now >= self._next_horizon:
             self._next_horizon = now + HOUR
-            for grant in await self._vault.ending_before(now + ANNOUNCED_DAYS[0] * DAY):
-                self._announce_end(grant, now)
+            await self._announce_ends(now)
         if elapsed >= self._next_trial:
             self._next_trial = elapsed + ASIDE_EVERY
             await self._try_set_aside(now)
@@ -117,38 +137,50 @@ class Watch:
             self._wake()
 
     async def _report_overdue(self, now: float) -> None:
-        """One line for each client that falls behind, not one for each of its grants."""
+        """One line for each client that falls behind, not one for each of its grants.
+
+        One that catches up, after a start or an outage, is worked on: its count falls.
+        """
         overdue = await self._vault.overdue(now - OVERDUE_AFTER)
-        behind: dict[str | None, list[Grant]] = {}
-        for grant in overdue:
-            behind.setdefault(grant.client, []).append(grant)
-        for client, grants in behind.items():
-            longest = grants[0]
-            if client in self._behind or longest.due_at is None:
+        for behind in overdue:
+            is_catching_up = behind.count < self._waiting.get(behind.client, math.inf)
+            if is_catching_up or behind.client in self._behind:
                 continue
+            self._behind.add(behind.client)
             emit(
                 Event.GRANT_OVERDUE,
-                grant=longest.name,
-                client=client,
-                count=len(grants),
-                overdue_s=round(now - longest.due_at),
-                expires_at=longest.expires_at,
+                grant=behind.longest,
+                client=behind.client,
+                count=behind.count,
+                overdue_s=round(now - behind.due_at),
+                expires_at=behind.expires_at,
             )
-        self._behind = set(behind)
+        self._waiting = {behind.client: behind.count for behind in overdue}
+        self._behind &= self._waiting.keys()
 
-    def _announce_end(self, grant: Grant, now: float) -> None:
-        assert grant.refresh_token_expires_at is not None
-        days = (grant.refresh_token_expires_at - now) / DAY
-        passed = [limit for limit in ANNOUNCED_DAYS if days <= limit]
-        if passed and self._announced.get(grant.name) != passed[-1]:
-            self._announced[grant.name] = passed[-1]
+    async def _announce_ends(self, now: float) -> None:
+        announced: dict[str, int] = {}
+        ends = await self._vault.ending_before(now + ANNOUNCED_DAYS[0] * DAY)
+        for name, ends_at in ends.items():
+            passed = [limit for limit in ANNOUNCED_DAYS if ends_at - now <= limit * DAY]
+            if passed:
+                announced[name] = passed[-1]
+                if self._announced.get(name) != passed[-1]:
+                    await self._announce_end(name)
+        self._announced = announced
+
+    async def _announce_end(self, name: str) -> None:
+        with suppress(GrantSetAside):  # told as that
+            grant = await self._vault.find(name)
+            if grant is None:
+                return
             emit(
                 Event.GRANT_ENDING,
-                grant=grant.name,
+                grant=name,
                 client=grant.client,
                 reason="refresh_token_ends",
                 expires_at=grant.refresh_token_expires_at,
-                repair=repair(grant) or f"refresher login {grant.name}",
+                repair=repair(grant) or f"refresher login {name}",
             )
 
     async def _clock_jumped(self, now: float, offset: float) -> None:

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed
+from refresher.listening import Connections
 from refresher.oauth.authorization import is_answer, is_loopback
 
 _STYLE = (
@@ -92,10 +93,11 @@ class CallbackListener:
         app.router.add_get(parts.path or "/", self._answer, allow_head=False)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
         await runner.setup()
+        assert runner.server is not None
+        self._connections = Connections(runner.server)
         try:
-            for listener in listeners:
-                await web.SockSite(runner, listener).start()
-            yield self
+            async with self._connections.accepted(listeners):
+                yield self
         finally:
             self._told.set()
             with anyio.CancelScope(shield=True):
@@ -137,7 +139,8 @@ class CallbackListener:
             return _html("Already received", "This login has been received before.")
         self._query = query
         self._arrived.set()
-        await self._told.wait()
+        with self._connections.at_work(request.protocol):
+            await self._told.wait()
         return _html(*self._page)
 
     def _is_for_us(self, request: web.Request) -> bool:

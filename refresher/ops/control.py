@@ -22,6 +22,9 @@ from refresher.ops.protocol import JSON, Fault, Operation
 from refresher.ops.serving import fault_answer, json_answer, serving
 from refresher.ops.socket_file import bind_socket_file
 
+BODY_WITHIN = 10.0
+"""Seconds for the body of a request to come."""
+
 FINISH_WITHIN = 30.0
 """Seconds for operations in flight at shutdown: the longest exchange takes as many."""
 
@@ -68,14 +71,13 @@ class ControlServer:
         file = bind_socket_file(self._path)
         routes = [web.post("/v1/{operation}", self._answer), *health_routes(self._is_ready)]
         try:
-            async with serving(routes, lambda runner: web.SockSite(runner, file.socket)) as runner:
+            async with serving(routes, [file.socket]) as connections:
                 emit(Event.CONTROL_OPENED, path=str(self._path))
                 try:
                     yield
                 finally:
                     with anyio.CancelScope(shield=True):
-                        for site in runner.sites:
-                            await site.stop()
+                        await connections.stop_accepting()
                         await self._see_through()
         finally:
             file.socket.close()
@@ -94,7 +96,11 @@ class ControlServer:
         operation = self._operations.get(request.match_info["operation"])
         if operation is None:
             raise web.HTTPNotFound
-        parameters = await _read_parameters(request)
+        try:
+            with anyio.fail_after(BODY_WITHIN):
+                parameters = await _read_parameters(request)
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
         if parameters is None:
             return fault_answer(
                 HTTPStatus.BAD_REQUEST,

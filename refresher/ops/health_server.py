@@ -5,6 +5,8 @@ nothing, so an address beyond loopback (a kubelet's probe needs one) is the oper
 choice.
 """
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -36,11 +38,9 @@ async def serving_health(address: str, is_ready: Judge) -> AsyncIterator[int]:
     Raises:
         ListenerRefused: the address is malformed, taken or not this machine's.
     """
-    host, port = _split(address)
-    async with serving(
-        health_routes(is_ready), lambda runner: web.TCPSite(runner, host, port)
-    ) as runner:
-        bound_port: int = runner.addresses[0][1]
+    listeners = await _bind(*_split(address))
+    bound_port: int = listeners[0].getsockname()[1]
+    async with serving(health_routes(is_ready), listeners):
         yield bound_port
 
 
@@ -51,6 +51,23 @@ def _answering(judge: Judge) -> Callable[[web.Request], Awaitable[web.Response]]
         return json_answer({"ok": verdict.passed, "reasons": verdict.reasons}, status)
 
     return answer
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """A listener for each address that HOST has."""
+    listeners: list[socket.socket] = []
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, *_, where in dict.fromkeys(found):
+            listeners.append(socket.create_server(where[:2], family=family))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        reason = error.strerror or type(error).__name__
+        raise ListenerRefused(f"cannot listen on {host}:{port}: {reason}") from error
+    return listeners
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -11,59 +12,55 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from refresher.errors import ParameterRefused, RefresherError
+from refresher.listening import Connections
 from refresher.logs import Event, emit, frames
 from refresher.ops.protocol import JSON, MAX_BODY, Fault
-from refresher.ops.socket_file import ListenerRefused
-
-IDLE_TIMEOUT = 10.0
-"""Seconds a connection may stay without a complete request head."""
 
 SEND_TIMEOUT = 1.0
 """Seconds at the end to send the answers already made."""
 
-_SILENT = logging.getLogger("refresher.ops.serving")
-"""aiohttp would log the head of a request it cannot parse, whatever stands in it."""
-_SILENT.disabled = True
+LINGER = 1.0
+"""Seconds to read on what a peer sends although it was answered."""
+
+_LOGGER = logging.getLogger("refresher.ops.serving")
+"""aiohttp tells it the head of a request that cannot be parsed; of that a line has no more
+than its first words (``logs.libraries``)."""
 
 
 @asynccontextmanager
 async def serving(
-    routes: Iterable[web.RouteDef],
-    make_site: Callable[[web.AppRunner], web.BaseSite],
-) -> AsyncIterator[web.AppRunner]:
-    """Serve ROUTES on the site that MAKE_SITE gives until the block ends.
+    routes: Iterable[web.RouteDef], listeners: Sequence[socket.socket]
+) -> AsyncIterator[Connections]:
+    """Serve ROUTES on LISTENERS, which are bound, until the block ends; they are closed then.
 
     Handlers must have ended by then, or do so at once: aiohttp forgets a handler whose
     client went away, so only its owner can see it through.
-
-    Raises:
-        ListenerRefused: the address is taken or not this machine's.
     """
-    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY)
+
+    @web.middleware
+    async def at_work(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with connections.at_work(request.protocol):
+            return await handler(request)
+
+    app = web.Application(middlewares=[at_work, _answer_errors], client_max_size=MAX_BODY)
     app.add_routes(routes)
     runner = web.AppRunner(
         app,
         handle_signals=False,
         access_log=None,
-        logger=_SILENT,
-        keepalive_timeout=IDLE_TIMEOUT,
+        logger=_LOGGER,
+        lingering_time=LINGER,
         shutdown_timeout=SEND_TIMEOUT,
     )
     await runner.setup()
+    assert runner.server is not None
+    connections = Connections(runner.server)
     try:
-        await _start(make_site(runner))
-        yield runner
+        async with connections.accepted(listeners):
+            yield connections
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
-
-
-async def _start(site: web.BaseSite) -> None:
-    try:
-        await site.start()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ListenerRefused(f"cannot listen on {site.name}: {reason}") from error
 
 
 def json_answer(content: JSON, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

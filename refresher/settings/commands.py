@@ -88,9 +88,12 @@ def run(
     with process:
         try:
             output, complaint = _read(process, timeout)
-        except ValueError as error:
-            # The whole group: a child it left behind would keep the pipes open.
+        except BaseException as error:
+            # The whole group: a child it left behind would keep the pipes open. Also where
+            # SIGTERM ends the daemon meanwhile, which would wait for the command else.
             os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, ValueError):
+                raise
             raise ValueError(f"comes from the command {arguments[0]}, which {error}") from None
     if process.returncode != 0:
         if complain is not None:

@@ -7,6 +7,7 @@ is a row of the vault.
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import GrantState
 from refresher.vault.rows import Transaction
@@ -51,16 +52,21 @@ def opened(tx: Transaction, client: str | None) -> Incident | None:
     return incident
 
 
-def over(tx: Transaction) -> list[Incident]:
-    """The incidents of whose clients nothing is doubted any more; each is given back once."""
-    found = []
-    for row in tx.connection.execute(sa.select(incidents)).mappings().all():
-        is_open = tx.connection.scalar(
-            sa.select(grants.c.id).where(grants.c.client == row["client"], *_doubted()).limit(1)
-        )
-        if is_open is None:
-            found.append(Incident(row["client"], row["count"], row["opened_at"]))
-            tx.connection.execute(sa.delete(incidents).where(incidents.c.client == row["client"]))
+def over(connection: Connection) -> list[Incident]:
+    """The incidents of whose clients nothing is doubted any more."""
+    doubted = sa.select(grants.c.id).where(grants.c.client == incidents.c.client, *_doubted())
+    ended = sa.select(incidents).where(~doubted.exists())
+    return [
+        Incident(row["client"], row["count"], row["opened_at"])
+        for row in connection.execute(ended).mappings()
+    ]
+
+
+def close(tx: Transaction) -> list[Incident]:
+    """Forget the incidents that are over; each is given back once."""
+    found = over(tx.connection)
+    for incident in found:
+        tx.connection.execute(sa.delete(incidents).where(incidents.c.client == incident.client))
     return found
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain import schedule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantState, Publication
 from refresher.domain.reasons import Reason
@@ -18,16 +19,20 @@ from refresher.vault import keys
 from refresher.vault.aside import Aside, unopenable
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
-from refresher.vault.schema import grants
-
-LARGEST_WINDOW = 300.0
-"""No mandatory window is longer (``schedule.mandatory_window``)."""
+from refresher.vault.schema import (
+    DEGRADES_AT,
+    FAILS_ALONE,
+    IS_DEGRADING,
+    IS_WORKED_ON,
+    WAITS_FOR_A_PERSON,
+    grants,
+)
 
 NOTICED_WITHIN = 3_600.0
 """Seconds after its end in which that of a lost grant's token is still worth telling."""
 
-IN_ONE_PASS = 1_000
-"""Grants the clock may change in one transaction."""
+IN_ONE_PASS = 200
+"""Grants the clock may change in one transaction: whoever commits an answer waits for it."""
 
 
 def publications(
@@ -111,42 +116,78 @@ def counts(connection: Connection) -> dict[str, int]:
     return {"damaged" if state is None else str(state): int(count) for state, count in rows}
 
 
-def overdue(connection: Connection, aside: Aside, before: float) -> list[Grant]:
-    """Grants due before BEFORE that no exchange is working on, the longest first."""
-    waiting = sa.and_(grants.c.due_at < before, grants.c.lease_holder.is_(None))
-    return read_all(
-        connection, aside, waiting, grant_of, order=[grants.c.due_at], limit=IN_ONE_PASS
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The grants of one client that are due for long and that no exchange works on."""
+
+    client: str | None
+    count: int
+    longest: str
+    """The name of the one that is due for longest."""
+    due_at: float
+    """When that one was due."""
+    expires_at: float | None
+    """When its token ends."""
+
+
+def overdue(connection: Connection, aside: Aside, before: float) -> list[Overdue]:
+    """What is due since before BEFORE and nobody works on, one of each client."""
+    waiting = sa.and_(
+        grants.c.due_at < before, grants.c.lease_holder.is_(None), grants.c.id.not_in(aside.ids)
     )
+    first = sa.select(grants.c.id).where(waiting).order_by(grants.c.due_at).limit(1)
+    if connection.scalar(first) is None:
+        return []  # found by an index on the due instants alone: the rule
+    counted = connection.execute(
+        sa.select(grants.c.client, sa.func.count(), sa.func.min(grants.c.due_at))
+        .where(waiting)
+        .group_by(grants.c.client)
+    ).all()
+    found = []
+    for client, count, due_at in counted:
+        longest = connection.execute(
+            sa.select(grants.c.name, grants.c.expires_at)
+            .where(waiting, grants.c.client.is_not_distinct_from(client), grants.c.due_at == due_at)
+            .limit(1)
+        ).one()
+        found.append(Overdue(client, count, *longest[:1], due_at, longest[1]))
+    return found
 
 
-def ending_before(connection: Connection, aside: Aside, instant: float) -> list[Grant]:
-    """Grants whose refresh token has a known end before INSTANT."""
-    ending = sa.and_(
+def ending_before(connection: Connection, aside: Aside, instant: float) -> dict[str, float]:
+    """When the refresh tokens end whose known end comes before INSTANT, by grant."""
+    ending = sa.select(grants.c.name, grants.c.refresh_token_expires_at).where(
         grants.c.refresh_token_expires_at < instant,
         grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
+        grants.c.id.not_in(aside.ids),
     )
-    return read_all(connection, aside, ending, grant_of)
+    return {row[0]: row[1] for row in connection.execute(ending)}
+
+
+def has_time_passed(connection: Connection, aside: Aside, now: float) -> bool:
+    """Whether the clock has changed anything of any grant: what mostly has not."""
+    for moving in (*_moved_by(now), _has_ended(now)):
+        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(aside.ids)).limit(1)
+        if connection.scalar(one) is not None:
+            return True
+    return False
 
 
 def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
     """Move grants to where the clock has brought them; give back before and after.
 
-    A token that ended is news even where it changes no state.
+    A token that ended is news even where it changes no state. Some at a time: ask again until
+    none is left.
     """
-    nearing = sa.and_(
-        grants.c.expires_at < tx.now + LARGEST_WINDOW,
-        grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
-    )
     moved: list[tuple[Grant, Grant]] = []
-    for before in read_all(tx.connection, tx.aside, nearing, grant_of, order=[grants.c.expires_at]):
-        after = pass_time(before, tx.now)
-        if (after.state, after.reason) == (before.state, before.reason):
-            continue
-        after = replace(after, revision=next_version(before.revision, tx.now))
-        if guarded(tx, after.id, partial(_store, tx, after)):
-            moved.append((before, after))
-        if len(moved) == IN_ONE_PASS:
-            break
+    for moving in _moved_by(tx.now):
+        for before in read_all(tx.connection, tx.aside, moving, grant_of, limit=IN_ONE_PASS):
+            after = pass_time(before, tx.now)
+            if (after.state, after.reason) == (before.state, before.reason):
+                continue
+            after = replace(after, revision=next_version(before.revision, tx.now))
+            if guarded(tx, after.id, partial(_store, tx, after)):
+                moved.append((before, after))
     return moved + _ended(tx)
 
 
@@ -156,18 +197,36 @@ def _ended(tx: Transaction) -> list[tuple[Grant, Grant]]:
     Nothing else tells that their token has gone: they keep their state. A revision is of unix
     milliseconds, so one from after the end says that it was noticed.
     """
-    unnoticed = sa.and_(
-        grants.c.expires_at <= tx.now,
-        grants.c.expires_at > tx.now - NOTICED_WITHIN,
-        grants.c.revision < grants.c.expires_at * 1000,
-        grants.c.state.in_([GrantState.PAUSED.value, GrantState.REAUTHORIZATION_REQUIRED.value]),
-    )
     noticed: list[tuple[Grant, Grant]] = []
-    for before in read_all(tx.connection, tx.aside, unnoticed, grant_of, limit=IN_ONE_PASS):
+    ended = _has_ended(tx.now)
+    for before in read_all(tx.connection, tx.aside, ended, grant_of, limit=IN_ONE_PASS):
         after = replace(before, revision=next_version(before.revision, tx.now))
         if guarded(tx, after.id, partial(_store, tx, after)):
             noticed.append((before, after))
     return noticed
+
+
+def _moved_by(now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """Which grants the clock moves (``states.pass_time``), by an index each.
+
+    Their token has ended; or it nears its end and its refresh fails; or the grant has failed
+    alone for long.
+    """
+    return (
+        sa.and_(IS_WORKED_ON, grants.c.expires_at <= now),
+        sa.and_(IS_DEGRADING, now > DEGRADES_AT),
+        sa.and_(FAILS_ALONE, grants.c.failing_since <= now - schedule.UNEXPLAINED_FOR),
+    )
+
+
+def _has_ended(now: float) -> sa.ColumnElement[bool]:
+    """Which grants that wait for a person have a token that ended, and nobody noticed."""
+    return sa.and_(
+        WAITS_FOR_A_PERSON,
+        grants.c.expires_at <= now,
+        grants.c.expires_at > now - NOTICED_WITHIN,
+        grants.c.revision < grants.c.expires_at * 1000,
+    )
 
 
 def _store(tx: Transaction, after: Grant) -> bool:

@@ -104,6 +104,10 @@ class Revocations:
         """What has still to be revoked, of the grant UID or of all, the oldest first."""
         return await self._read(lambda tx: list_parked(tx.connection, uid), 0.0)
 
+    async def waiting(self) -> dict[str, tuple[float, float]]:
+        """Of each client with something to revoke: when the first is due, and the first ends."""
+        return await self._read(lambda tx: sum_up(tx.connection), 0.0)
+
     async def due(self, clients: Collection[str], now: float) -> Parked | None:
         """What is due longest of CLIENTS, if anything is."""
         return await self._read(lambda tx: find_due(tx, clients), now)
@@ -203,6 +207,20 @@ def list_parked(connection: Connection, uid: str | None) -> list[Parked]:
     return [_parked(row) for row in connection.execute(statement).mappings()]
 
 
+def sum_up(connection: Connection) -> dict[str, tuple[float, float]]:
+    """When the first is due and the first ends, by client; read from an index alone."""
+    summed = (
+        sa.select(
+            revocations.c.client,
+            sa.func.min(revocations.c.due_at),
+            sa.func.min(revocations.c.ends_at),
+        )
+        .where(revocations.c.due_at.is_not(None))  # what is done is due no more
+        .group_by(revocations.c.client)
+    )
+    return {client: (due_at, ends_at) for client, due_at, ends_at in connection.execute(summed)}
+
+
 def find_due(tx: Transaction, clients: Collection[str]) -> Parked | None:
     """What is due longest of CLIENTS, if anything is."""
     statement = (
@@ -213,7 +231,7 @@ def find_due(tx: Transaction, clients: Collection[str]) -> Parked | None:
                 revocations.c.due_at > tx.now + 2 * LONGEST_WAIT,
             ),
         )
-        .order_by(revocations.c.due_at)
+        .order_by(revocations.c.due_at, revocations.c.id)
         .limit(1)
     )
     row = tx.connection.execute(statement).mappings().first()

@@ -8,6 +8,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -15,6 +16,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    literal_column,
+    text,
 )
 
 metadata = MetaData(
@@ -99,7 +102,53 @@ Index(
 # Was another grant of the client served since this one was refused; how many are doubted.
 Index("ix_grants_served", grants.c.client, grants.c.served_at)
 Index("ix_grants_doubted", grants.c.client, grants.c.refused_at)
-Index("ix_grants_expires_at", grants.c.expires_at)
+
+# The clock moves states (``queries.time_passed``), and a look each second must cost what it
+# moves and not what there is. The conditions and the expression are text, because an index is
+# used only by a statement that repeats them word by word. There is none of states alone: it
+# would be preferred to these, and walk through all that is fresh.
+IS_WORKED_ON = text("state IN ('fresh', 'degraded')")
+Index(
+    "ix_grants_ending",
+    grants.c.expires_at,
+    sqlite_where=IS_WORKED_ON,
+    postgresql_where=IS_WORKED_ON,
+)
+WAITS_FOR_A_PERSON = text("state IN ('paused', 'reauthorization_required')")
+Index(
+    "ix_grants_ended_unnoticed",
+    grants.c.expires_at,
+    sqlite_where=WAITS_FOR_A_PERSON,
+    postgresql_where=WAITS_FOR_A_PERSON,
+)
+IS_DEGRADING = text("state = 'fresh' AND failures > 0")
+DEGRADES_AT: ColumnElement[float] = literal_column(
+    "expires_at - CASE WHEN expires_at - issued_at <= 120 THEN (expires_at - issued_at) / 4 "
+    "WHEN expires_at - issued_at <= 300 THEN 30 "
+    "WHEN expires_at - issued_at < 3000 THEN (expires_at - issued_at) / 10 ELSE 300 END",
+    Float(),
+)
+"""When a grant whose refresh fails counts as degraded (``schedule.mandatory_window``)."""
+Index(
+    "ix_grants_degrading",
+    DEGRADES_AT,
+    _table=grants,
+    sqlite_where=IS_DEGRADING,
+    postgresql_where=IS_DEGRADING,
+)
+FAILS_ALONE = text("state = 'fresh' AND fault = 'grant'")
+Index(
+    "ix_grants_failing_alone",
+    grants.c.failing_since,
+    sqlite_where=FAILS_ALONE,
+    postgresql_where=FAILS_ALONE,
+)
+Index(
+    "ix_grants_refresh_token_expires_at",
+    grants.c.refresh_token_expires_at,
+    sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
+    postgresql_where=grants.c.refresh_token_expires_at.is_not(None),
+)
 
 adopted_seeds = Table(
     "adopted_seeds",
@@ -158,6 +207,14 @@ Index(
     revocations.c.authorization_serial,
 )
 Index("ix_revocations_due_at", revocations.c.due_at)
+Index(
+    "ix_revocations_parked",
+    revocations.c.client,
+    revocations.c.due_at,
+    revocations.c.ends_at,
+    sqlite_where=revocations.c.due_at.is_not(None),
+    postgresql_where=revocations.c.due_at.is_not(None),
+)
 
 facts = Table(
     "facts",

@@ -34,6 +34,7 @@ from refresher.vault.files import Files
 from refresher.vault.incidents import Incident
 from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
+from refresher.vault.queries import Overdue
 from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
@@ -156,6 +157,9 @@ class Vault:
 
     async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
+        aside = self._aside
+        if not await self._database.read(lambda c: queries.has_time_passed(c, aside, now)):
+            return []
         return await self._write(queries.time_passed, now)
 
     async def apply_seed(
@@ -278,8 +282,10 @@ class Vault:
         return await self._write(lambda tx: hastening.ask_lost(tx, names, client), now)
 
     async def incidents_over(self, now: float) -> list[Incident]:
-        """The incidents that have ended, each once; see ``incidents.over``."""
-        return await self._write(incidents.over, now)
+        """The incidents that have ended, each once; see ``incidents.close``."""
+        if not await self._database.read(incidents.over):
+            return []
+        return await self._write(incidents.close, now)
 
     def clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
@@ -338,12 +344,12 @@ class Vault:
         """How many grants are in each state."""
         return await self._database.read(queries.counts)
 
-    async def overdue(self, before: float) -> list[Grant]:
-        """Grants due before BEFORE that nobody works on."""
+    async def overdue(self, before: float) -> list[Overdue]:
+        """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""
         return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
 
-    async def ending_before(self, instant: float) -> list[Grant]:
-        """Grants whose refresh token ends before INSTANT."""
+    async def ending_before(self, instant: float) -> dict[str, float]:
+        """When refresh tokens end that end before INSTANT; see ``queries.ending_before``."""
         return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
 
     async def kept(self, kind: str) -> list[tuple[str, int, float]]:

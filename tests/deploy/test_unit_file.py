@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from refresher.listening import MOST
 from refresher.ops.control import FINISH_WITHIN
 from refresher.settings.document import DaemonSection
 from tests.deploy.files import CHECKOUT, unit_of
@@ -33,6 +34,10 @@ def test_stopping_waits_for_every_exchange() -> None:
         ("RuntimeDirectoryMode", "0700"),
         ("UMask", "0077"),
         ("LimitCORE", "0"),
+        ("MemoryMax", "4G"),
+        ("OOMScoreAdjust", "-500"),
+        # A secret's command that is killed for its memory is no end of the daemon.
+        ("OOMPolicy", "continue"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("PrivateTmp", "yes"),
@@ -42,6 +47,24 @@ def test_stopping_waits_for_every_exchange() -> None:
 )
 def test_a_promise_is_kept_once(setting: str, value: str) -> None:
     assert UNIT[setting] == [value]
+
+
+def test_descriptors_suffice_for_all_that_may_be_open() -> None:
+    """Every worker, a gate for each of a thousand clients, as many late answers, both listeners."""
+    workers, clients, each = DaemonSection().workers, 1000, 3
+    needed = (2 * workers + 2 * clients) * each + 2 * MOST
+    (limit,) = UNIT["LimitNOFILE"]
+    assert int(limit) > 2 * needed
+
+
+def test_containers_have_the_same_bounds() -> None:
+    compose = (CHECKOUT / "deploy" / "compose.yaml").read_text()
+    (limit,), (memory,), (adjust,) = (
+        UNIT[name] for name in ("LimitNOFILE", "MemoryMax", "OOMScoreAdjust")
+    )
+    assert f"nofile: {limit}\n" in compose
+    assert f"mem_limit: {memory.lower()}\n" in compose
+    assert f"oom_score_adj: {adjust}\n" in compose
 
 
 def test_it_runs_as_the_user_that_is_made() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from refresher.domain.grants import GrantState
 from refresher.domain.repairs import repair
-from refresher.engine.instants import WatchedClock
-from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, Watch
+from refresher.engine.instants import Instant, WatchedClock
+from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
 from refresher.vault.vault import Vault
 from tests.engine.world import FakeClock, Lines, wait_until
@@ -43,6 +43,13 @@ class Observed:
     async def look(self, now: float) -> None:
         """What the watch does once a second."""
         await self.watch._look(now)
+
+    async def watch_for(self, seconds: float) -> None:
+        """Let SECONDS pass, with a look each second, for a scheduler that does nothing."""
+        before = Instant.of(self.clock)
+        for _ in range(round(seconds / INTERVAL)):
+            self.clock.move(INTERVAL)
+            before = await self.watch._turn(before)
 
 
 @pytest.fixture
@@ -114,30 +121,84 @@ async def test_a_token_without_refresh_names_its_repair(
     assert line["repair"].startswith("refresher login acme, with what makes the server")
 
 
+SURE = OVERDUE_AFTER + 2 * OVERDUE_EVERY
+"""Seconds after which whatever is overdue has been told."""
+
+
 async def test_overdue_grants_are_reported_once(
     vault: Vault, observed: Observed, lines: Lines
 ) -> None:
-    await sow(vault, make_seed("leased", "rt-1"), make_seed("forgotten", "rt-2"))
-    await claim_one(vault, NOW, "leased")
-    for seconds in (0.0, 1.0, 2.0):
-        await observed.look(NOW + OVERDUE_AFTER + seconds)
+    await sow(vault, *(make_seed(f"g{n}", f"rt-{n}") for n in range(3)))
+    await claim_one(vault, NOW, "g0")
+    await observed.watch_for(2 * SURE)
     [line] = lines.of(Event.GRANT_OVERDUE)
-    assert (line["grant"], line["client"], line["overdue_s"]) == (
-        "forgotten",
-        "crm",
-        OVERDUE_AFTER + 1,
-    )
+    assert line["grant"] in {"g1", "g2"}
+    assert (line["client"], line["count"]) == ("crm", 2)
+    assert OVERDUE_AFTER < line["overdue_s"] <= SURE
 
 
 async def test_a_grant_overdue_anew_is_reported_anew(
     vault: Vault, observed: Observed, lines: Lines
 ) -> None:
     await sow(vault, make_seed())
-    await observed.look(NOW + OVERDUE_AFTER + 1)
-    await refresh(vault, answered("at-1"), NOW + OVERDUE_AFTER + 2)
-    await observed.look(NOW + OVERDUE_AFTER + 2)
-    await observed.look(NOW + LIFE + OVERDUE_AFTER + 2)
+    await observed.watch_for(SURE)
+    await refresh(vault, answered("at-1"), observed.clock.now())
+    await observed.watch_for(SURE)
+    assert len(lines.of(Event.GRANT_OVERDUE)) == 1
+    await vault.request_refresh("acme", observed.clock.now())
+    await observed.watch_for(SURE)
     assert len(lines.of(Event.GRANT_OVERDUE)) == 2
+
+
+async def test_a_start_with_old_work_is_no_alarm(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    """The daemon was down: everything is long due, and nobody could work on it yet."""
+    await sow(vault, make_seed())
+    observed.clock.step(LIFE)
+    await observed.watch_for(OVERDUE_AFTER - 1)
+    assert lines.of(Event.GRANT_OVERDUE) == []
+    await observed.watch_for(SURE - OVERDUE_AFTER + 1)
+    [line] = lines.of(Event.GRANT_OVERDUE)
+    assert line["overdue_s"] >= LIFE + OVERDUE_AFTER
+
+
+@pytest.mark.parametrize("break_", ["step ahead", "stopped process", "refusing vault"])
+async def test_after_a_break_there_is_time_to_catch_up(
+    vault: Vault, observed: Observed, lines: Lines, break_: str
+) -> None:
+    await observed.watch_for(SURE)
+    before = Instant.of(observed.clock)
+    await sow(vault, make_seed(), now=observed.clock.now())
+    match break_:
+        case "step ahead":
+            observed.clock.step(LIFE)
+        case "stopped process":
+            observed.clock.move(LIFE)
+        case _:
+            set_writable(vault, writable=False)
+            observed.clock.move(SURE)
+            await observed.watch._turn(before)
+            set_writable(vault, writable=True)
+            before = Instant.of(observed.clock)
+    await observed.watch._turn(before)
+    await observed.watch_for(OVERDUE_AFTER - 5)
+    assert lines.of(Event.GRANT_OVERDUE) == []
+    await observed.watch_for(SURE)
+    assert len(lines.of(Event.GRANT_OVERDUE)) == 1
+
+
+async def test_who_catches_up_is_not_behind(vault: Vault, observed: Observed, lines: Lines) -> None:
+    """What a start found is worked off, slowly: told only once it goes no further."""
+    names = [f"g{n}" for n in range(40)]
+    await sow(vault, *(make_seed(name, f"rt-{name}") for name in names))
+    for name in names[:30]:
+        await observed.watch_for(OVERDUE_EVERY)
+        await refresh(vault, answered(f"at-{name}"), observed.clock.now(), name=name)
+    assert lines.of(Event.GRANT_OVERDUE) == []
+    await observed.watch_for(2 * OVERDUE_EVERY)
+    [line] = lines.of(Event.GRANT_OVERDUE)
+    assert line["count"] == 10
 
 
 async def test_an_end_is_announced_three_times(

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
 import anyio
@@ -23,6 +22,7 @@ from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
+from tests.support.log_output import LogOutput
 from tests.vault.world import CRM, DRAW, NOW, rooms
 
 
@@ -145,7 +145,7 @@ class Lines:
     """What was logged, as a program reads it."""
 
     def __init__(self) -> None:
-        self.output = StringIO()
+        self.output = LogOutput()
 
     def all(self) -> list[dict[str, Any]]:
         """Every line so far, in order."""

@@ -20,6 +20,7 @@ from tests.oauth.world import (
     make_client,
     server_context,
 )
+from tests.support.log_output import LogOutput
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def wrong(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log() -> io.StringIO:
-    logs.configure(output=(output := io.StringIO()), json_lines=True)
+    logs.configure(output=(output := LogOutput()), json_lines=True)
     return output
 
 

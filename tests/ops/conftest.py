@@ -12,6 +12,7 @@ import structlog
 
 from refresher import logs
 from refresher.ops.health import Judge, Verdict
+from tests.support.log_output import LogOutput
 
 CANARY = "canary-4c1d9e-do-not-show"
 
@@ -26,7 +27,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def log_output() -> Iterator[io.StringIO]:
-    output = io.StringIO()
+    output = LogOutput()
     logs.configure(level="debug", output=output, json_lines=True)
     yield output
     structlog.reset_defaults()

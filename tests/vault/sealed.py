@@ -94,7 +94,7 @@ async def age(vault: Vault) -> None:
         keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
 
     await vault._write(downgrade, NOW)
-    await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0005'"))
+    await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0006'"))
 
 
 def place_in(row: Any, cell: str) -> Place:

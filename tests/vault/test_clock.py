@@ -215,17 +215,26 @@ async def test_overdue_means_due_and_left_alone(vault: Vault) -> None:
     await sow(vault, make_seed("longest", "rt-2"), make_seed("leased", "rt-3"))
     await claim_one(vault, NOW, "leased")
     assert await vault.overdue(NOW) == []
-    assert [grant.name for grant in await vault.overdue(NOW + 1)] == ["longest"]
-    assert [grant.name for grant in await vault.overdue(NOW + 51)] == ["longest", "later"]
+    [behind] = await vault.overdue(NOW + 1)
+    assert (behind.longest, behind.count, behind.due_at) == ("longest", 1, NOW)
+    [behind] = await vault.overdue(NOW + 51)
+    assert (behind.longest, behind.count, behind.due_at) == ("longest", 2, NOW)
+
+
+async def test_overdue_grants_are_counted_whole_by_client(vault: Vault) -> None:
+    await sow(vault, *(make_seed(f"g{n}", f"rt-{n}") for n in range(1100)))
+    await sow(vault, make_seed("other", "rt-x", client="erp"), now=NOW + 1)
+    counted = {one.client: (one.longest, one.count) for one in await vault.overdue(NOW + 2)}
+    assert counted["erp"] == ("other", 1)
+    assert counted["crm"][1] == 1100
 
 
 async def test_known_ends_of_refresh_tokens_are_found(vault: Vault) -> None:
     await sow(vault, make_seed("ending", "rt-1"), make_seed("endless", "rt-2"))
     await refresh(vault, answered("at", refresh_token_expires_in=86_400.0), name="ending")
     await refresh(vault, answered("at"), name="endless")
-    assert await vault.ending_before(NOW + 86_400) == []
-    [grant] = await vault.ending_before(NOW + 86_401)
-    assert (grant.name, grant.refresh_token_expires_at) == ("ending", NOW + 86_400)
+    assert await vault.ending_before(NOW + 86_400) == {}
+    assert await vault.ending_before(NOW + 86_401) == {"ending": NOW + 86_400}
 
 
 async def test_grants_are_listed_and_counted(vault: Vault) -> None:

@@ -254,6 +254,7 @@ async def test_a_newer_vault_is_refused_untouched(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*expression-based index.*")
 async def test_migrations_make_exactly_the_schema(vault: Vault) -> None:
     def differences() -> list[object]:
         with vault._database._reader.connect() as connection:

@@ -5,7 +5,7 @@ the new format for one of a lost key and pause its grant.
 """
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:

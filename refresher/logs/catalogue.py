@@ -1,23 +1,8 @@
-"""Structured logs: the closed catalogue of events and fields, and how lines are rendered.
+"""The closed catalogue of what is logged: every event with its level, and every field."""
 
-JSON when stdout is not a terminal, readable lines when it is. An event that is not in
-``EVENTS`` cannot be emitted; a field that is not in ``FIELDS`` is replaced by ``***``, so
-a secret can reach a line only through a name chosen here (guarantee G5).
-"""
-
-import json
-import logging
-import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
-
-import structlog
-from structlog.typing import EventDict, WrappedLogger
-
-from refresher.text import plain_value
 
 
 class Level(StrEnum):
@@ -123,6 +108,7 @@ class Event(StrEnum):
     TASK_RESTARTED = "task.restarted"
     CONTROL_OPENED = "control.opened"
     LOG_INTERRUPTED = "log.interrupted"
+    LIBRARY_COMPLAINED = "library.complained"
     OPERATION_FAILED = "operation.failed"
     SUPERVISOR_LOST = "supervisor.lost"
 
@@ -320,7 +306,12 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.TASK_RESTARTED: Entry(Level.ERROR, "a bug ended a task; it was started again"),
     Event.LOG_INTERRUPTED: Entry(
-        Level.WARNING, "as many lines as count says could not be written before this one"
+        Level.WARNING,
+        "nobody read the log for a while: as many lines as count says were dropped before this one",
+    ),
+    Event.LIBRARY_COMPLAINED: Entry(
+        Level.WARNING,
+        "Python or a library (name) said something of its own; count is how often since told last",
     ),
     Event.CONTROL_OPENED: Entry(Level.INFO, "commands reach the daemon here"),
     Event.OPERATION_FAILED: Entry(Level.ERROR, "a bug ended what a command asked for"),
@@ -340,94 +331,3 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""
-
-
-def emit(event: Event, **fields: object) -> None:
-    """Write one line for EVENT at its catalogue level."""
-    level = EVENTS[event].level
-    structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
-
-
-def frames(error: BaseException) -> list[str]:
-    """Where ERROR came from, without its text, which may quote what it failed on."""
-    return [
-        f"{frame.filename.rpartition('/refresher/')[2]}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-
-
-def configure(
-    *, level: str = "info", output: TextIO | None = None, json_lines: bool | None = None
-) -> None:
-    """Send lines at LEVEL and above to OUTPUT (default stdout).
-
-    Args:
-        json_lines: None decides by whether OUTPUT is a terminal.
-    """
-    stream = output or sys.stdout
-    as_json = not stream.isatty() if json_lines is None else json_lines
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(serializer=_dump)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            only_known_fields,
-            no_control_characters,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=LineLogger(stream).as_factory,
-    )
-
-
-class LineLogger:
-    """Writes lines straight to a stream, and never fails its caller.
-
-    A full disk or a closed pipe costs lines, not refresh tokens: what could not be written
-    is counted, and told once writing works again.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lost = 0
-
-    def as_factory(self, *_: object) -> "LineLogger":
-        """The one logger, as structlog asks for it."""
-        return self
-
-    def msg(self, line: str) -> None:
-        """Write LINE."""
-        if not self._has_written(line):
-            self._lost += 1
-        elif self._lost:
-            lost, self._lost = self._lost, 0
-            emit(Event.LOG_INTERRUPTED, count=lost)
-
-    debug = info = warning = error = critical = log = msg
-
-    def _has_written(self, line: str) -> bool:
-        try:
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # ValueError: somebody closed the stream
-            return False
-        return True
-
-
-def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Blank every value whose field is not in the catalogue."""
-    always = {"event", "level", "timestamp"}
-    return {key: value if key in FIELDS or key in always else "***" for key, value in event.items()}
-
-
-def no_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Show what others wrote as plain text: a line is one line, and no terminal obeys it."""
-    return {key: plain_value(value) for key, value in event.items()}
-
-
-def _dump(value: object, **_: object) -> str:
-    return json.dumps(value, default=str, separators=(",", ":"))

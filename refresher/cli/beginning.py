@@ -1,0 +1,37 @@
+"""What a process needs before anything is imported that takes time or opens files."""
+
+import os
+import signal
+import sys
+
+HELD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+
+
+def fill_standard_streams() -> None:
+    """Open the null device where stdin, stdout or stderr is closed.
+
+    The next file would get its number: the vault would be where others write their output.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            name = ("stdin", "stdout", "stderr")[number]
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def hold_signals_back() -> None:
+    """Let signals wait in the kernel until it is known what is to be done with them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+def end_in_order_when_told() -> None:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does: an exchange under way is committed first.
+
+    Those that are ignored stay ignored (nohup).
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)

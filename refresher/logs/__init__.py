@@ -1,0 +1,116 @@
+"""Structured logs: one line for each event, rendered here and written by a thread of its own.
+
+JSON when stdout is not a terminal, readable lines when it is. An event that is not in
+``EVENTS`` cannot be emitted; a field that is not in ``FIELDS`` is replaced by ``***``, so
+a secret can reach a line only through a name chosen in the catalogue (guarantee G5).
+"""
+
+import json
+import logging
+import sys
+import traceback
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
+from refresher.logs.writer import END_WITHIN, LineWriter
+
+__all__ = [
+    "EVENTS",
+    "FIELDS",
+    "Entry",
+    "Event",
+    "Level",
+    "configure",
+    "emit",
+    "flush",
+    "frames",
+    "only_known_fields",
+]
+
+_writers: list[LineWriter] = []
+"""The writer in use, if any."""
+
+
+def emit(event: Event, **fields: object) -> None:
+    """Log one line for EVENT at its catalogue level; never fails and never waits."""
+    level = EVENTS[event].level
+    structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
+
+
+def flush(within: float = END_WITHIN) -> bool:
+    """Wait until everything logged so far is written, for WITHIN seconds; whether it is."""
+    return all(writer.flush(within) for writer in _writers)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where ERROR came from, without its text, which may quote what it failed on."""
+    return [
+        f"{frame.filename.rpartition('/refresher/')[2]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+
+
+def configure(
+    *, level: str = "info", output: TextIO | None = None, json_lines: bool | None = None
+) -> None:
+    """Send lines at LEVEL and above to OUTPUT (default stdout).
+
+    Args:
+        json_lines: None decides by whether OUTPUT is a terminal.
+    """
+    stream = output or sys.stdout
+    as_json = not stream.isatty() if json_lines is None else json_lines
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(serializer=_dump)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+    while _writers:
+        _writers.pop().close()
+    _writers.append(
+        LineWriter(stream, tell_lost=lambda count: emit(Event.LOG_INTERRUPTED, count=count))
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_known_fields,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=_Lines(_writers[0]).as_factory,
+    )
+
+
+class _Lines:
+    """What structlog calls with a rendered line, by the level's name."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def as_factory(self, *_: object) -> "_Lines":
+        """The one logger, as structlog asks for it."""
+        return self
+
+    def info(self, line: str) -> None:
+        """Take a line of routine."""
+        self._writer.put(line, is_urgent=False)
+
+    def error(self, line: str) -> None:
+        """Take a line that says that something is wrong."""
+        self._writer.put(line, is_urgent=True)
+
+    debug, warning, critical = info, error, error
+
+
+def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Blank every value whose field is not in the catalogue."""
+    always = {"event", "level", "timestamp"}
+    return {key: value if key in FIELDS or key in always else "***" for key, value in event.items()}
+
+
+def _dump(value: object, **_: object) -> str:
+    return json.dumps(value, default=str, separators=(",", ":"))

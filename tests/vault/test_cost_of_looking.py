@@ -1,0 +1,164 @@
+"""A look each second costs what the clock changed, and not what there is.
+
+Counted in instructions of SQLite's virtual machine, which no load of the machine changes.
+"""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from refresher.domain import schedule
+from refresher.vault.vault import Vault
+from tests.vault.world import LIFE, NOT_SENT, NOW, answered, make_seed, opened, refresh, sow
+
+FEW, MANY = 100, 5_000
+
+LOOK = 400
+"""Instructions that a look at nothing new may take."""
+
+
+@dataclass
+class Counted:
+    """What one block of statements cost."""
+
+    instructions: int = 0
+    statements: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def counting(vault: Vault) -> Iterator[Counted]:
+    """Count what VAULT does on both of its connections."""
+    counted = Counted()
+    raw: list[sqlite3.Connection] = []
+
+    def step() -> int:
+        counted.instructions += 1
+        return 0
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        counted.statements.append(statement)
+
+    for engine in (vault._database._reader, vault._database._writer):
+        with engine.connect() as connection:
+            connection.rollback()
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            raw.append(driver)
+        sa.event.listen(engine, "before_cursor_execute", note)
+    for driver in raw:
+        driver.set_progress_handler(step, 1)
+    try:
+        yield counted
+    finally:
+        for driver in raw:
+            driver.set_progress_handler(None, 1)
+        for engine in (vault._database._reader, vault._database._writer):
+            sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def multiply(vault: Vault, name: str, times: int, change: str = "") -> None:
+    """TIMES copies of the row NAME, some columns set by CHANGE: ``due_at = due_at + n``."""
+    with vault._database._writer.begin() as connection:
+        names = [
+            row[1]
+            for row in connection.exec_driver_sql("PRAGMA table_info(grants)")
+            if row[1] != "id"
+        ]
+        values = {column: column for column in names}
+        values |= {"name": "name || '-' || n", "uid": "uid || n"}
+        values |= dict(part.split(" = ") for part in change.split(", ") if part)
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted "  # noqa: S608
+            f"WHERE n < {times}) INSERT INTO grants ({', '.join(names)}) "
+            f"SELECT {', '.join(values[column] for column in names)} FROM grants, counted "
+            f"WHERE name = '{name}'"
+        )
+
+
+async def look(vault: Vault, now: float) -> list[str]:
+    """What the watch and whoever revokes ask each second; the names that were moved."""
+    moved = []
+    while passed := await vault.time_passed(now):
+        moved += [after.name for _, after in passed]
+    assert await vault.incidents_over(now) == []
+    assert await vault.revocations.waiting() == {}
+    assert await vault.overdue(NOW - 120) == []
+    return moved
+
+
+@pytest.fixture(params=[FEW, MANY])
+async def crowd(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Vault, int]]:
+    """A vault with many fresh grants that live an hour, and as many that fail, and end soon."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed("fresh", "rt-1"), make_seed("failing", "rt-2"))
+        for name in ("fresh", "failing"):
+            await refresh(vault, answered(f"at-{name}", expires_in=LIFE), name=name)
+        await vault.request_refresh("failing", NOW + LIFE - 400)
+        await refresh(vault, NOT_SENT, NOW + LIFE - 400, name="failing")
+        multiply(vault, "fresh", request.param, "expires_at = expires_at + 1000 + n")
+        multiply(vault, "failing", request.param)
+        yield vault, request.param
+
+
+async def test_nothing_new_costs_the_same_whatever_there_is(crowd: tuple[Vault, int]) -> None:
+    vault, _ = crowd
+    await look(vault, NOW + LIFE - 301)
+    with counting(vault) as counted:
+        assert await look(vault, NOW + LIFE - 301) == []
+    assert counted.instructions < LOOK
+    assert not [one for one in counted.statements if "UPDATE" in one or "IMMEDIATE" in one]
+
+
+async def test_what_changes_costs_what_changes(crowd: tuple[Vault, int]) -> None:
+    """All that fail degrade in one look, however many passes it takes, and cost nothing then."""
+    vault, there = crowd
+    assert len(await look(vault, NOW + LIFE - 299)) == there + 1
+    with counting(vault) as counted:
+        assert await look(vault, NOW + LIFE - 298) == []
+    assert counted.instructions < LOOK
+    moved = await look(vault, NOW + LIFE + 500)
+    assert len(moved) == there + 2  # the failing and one fresh have ended
+    with counting(vault) as counted:
+        await look(vault, NOW + LIFE + 501)
+    assert counted.instructions < LOOK
+
+
+@pytest.mark.parametrize(
+    "lifetime", [20.0, 119.0, 120.0, 121.0, 299.0, 300.0, 301.0, 2999.0, 3000.0, 3001.0, 86_400.0]
+)
+async def test_the_index_knows_the_window(vault: Vault, lifetime: float) -> None:
+    """What the schedule calls the mandatory window stands a second time, in SQL."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", expires_in=lifetime))
+    await vault.request_refresh("acme", NOW)
+    await refresh(vault, NOT_SENT)
+    degrades_at = NOW + lifetime - schedule.mandatory_window(lifetime)
+    assert await vault.time_passed(degrades_at - 0.01) == []
+    assert len(await vault.time_passed(degrades_at + 0.01)) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_a_look_at_fifty_thousand_grants(tmp_path: Path) -> None:
+    """Prints the figures; `pytest -s -m long` of this file."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed("fresh", "rt-1"))
+        await refresh(vault, answered("at", expires_in=300.0), name="fresh")
+        multiply(vault, "fresh", 50_000, "expires_at = expires_at + 100 + n / 1000.0")
+        with counting(vault) as counted:
+            await look(vault, NOW + 1)
+        before = time.process_time()
+        for _ in range(100):
+            await look(vault, NOW + 1)
+        each = (time.process_time() - before) / 100
+        print(  # noqa: T201  it is the point
+            f"\n50,000 five-minute tokens: {counted.instructions} instructions of SQLite in "
+            f"{len(counted.statements)} statements, {1000 * each:.2f} ms of CPU a look"
+        )
+        assert counted.instructions < LOOK
