@@ -21,6 +21,7 @@ from tests.system.browser import LoginCommand, parameters, visit, where_it_leads
 from tests.system.world import World, new_world
 
 ELSEWHERE = "https://integration.example/callback"
+HABITS = f"{ELSEWHERE}/habits"
 
 SETTINGS = """
 [clients.{name}]
@@ -128,7 +129,7 @@ def portals(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterato
         at_refresh = "send_redirect_uri_on_refresh = true"
         clients = [
             portals.register("portal", world.server, loopback, ELSEWHERE),
-            portals.register("habits", other, ELSEWHERE, loopback, more=form),
+            portals.register("habits", other, HABITS, f"{loopback}/habits", more=form),
             portals.register("right", world.server, ELSEWHERE, more=at_refresh),
             portals.register("wrong", world.server, ELSEWHERE, asked=loopback, more=at_refresh),
         ]
@@ -178,7 +179,7 @@ def test_two_accounts_see_their_cameras(portals: Portals) -> None:
 def test_a_portal_may_have_other_habits(portals: Portals) -> None:
     world = portals.world
     login = LoginCommand(world.daemon, "habits", "--client", "habits")
-    assert parameters(login.url)["redirect_url"] == ELSEWHERE
+    assert parameters(login.url)["redirect_url"] == HABITS
     assert "redirect_uri" not in parameters(login.url)
     said = login.finish(where_it_leads(login.url) + "\n")
     token = portals.await_token("habits")
