@@ -153,12 +153,13 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sandbox(arguments: tuple[str, ...]) -> None:
+@click.pass_context
+def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Run the sandbox authorization server by itself, for tests of your own.
 
     `refresher sandbox --help` of the server itself: python -m refresher.sandbox --help
     """
-    run_sandbox(list(arguments))
+    context.exit(run_sandbox(list(arguments)))
 
 
 COMMANDS = (demo, sandbox)

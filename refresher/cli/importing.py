@@ -10,6 +10,7 @@ import click
 from refresher.app.calls import ImportedGrant, read_call
 from refresher.cli.calling import calling, load_settings, run
 from refresher.cli.saying import say
+from refresher.domain.reasons import Reason
 from refresher.errors import ParameterRefused, RefresherError
 from refresher.settings.secret_places import Needed
 
@@ -67,9 +68,17 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
         if as_json:
             say(json.dumps(grant))
         else:
-            out = "; an earlier exchange is still out and no longer counts"
-            told = f"{grant['name']}: {grant['result']}, {grant['state']}"
-            say(told + (out if grant["exchange_out"] else ""))
+            say(_told(grant))
+
+
+def _told(grant: dict[str, Any]) -> str:
+    """What became of a line, and what a person must do where its token was not taken."""
+    told = f"{grant['name']}: {grant['result']}, {grant['state']}"
+    if grant["reason"] == Reason.SEED_SPENT:
+        told += f": its refresh token was adopted or rejected before; {grant['repair']}"
+    if grant["exchange_out"]:
+        told += "; an earlier exchange is still out and no longer counts"
+    return told
 
 
 def read_lines(lines: Iterable[bytes], clients: set[str]) -> list[dict[str, Any]]:

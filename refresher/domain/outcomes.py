@@ -52,7 +52,8 @@ class TokenAnswer:
     """What was odd about the answer, in words without any of its content."""
     is_searched: bool = False
     """The standard place held no token, or the HTTP library refused the answer: a second,
-    lenient reader found these. They are on probation."""
+    lenient reader found these; or the refresh token looks like a word for none. They are on
+    probation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

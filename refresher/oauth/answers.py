@@ -19,6 +19,9 @@ from refresher.oauth.id_token import read_resource_owner
 LONGEST_ACCESS_TOKEN = 64 * 1024
 """Characters that can still travel in a header; the longest real ones have half as many."""
 
+TELLING_LENGTH = 24
+"""Characters of a presented refresh token from which the length of its successor says something."""
+
 _REPLACEMENT = "\ufffd"
 
 
@@ -46,6 +49,9 @@ def read_answer(
         warnings.append("the refresh_token is not usable: the one before is kept")
     if refresh_token is not None and _is_echo(refresh_token, sent):
         refresh_token = None
+    is_stunted = refresh_token is not None and _is_stunted(refresh_token, sent)
+    if is_stunted:
+        warnings.append("the refresh_token is far shorter than the one before, which is kept too")
     unit = client.expires_in_unit.seconds
     end = read_end(fields, access_token, unit, now)
     warnings += [
@@ -64,6 +70,7 @@ def read_answer(
         extras=_extras(fields, client, warnings),
         resource_owner=read_resource_owner(fields, client),
         warnings=tuple(warnings),
+        is_searched=is_stunted,
     )
 
 
@@ -101,6 +108,12 @@ def _is_echo(refresh_token: Secret, sent: Mapping[str, str]) -> bool:
     """Whether the server repeats what it was sent: that tells of no new refresh token."""
     presented, told = sent.get("refresh_token", "").strip(), refresh_token.reveal().strip()
     return presented in {told, unquote(told)}
+
+
+def _is_stunted(refresh_token: Secret, sent: Mapping[str, str]) -> bool:
+    """Whether it is less than a quarter of the one presented: "0" or "[REDACTED]", perhaps."""
+    presented = len(sent.get("refresh_token", ""))
+    return presented >= TELLING_LENGTH and 4 * len(refresh_token.reveal().strip()) < presented
 
 
 def _why_unusable(value: object) -> str:

@@ -16,8 +16,9 @@ LONGEST_DESCRIPTION = 4096
 """Characters that are read, all descriptions of one answer together."""
 
 NAMES = frozenset({
-    "errordescription", "message", "errormessage", "errormsg", "detail", "details", "title",
-    "description", "msg", "errorhint", "hint", "reason", "error", "suberror", "errorcode", "code",
+    "errordescription", "message", "errormessage", "detail", "details", "title",
+    "description", "msg", "errmsg", "errormsg", "errorhint", "hint", "reason", "error", "suberror",
+    "errorcode", "code",
     "faultstring", "usermessage", "errordetail", "errorsummary",
 })  # fmt: skip
 """Fields of prose, and of codes that some servers write prose into; case, ``_`` and ``-`` do
@@ -95,7 +96,8 @@ _ADVICE = re.compile(r"\b(?:make sure|ensure|check|verify|confirm|whether|if|mus
 
 _LATER = re.compile(
     r"\btemporarily\b|(?:temporary|transient) (?:\w+ )?(?:error|failure|problem|issue|outage|fault)"
-    r"|too many (?:\w+ ){0,2}requests|rate[ -]?limit|throttl|overload|(?:server|service) busy"
+    r"|too many (?:\w+ ){0,2}requests|rate[ -]?limit|throttl|overload"
+    r"|(?:server|service|system)(?: is)? busy"
     r"|service (?:is )?(?:currently )?unavailable|currently unavailable|under maintenance"
     r"|undergoing maintenance|\bslow down\b"
 )

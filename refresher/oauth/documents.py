@@ -34,6 +34,8 @@ The name holds no ``=``, so that there is one way only to match: 64 KiB of ``=``
 18 s when there were as many ways as characters.
 """
 
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
 _MOST_DIGITS = 400
 """Longer integers are read as infinite: int() refuses to read them (CVE-2020-10735), and a
 refused number must not cost the refresh token beside it."""
@@ -53,7 +55,7 @@ def fields_in(text: str, *, is_whole: bool = True) -> Fields | None:
     """The same for TEXT that is decoded already."""
     if text.startswith("{"):
         try:
-            content = DECODER.decode(text)
+            content = _decoded(text)
         except (ValueError, RecursionError):
             return None
         return _unwrapped(content)
@@ -97,6 +99,31 @@ def _integer(digits: str) -> int | float:
 
 DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=merged)
 """Reads JSON as every reader of an answer here does; raises ValueError or RecursionError."""
+
+
+def _sound(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """PAIRS as fields, unless a name or a token in them has a control character within.
+
+    It may be the line of a chunk's size, and what is around it half of a token.
+    """
+    for name, value in pairs:
+        told = f"{name}{value}" if name in TOKENS else name
+        if _CONTROL.search(told):
+            raise ValueError
+    return merged(pairs)
+
+
+_LENIENT = json.JSONDecoder(strict=False, parse_int=_integer, object_pairs_hook=_sound)
+"""Takes the line ends and tabs that servers paste into descriptions as they are."""
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return DECODER.decode(text)
+    except ValueError:
+        if _CONTROL.search(text) is None:
+            raise
+        return _LENIENT.decode(text)
 
 
 def _unwrapped(fields: Fields) -> Fields:

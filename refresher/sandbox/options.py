@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from refresher.sandbox.families import TokenPolicy
@@ -60,7 +60,7 @@ class SandboxOptions(TokenPolicy):
         seed: of the latency.
     """
 
-    port: int = 0
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
     dialect: Dialect = "standard"
     client_id: str = "sandbox-client"
     client_secret: str = "sandbox-secret"

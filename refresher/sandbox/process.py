@@ -30,19 +30,26 @@ def parse(arguments: Sequence[str]) -> SandboxOptions:
     given = parser.parse_args(arguments)
     try:
         options = SandboxOptions.from_json_or_file(given.options_json)
+        return options if given.port is None else replace(options, port=given.port)
     except (OSError, ValueError) as error:
         _complain(parser, error)
-    return options if given.port is None else replace(options, port=given.port)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT.
 
-    Prints one line of JSON, ``{"base_url": ...}``, when it listens. Returns the exit code.
+    Prints one line of JSON, ``{"base_url": ...}``, when it listens. Returns the exit code: 1
+    where the port cannot be had.
     """
     options = parse(arguments)
-    anyio.run(_serve, options)
-    return 0
+    code = 0
+    try:
+        anyio.run(_serve, options)
+    except* OSError as group:
+        code = 1
+        for error in group.exceptions:
+            sys.stderr.write(f"refresher sandbox: {error}\n")
+    return code
 
 
 async def _serve(options: SandboxOptions) -> None:

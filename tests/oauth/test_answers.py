@@ -191,6 +191,19 @@ def test_a_corrupted_refresh_token_is_refused(token: object) -> None:
     assert answer.warnings == ("the refresh_token is not usable: the one before is kept",)
 
 
+@pytest.mark.parametrize("told", ["0", "-", "\u200b", "REDACTED", "[hidden]", " none given "])
+def test_what_may_be_a_word_for_none_keeps_its_predecessor(told: str) -> None:
+    sent = {"refresh_token": "1//0gx2JfQ5W7kq8CgYIARAAGBASNwF-L9IrT0EJwxYpVn3K"}
+    fields = {"access_token": "AT2", "refresh_token": told}
+
+    answer = read_answer(fields, make_client(), NOW, sent=sent)
+    assert (answer.refresh_token, answer.is_searched) == (Secret(told), True)
+    (warning,) = answer.warnings
+    assert "far shorter" in warning
+    fields["refresh_token"] = "1//0gx2JfQ5W7k"
+    assert not read_answer(fields, make_client(), NOW, sent=sent).is_searched
+
+
 def test_an_odd_refresh_token_is_kept_exactly() -> None:
     odd = "sp ace/+%=\u00e9\n"
     kept = answer_of(refresh_token=odd).refresh_token

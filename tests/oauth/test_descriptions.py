@@ -75,6 +75,7 @@ SAYINGS: dict[Prose | None, tuple[str, ...]] = {
         "refresh token may be used only once; access token is still valid",
     ),
     Prose.LATER: (
+        "system busy",
         "retry your request",
         "Please retry",
         "An error occurred, please try again later",
@@ -152,6 +153,7 @@ def test_each_saying_means_one_thing(text: str, prose: Prose | None) -> None:
         {"error": "retry your request"},
         {"Message": "retry your request"},
         {"msg": "retry your request"},
+        {"errcode": 1, "errmsg": "retry your request"},
         {"title": "x", "detail": "retry your request"},
         {"error": "x", "details": [{"description": "retry your request"}]},
         {"fault": {"faultstring": "retry your request"}},

@@ -45,6 +45,32 @@ def test_of_two_refresh_tokens_the_last_counts() -> None:
     assert refresh_token_in(b'{"refresh_token": "RT2", "refresh_token": "RT3"}') == "RT3"
 
 
+def test_a_line_end_within_a_string_costs_no_token() -> None:
+    body = b'{"access_token": "AT2", "refresh_token": "RT2", "note": "two\r\n\tlines"}'
+
+    assert refresh_token_in(body) == "RT2"
+    refusal = b'{"error": "invalid_grant", "error_description": "two\nlines"}'
+    fields = read_fields(refusal)
+    assert fields is not None
+    assert fields["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"access_token": "AT2", "refresh_token": "RT\r\n1a\r\n2"}',
+        b'{"access_token": "AT2", "refresh_\r\n5\r\ntoken": "RT2"}',
+        b'{"access_token": "A\nT2", "refresh_token": "RT2"}',
+    ],
+    ids=["token", "name", "access token"],
+)
+def test_a_line_end_within_a_token_or_a_name_leaves_the_answer_unread(body: bytes) -> None:
+    outcome = outcome_of(body)
+
+    assert isinstance(outcome, OutcomeUnknown)
+    assert (outcome.body, outcome.may_hold_tokens) == (body, True)
+
+
 def test_an_empty_second_value_of_a_form_is_no_answer() -> None:
     assert refresh_token_in(b"refresh_token=RT2&refresh_token=") == "RT2"
 

@@ -133,6 +133,24 @@ def test_the_survilla_dialect_brings_its_defaults() -> None:
     assert changed == SandboxOptions.survilla(parameters_in="either")
 
 
+async def test_a_port_that_is_taken_is_a_line() -> None:
+    async with Sandbox() as taken:
+        port = taken.base_url.rpartition(":")[2]
+        command = [sys.executable, "-m", "refresher", "sandbox", "--port", port]
+        with anyio.fail_after(30.0):
+            done = await anyio.run_process(command, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("refresher sandbox: ")
+    assert f"('127.0.0.1', {port})" in line
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--port", "99999"])
+    assert ended.value.code == 2
+
+
 @pytest.mark.parametrize(
     "argument",
     ["{", "[]", '{"colour": "red"}', '{"rotation": "sometimes"}', "/no/such/file"],

@@ -213,6 +213,16 @@ def test_an_import_repeated_changes_nothing(world: World) -> None:
     assert world.token("again") == token
 
 
+def test_an_import_says_that_a_token_is_spent(world: World) -> None:
+    line = world.lines["again"] | {"name": "elsewhere"}
+    done = world.daemon.command("import", "-", text=json.dumps(line))
+    assert done.stdout == (
+        "elsewhere: added, pending: its refresh token was adopted or rejected before; "
+        "refresher login elsewhere\n"
+    )
+    assert world.daemon.command("remove", "elsewhere", "--yes").stdout
+
+
 def test_replace_adopts_a_token_again(world: World) -> None:
     first, second = world.lines["replaced"], mint(world, "replaced", client="steady")
     versions = [world.token("replaced")["version"]]
