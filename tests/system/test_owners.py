@@ -94,7 +94,7 @@ def spy(folder: Path) -> str:
     return CLIENT.format(secret=command).replace('"redis://127.0.0.1:1/0"', command)
 
 
-@pytest.mark.parametrize("command", ["status", "show x", "health", "check", "backup none.db"])
+@pytest.mark.parametrize("command", ["status", "show x", "health", "check", "vault backup none.db"])
 @pytest.mark.parametrize("kind", ["file", "folder", "owner"])
 def test_settings_that_others_can_change_are_not_found(
     refresher: Refresher, folder: Path, command: str, kind: str
@@ -128,14 +128,14 @@ def test_a_file_that_is_named_is_trusted_but_not_if_everybody_can_write_it(
 
 
 def test_commands_that_need_no_secret_read_none(refresher: Refresher, folder: Path) -> None:
-    """And run no command: ``status``, ``remove`` and ``backup`` without a daemon."""
+    """And run no command: ``status``, ``remove`` and ``vault backup`` without a daemon."""
     put(folder, spy(folder))
     put_key(folder)
     status = refresher("status", folder=folder)
     assert status.returncode == 3, status.stderr
     assert [line.split()[0] for line in status.stdout.splitlines()] == ["GRANT", "waiting"]
     assert not (folder / "pwned").exists()
-    assert refresher("backup", "copy.db", folder=folder).returncode == 0
+    assert refresher("vault", "backup", "copy.db", folder=folder).returncode == 0
     assert not (folder / "pwned").exists()
 
 
@@ -162,7 +162,7 @@ def test_without_secrets_there_are_still_status_backup_and_remove(
     own(folder / "fifo")
     try:
         assert refresher("status", folder=folder).returncode == 3
-        assert refresher("backup", "copy.db", folder=folder).returncode == 0
+        assert refresher("vault", "backup", "copy.db", folder=folder).returncode == 0
         removed = refresher("remove", "waiting", "--yes", folder=folder)
     finally:
         theirs.chmod(0o700)
@@ -279,7 +279,7 @@ def test_a_backup_is_refused_in_one_line(refresher: Refresher, folder: Path) -> 
     (folder / "taken").write_text("mine")
     own(closed, folder / "link", folder / "taken")
     for target in ("closed/copy.db", "nowhere/copy.db", "link", "taken", "."):
-        done = refresher("backup", target, folder=folder)
+        done = refresher("vault", "backup", target, folder=folder)
         assert done.returncode in {1, 2}, target
         assert done.stderr
     assert (folder / "taken").read_text() == "mine"
@@ -294,7 +294,7 @@ def test_a_planted_half_of_a_backup_is_not_followed(refresher: Refresher, folder
     victim.write_text("precious")
     (folder / "b.db.unfinished").symlink_to(victim)
     own(victim, folder / "b.db.unfinished")
-    assert refresher("backup", "b.db", folder=folder).returncode == 0
+    assert refresher("vault", "backup", "b.db", folder=folder).returncode == 0
     assert victim.read_text() == "precious"
     assert (folder / "b.db").stat().st_mode & 0o777 == 0o600
 
