@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from refresher.errors import SettingsError
 from refresher.settings import load
@@ -23,6 +24,8 @@ from tests.support.as_user import commands
 IS_ROOT = os.geteuid() == 0
 USER = 65_534 if IS_ROOT else os.geteuid()
 STRANGER = 4242
+NAMELESS = 70_000
+"""A user and a group that no list of the machine names."""
 
 CLIENT = """
 [redis]
@@ -69,6 +72,11 @@ def put(folder: Path, text: str = GOOD, *, uid: int = USER, mode: int = 0o600) -
 def put_key(folder: Path) -> None:
     write_key_file(folder / "refresher.key")
     own(folder / "refresher.key")
+
+
+def of_a_group(mode: int) -> ParameterSet:
+    """MODE opens something to a group of others; who is not root may have one of his own."""
+    return pytest.param(mode, marks=pytest.mark.skipif(not IS_ROOT, reason="the group is ours"))
 
 
 Refresher = Callable[..., subprocess.CompletedProcess[str]]
@@ -244,7 +252,7 @@ def test_what_the_daemon_writes_is_its_own(
     assert not (folder / "missing").exists()
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777], ids=oct)
+@pytest.mark.parametrize("mode", [0o777, of_a_group(0o770), 0o1777], ids=oct)
 def test_the_vaults_folder_is_its_own(refresher: Refresher, folder: Path, mode: int) -> None:
     put(folder, '[vault]\npath = "shared/vault.db"\nkey_file = "refresher.key"\n' + GOOD)
     put_key(folder)
@@ -258,7 +266,34 @@ def test_the_vaults_folder_is_its_own(refresher: Refresher, folder: Path, mode: 
     assert list(shared.iterdir()) == []
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602], ids=oct)
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives a folder to a group")
+def test_a_volume_of_the_processs_group_is_its_own(refresher: Refresher, folder: Path) -> None:
+    """As Kubernetes mounts one with fsGroup; at each mount the files there become 0660."""
+    put(
+        folder,
+        '[vault]\npath = "volume/v/vault.db"\nkey_file = "volume/key"\n' + GOOD,
+        uid=NAMELESS,
+    )
+    volume = folder / "volume"
+    volume.mkdir()
+    write_key_file(volume / "key")
+    own(folder, volume / "key", uid=NAMELESS)
+    os.chown(volume, 0, NAMELESS)
+    volume.chmod(0o2775)
+    for _ in range(2):
+        done = refresher("status", folder=folder, uid=NAMELESS)
+        assert done.returncode == 3, done.stderr
+        os.chown(volume / "v", NAMELESS, NAMELESS)
+        (volume / "v").chmod(0o2770)
+        for file in (volume / "key", *(volume / "v").iterdir()):
+            file.chmod(0o660)
+    (volume / "v").chmod(0o2777)
+    done = refresher("status", folder=folder, uid=NAMELESS)
+    assert done.returncode == 1
+    assert f"chmod go-w {volume / 'v'}" in done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o644, of_a_group(0o640), 0o602], ids=oct)
 def test_the_key_is_its_owners_alone(refresher: Refresher, folder: Path, mode: int) -> None:
     put(folder)
     put_key(folder)
