@@ -16,6 +16,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
 from refresher.logs.writer import END_WITHIN, LineWriter
+from refresher.text import plain_value
 
 __all__ = [
     "EVENTS",
@@ -78,6 +79,7 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             only_known_fields,
+            no_control_characters,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -110,6 +112,11 @@ def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Blank every value whose field is not in the catalogue."""
     always = {"event", "level", "timestamp"}
     return {key: value if key in FIELDS or key in always else "***" for key, value in event.items()}
+
+
+def no_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Show what others wrote as plain text: a line is one line, and no terminal obeys it."""
+    return {key: plain_value(value) for key, value in event.items()}
 
 
 def _dump(value: object, **_: object) -> str:
