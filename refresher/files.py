@@ -225,13 +225,16 @@ def is_own_group(path: Path, status: os.stat_result) -> bool:
     """Whether the group's rights to PATH are the caller's and root's alone, as far as is seen.
 
     A Kubernetes volume with ``fsGroup`` is so: at each mount whatever is on it gets that
-    group, which the process is in, and modes such as 2775 and 0660. It must be a group of
-    this process's without a name, or the one named after the user (or root), and the
-    machine's lists must show nobody else in it. A named group of many, such as ``users``,
-    is never one's own: a directory service need not list whose primary group it is. With an
-    access list the bits are not the group's, but its mask.
+    group, which the process is in, folders a mode such as 2775 and files 0660. So the folder
+    must be setgid, and the group one of this process's without a name, or the one named
+    after the user (or root), and the machine's lists must show nobody else in it. A named
+    group of many, such as ``users``, is never one's own: a directory service need not list
+    whose primary group it is. With an access list the bits are not the group's, but its mask.
     """
     gid = status.st_gid
+    folder = status if stat.S_ISDIR(status.st_mode) else path.resolve().parent.stat()
+    if not folder.st_mode & stat.S_ISGID or folder.st_gid != gid:
+        return False
     if gid not in {os.getegid(), *os.getgroups()} or _has_access_list(path):
         return False
     users = pwd.getpwall()

@@ -311,7 +311,9 @@ def test_a_group_may_write_the_daemons_files_if_nobody_else_is_in_it(
 ) -> None:
     """As a Kubernetes volume with fsGroup is: folders 2775, files 0660, the group its own."""
     machine.put(monkeypatch)
-    for kind, mode in ((stat.S_IFDIR, 0o2775), (stat.S_IFDIR, 0o770), (stat.S_IFREG, 0o660)):
+    volume = of_group(FSGROUP, stat.S_IFDIR | 0o2775)
+    monkeypatch.setattr(Path, "stat", lambda _: volume)
+    for kind, mode in ((stat.S_IFDIR, 0o2775), (stat.S_IFDIR, 0o2770), (stat.S_IFREG, 0o660)):
         status = of_group(FSGROUP, kind | mode)
         faults = [*faults_of_one(tmp_path, status, sticks=False, of_daemon=True)]
         assert [fault.kind for fault in faults] == ([] if own else [Kind.WRITABLE])
@@ -319,6 +321,22 @@ def test_a_group_may_write_the_daemons_files_if_nobody_else_is_in_it(
         assert [fault.kind for fault in strict] == [Kind.WRITABLE], "what may name commands"
         everybody = [*faults_of_one(tmp_path, of_group(FSGROUP, kind | 0o777), of_daemon=True)]
         assert [fault.kind for fault in everybody] == [Kind.WRITABLE]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(of_group(FSGROUP, stat.S_IFDIR | 0o770), id="not setgid"),
+        pytest.param(of_group(4001, stat.S_IFDIR | 0o2770), id="another group's"),
+    ],
+)
+def test_elsewhere_than_on_a_volume_a_group_is_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: os.stat_result
+) -> None:
+    Machine().put(monkeypatch)
+    monkeypatch.setattr(Path, "stat", lambda _: folder)
+    assert not is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFREG | 0o660))
+    assert not is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFDIR | 0o770))
 
 
 @pytest.mark.parametrize("error", [errno.ENODATA, errno.EOPNOTSUPP, errno.EACCES, None], ids=str)
@@ -333,5 +351,5 @@ def test_with_an_access_list_the_groups_bits_are_its_mask(
     Machine().put(monkeypatch)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "getxattr", listed, raising=False)
-    own = is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFDIR | 0o770))
+    own = is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFDIR | 0o2770))
     assert own is (error in {errno.ENODATA, errno.EOPNOTSUPP})

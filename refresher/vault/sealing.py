@@ -242,7 +242,7 @@ def _refuse_open_file(path: Path, status: os.stat_result) -> None:
     """Others must not read a key; a group may when a service manager handed the file over.
 
     systemd's credentials belong to root and show group read because of their access list. On
-    a volume that a platform made the group's alone, the process's own group has every right.
+    a volume that a platform gave to the process's own group that group has every right.
     """
     mode = stat.S_IMODE(status.st_mode)
     handed_over = status.st_uid == 0 and os.geteuid() != 0
