@@ -57,7 +57,7 @@ class SystemClock:
 
     def since_boot(self) -> SinceBoot | None:
         with suppress(OSError, AttributeError):  # not Linux
-            boot = _BOOT_ID.read_text("ascii").strip()
+            boot = _BOOT_ID.read_text("utf-8").strip()
             return SinceBoot(boot, time.clock_gettime(time.CLOCK_BOOTTIME))
         return None
 

@@ -89,7 +89,7 @@ async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: fl
     is_next = authorization == (stored.uid, stored.authorization_serial - 1)
     if is_next and vault.is_refresh_token_of(stored, change.tokens.refresh_token):
         return Verdict.ALREADY_APPLIED
-    await vault.keep_orphan(claim.grant, change.tokens, now)
+    await vault.kept.keep_orphan(claim.grant, change.tokens, now)
     return Verdict.SUPERSEDED
 
 
@@ -120,7 +120,7 @@ async def _resume_open(
 
 async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
     """Adopt the answers that an earlier version could not read and this one can."""
-    for kept in await vault.unreadable():
+    for kept in await vault.kept.unreadable():
         for row in await vault.read([kept.name]):
             client = clients.get(row.grant.client or "")
             if client is None:
@@ -129,7 +129,7 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
             if change is None:
                 continue
             verdict = (await vault.commit(*change, clock.now())).verdict
-            await vault.forget_kept(kept.id, clock.now())
+            await vault.kept.forget(kept.id, clock.now())
             emit(
                 Event.ANSWER_ADOPTED,
                 grant=kept.name,

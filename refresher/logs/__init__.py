@@ -28,6 +28,7 @@ __all__ = [
     "emit",
     "flush",
     "frames",
+    "no_control_characters",
     "only_known_fields",
 ]
 

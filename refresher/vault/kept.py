@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import Grant, Intent, KeptAnswer, RawAnswer, TokenSet
 from refresher.errors import VaultKeyError
-from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.rows import Run, Sealer, Transaction
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import Place
 
@@ -24,6 +24,33 @@ UNREADABLE, ORPHAN = "unreadable", "orphan"
 
 UNREADABLE_KEPT = 5
 """Unreadable answers kept for one grant; orphans are never dropped by themselves."""
+
+
+class Kept:
+    """The kept answers of an open vault; every method is one transaction.
+
+    Each raises ``VaultUnavailable`` when the vault refuses.
+    """
+
+    def __init__(self, *, write: Run, read: Run) -> None:
+        self._write, self._read = write, read
+
+    async def of_kind(self, kind: str) -> list[tuple[str, int, float]]:
+        """Those of KIND: grant name, attempt sequence, arrival."""
+        return await self._read(lambda tx: list_kept(tx.connection, kind), 0.0)
+
+    async def unreadable(self) -> list[KeptAnswer]:
+        """The answers that nobody understood, oldest first."""
+        return await self._read(lambda tx: read_unreadable(tx.connection, tx.sealer), 0.0)
+
+    async def forget(self, kept_id: int, now: float) -> None:
+        """Drop a kept answer whose content has found its place."""
+        await self._write(lambda tx: forget(tx, kept_id), now)
+
+    async def keep_orphan(self, grant: Grant, tokens: TokenSet, now: float) -> None:
+        """Keep TOKENS that may not enter GRANT; see ``keep_orphan``."""
+        sequence = grant.attempt_sequence
+        await self._write(lambda tx: keep_orphan(tx, grant, sequence, tokens), now)
 
 
 def keep_unreadable(tx: Transaction, grant: Grant, intent: Intent, answer: RawAnswer) -> None:

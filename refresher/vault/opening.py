@@ -4,9 +4,11 @@ The keys are read under the lock: a standby that takes over knows what its prede
 brought in.
 """
 
+from functools import partial
 from pathlib import Path
 
 from refresher.logs import Event, emit
+from refresher.threads import in_thread_of_its_own
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.file_lock import FileLock
 from refresher.vault.files import Files, beside
@@ -39,22 +41,21 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
     make_folder(path.parent)
     lock.acquire()
     try:
-        keyring = Keyring.load(key_file)
+        # What may hang in the disk does not in the loop, where a signal to stop must be heard.
+        keyring = await in_thread_of_its_own(partial(_prepare, path, key_file))
         rescue = RescueFile(
             beside(path, ".rescue"),
             slots=answers + SPARE_SLOTS,
             writer=OwnThread("rescue writer"),
             syncer=OwnThread("rescue syncer"),
         )
-        finish(path)
-        take_up(path)
         database = open_sqlite(path)
         if (migrated_to := await database.write(upgrade)) is not None:
             emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         files = Files(path, OwnThread("vault files"))
         vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue, files)
-        vault.rescued.open()
+        await in_thread_of_its_own(vault.rescued.open)
         await database.read(lambda _: None)  # whatever is opened is open before it is remembered
         files.remember()
     except BaseException:
@@ -65,6 +66,14 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         lock.release()
         raise
     return vault
+
+
+def _prepare(path: Path, key_file: Path) -> Keyring:
+    """The keys, once the vault PATH may be opened."""
+    keyring = Keyring.load(key_file)
+    finish(path)
+    take_up(path)
+    return keyring
 
 
 def lock_path(path: Path) -> Path:

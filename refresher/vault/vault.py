@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refresher.clock import SinceBoot
 from refresher.domain.adoption import Transition
-from refresher.domain.grants import Claim, Grant, KeptAnswer, Publication, Seed, TokenSet
+from refresher.domain.grants import Claim, Grant, Publication, Seed
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
@@ -68,6 +68,8 @@ class Vault:
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
+        self.kept = kept.Kept(write=self._write, read=self._read)
+        """Answers that found no place in a grant."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
         """The keys, and what is sealed under which."""
         self.origin = Origin(write=self._write, files=files)
@@ -351,23 +353,6 @@ class Vault:
     async def ending_before(self, instant: float) -> dict[str, float]:
         """When refresh tokens end that end before INSTANT; see ``queries.ending_before``."""
         return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
-
-    async def kept(self, kind: str) -> list[tuple[str, int, float]]:
-        """Kept answers of KIND: grant name, attempt sequence, arrival."""
-        return await self._database.read(lambda c: kept.list_kept(c, kind))
-
-    async def unreadable(self) -> list[KeptAnswer]:
-        """The answers that nobody understood, oldest first."""
-        return await self._database.read(lambda c: kept.read_unreadable(c, self._sealer))
-
-    async def forget_kept(self, kept_id: int, now: float) -> None:
-        """Drop a kept answer whose content has found its place."""
-        await self._write(lambda tx: kept.forget(tx, kept_id), now)
-
-    async def keep_orphan(self, grant: Grant, tokens: TokenSet, now: float) -> None:
-        """Keep TOKENS that may not enter GRANT; see ``kept.keep_orphan``."""
-        sequence = grant.attempt_sequence
-        await self._write(lambda tx: kept.keep_orphan(tx, grant, sequence, tokens), now)
 
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""

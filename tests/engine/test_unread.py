@@ -96,7 +96,7 @@ async def test_a_bug_in_the_rules_keeps_the_answer(
     assert holds(vault, grant, "rt-1")
     assert (grant.state, grant.expires_at) == (GrantState.FRESH, NOW + 3600)
     assert [line["outcome"] for line in lines.of(Event.ANSWER_ADOPTED)] == ["apply"]
-    assert await vault.kept("unreadable") == []
+    assert await vault.kept.of_kind("unreadable") == []
 
 
 async def test_a_bug_without_an_answer_is_looked_at_again(
@@ -124,7 +124,7 @@ async def test_a_mended_version_reads_the_answer(vault: Vault, lines: Lines) -> 
     assert holds(vault, grant, "rt-1")
     assert await access_token(vault) == "at-1"
     assert (grant.state, grant.intent, grant.expires_at) == (GrantState.FRESH, None, NOW + 3600)
-    assert await vault.kept("unreadable") == []
+    assert await vault.kept.of_kind("unreadable") == []
     await restart(vault)
     assert len(lines.of(Event.ANSWER_ADOPTED)) == 1
 
@@ -136,7 +136,7 @@ async def test_what_is_still_not_understood_stays_kept(vault: Vault) -> None:
     before = await get(vault)
     await restart(vault)
     assert await get(vault) == before
-    assert len(await vault.kept("unreadable")) == 1
+    assert len(await vault.kept.of_kind("unreadable")) == 1
 
 
 async def test_an_echo_stays_kept(vault: Vault) -> None:
@@ -148,7 +148,7 @@ async def test_an_echo_stays_kept(vault: Vault) -> None:
     assert holds(vault, before, "rt-0")
     await restart(vault)
     assert await get(vault) == before
-    assert len(await vault.kept("unreadable")) == 1
+    assert len(await vault.kept.of_kind("unreadable")) == 1
 
 
 async def test_a_kept_answer_undoes_no_newer_login(vault: Vault, lines: Lines) -> None:
@@ -161,7 +161,7 @@ async def test_a_kept_answer_undoes_no_newer_login(vault: Vault, lines: Lines) -
     assert holds(vault, await get(vault), "rt-imported")
     assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]
     assert [line["outcome"] for line in lines.of(Event.ANSWER_ADOPTED)] == ["superseded"]
-    assert await vault.kept("unreadable") == []
+    assert await vault.kept.of_kind("unreadable") == []
 
 
 async def test_an_unread_answer_is_rescued_too(tmp_path: Path) -> None:
@@ -191,5 +191,5 @@ async def test_a_bug_in_reading_again_is_not_repeated_for_ever(
     monkeypatch.setattr(recovery, "classify", breaks)
     await restart(vault)
     assert (await get(vault)).reason == Reason.ANSWER_UNREAD
-    assert len(await vault.kept("unreadable")) == 1
+    assert len(await vault.kept.of_kind("unreadable")) == 1
     assert lines.of(Event.ANSWER_ADOPTED) == []

@@ -111,7 +111,7 @@ ROWS = (
         "2xx with tokens in another place or wrapping",
         "Refreshed",
         (
-            Sample(Refreshed, 200, gzip.compress(BYTES)),
+            Sample(Refreshed, 200, gzip.compress(BYTES, mtime=0)),
             Sample(Refreshed, 200, b"<br />\n<b>Notice</b>: x in <b>a.php</b><br />\n" + BYTES),
             Sample(Refreshed, 200, b"[" + BYTES + b"]"),
             Sample(Refreshed, 200, json.dumps(BYTES.decode()).encode()),
@@ -162,7 +162,7 @@ ROWS = (
             Sample(OutcomeUnknown, 204),
             Sample(OutcomeUnknown, 200, HTML),
             Sample(OutcomeUnknown, 200, GIANT, broken="too_large"),
-            Sample(OutcomeUnknown, 200, gzip.compress(BYTES)[:-9]),
+            Sample(OutcomeUnknown, 200, gzip.compress(BYTES, mtime=0)[:-9]),
             Sample(OutcomeUnknown, 200, BYTES[: BYTES.index(b"RT2") + 3], broken="truncated"),
             Sample(OutcomeUnknown, 200, {"refresh_token": "RT1"}),
             Sample(OutcomeUnknown, 200, BYTES + b"\n" + BYTES.replace(b"RT2", b"RT3")),

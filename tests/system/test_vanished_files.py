@@ -108,7 +108,7 @@ def test_without_its_lock_or_its_rescue_file_nothing_is_sent(world: World, endin
 def test_a_backup_copied_beside_a_strange_wal_is_recognised(world: World) -> None:
     daemon, vault = world.daemon, vault_of(world)
     backup = daemon.folder / "backup.db"
-    daemon.command("backup", str(backup))
+    daemon.command("vault", "backup", str(backup))
     refused = daemon.command("vault", "restore", "--yes", str(backup), check=1)
     assert "stop the daemon first" in refused.stderr
     is_served(world)

@@ -100,7 +100,7 @@ def test_a_disk_that_takes_no_byte_is_outlived(world: World) -> None:
         assert len(world.server.sandbox.log) == sent
     wait_until(lambda: version(world, "g") > before, within=12, description="the commit")
     assert is_intact(world, minted)
-    assert sum(line["count"] for line in daemon.events("log.interrupted")) >= 2
+    assert daemon.events("vault.refused")  # the log could not be written either, and waited
 
 
 @contextmanager

@@ -397,4 +397,4 @@ async def test_a_whole_answer_that_nobody_reads_is_kept_and_deferred(vault: Vaul
     after = (await finish(vault, claim, odd, NOW + 60, make_client(rotation="strict"))).grant
     assert after is not None
     assert after.due_at == NOW + LIFE - 300
-    assert len(await vault.kept("unreadable")) == 1
+    assert len(await vault.kept.of_kind("unreadable")) == 1

@@ -94,11 +94,11 @@ async def test_sound_rows_behind_unopened_ones_are_walked(vault: Vault) -> None:
 )
 async def test_a_kept_answer_stays_its_grants(vault: Vault, change: dict[str, Any]) -> None:
     await fill(vault)
-    assert len(await vault.unreadable()) == 1
+    assert len(await vault.kept.unreadable()) == 1
     await execute(
         vault, sa.update(kept_answers).where(kept_answers.c.kind == "unreadable").values(change)
     )
-    assert await vault.unreadable() == []
+    assert await vault.kept.unreadable() == []
     with pytest.raises(VaultKeyError):
         await sealed(vault)
 

@@ -68,7 +68,7 @@ async def test_an_earlier_answer_after_a_later_is_orphaned(vault: Vault) -> None
     assert late.verdict is Verdict.SUPERSEDED
     assert holds(vault, grant, "rt-2")
     assert await access_token(vault) == "at-2"
-    assert await vault.kept("orphan") == [("acme", 1, NOW + 1)]
+    assert await vault.kept.of_kind("orphan") == [("acme", 1, NOW + 1)]
     [orphan] = await orphans(vault)
     assert (orphan["refresh_token"], orphan["access_token"]) == ("rt-1", "at-1")
 
@@ -278,7 +278,7 @@ async def test_an_unreadable_answer_is_kept_sealed(vault: Vault) -> None:
         await vault.request_refresh("acme", now)
         body = OutcomeUnknown(reason="unreadable", status=200, body=b"<html>canary-body")
         await refresh(vault, body, now)
-    kept = await vault.kept("unreadable")
+    kept = await vault.kept.of_kind("unreadable")
     assert [sequence for _, sequence, _ in kept] == [3, 4, 5, 6, 7]
 
 
@@ -291,7 +291,7 @@ async def test_an_unreadable_answer_is_kept_though_it_no_longer_counts(vault: Va
     late = OutcomeUnknown(reason="unreadable", status=200, body=b"<html>canary-body")
     committed = await finish(vault, earlier, late, NOW + 1)
     assert committed.verdict is Verdict.SUPERSEDED
-    assert await vault.kept("unreadable") == [("acme", 1, NOW + 1)]
+    assert await vault.kept.of_kind("unreadable") == [("acme", 1, NOW + 1)]
 
 
 async def test_a_refused_outcome_says_what_is_stored(vault: Vault) -> None:

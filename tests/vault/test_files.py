@@ -91,11 +91,12 @@ async def test_an_empty_wal_is_a_legal_one(vault: Vault, tmp_path: Path) -> None
 
 
 async def test_a_vault_behind_a_link_is_looked_at_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
+    """The link is a folder's: the vault itself must be none."""
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
     async with opened(tmp_path / "elsewhere"):
         pass
-    (tmp_path / "vault.db").symlink_to(tmp_path / "elsewhere" / "vault.db")
-    vault = await open_vault(tmp_path / "vault.db", tmp_path / "elsewhere" / "key")
+    (tmp_path / "here").symlink_to(tmp_path / "elsewhere")
+    vault = await open_vault(tmp_path / "here" / "vault.db", tmp_path / "elsewhere" / "key")
     try:
         assert await vault.files.look() == []
         (tmp_path / "elsewhere" / "vault.db-wal").unlink()

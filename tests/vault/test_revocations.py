@@ -286,7 +286,7 @@ async def test_a_mark_stays_for_what_may_still_come(vault: Vault) -> None:
     await vault._write(lambda tx: keep_unreadable(tx, ended.before, intent, unread), NOW)
     await vault.revocations.drop_ended(NOW + LONGEST + 1)
     assert await marks(vault) == 1
-    [kept] = await vault.unreadable()
+    [kept] = await vault.kept.unreadable()
     await vault._write(lambda tx: forget(tx, kept.id), NOW)
     await vault.revocations.drop_ended(NOW + LONGEST + 1)
     assert await marks(vault) == 0
@@ -303,7 +303,7 @@ async def test_an_unread_answer_of_an_ended_authorization_is_kept(vault: Vault) 
     await end(vault)
     unread = AnswerUnread(status=200, body=b"???", bug=ValueError())
     assert not (await finish(vault, claim, unread)).is_parked
-    [kept] = await vault.unreadable()
+    [kept] = await vault.kept.unreadable()
     assert (kept.uid, kept.authorization_serial) == (
         claim.grant.uid,
         claim.grant.authorization_serial,

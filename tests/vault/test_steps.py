@@ -38,7 +38,7 @@ async def test_writes_that_share_a_commit_make_a_step_once(fresh: Vault) -> None
     fresh.clock_set_back(-7200)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(fresh.time_passed, NOW - 7200)
+            tasks.start_soon(fresh.prove_writable, NOW - 7200)
     assert await issued_at(fresh) == NOW - 7200
 
 
@@ -47,7 +47,7 @@ async def test_a_write_that_fails_leaves_the_step_to_the_next(fresh: Vault) -> N
     with pytest.raises(UnknownGrant):
         await fresh.remove("nobody", NOW - 7200)
     assert await issued_at(fresh) == NOW
-    await fresh.time_passed(NOW - 7200)
+    await fresh.prove_writable(NOW - 7200)
     assert await issued_at(fresh) == NOW - 7200
 
 
@@ -55,7 +55,7 @@ async def test_a_refused_step_is_made_before_the_next_write(fresh: Vault) -> Non
     fresh.clock_set_back(-7200)
     set_writable(fresh, writable=False)
     with pytest.raises(VaultUnavailable):
-        await fresh.time_passed(NOW - 7200)
+        await fresh.prove_writable(NOW - 7200)
     fresh.clock_set_back(-100)
     set_writable(fresh, writable=True)
     asked = await fresh.request_refresh("acme", NOW - 7300)
@@ -65,9 +65,9 @@ async def test_a_refused_step_is_made_before_the_next_write(fresh: Vault) -> Non
 
 async def test_a_step_whose_commit_nobody_confirmed_is_not_made_again(fresh: Vault) -> None:
     fresh.clock_set_back(-7200)
-    await fresh.time_passed(NOW - 7200)
+    await fresh.prove_writable(NOW - 7200)
     fresh._transactions._followed = 0
-    await fresh.time_passed(NOW - 7200)
+    await fresh.prove_writable(NOW - 7200)
     assert await issued_at(fresh) == NOW - 7200
 
 
