@@ -3,11 +3,18 @@
 What is only read is opened through links, since secret stores are made of them, and judged
 by what was opened and by every folder that was looked into on the way. What is written is
 never reached through a link, and what is made was not there before.
+
+Whoever may write a file that is believed must be the caller or root. A group may count as
+the caller where only the daemon's own files are at stake (``is_own_group``): a platform
+mounts volumes so. What may name commands to run is never judged so mildly.
 """
 
+import errno
+import grp
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,22 +101,31 @@ def read_file(path: Path, *, largest: int) -> tuple[bytes, list[Fault]]:
         os.close(descriptor)
 
 
-def faults_of(path: Path, status: os.stat_result) -> list[Fault]:
-    """Why others can change the file PATH, open with STATUS, or put another in its place."""
-    return [*faults_of_one(path, status), *faults_of_folders(path)]
+def faults_of(path: Path, status: os.stat_result, *, of_daemon: bool = False) -> list[Fault]:
+    """Why others can change the file PATH, open with STATUS, or put another in its place.
+
+    Args:
+        of_daemon: it is the daemon's own: a group of its own may write it.
+    """
+    of_itself = faults_of_one(path, status, of_daemon=of_daemon)
+    return [*of_itself, *faults_of_folders(path, of_daemon=of_daemon)]
 
 
-def faults_of_folders(path: Path) -> list[Fault]:
+def faults_of_folders(path: Path, *, of_daemon: bool = False) -> list[Fault]:
     """Why others can put something else in the place of PATH.
 
     Raises:
         OSError: a folder on the way cannot be looked at.
     """
-    return [fault for entry, status in _way(path) for fault in faults_of_one(entry, status)]
+    return [
+        fault
+        for entry, status in _way(path)
+        for fault in faults_of_one(entry, status, of_daemon=of_daemon)
+    ]
 
 
 def faults_of_own_folder(folder: Path) -> list[Fault]:
-    """Why others can put their own files into FOLDER, or another folder in its place.
+    """Why others can put their own files into the daemon's FOLDER, or another in its place.
 
     Stickiness does not help here: what is not made yet is whoever's makes it first.
 
@@ -117,11 +133,12 @@ def faults_of_own_folder(folder: Path) -> list[Fault]:
         OSError: a folder on the way cannot be looked at.
     """
     status = folder.stat()
-    return [*faults_of_one(folder, status, sticks=False), *faults_of_folders(folder)]
+    of_itself = faults_of_one(folder, status, sticks=False, of_daemon=True)
+    return [*of_itself, *faults_of_folders(folder, of_daemon=True)]
 
 
 def opened_to_write(path: Path) -> int:
-    """Open the file PATH of one's own, made with mode 0600 if missing; the descriptor.
+    """Open the file PATH of the daemon's own, made with mode 0600 if missing; the descriptor.
 
     Raises:
         OSError: it cannot be opened, or is a link.
@@ -133,7 +150,7 @@ def opened_to_write(path: Path) -> int:
     except FileNotFoundError:
         return os.open(path, flags | ABSENT, 0o600)
     status = os.fstat(descriptor)
-    faults = [fault.text for fault in faults_of_one(path, status)]
+    faults = [fault.text for fault in faults_of_one(path, status, of_daemon=True)]
     if not stat.S_ISREG(status.st_mode):
         faults = [f"{path} is no regular file"]
     if faults:
@@ -172,11 +189,14 @@ def user_name(uid: int) -> str:
     return f"uid {uid}"
 
 
-def faults_of_one(path: Path, status: os.stat_result, *, sticks: bool = True) -> Iterator[Fault]:
+def faults_of_one(
+    path: Path, status: os.stat_result, *, sticks: bool = True, of_daemon: bool = False
+) -> Iterator[Fault]:
     """Why others can change PATH itself, a file or a folder with STATUS.
 
     Args:
         sticks: count a sticky folder as safe: nobody replaces there what is another's.
+        of_daemon: the daemon's own files are at stake: a group of its own may write.
     """
     is_folder = stat.S_ISDIR(status.st_mode)
     can = "could replace what is in it" if is_folder else "can change it"
@@ -190,12 +210,51 @@ def faults_of_one(path: Path, status: os.stat_result, *, sticks: bool = True) ->
         yield Fault(Kind.OWNER, owner, f"{path} belongs to {name}, who {can}: chown {me} {path}")
     # In a sticky folder nobody but its owner replaces what is another's (unlink(2)).
     is_sticky = sticks and is_folder and bool(mode & stat.S_ISVTX)
-    if mode & OTHERS_WRITE and not is_sticky and not stat.S_ISLNK(status.st_mode):
+    writers = mode & OTHERS_WRITE
+    if of_daemon and writers == stat.S_IWGRP and is_own_group(path, status):
+        return
+    if writers and not is_sticky and not stat.S_ISLNK(status.st_mode):
         yield Fault(
             Kind.WRITABLE,
             owner,
             f"{path} is writable by others (mode {mode:04o}), who {can}: chmod go-w {path}",
         )
+
+
+def is_own_group(path: Path, status: os.stat_result) -> bool:
+    """Whether the group's rights to PATH are the caller's and root's alone, as far as is seen.
+
+    A Kubernetes volume with ``fsGroup`` is so: at each mount whatever is on it gets that
+    group, which the process is in, folders a mode such as 2775 and files 0660. So the folder
+    must be setgid, and the group one of this process's without a name, or the one named
+    after the user (or root), and the machine's lists must show nobody else in it. A named
+    group of many, such as ``users``, is never one's own: a directory service need not list
+    whose primary group it is. With an access list the bits are not the group's, but its mask.
+    """
+    gid = status.st_gid
+    folder = status if stat.S_ISDIR(status.st_mode) else path.resolve().parent.stat()
+    if not folder.st_mode & stat.S_ISGID or folder.st_gid != gid:
+        return False
+    if gid not in {os.getegid(), *os.getgroups()} or _has_access_list(path):
+        return False
+    users = pwd.getpwall()
+    mine = {user.pw_name for user in users if user.pw_uid in {0, os.geteuid()}}
+    names = {user.pw_name for user in users if user.pw_gid == gid}
+    with suppress(KeyError):
+        group = grp.getgrgid(gid)
+        names |= {group.gr_name, *group.gr_mem}
+    return names <= mine
+
+
+def _has_access_list(path: Path) -> bool:
+    """Whether more than owner, group and others have rights to PATH, or nobody can tell."""
+    if sys.platform != "linux":
+        return True
+    try:
+        os.getxattr(path, "system.posix_acl_access")
+    except OSError as error:
+        return error.errno not in {errno.ENODATA, errno.EOPNOTSUPP}
+    return True
 
 
 def _is_trusted(uid: int, *, is_folder: bool) -> bool:

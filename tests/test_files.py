@@ -3,9 +3,15 @@
 As root the owner is varied by chown; for anybody else the rule is asked as another user.
 """
 
+import errno
+import grp
 import os
+import pwd
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +21,9 @@ from refresher.files import (
     Fault,
     Kind,
     faults_of,
+    faults_of_one,
     faults_of_own_folder,
+    is_own_group,
     is_readable_by_others,
     make_folder,
     open_to_read,
@@ -241,3 +249,107 @@ def test_a_fault_names_its_owner(file: Path) -> None:
     [fault] = faults_of(file, file.stat())
     assert isinstance(fault, Fault)
     assert fault.owner == (file.stat().st_uid, file.stat().st_gid)
+
+
+def user(name: str, uid: int, gid: int) -> pwd.struct_passwd:
+    return pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/false"))
+
+
+FSGROUP = 70_000
+"""A group that a platform gave to the process, without a name."""
+
+ME = user("me", 4001, 4001)
+OTHER = user("other", 4002, 4002)
+IN_IT_FIRST = user("other", 4002, FSGROUP)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Who is on a machine, and in which group each is."""
+
+    groups: tuple[int, ...] = (4001, FSGROUP)
+    users: tuple[pwd.struct_passwd, ...] = (user("root", 0, 0), ME, OTHER)
+    name: str | None = None
+    """Of the group FSGROUP."""
+    members: tuple[str, ...] = ()
+
+    def put(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Be ME on it, in the group that owns whatever there is."""
+
+        def named(gid: int) -> grp.struct_group:
+            if self.name is None:
+                raise KeyError(gid)
+            return grp.struct_group((self.name, "x", gid, list(self.members)))
+
+        monkeypatch.setattr(os, "geteuid", lambda: ME.pw_uid)
+        monkeypatch.setattr(os, "getegid", lambda: self.groups[0])
+        monkeypatch.setattr(os, "getgroups", lambda: list(self.groups))
+        monkeypatch.setattr(pwd, "getpwall", lambda: list(self.users))
+        monkeypatch.setattr(grp, "getgrgid", named)
+
+
+def of_group(gid: int, mode: int) -> os.stat_result:
+    """The status of something of ME and of the group GID."""
+    return os.stat_result((mode, 1, 1, 1, ME.pw_uid, gid, 0, 0, 0, 0))
+
+
+MACHINES = [
+    pytest.param(Machine(), True, id="a volume's group without a name"),
+    pytest.param(Machine(name="me"), True, id="the user's own group"),
+    pytest.param(Machine(name="root", members=("root",)), True, id="root's group"),
+    pytest.param(Machine(groups=(4001,)), False, id="not in it"),
+    pytest.param(Machine(users=(ME, IN_IT_FIRST)), False, id="another's primary group"),
+    pytest.param(Machine(name="me", members=("me", "other")), False, id="a member"),
+    pytest.param(Machine(name="users"), False, id="whose members need not be listed"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a group is never one's own")
+@pytest.mark.parametrize(("machine", "own"), MACHINES)
+def test_a_group_may_write_the_daemons_files_if_nobody_else_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: Machine, *, own: bool
+) -> None:
+    """As a Kubernetes volume with fsGroup is: folders 2775, files 0660, the group its own."""
+    machine.put(monkeypatch)
+    volume = of_group(FSGROUP, stat.S_IFDIR | 0o2775)
+    monkeypatch.setattr(Path, "stat", lambda _: volume)
+    for kind, mode in ((stat.S_IFDIR, 0o2775), (stat.S_IFDIR, 0o2770), (stat.S_IFREG, 0o660)):
+        status = of_group(FSGROUP, kind | mode)
+        faults = [*faults_of_one(tmp_path, status, sticks=False, of_daemon=True)]
+        assert [fault.kind for fault in faults] == ([] if own else [Kind.WRITABLE])
+        strict = [*faults_of_one(tmp_path, status)]
+        assert [fault.kind for fault in strict] == [Kind.WRITABLE], "what may name commands"
+        everybody = [*faults_of_one(tmp_path, of_group(FSGROUP, kind | 0o777), of_daemon=True)]
+        assert [fault.kind for fault in everybody] == [Kind.WRITABLE]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(of_group(FSGROUP, stat.S_IFDIR | 0o770), id="not setgid"),
+        pytest.param(of_group(4001, stat.S_IFDIR | 0o2770), id="another group's"),
+    ],
+)
+def test_elsewhere_than_on_a_volume_a_group_is_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: os.stat_result
+) -> None:
+    Machine().put(monkeypatch)
+    monkeypatch.setattr(Path, "stat", lambda _: folder)
+    assert not is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFREG | 0o660))
+    assert not is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFDIR | 0o770))
+
+
+@pytest.mark.parametrize("error", [errno.ENODATA, errno.EOPNOTSUPP, errno.EACCES, None], ids=str)
+def test_with_an_access_list_the_groups_bits_are_its_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    def listed(*_: object) -> bytes:
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        return b"a list"
+
+    Machine().put(monkeypatch)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "getxattr", listed, raising=False)
+    own = is_own_group(tmp_path, of_group(FSGROUP, stat.S_IFDIR | 0o2770))
+    assert own is (error in {errno.ENODATA, errno.EOPNOTSUPP})

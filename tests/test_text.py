@@ -12,6 +12,7 @@ from refresher.cli.saying import say
 from refresher.cli.table import grants_table, revocations_table
 from refresher.logs import Event, emit
 from refresher.text import is_plain, plain
+from tests.support.log_output import LogOutput
 
 HOSTILE = [
     pytest.param("\x1b]0;owned\x07", id="title of the terminal"),
@@ -79,7 +80,7 @@ def test_a_table_reads_no_markup(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "console"])
 def test_a_log_line_is_one_plain_line(text: str, as_json: bool) -> None:  # noqa: FBT001  parametrized
-    output = io.StringIO()
+    output = LogOutput()
     logs.configure(output=output, json_lines=as_json)
     try:
         emit(Event.SETTINGS_REFUSED, reason=text, problems=[text, f"{text}!"])

@@ -15,7 +15,13 @@ from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
-from refresher.settings.urls import endpoint_fault, joined, proxy_fault, redirect_uri_fault
+from refresher.settings.urls import (
+    endpoint_fault,
+    joined,
+    proxy_doubt,
+    proxy_fault,
+    redirect_uri_fault,
+)
 
 LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
@@ -205,6 +211,8 @@ class ClientBuilder:
         fault = proxy_fault(url)
         if fault is not None:
             self._report.problem((*path, "proxy"), fault)
+        elif (doubt := proxy_doubt(url)) is not None:
+            self._report.warning((*path, "proxy"), doubt)
         return url
 
     def _ca_bundle(self, path: KeyPath, section: ClientSection) -> str | None:

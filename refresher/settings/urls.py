@@ -125,6 +125,14 @@ def proxy_fault(url: str) -> str | None:
     return None
 
 
+def proxy_doubt(url: str) -> str | None:
+    """What lets others have the password of the proxy URL, which has no fault; or None."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.password and not is_loopback(parts.hostname or ""):
+        return "is http:// to another host: its password travels in the clear; use https://"
+    return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether HOST is this machine without asking a name server (RFC 6761 6.3)."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
-from refresher.files import ABSENT, faults_of, open_to_read
+from refresher.files import ABSENT, faults_of, is_own_group, open_to_read
 
 FIRST_FORMAT, FORMAT = b"\x01", b"\x02"
 KEY_BYTES = 32
@@ -194,7 +194,7 @@ def _read_keys(path: Path) -> list[bytes]:
     try:
         status = os.fstat(descriptor)
         _refuse_open_file(path, status)
-        if faults := faults_of(path, status):
+        if faults := faults_of(path, status, of_daemon=True):
             raise VaultKeyError(f"others can change the vault key: {faults[0].text}")
         lines = os.read(descriptor, LARGEST_KEY_FILE).split()
         _make_durable(path, descriptor)
@@ -241,12 +241,13 @@ class Fingerprinter:
 def _refuse_open_file(path: Path, status: os.stat_result) -> None:
     """Others must not read a key; a group may when a service manager handed the file over.
 
-    systemd's credentials belong to root and show group read because of their access list.
+    systemd's credentials belong to root and show group read because of their access list. On
+    a volume that a platform gave to the process's own group that group has every right.
     """
     mode = stat.S_IMODE(status.st_mode)
     handed_over = status.st_uid == 0 and os.geteuid() != 0
     forbidden = 0o037 if handed_over else 0o077
-    if mode & forbidden:
+    if mode & forbidden and (mode & stat.S_IRWXO or not is_own_group(path, status)):
         raise VaultKeyError(
             f"the vault key {path} is open to others (mode {mode:04o}): chmod 600 {path}"
         )

@@ -290,3 +290,20 @@ def test_plain_http_is_accepted_on_loopback(bench: Bench, host: str) -> None:
 def test_plain_http_can_be_allowed_elsewhere(bench: Bench) -> None:
     text = CLIENT.replace("https:", "http:") + "allow_plain_http = true"
     assert bench.load(text).settings.clients["acme"].token_endpoint.startswith("http://auth")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "is_told"),
+    [
+        ("http://me:canary@proxy.example:3128", True),
+        ("http://me:canary@10.0.0.7:3128", True),
+        ("https://me:canary@proxy.example:3128", False),
+        ("http://me:canary@127.0.0.1:3128", False),
+        ("http://proxy.example:3128", False),
+    ],
+)
+def test_a_proxys_password_in_the_clear_is_told(bench: Bench, proxy: str, *, is_told: bool) -> None:
+    warnings = bench.load(f'{CLIENT}proxy = "{proxy}"').warnings
+    told = [line for line in warnings if "clients.acme.proxy" in line]
+    assert ["in the clear" in line for line in told] == [True] * is_told
+    assert "canary" not in "".join(warnings)

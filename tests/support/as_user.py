@@ -4,6 +4,7 @@ Loading takes a second for each command, and another user may not be able to rea
 interpreter.
 """
 
+import codecs
 import importlib
 import json
 import os
@@ -75,6 +76,7 @@ def load_everything() -> None:
         if not module.name.startswith(("refresher.vault.migrations", "refresher.__main__")):
             importlib.import_module(module.name)
     sa.create_engine("sqlite://").connect().close()
+    codecs.lookup("ascii")  # a module too, loaded when it is first asked for
 
 
 def serve() -> None:

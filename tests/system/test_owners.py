@@ -23,6 +23,8 @@ from tests.support.as_user import commands
 IS_ROOT = os.geteuid() == 0
 USER = 65_534 if IS_ROOT else os.geteuid()
 STRANGER = 4242
+NAMELESS = 70_000
+"""A user and a group that no list of the machine names."""
 
 CLIENT = """
 [redis]
@@ -256,6 +258,33 @@ def test_the_vaults_folder_is_its_own(refresher: Refresher, folder: Path, mode: 
     assert done.returncode == 1
     assert f"chmod go-w {shared}" in done.stderr
     assert list(shared.iterdir()) == []
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives a folder to a group")
+def test_a_volume_of_the_processs_group_is_its_own(refresher: Refresher, folder: Path) -> None:
+    """As Kubernetes mounts one with fsGroup; at each mount the files there become 0660."""
+    put(
+        folder,
+        '[vault]\npath = "volume/v/vault.db"\nkey_file = "volume/key"\n' + GOOD,
+        uid=NAMELESS,
+    )
+    volume = folder / "volume"
+    volume.mkdir()
+    write_key_file(volume / "key")
+    own(folder, volume / "key", uid=NAMELESS)
+    os.chown(volume, 0, NAMELESS)
+    volume.chmod(0o2775)
+    for _ in range(2):
+        done = refresher("status", folder=folder, uid=NAMELESS)
+        assert done.returncode == 3, done.stderr
+        os.chown(volume / "v", NAMELESS, NAMELESS)
+        (volume / "v").chmod(0o2770)
+        for file in (volume / "key", *(volume / "v").iterdir()):
+            file.chmod(0o660)
+    (volume / "v").chmod(0o2777)
+    done = refresher("status", folder=folder, uid=NAMELESS)
+    assert done.returncode == 1
+    assert f"chmod go-w {volume / 'v'}" in done.stderr
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602], ids=oct)
