@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from refresher.sandbox.exchange_log import ExchangeRecord
-from tests.support.daemon import wait_until
 from tests.support.rig import Rig
+from tests.support.waiting import wait_until
 
 CONCURRENCY = 8
 DAY = 86_400.0
@@ -124,9 +124,7 @@ def _meet_refusal(rig: Rig, offset: Path, seconds: float) -> int:
     settings = rig.daemon.config.read_text()
     rig.daemon.config.write_text(settings.replace("sandbox-secret", "not-the-secret"))
     rig.daemon.start_stepped(offset)
-    wait_until(
-        lambda: rig.daemon.events("client.rejected"), within=30, description="client.rejected"
-    )
+    wait_until(lambda: rig.daemon.events("client.rejected"), description="client.rejected")
     time.sleep(seconds)
     rig.daemon.config.write_text(settings)
     return len(rig.sandbox.log())

@@ -22,8 +22,8 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.support.daemon import wait_until
 from tests.support.rig import Rig, hits, overlaps_of_the_living
+from tests.support.waiting import wait_until
 
 GRANTS = 16
 LIFETIME = 8.0
@@ -183,7 +183,6 @@ class Takeovers:
         standby = self.rig.daemon.spawn("run", "--standby")
         wait_until(
             lambda: len(self.rig.daemon.events("daemon.stood_by")) > waiting,
-            within=20,
             description="a standby waits",
         )
         return standby

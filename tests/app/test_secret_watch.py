@@ -18,7 +18,8 @@ from refresher.publication.server.connection import Address
 from refresher.settings import load
 from refresher.settings.model import Settings
 from tests.engine.world import FakeClock
-from tests.publication.world import lines_of, logged, wait_until
+from tests.publication.world import lines_of, logged
+from tests.support.waiting import eventually
 
 OLD, NEW = "canary-old-secret", "canary-new-secret"
 
@@ -131,9 +132,9 @@ async def test_a_replaced_file_counts(world: World, replace: Callable[[Path], No
         before = watch.clients["acme"]
         assert await watch.reread(watch.clients["acme"]) is False
         replace(world.secret)
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
         assert world.replaced == ["clients.acme.client_secret"]
-        await wait_until(lambda: world.changed == [watch.clients["acme"]], "it is told")
+        await eventually(lambda: world.changed == [watch.clients["acme"]], "it is told")
         assert watch.clients["acme"].client_id == before.client_id
     assert not [line for line in world.lines if "canary" in str(line)]
 
@@ -160,7 +161,7 @@ async def test_the_folder_that_kubernetes_swaps_is_followed(world: World, form: 
     async with world.watching(world.load(source)) as watch:
         assert secret_of(watch) == OLD
         publish("..2", NEW)
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
 
 
 def empty(path: Path) -> None:
@@ -217,24 +218,24 @@ async def test_what_cannot_be_read_keeps_the_last_value(
 ) -> None:
     async with world.watching(world.load()) as watch:
         spoil(world.secret)
-        await wait_until(lambda: world.doubted, "it is told")
+        await eventually(lambda: world.doubted, "it is told")
         assert await watch.reread(watch.clients["acme"]) is False
         assert secret_of(watch) == OLD
         if world.secret.is_dir():
             world.secret.rmdir()
         rename_over(world.secret)
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
         [told] = world.doubted
         assert reason in told
         empty(world.secret)
-        await wait_until(lambda: len(world.doubted) == 2, "it is told of another failure")
+        await eventually(lambda: len(world.doubted) == 2, "it is told of another failure")
         assert secret_of(watch) == NEW
 
 
 async def test_what_comes_back_as_it_was_is_no_change(world: World) -> None:
     async with world.watching(world.load()) as watch:
         world.secret.rename(world.folder / "away")
-        await wait_until(lambda: world.doubted, "it is told")
+        await eventually(lambda: world.doubted, "it is told")
         (world.folder / "away").rename(world.secret)
         assert await watch.reread(watch.clients["acme"]) is False
         assert (world.replaced, world.changed) == ([], [])
@@ -251,7 +252,7 @@ async def test_a_secret_is_taken_when_it_was_written_to_its_end(world: World) ->
                 for _ in range(5):
                     await anyio.sleep(0.02)
                     seen.add(secret_of(watch))
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
         assert seen <= {OLD, NEW}
 
 
@@ -298,10 +299,10 @@ async def test_a_proxy_with_a_password_is_watched(world: World) -> None:
     settings = world.load('client_secret = "x"\nproxy = { file = "proxy" }')
     async with world.watching(settings) as watch:
         proxy.write_text(f"ftp://me:{NEW}@proxy")
-        await wait_until(lambda: world.doubted, "it is told")
+        await eventually(lambda: world.doubted, "it is told")
         assert watch.clients["acme"].proxy == f"http://me:{OLD}@proxy:3128"
         proxy.write_text(f"http://me:{NEW}@proxy:3128")
-        await wait_until(lambda: world.replaced, "it is replaced")
+        await eventually(lambda: world.replaced, "it is replaced")
         assert watch.clients["acme"].proxy == f"http://me:{NEW}@proxy:3128"
         assert world.replaced == ["clients.acme.proxy"]
     assert not [line for line in world.lines if "canary" in str(line)]
@@ -312,7 +313,7 @@ async def test_the_password_of_redis_is_watched(world: World) -> None:
     async with world.watching(settings) as watch:
         assert watch.address.credentials == ("me", OLD)
         rename_over(world.secret)
-        await wait_until(lambda: world.moved == [watch.address], "it is told")
+        await eventually(lambda: world.moved == [watch.address], "it is told")
         assert watch.address.credentials == ("me", NEW)
         assert (await watch.reread_address()).credentials == ("me", NEW)
 
@@ -381,7 +382,7 @@ async def test_a_command_runs_when_asked_for_and_once_a_minute(world: World) -> 
         assert runs(world) == 2
         world.clock.move(60)
         # It was asked for too early, so it runs by itself when its minute is over.
-        await wait_until(lambda: secret_of(watch) == "canary-third", "the third secret")
+        await eventually(lambda: secret_of(watch) == "canary-third", "the third secret")
         world.clock.move(600)
         world.secret.write_text("canary-fourth")
         await anyio.sleep(0.2)
@@ -469,14 +470,14 @@ async def test_a_file_system_that_hangs_is_left_alone(
     monkeypatch.setattr("refresher.app.secret_watch.FILES_WITHIN", 0.1)
     try:
         async with world.watching(settings) as watch:
-            await wait_until(lambda: world.doubted, "it is told")
+            await eventually(lambda: world.doubted, "it is told")
             rename_over(world.secret)
-            await wait_until(lambda: secret_of(watch) == NEW, "the others are looked at")
+            await eventually(lambda: secret_of(watch) == NEW, "the others are looked at")
             assert await watch.reread(watch.clients["dead"]) is False
             assert len(held) == 1  # one thread, however often it was asked for
             is_mended.set()
             (world.folder / "dead" / "secret").write_text(NEW)
-            await wait_until(lambda: secret_of(watch, "dead") == NEW, "it is looked at again")
+            await eventually(lambda: secret_of(watch, "dead") == NEW, "it is looked at again")
         assert world.doubted == ["did not answer in time"]
     finally:
         is_mended.set()
@@ -492,9 +493,9 @@ async def test_threads_that_cannot_start_cost_a_look(
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             rename_over(world.secret)
-            await wait_until(lambda: world.doubted, "it is told")
+            await eventually(lambda: world.doubted, "it is told")
             assert secret_of(watch) == OLD
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
 
 
 async def test_settings_loaded_again_win_over_a_look_under_way(world: World) -> None:
@@ -510,7 +511,7 @@ async def test_settings_loaded_again_win_over_a_look_under_way(world: World) -> 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
-            await wait_until(lambda: runs(world) == 2, "the command runs")
+            await eventually(lambda: runs(world) == 2, "the command runs")
             (world.folder / "slow").unlink()
             watch.take_over(world.load('client_secret = "canary-of-the-file"'))
         assert answers == [True]  # it is another secret than the one that was refused
@@ -532,7 +533,7 @@ async def test_settings_loaded_again_are_watched(world: World) -> None:
         watch.take_over(world.load())
         assert secret_of(watch) == OLD
         rename_over(world.secret)
-        await wait_until(lambda: secret_of(watch) == NEW, "the new secret")
+        await eventually(lambda: secret_of(watch) == NEW, "the new secret")
 
 
 async def test_the_end_of_the_process_waits_for_no_file_system(world: World) -> None:

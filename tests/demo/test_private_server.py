@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from refresher.demo.private_server import PrivateServerError, PrivateValkey
-from tests.publication.world import wait_until
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 STARTER = """
 import sys
@@ -39,7 +39,7 @@ def start_and_kill_the_starter(folder: Path) -> PrivateValkey:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds a child's life")
 async def test_it_dies_with_a_killed_starter(tmp_path: Path) -> None:
     server = start_and_kill_the_starter(tmp_path)
-    await wait_until(lambda: not server._answers(), "its end", seconds=2)
+    await eventually(lambda: not server._answers(), "its end")
 
 
 def test_it_restarts_empty_on_the_same_port(valkey: Valkey) -> None:

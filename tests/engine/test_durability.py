@@ -30,8 +30,8 @@ from tests.engine.world import (
     assemble,
     claim,
     scheduling,
-    wait_until,
 )
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     NOW,
@@ -90,8 +90,8 @@ async def test_a_commit_that_hangs_has_its_answer_rescued(
     async with anyio.create_task_group() as tasks:
         with hanging_commits(vault, fail=fail):
             tasks.start_soon(parts.refresh.run, claimed, CRM)
-            await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
-            await wait_until(lambda: vault.outage.is_on, "the outage")
+            await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+            await eventually(lambda: vault.outage.is_on, "the outage")
             assert parts.durability.at_risk == 0
             assert parts.published == []
     assert parts.published == ["acme"]
@@ -119,10 +119,10 @@ async def test_the_loop_turns_while_the_rescue_file_hangs_too(
         with hanging_commits(vault):
             tasks.start_soon(parts.refresh.run, claimed, CRM)
             began = anyio.current_time()
-            await wait_until(lambda: parts.durability.at_risk == 0, "the rescue")
+            await eventually(lambda: parts.durability.at_risk == 0, "the rescue")
             assert anyio.current_time() - began < 1.0
-            await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the line")
-        await wait_until(lambda: parts.published, "the publication")
+            await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the line")
+        await eventually(lambda: parts.published, "the publication")
     goes_on.set()
     assert lines.of(Event.ANSWER_RESCUED)[0]["outcome"] == "rescued, not synced"
 
@@ -153,7 +153,7 @@ async def test_what_is_at_risk_is_known(vault: Vault) -> None:
     async with anyio.create_task_group() as tasks:
         with hanging_commits(vault) as hangs:
             tasks.start_soon(parts.refresh.run, claimed, CRM)
-            await wait_until(hangs.is_set, "the commit")
+            await eventually(hangs.is_set, "the commit")
             await anyio.sleep(0.1)
             assert parts.durability.at_risk == 1
     assert seen == [1]
@@ -173,7 +173,7 @@ async def test_a_process_ends_although_the_disk_hangs(tmp_path: Path, lines: Lin
                         await parts.refresh.run(claimed, CRM)
 
                 tasks.start_soon(run)
-                await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+                await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
                 parts.durability.abandon()
                 vault.abandon()
             assert parts.published == []
@@ -201,16 +201,16 @@ async def test_one_outage_is_told_once(
     # Not due yet: else the scheduler may claim it before the vault refuses.
     await sow(vault, make_seed("b", refresh_token="rt-b"), now=NOW + 60)
     async with scheduling(parts) as scheduler:
-        await wait_until(lambda: parts.endpoint.calls, "the send")
+        await eventually(lambda: parts.endpoint.calls, "the send")
         set_writable(vault, writable=False)
         parts.clock.move(60)
         scheduler.wake()
-        await wait_until(lambda: vault.outage.is_on, "the refusal")
+        await eventually(lambda: vault.outage.is_on, "the refusal")
         release.set()
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
         set_writable(vault, writable=True)
-        await wait_until(lambda: not vault.outage.is_on, "the recovery")
-        await wait_until(lambda: len(parts.published) == 2, "the publications")
+        await eventually(lambda: not vault.outage.is_on, "the recovery")
+        await eventually(lambda: len(parts.published) == 2, "the publications")
     told = [event for event in lines.events() if event.startswith("vault.")]
     assert told == ["vault.refused", "vault.recovered"]
 
@@ -228,7 +228,7 @@ async def test_a_bug_in_the_commit_leaves_the_answer_in_the_rescue_file(
         vault.commit = broken  # type: ignore[method-assign, assignment]  # the bug
         with pytest.raises(ZeroDivisionError):
             await parts.refresh.run(claimed, CRM)
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
     async with opened(tmp_path) as vault:
         assert len(vault.rescued.left) == 1
 
@@ -254,8 +254,8 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed(), make_seed("other", "rt-other"))
     async with scheduling(parts, workers=1):
-        await wait_until(lambda: parts.published, "the other one")
-        await wait_until(lambda: lines.of(Event.GRANT_SET_ASIDE), "the damaged one")
+        await eventually(lambda: parts.published, "the other one")
+        await eventually(lambda: lines.of(Event.GRANT_SET_ASIDE), "the damaged one")
     assert parts.published == ["other"]
     assert len(lines.of(Event.GRANT_SET_ASIDE)) == 1
     clock = FakeClock()
@@ -297,7 +297,7 @@ async def test_a_record_waits_for_its_damaged_row(tmp_path: Path, lines: Lines) 
 
             set_writable(vault, writable=False)
             tasks.start_soon(run)
-            await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+            await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
             parts.durability.abandon()
     change_behind(tmp_path, "UPDATE grants SET labels = '' WHERE name = 'acme'")
     for _ in range(2):

@@ -30,8 +30,8 @@ from tests.engine.world import (
     claim,
     run,
     scheduling,
-    wait_until,
 )
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     NOW,
@@ -70,7 +70,7 @@ async def test_a_vault_that_vanishes_is_said_and_saved(
     await refresh(vault, answered("at-1", "rt-1"))
     async with watching(vault):
         (tmp_path / "vault.db").unlink()
-        await wait_until(lambda: lines.of(Event.VAULT_SAVED), "the copy")
+        await eventually(lambda: lines.of(Event.VAULT_SAVED), "the copy")
     [vanished], [saved] = lines.of(Event.VAULT_VANISHED), lines.of(Event.VAULT_SAVED)
     assert (vanished["file"], vanished["reason"]) == (str(tmp_path / "vault.db"), "deleted")
     copy = tmp_path / SAVED
@@ -87,7 +87,7 @@ async def test_a_lock_or_a_rescue_file_that_vanishes_wants_a_restart(
 ) -> None:
     async with watching(vault):
         (tmp_path / f"vault.db{ending}").unlink()
-        await wait_until(lambda: lines.of(Event.VAULT_VANISHED), "the word")
+        await eventually(lambda: lines.of(Event.VAULT_VANISHED), "the word")
     [line] = lines.of(Event.VAULT_VANISHED)
     assert line["repair"].startswith("restart the daemon")
     assert lines.of(Event.VAULT_SAVED) == []
@@ -103,7 +103,7 @@ async def test_of_a_truncated_vault_there_is_nothing_to_save(
     await vault.files.look()
     async with watching(vault):
         os.truncate(tmp_path / "vault.db", 0)
-        await wait_until(lambda: lines.of(Event.VAULT_VANISHED), "the word")
+        await eventually(lambda: lines.of(Event.VAULT_VANISHED), "the word")
     [line] = lines.of(Event.VAULT_VANISHED)
     assert line["reason"] == "truncated"
     assert "refresher vault restore FILE" in line["repair"]
@@ -117,10 +117,10 @@ async def test_a_copy_that_is_refused_is_told_once_and_tried_again(
     in_its_way.mkdir()
     async with watching(vault):
         (tmp_path / "vault.db").unlink()
-        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        await eventually(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
         await anyio.sleep(0.05)
         in_its_way.rmdir()
-        await wait_until(lambda: lines.of(Event.VAULT_SAVED), "the copy")
+        await eventually(lambda: lines.of(Event.VAULT_SAVED), "the copy")
     assert len(lines.of(Event.VAULT_REFUSED)) == 1
 
 
@@ -133,7 +133,7 @@ async def test_a_folder_that_is_gone_is_made_again_for_the_copy(
         await sow(vault, make_seed())
         async with watching(vault):
             shutil.rmtree(folder)
-            await wait_until(lambda: lines.of(Event.VAULT_SAVED), "the copy")
+            await eventually(lambda: lines.of(Event.VAULT_SAVED), "the copy")
         assert (folder / SAVED).exists()
         assert (folder / "vault.db.rescue").exists()
 
@@ -146,7 +146,7 @@ async def test_nothing_is_sent_once_a_file_is_gone(
     await sow(vault, make_seed("later", "rt-later"), now=NOW + 1)
     async with watching(vault), scheduling(parts) as scheduler:
         (tmp_path / f"vault.db{ending}").unlink()
-        await wait_until(lambda: lines.of(Event.VAULT_VANISHED), "the word")
+        await eventually(lambda: lines.of(Event.VAULT_VANISHED), "the word")
         if ending in {".lock", ".rescue"}:  # what is no exchange may still be written
             await sow(vault, make_seed())
         parts.clock.move(60)
@@ -164,7 +164,7 @@ async def test_an_answer_that_was_out_waits_in_the_rescue_file_for_the_copy(
 
         async def script(_: Call) -> Outcome:
             (tmp_path / "vault.db").unlink()
-            await wait_until(lambda: lines.of(Event.VAULT_SAVED), "the copy")
+            await eventually(lambda: lines.of(Event.VAULT_SAVED), "the copy")
             return answered("at-1", "rt-1")
 
         parts = assemble(vault, Endpoint(script))
@@ -202,7 +202,7 @@ async def test_a_vault_put_back_under_the_daemon_is_said(
     await vault.origin.learn(NOW)
     vault.origin._remembered = (vault.origin._remembered or ("", 0))[0], 1000
     async with watching(vault):
-        await wait_until(lambda: lines.of(Event.VAULT_RESTORED), "the word")
+        await eventually(lambda: lines.of(Event.VAULT_RESTORED), "the word")
         await anyio.sleep(0.05)
     [line] = lines.of(Event.VAULT_RESTORED)
     assert Restored(line["copied_at"], line["reason"], line["count"]) == Restored(

@@ -32,8 +32,8 @@ from tests.engine.world import (
     assemble,
     claim,
     run,
-    wait_until,
 )
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -305,4 +305,4 @@ async def test_no_line_holds_a_secret(vault: Vault, lines: Lines, canary: Canary
 
 
 async def wait_for_refusals(lines: Lines, number: int) -> None:
-    await wait_until(lambda: len(lines.of(Event.VAULT_REFUSED)) == number, "a refusal")
+    await eventually(lambda: len(lines.of(Event.VAULT_REFUSED)) == number, "a refusal")

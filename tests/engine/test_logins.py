@@ -33,7 +33,8 @@ from refresher.logs import Event
 from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.engine.office import REDIRECT, Office, callback, open_office
-from tests.engine.world import Call, Lines, wait_until
+from tests.engine.world import Call, Lines
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -409,7 +410,7 @@ async def test_a_redeemed_login_is_written_in_the_end(vault: Vault, lines: Lines
     office.endpoint.script = script
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log_in, office)
-        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        await eventually(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
         set_writable(vault, writable=True)
     assert holds(vault, await get(vault), "rt-1")
     assert len(office.endpoint.calls) == 1

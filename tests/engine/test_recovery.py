@@ -18,7 +18,8 @@ from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, wait_until
+from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -84,7 +85,7 @@ async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: 
         [claim] = await parts.refresh.claim(rooms(crm=1), 1)
 
         async def give_up() -> None:
-            await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+            await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
             parts.durability.abandon()
 
         async with anyio.create_task_group() as tasks:

@@ -22,9 +22,9 @@ from tests.engine.world import (
     assemble,
     claim,
     run,
-    wait_until,
 )
 from tests.support.threads import Inline
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -123,7 +123,7 @@ async def test_a_refused_commit_is_tried_until_written(
     claimed = await claim(parts)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.refresh.run, claimed, CRM)
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
         assert vault.outage.is_on
         assert rescue.read_bytes() != empty
         assert parts.published == []
@@ -158,7 +158,7 @@ async def test_a_refusing_vault_is_reported_once(vault: Vault, lines: Lines) -> 
     async with anyio.create_task_group() as tasks:
         for claimed in claims:
             tasks.start_soon(parts.refresh.run, claimed, CRM)
-        await wait_until(lambda: len(lines.of(Event.ANSWER_RESCUED)) == 5, "five rescues")
+        await eventually(lambda: len(lines.of(Event.ANSWER_RESCUED)) == 5, "five rescues")
         set_writable(vault, writable=True)
     assert lines.events().count("vault.refused") == 1
     assert lines.events().count("vault.recovered") == 1
@@ -178,7 +178,7 @@ async def test_a_full_rescue_file_is_said(vault: Vault, lines: Lines) -> None:
     claimed = await claim(parts)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.refresh.run, claimed, CRM)
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
         set_writable(vault, writable=True)
     [line] = lines.of(Event.ANSWER_RESCUED)
     assert line["outcome"] == "in memory only"
@@ -195,7 +195,7 @@ async def test_a_failure_needs_no_rescue(vault: Vault, lines: Lines) -> None:
     claimed = await claim(parts)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.refresh.run, claimed, CRM)
-        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        await eventually(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
         set_writable(vault, writable=True)
     assert lines.of(Event.ANSWER_RESCUED) == []
     assert (await get(vault)).failures == 1
@@ -211,7 +211,7 @@ async def test_an_abandoned_commit_ends_with_the_process(vault: Vault, lines: Li
     claimed = await claim(parts)
 
     async def give_up() -> None:
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
         parts.durability.abandon()
 
     async with anyio.create_task_group() as tasks:
@@ -287,7 +287,7 @@ async def test_a_clock_set_back_before_the_commit_delays_nothing(
     await vault.request_refresh("acme", NOW)
 
     async def step_and_mend() -> None:
-        await wait_until(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
+        await eventually(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")
         parts.clock.step(-7200)
         set_writable(vault, writable=True)
 

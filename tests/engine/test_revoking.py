@@ -22,7 +22,8 @@ from refresher.sandbox.families import Families, TokenPolicy
 from refresher.vault.revocations import LONGEST
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, Office, open_office
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, claim, wait_until
+from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, claim
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     NOW,
@@ -171,10 +172,10 @@ async def test_an_exchange_that_is_out_is_waited_for(vault: Vault, lines: Lines)
     claimed = await claim(parts)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.refresh.run, claimed, CRM)
-        await wait_until(lambda: parts.endpoint.in_flight, "the request is out")
+        await eventually(lambda: parts.endpoint.in_flight, "the request is out")
 
         async def release() -> None:
-            await wait_until(lambda: asked(office) == ["rt-0"], "the stored one is revoked")
+            await eventually(lambda: asked(office) == ["rt-0"], "the stored one is revoked")
             answer_it.set()
 
         tasks.start_soon(release)
@@ -200,7 +201,7 @@ async def test_nobody_waits_longer_than_an_exchange_may_take(
     assert (done.parked, done.is_out) == ((), True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
     async with working(office):
-        await wait_until(lambda: asked(office) == ["rt-0", "rt-1"], "the daemon goes on")
+        await eventually(lambda: asked(office) == ["rt-0", "rt-1"], "the daemon goes on")
 
 
 async def test_a_server_that_hangs_holds_no_command(
@@ -231,7 +232,7 @@ async def test_a_killed_process_leaves_the_rest_to_the_next(tmp_path: Path, line
     async with opened(tmp_path) as vault:
         office = office_of(vault)
         async with working(office):
-            await wait_until(lambda: lines.of(Event.REVOCATION_DONE), "it is revoked")
+            await eventually(lambda: lines.of(Event.REVOCATION_DONE), "it is revoked")
         assert asked(office) == ["rt-0"]
         assert await office.revoking.parked() == []
 
@@ -248,7 +249,7 @@ async def test_an_answer_read_at_last_is_revoked(tmp_path: Path, lines: Lines) -
         await recover(vault, CLIENTS, FakeClock())
         office = office_of(vault)
         async with working(office):
-            await wait_until(lambda: asked(office) == ["rt-1"], "what it held is revoked")
+            await eventually(lambda: asked(office) == ["rt-1"], "what it held is revoked")
         assert await orphans(vault) == []
 
 
@@ -276,11 +277,11 @@ async def test_one_request_of_a_client_at_a_time_and_none_waits_for_another(
     office = office_of(vault)
     office.revocations.hangs.add("crm")
     async with working(office):
-        await wait_until(lambda: lines.of(Event.REVOCATION_DONE), "the other client's")
+        await eventually(lambda: lines.of(Event.REVOCATION_DONE), "the other client's")
         assert [client for client, *_ in office.revocations.asked].count("crm") == 1
         office.revocations.hangs.clear()
         office.revocations.released.set()
-        await wait_until(lambda: len(lines.of(Event.REVOCATION_DONE)) == 4, "all of them")
+        await eventually(lambda: len(lines.of(Event.REVOCATION_DONE)) == 4, "all of them")
     assert office.revocations.most_at_once == {"crm": 1, "erp": 1}
 
 
@@ -293,12 +294,12 @@ async def test_a_client_that_has_gone_is_told_once_and_waited_for(
     office = office_of(vault)
     client = office.clients.pop("crm")
     async with working(office):
-        await wait_until(lambda: lines.of(Event.REVOCATION_STRANDED), "it is told")
+        await eventually(lambda: lines.of(Event.REVOCATION_STRANDED), "it is told")
         await anyio.sleep(0.1)
         [line] = lines.of(Event.REVOCATION_STRANDED)
         assert (line["client"], office.revocations.asked) == ("crm", [])
         office.clients["crm"] = client
-        await wait_until(lambda: len(lines.of(Event.REVOCATION_DONE)) == 2, "it is back")
+        await eventually(lambda: len(lines.of(Event.REVOCATION_DONE)) == 2, "it is back")
 
 
 async def test_what_comes_to_its_end_is_told_and_dropped(vault: Vault, lines: Lines) -> None:
@@ -307,7 +308,7 @@ async def test_what_comes_to_its_end_is_told_and_dropped(vault: Vault, lines: Li
     await office.revoking.revoke("acme")
     office.clock.move(LONGEST)
     async with working(office):
-        await wait_until(lambda: lines.of(Event.REVOCATION_DROPPED), "it is given up")
+        await eventually(lambda: lines.of(Event.REVOCATION_DROPPED), "it is given up")
     [line] = lines.of(Event.REVOCATION_DROPPED)
     assert (line["grant"], line["reason"], line["attempts"]) == ("acme", "its time is over", 1)
     assert await office.revoking.parked() == []
@@ -324,7 +325,7 @@ async def test_the_tokens_of_a_new_login_are_never_revoked(vault: Vault, lines: 
     office.revocations.asked.clear()
     office.clock.move(3_600)
     async with working(office):
-        await wait_until(lambda: lines.of(Event.REVOCATION_DROPPED), "it is given up")
+        await eventually(lambda: lines.of(Event.REVOCATION_DROPPED), "it is given up")
     assert office.revocations.asked == []
     [line] = lines.of(Event.REVOCATION_DROPPED)
     assert line["reason"] == "grant acme holds the same refresh token now"
@@ -338,7 +339,7 @@ async def test_a_late_access_token_alone_is_revoked(vault: Vault) -> None:
     assert await vault.revocations.end("acme", NOW, lambda *_: True) is not None
     await finish(vault, claimed, answered("at-1"))
     async with working(office):
-        await wait_until(lambda: len(office.revocations.asked) == 2, "both are asked for")
+        await eventually(lambda: len(office.revocations.asked) == 2, "both are asked for")
     assert office.revocations.asked[1] == ("crm", None, Secret("at-1"))
     assert office.revocations.kinds == ["refresh_token", "access_token"]
 

@@ -26,8 +26,8 @@ from tests.engine.world import (
     answering,
     assemble,
     scheduling,
-    wait_until,
 )
+from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -59,7 +59,7 @@ async def sow_many(vault: Vault, count: int, client: str = "crm") -> None:
 
 async def until_adopted(parts: Parts, count: int) -> None:
     """Wait until COUNT answers were published."""
-    await wait_until(lambda: len(parts.published) >= count, f"{count} publications")
+    await eventually(lambda: len(parts.published) >= count, f"{count} publications")
 
 
 async def test_what_is_due_is_refreshed(vault: Vault) -> None:
@@ -67,7 +67,7 @@ async def test_what_is_due_is_refreshed(vault: Vault) -> None:
     await sow_many(vault, 20)
     async with scheduling(parts) as scheduler:
         await until_adopted(parts, 20)
-        await wait_until(lambda: scheduler.in_flight == 0, "idle workers")
+        await eventually(lambda: scheduler.in_flight == 0, "idle workers")
     assert sorted(call.secret for call in parts.endpoint.calls) == sorted(
         f"rt-{n}" for n in range(20)
     )
@@ -163,8 +163,8 @@ async def test_a_bug_costs_one_grant_a_retry(vault: Vault, lines: Lines) -> None
     await sow_many(vault, 8)
     async with scheduling(parts) as scheduler:
         await until_adopted(parts, 7)
-        await wait_until(lambda: lines.of(Event.TASK_RESTARTED), "the report")
-        await wait_until(lambda: scheduler.in_flight == 0, "idle workers")
+        await eventually(lambda: lines.of(Event.TASK_RESTARTED), "the report")
+        await eventually(lambda: scheduler.in_flight == 0, "idle workers")
         script_calls = [call for call in parts.endpoint.calls if call.secret == "rt-3"]
     broken = await get(vault, "crm-3")
     assert broken.failures >= 1
@@ -202,9 +202,9 @@ async def test_a_dropped_clients_exchange_ends_well(vault: Vault, lines: Lines) 
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(vault._database.read, read_slowly)
-        await wait_until(reading.is_set, "a slow reader")
+        await eventually(reading.is_set, "a slow reader")
         async with scheduling(parts, clients):
-            await wait_until(readers._jobs.qsize, "the look for due grants")
+            await eventually(readers._jobs.qsize, "the look for due grants")
             clients.clear()
             go_on.set()
             await anyio.sleep(0.02)
@@ -223,7 +223,7 @@ async def test_draining_waits_for_what_is_in_flight(vault: Vault) -> None:
     await sow_many(vault, 10)
     drained = anyio.Event()
     async with scheduling(parts, {"crm": WIDE}, workers=3) as scheduler:
-        await wait_until(lambda: parts.endpoint.in_flight == 4, "four exchanges")
+        await eventually(lambda: parts.endpoint.in_flight == 4, "four exchanges")
         async with anyio.create_task_group() as tasks:
 
             async def drain() -> None:
@@ -246,7 +246,7 @@ async def test_draining_waits_for_a_claim_under_way(vault: Vault, tmp_path: Path
     other = sqlite3.connect(tmp_path / "vault.db", isolation_level=None)
     other.execute("begin immediate")
     async with scheduling(parts):
-        await wait_until(lambda: vault._database._under_way, "a claim under way")
+        await eventually(lambda: vault._database._under_way, "a claim under way")
         await anyio.sleep(0.02)
         other.execute("rollback")
     other.close()
@@ -268,7 +268,7 @@ async def test_a_vaults_refusal_is_reported_once(vault: Vault, lines: Lines) -> 
     set_writable(vault, writable=False)
     async with scheduling(parts) as scheduler:
         for _ in range(5):
-            await wait_until(lambda: vault.outage.is_on, "the refusal")
+            await eventually(lambda: vault.outage.is_on, "the refusal")
             await anyio.sleep(0.005)
             scheduler.wake()
         assert parts.endpoint.calls == []
@@ -289,11 +289,11 @@ async def test_a_refusal_ends_without_anything_due(vault: Vault, lines: Lines) -
     await sow_many(vault, 1)
     set_writable(vault, writable=False)
     async with scheduling(parts) as scheduler:
-        await wait_until(lambda: vault.outage.is_on, "the refusal")
+        await eventually(lambda: vault.outage.is_on, "the refusal")
         set_writable(vault, writable=True)
         await vault.remove("crm-0", NOW)
         scheduler.wake()
-        await wait_until(lambda: not vault.outage.is_on, "the recovery", 3.0)
+        await eventually(lambda: not vault.outage.is_on, "the recovery")
     assert lines.events().count("vault.recovered") == 1
     assert parts.endpoint.calls == []
 
@@ -309,7 +309,7 @@ async def test_the_loop_outlives_its_own_bugs(vault: Vault, lines: Lines) -> Non
 
     vault.next_due = broken  # type: ignore[method-assign]  # the bug
     async with scheduling(parts) as scheduler:
-        await wait_until(lambda: lines.of(Event.TASK_RESTARTED), "the report")
+        await eventually(lambda: lines.of(Event.TASK_RESTARTED), "the report")
         scheduler.wake()
         await until_adopted(parts, 1)
     assert lines.of(Event.TASK_RESTARTED)[0]["task"] == "scheduler"
@@ -349,7 +349,7 @@ async def test_an_abandoned_exchange_ends_in_order(vault: Vault, lines: Lines) -
     parts = assemble(vault, Endpoint(script))
     await sow_many(vault, 1)
     async with scheduling(parts):
-        await wait_until(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue")
         parts.durability.abandon()
     assert lines.of(Event.TASK_RESTARTED) == []
     assert parts.published == []

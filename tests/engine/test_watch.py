@@ -13,7 +13,8 @@ from refresher.engine.instants import Instant, WatchedClock
 from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import FakeClock, Lines, wait_until
+from tests.engine.world import FakeClock, Lines
+from tests.support.waiting import eventually
 from tests.vault.world import (
     LIFE,
     NOT_SENT,
@@ -240,16 +241,16 @@ async def test_the_watch_looks_by_itself(vault: Vault, observed: Observed, lines
         await anyio.lowlevel.checkpoint()
         seen = observed.clock.monotonic_reads
         set_writable(vault, writable=False)
-        await wait_until(lambda: observed.clock.monotonic_reads > seen, "a first look")
+        await eventually(lambda: observed.clock.monotonic_reads > seen, "a first look")
         set_writable(vault, writable=True)
         assert observed.published == []
         observed.clock.move(INTERVAL)
         observed.clock.step(-60)
-        await wait_until(lambda: observed.published, "a look after the step back")
+        await eventually(lambda: observed.published, "a look after the step back")
         assert lines.of(Event.CLOCK_JUMPED)[0]["offset_s"] == -60.0
         observed.clock.step(3600)
-        await wait_until(lambda: len(lines.of(Event.CLOCK_JUMPED)) == 2, "the step forward")
-        await wait_until(lambda: "pat" in observed.published, "the ended token")
+        await eventually(lambda: len(lines.of(Event.CLOCK_JUMPED)) == 2, "the step forward")
+        await eventually(lambda: "pat" in observed.published, "the ended token")
         tasks.cancel_scope.cancel()
     assert lines.of(Event.CLOCK_JUMPED)[1]["offset_s"] == 3600.0
     assert len(observed.woken) == 2
@@ -267,10 +268,10 @@ async def test_a_suspended_machine_wakes_the_scheduler(
         await anyio.lowlevel.checkpoint()
         seen = observed.clock.monotonic_reads
         observed.clock.step(1.9)
-        await wait_until(lambda: observed.clock.monotonic_reads > seen, "a first look")
+        await eventually(lambda: observed.clock.monotonic_reads > seen, "a first look")
         assert lines.of(Event.CLOCK_JUMPED) == []
         observed.clock.step(8 * 3600)
-        await wait_until(lambda: observed.woken, "the wake")
+        await eventually(lambda: observed.woken, "the wake")
         tasks.cancel_scope.cancel()
     [line] = lines.of(Event.CLOCK_JUMPED)
     assert line["offset_s"] == 28_800.0

@@ -219,18 +219,6 @@ async def scheduling(
         tasks.cancel_scope.cancel()
 
 
-async def wait_until(predicate: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    """Wait for PREDICATE to hold.
-
-    Raises:
-        AssertionError: naming WHAT did not come.
-    """
-    began = anyio.current_time()
-    while not predicate():
-        assert anyio.current_time() - began < seconds, f"waited in vain for: {what}"
-        await anyio.sleep(0.002)
-
-
 async def claim(parts: Parts, name: str = "acme") -> Claim:
     [claimed] = await parts.refresh.claim(rooms(crm=1), 1, only=name)
     return claimed

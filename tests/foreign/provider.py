@@ -16,7 +16,7 @@ import aiohttp
 import anyio
 import pytest
 
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 
 FOLDER = Path(__file__).parent / "oidc_provider"
 NODE_MODULES = "REFRESHER_FOREIGN_NODE_MODULES"
@@ -120,7 +120,6 @@ def running_provider(folder: Path, client_secret: str) -> Iterator[Provider]:
         provider = Provider(client_secret, log)
         wait_until(
             lambda: provider.said() or process.poll() is not None,
-            within=START_WITHIN,
             description="the provider listens",
         )
         assert provider.said(), complaints.read_text()

@@ -19,8 +19,9 @@ from tests.foreign.provider import (
     Provider,
     running_provider,
 )
-from tests.support.daemon import DaemonProcess, wait_until
+from tests.support.daemon import DaemonProcess
 from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import wait_until
 
 __all__ = ["valkey"]
 
@@ -148,7 +149,7 @@ def until_published(redis: Redis, *, after: str) -> dict[str, str]:
         token.update({str(k): str(v) for k, v in redis.hgetall("refresher:token:acme").items()})
         return int(token.get("version", 0)) > int(after)
 
-    wait_until(is_newer, within=45, description=f"a version after {after} is published")
+    wait_until(is_newer, description=f"a version after {after} is published")
     return token
 
 
@@ -156,7 +157,6 @@ def until_state(redis: Redis, state: str) -> None:
     """Wait until consumers see that the grant is in STATE."""
     wait_until(
         lambda: redis.hget("refresher:status:acme", "state") == state,
-        within=30,
         description=f"the grant is {state}",
     )
 

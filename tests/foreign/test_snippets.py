@@ -14,8 +14,8 @@ import pytest
 
 from refresher.publication.keys import Keys
 from tests.foreign.provider import node_modules
-from tests.support.daemon import wait_until
 from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import wait_until
 from tests.test_readme import blocks
 
 __all__ = ["valkey"]
@@ -55,7 +55,7 @@ class Snippet:
             assert self.process.poll() is None, "the snippet has ended"
             return self.says(token)
 
-        wait_until(has_said, within=30, description=f"the snippet uses {token}")
+        wait_until(has_said, description=f"the snippet uses {token}")
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_node_follows_the_token_through_a_restart(valkey: Valkey, tmp_path: Path
         snippet.process.stdin.flush()
         with valkey.client() as client:
             key = KEYS.rejected(NAME)
-            wait_until(lambda: client.get(key) == "3", within=30, description="the rejection")
+            wait_until(lambda: client.get(key) == "3", description="the rejection")
             assert 0 < client.ttl(key) <= 300
 
 

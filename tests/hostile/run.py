@@ -17,9 +17,9 @@ from redis import Redis
 
 from tests.hostile.daemon import HANGS
 from tests.hostile.servers import REFUSED
-from tests.support.daemon import wait_until
 from tests.support.presence import LOOK_EVERY, Presence
 from tests.support.rig import Rig
+from tests.support.waiting import wait_until
 
 CLIENTS, GRANTS = 4, 8
 """Of each kind; the more of them, the more hostile."""
@@ -205,7 +205,7 @@ def _watch(
             settings.write("".join(_sections(kinds, ports)))
         lags = folder / "lags.json"
         rig.daemon.start_measured(lags)
-        wait_until(rig.daemon.ready_count, within=20, description="the daemon is ready")
+        wait_until(rig.daemon.ready_count, description="the daemon is ready")
         minted = rig.sandbox.mint(1)[0]["refresh_token"]
         _import(rig, [(HONEST, "box", minted)])
         with Redis.from_url(rig.valkey.url) as redis:
@@ -266,7 +266,6 @@ def _keys(names: Sequence[str]) -> list[str]:
 def _await_tokens(redis: Redis, names: Sequence[str]) -> None:
     wait_until(
         lambda: not names or redis.exists(*_keys(names)) == len(names),
-        within=30,
         description=f"the first tokens of {len(names)} grants",
     )
 
@@ -286,7 +285,7 @@ def _measured(rig: Rig, file: Path, since: float) -> Lag:
     """The lag of the loop from SINCE, in monotonic time, until now."""
     assert rig.daemon.process is not None
     rig.daemon.process.send_signal(signal.SIGUSR1)
-    wait_until(file.exists, within=30, description="the daemon has written its lags")
+    wait_until(file.exists, description="the daemon has written its lags")
     return Lag.of([lag for at, lag in json.loads(file.read_text()) if at >= since])
 
 

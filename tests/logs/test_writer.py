@@ -16,7 +16,7 @@ import structlog
 
 from refresher import logs
 from refresher.logs import Event, emit, writer
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 
 SMALL = 20_000
 """Bytes of lines kept of each kind here."""
@@ -59,7 +59,7 @@ def pipe(request: pytest.FixtureRequest) -> Iterator[Pipe]:
     logs.configure(output=made.stream, json_lines=True)
     emit(Event.DAEMON_STARTED, pid=-1)
     [used] = logs._writers
-    wait_until(lambda: not used._routine.lines, within=30, description="its thread is held up")
+    wait_until(lambda: not used._routine.lines, description="its thread is held up")
     yield made
     logs.configure(output=io.StringIO(), json_lines=True)
     os.close(made.reader)

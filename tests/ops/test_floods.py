@@ -22,9 +22,9 @@ from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Judge, Verdict
 from refresher.ops.health_server import serving_health
 from refresher.ops.protocol import JSON
-from tests.engine.world import wait_until
 from tests.ops.conftest import CANARY
 from tests.support.log_output import LogOutput
+from tests.support.waiting import eventually
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 FLOOD = 300
@@ -153,8 +153,8 @@ async def test_an_answer_that_nobody_reads_is_given_up(folder: Path, crowd: Exit
         await asyncio.get_running_loop().sock_sendall(
             peer, b"POST /v1/flood HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
         )
-        await wait_until(lambda: descriptors() == before + 2, "both ends are open")
-        await wait_until(lambda: descriptors() == before + 1, "one is closed")
+        await eventually(lambda: descriptors() == before + 2, "both ends are open")
+        await eventually(lambda: descriptors() == before + 1, "one is closed")
 
 
 async def test_what_is_at_work_is_cut_off_for_nobody(folder: Path, crowd: ExitStack) -> None:
@@ -176,7 +176,7 @@ async def test_what_is_at_work_is_cut_off_for_nobody(folder: Path, crowd: ExitSt
     async with controlled(path, slow=slow), anyio.create_task_group() as tasks:
         for _ in range(listening.MOST):
             tasks.start_soon(call)
-        await wait_until(lambda: begun == listening.MOST, "all are at work")
+        await eventually(lambda: begun == listening.MOST, "all are at work")
         refused = await connect(crowd, path)
         assert await received(refused) == b""
         release.set()

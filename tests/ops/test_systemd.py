@@ -5,7 +5,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -13,6 +13,7 @@ import pytest
 
 from refresher.errors import SettingsError
 from refresher.ops.systemd import Notifier
+from tests.support.waiting import eventually
 
 
 class Manager:
@@ -40,11 +41,6 @@ def manager(request: pytest.FixtureRequest, folder: Path) -> Iterator[Manager]:
     made = Manager(address)
     yield made
     made.socket.close()
-
-
-async def wait_until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110  datagrams arrive without an event to wait for
-        await anyio.sleep(0.001)
 
 
 def notifier(address: str | None, watchdog_usec: str | None = None) -> Notifier:
@@ -96,10 +92,10 @@ async def test_the_watchdog_is_fed_twice_an_interval(manager: Manager) -> None:
 async def test_a_standing_loop_starves_the_watchdog(manager: Manager) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(notifier(manager.address, "2000").feed_watchdog)
-        await wait_until(lambda: bool(manager.heard()))
+        await eventually(manager.heard, "the first word")
         time.sleep(0.05)  # noqa: ASYNC251  it is the point
         assert len(manager.heard()) <= 1
-        await wait_until(lambda: "WATCHDOG=1" in manager.heard())
+        await eventually(lambda: "WATCHDOG=1" in manager.heard(), "the watchdog is fed")
         tasks.cancel_scope.cancel()
 
 

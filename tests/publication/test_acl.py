@@ -22,9 +22,9 @@ from tests.publication.world import (
     logged,
     mirroring,
     publication,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 PUBLISHER = (
     "~refresher:* &refresher:* -@all "
@@ -80,16 +80,16 @@ async def test_the_publisher_may_do_all_it_does(guarded: Valkey) -> None:
             inbox = Inbox(server=server, keys=KEYS, clock=CLOCK)
             group.start_soon(inbox.run, handle)
             async with mirroring(guarded.url, rows, inbox=inbox, sweep_every=0.05, **WHO) as mirror:
-                await wait_until(lambda: mirror.is_connected, "a connection")
+                await eventually(lambda: mirror.is_connected, "a connection")
                 with guarded.client() as client:
                     client.hset(KEYS.token("ghost"), "version", "1")
                     client.delete(KEYS.token("acme"))
-                    await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair")
-                    await wait_until(lambda: not client.exists(KEYS.token("ghost")), "the removal")
+                    await eventually(lambda: client.exists(KEYS.token("acme")), "the repair")
+                    await eventually(lambda: not client.exists(KEYS.token("ghost")), "the removal")
                     client.xadd(KEYS.requests, {"grant": "acme", "version": 1})
                     client.set(KEYS.rejected("other"), 1)
-                    await wait_until(lambda: handled == {"acme", "other"}, "both requests")
-                    await wait_until(lambda: not client.keys("*re[jq]*"), "their deletion")
+                    await eventually(lambda: handled == {"acme", "other"}, "both requests")
+                    await eventually(lambda: not client.keys("*re[jq]*"), "their deletion")
                     await anyio.sleep(0.1)  # a whole slow walk
                     refusals = client.acl_log()
                 await mirror.drain(1)
@@ -103,10 +103,10 @@ async def test_polling_needs_no_more(guarded: Valkey) -> None:
     with guarded.client() as client:
         client.execute_command("ACL", "SETUSER", "publisher", "-client|tracking")
     async with mirroring(guarded.url, Rows(publication()), **WHO) as mirror:
-        await wait_until(lambda: mirror.is_connected, "a connection")
+        await eventually(lambda: mirror.is_connected, "a connection")
         with guarded.client() as client:
             client.delete(KEYS.token("acme"))
-            await wait_until(lambda: client.exists(KEYS.token("acme")), "the repair", seconds=3)
+            await eventually(lambda: client.exists(KEYS.token("acme")), "the repair")
         assert mirror.last_error is None
 
 

@@ -18,8 +18,9 @@ from refresher.client import Token, TokenReader
 from refresher.domain.grants import GrantState
 from refresher.domain.reasons import Reason
 from refresher.publication.keys import REJECTED_LIFE
-from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing, wait_until
+from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 
 @asynccontextmanager
@@ -102,12 +103,12 @@ async def test_watch_goes_on_after_a_restart(valkey: Valkey) -> None:
         await publisher.publish([publication(version=1)], now=CLOCK.now())
         async with anyio.create_task_group() as group:
             await group.start(following, tokens, seen)
-            await wait_until(lambda: seen == [1], "the first")
+            await eventually(lambda: seen == [1], "the first")
             valkey.restart()
-            await wait_until(lambda: seen == [1, None], "its loss")
+            await eventually(lambda: seen == [1, None], "its loss")
             await publisher.server.disconnect()
             await publisher.publish([publication(version=2)], now=CLOCK.now())
-            await wait_until(lambda: seen == [1, None, 2], "the second")
+            await eventually(lambda: seen == [1, None, 2], "the second")
             group.cancel_scope.cancel()
 
 
@@ -126,11 +127,11 @@ async def test_watch_yields_none_when_the_token_goes(
         await publisher.publish([publication(version=1)], now=CLOCK.now())
         async with anyio.create_task_group() as group:
             await group.start(following, tokens, seen)
-            await wait_until(lambda: seen == [1], "the token")
+            await eventually(lambda: seen == [1], "the token")
             gone = publication(version=1, expires_at=None, issued_at=None, **changes)
             gone = replace(gone, access_token=None, grant=replace(gone.grant, revision=2))
             await publisher.publish([gone], now=CLOCK.now())
-            await wait_until(lambda: seen == [1, None], "the word that it has gone")
+            await eventually(lambda: seen == [1, None], "the word that it has gone")
             group.cancel_scope.cancel()
 
 
@@ -148,14 +149,14 @@ async def test_watch_never_holds_a_token_past_its_end(
         await publisher.publish([row], now=CLOCK.now())
         async with anyio.create_task_group() as group:
             await group.start(following, tokens, seen)
-            await wait_until(lambda: seen == [1], "the token")
+            await eventually(lambda: seen == [1], "the token")
             if is_frozen:
                 valkey.pause()
-            await wait_until(lambda: seen == [1, None], "its end")
+            await eventually(lambda: seen == [1, None], "its end")
             if is_frozen:
                 valkey.resume()
             await publisher.publish([publication(version=2)], now=CLOCK.now())
-            await wait_until(lambda: seen == [1, None, 2], "the next")
+            await eventually(lambda: seen == [1, None, 2], "the next")
             group.cancel_scope.cancel()
 
 
@@ -172,19 +173,19 @@ async def test_watch_drops_what_is_below_its_version(shared_valkey: Valkey) -> N
         await publisher.publish([publication(version=5)], now=CLOCK.now())
         async with anyio.create_task_group() as group:
             await group.start(following, tokens, seen)
-            await wait_until(lambda: seen == [5], "the token")
+            await eventually(lambda: seen == [5], "the token")
             with shared_valkey.client() as client:
                 key = KEYS.token("acme")
                 client.hset(key, "version", 4)
                 before = reads(client)
                 for message in ('{"version":4,"state":"expired"}', "[]", "{", '{"version":"x"}'):
                     client.publish(key, message)
-                await wait_until(lambda: reads(client) >= before + 3, "a look for each odd one")
+                await eventually(lambda: reads(client) >= before + 3, "a look for each odd one")
                 await anyio.sleep(0.05)
                 assert reads(client) == before + 3, "the older one was worth no look"
                 client.hset(key, "version", 6)
                 client.publish(key, "{}")
-            await wait_until(lambda: seen == [5, 6], "the newer one")
+            await eventually(lambda: seen == [5, 6], "the newer one")
             group.cancel_scope.cancel()
 
 

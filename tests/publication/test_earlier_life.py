@@ -25,9 +25,9 @@ from tests.publication.world import (
     logged,
     mirroring,
     publication,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 NOW = 1_800_000_000.0
@@ -182,7 +182,7 @@ async def test_a_mirror_leaves_it_and_tells_the_status_as_it_is(shared_valkey: V
     with logged() as lines:
         async with mirroring(shared_valkey.url, rows, sweep_every=0.1):
             told = ("of the earlier life", "pending")
-            await wait_until(lambda: shown(shared_valkey) == told, "the status")
+            await eventually(lambda: shown(shared_valkey) == told, "the status")
             await anyio.sleep(0.5)  # several walks
             assert shown(shared_valkey) == told
     (kept,) = lines_of(lines, Event.EARLIER_LIFE_KEPT)
@@ -198,11 +198,11 @@ async def test_the_next_token_of_the_vault_replaces_it(shared_valkey: Valkey) ->
     rows = Rows(pending_now())
     with logged() as lines:
         async with mirroring(shared_valkey.url, rows) as mirror:
-            await wait_until(lambda: lines_of(lines, Event.EARLIER_LIFE_KEPT), "its line")
+            await eventually(lambda: lines_of(lines, Event.EARLIER_LIFE_KEPT), "its line")
             now = int(CLOCK.now() * 1000)
             rows.put(publication(version=now, revision=now + 20_000))
             mirror.publish("acme")
-            await wait_until(
+            await eventually(
                 lambda: shown(shared_valkey) == (f"canary-access-token-{now}", "fresh"), "ours"
             )
     assert [one.get("version") for one in lines_of(lines, Event.FOREIGN_OVERWRITTEN)] in (
@@ -215,16 +215,16 @@ async def test_what_is_put_there_later_is_left_too_and_told_again(shared_valkey:
     leave(shared_valkey)
     with logged() as lines:
         async with mirroring(shared_valkey.url, Rows(pending_now())):
-            await wait_until(lambda: lines_of(lines, Event.EARLIER_LIFE_KEPT), "its line")
+            await eventually(lambda: lines_of(lines, Event.EARLIER_LIFE_KEPT), "its line")
             with shared_valkey.client() as client:
                 client.delete(TOKEN)
             await anyio.sleep(LOOK_AFTER + 0.2)  # until its absence was seen
             leave(shared_valkey)
-            await wait_until(
+            await eventually(
                 lambda: len(lines_of(lines, Event.EARLIER_LIFE_KEPT)) == 2, "another line"
             )
             told = ("of the earlier life", "pending")
-            await wait_until(lambda: shown(shared_valkey) == told, "the status")
+            await eventually(lambda: shown(shared_valkey) == told, "the status")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,6 @@ async def test_what_no_vault_made_is_removed_and_told(
     leave(shared_valkey, **change)
     with logged() as lines:
         async with mirroring(shared_valkey.url, Rows(pending_now())):
-            await wait_until(lambda: shown(shared_valkey) == (None, "pending"), "its removal")
-            await wait_until(lambda: lines_of(lines, Event.FOREIGN_OVERWRITTEN), "its line")
+            await eventually(lambda: shown(shared_valkey) == (None, "pending"), "its removal")
+            await eventually(lambda: lines_of(lines, Event.FOREIGN_OVERWRITTEN), "its line")
     assert lines_of(lines, Event.EARLIER_LIFE_KEPT) == []

@@ -26,9 +26,9 @@ from tests.publication.world import (
     mirroring,
     publication,
     settled,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 
@@ -71,12 +71,12 @@ async def test_a_foreign_write_beside_ours_is_found(
         row = publication(version=2)
         rows.put(row)
         mirror.publish("acme")
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "the repair")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "the repair")
         with shared_valkey.client() as client:
             assert client.hgetall(TOKEN) == records.token_fields(row)
             assert client.hgetall(STATUS) == records.status_fields(row)
             assert 590_000 < client.pttl(TOKEN) <= 600_000
-        await wait_until(lambda: is_quiet(mirror), "rest")
+        await eventually(lambda: is_quiet(mirror), "rest")
         assert len(lines_of(lines, Event.MIRROR_REPAIRED)) == 1
 
 
@@ -87,7 +87,7 @@ async def test_our_own_writes_read_no_vault(shared_valkey: Valkey) -> None:
         for i in range(1, 101):
             rows.put(publication(f"grant-{i}", number=i, version=2))
             mirror.publish(f"grant-{i}")
-        await wait_until(lambda: is_quiet(mirror), "the looks")
+        await eventually(lambda: is_quiet(mirror), "the looks")
         assert rows.reads == 100, "to publish them"
         assert lines_of(lines, Event.MIRROR_REPAIRED) == []
 
@@ -220,11 +220,11 @@ async def test_what_an_overflow_forgot_is_found_after_the_rebuild(
     rows = BusyRows(*(publication(f"grant-{i}", number=i) for i in range(1, 201)))
     with logged() as lines, shared_valkey.client() as client:
         async with mirroring(shared_valkey.url, rows) as rows.mirror:
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
 
             def are_new() -> bool:
                 tokens = [KEYS.token(f"grant-{i}") for i in range(1, 41)]
                 return {client.hget(token, "version") for token in tokens} == {"2"}
 
-            await wait_until(are_new, "what was changed")
+            await eventually(are_new, "what was changed")
             assert len(lines_of(lines, Event.MIRROR_REBUILT)) == 1

@@ -11,8 +11,9 @@ from redis import Redis
 
 from refresher.domain.grants import Answer, GrantState, Publication, Rejection
 from refresher.domain.reasons import Reason
-from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing, wait_until
+from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 Messages = list[dict[str, Any]]
 
@@ -80,9 +81,9 @@ async def ended(valkey: Valkey, row: Publication, client: Redis) -> None:
     """Let the token of ROW end in Redis and by the clock."""
     async with publishing(valkey.url) as publisher:
         await publisher.publish([row], now=CLOCK.now())
-    await wait_until(lambda: not client.exists(KEYS.token("acme")), "its end")
+    await eventually(lambda: not client.exists(KEYS.token("acme")), "its end")
     assert row.grant.expires_at is not None
-    await wait_until(lambda: CLOCK.now() > (row.grant.expires_at or 0), "the same here")
+    await eventually(lambda: CLOCK.now() > (row.grant.expires_at or 0), "the same here")
 
 
 STATES: dict[str, dict[str, Any]] = {

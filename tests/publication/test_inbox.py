@@ -26,9 +26,9 @@ from tests.publication.world import (
     mirroring,
     publication,
     publishing,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 LAST_ID = "18446744073709551615-18446744073709551615"
 
@@ -78,7 +78,7 @@ async def hearing(valkey: Valkey, desk: Desk, rows: Rows | None = None) -> Async
         inbox = Inbox(server=publisher.server, keys=KEYS, clock=CLOCK, earlier=earlier)
         group.start_soon(inbox.run, desk)
         async with mirroring(valkey.url, rows, inbox=inbox) as mirror:
-            await wait_until(lambda: mirror.is_connected, "a connection")
+            await eventually(lambda: mirror.is_connected, "a connection")
             yield
         group.cancel_scope.cancel()
 
@@ -93,8 +93,8 @@ async def test_a_request_reaches_the_handler(shared_valkey: Valkey) -> None:
     with shared_valkey.client() as client:
         async with reading(shared_valkey.url, desk):
             ask(client, reason="HTTP 401")
-            await wait_until(lambda: desk.batches, "the request")
-            await wait_until(lambda: not client.exists(KEYS.requests), "its deletion")
+            await eventually(lambda: desk.batches, "the request")
+            await eventually(lambda: not client.exists(KEYS.requests), "its deletion")
     assert desk.batches == [{"acme": Rejected(frozenset({7}), "http_401")}]
 
 
@@ -105,8 +105,8 @@ async def test_requests_wait_for_a_daemon_and_are_joined(shared_valkey: Valkey) 
             ask(client, version=version)
             ask(client, "other", 5)
         async with reading(shared_valkey.url, desk):
-            await wait_until(lambda: desk.batches, "the requests")
-            await wait_until(lambda: not client.exists(KEYS.requests), "their deletion")
+            await eventually(lambda: desk.batches, "the requests")
+            await eventually(lambda: not client.exists(KEYS.requests), "their deletion")
     assert desk.batches == [
         {"acme": Rejected(frozenset(range(1, 101)), ""), "other": Rejected(frozenset({5}), "")}
     ]
@@ -118,10 +118,10 @@ async def test_a_rejected_key_is_heard_taken_and_deleted(shared_valkey: Valkey) 
         client.set(KEYS.rejected("before"), 5, ex=300)
         async with hearing(shared_valkey, desk):
             ask(client, "other", 8)
-            await wait_until(lambda: len(desk.said) == 2, "what was set before, and added since")
+            await eventually(lambda: len(desk.said) == 2, "what was set before, and added since")
             client.set(KEYS.rejected("acme"), 7, ex=300)
-            await wait_until(lambda: "acme" in desk.said, "what was set since")
-            await wait_until(lambda: not client.keys("*re[jq]*"), "their deletion")
+            await eventually(lambda: "acme" in desk.said, "what was set since")
+            await eventually(lambda: not client.keys("*re[jq]*"), "their deletion")
             await quiet(client)
     assert desk.said == {"before": {5}, "acme": {7}, "other": {8}}
 
@@ -145,8 +145,8 @@ async def test_what_changed_meanwhile_is_taken_again(shared_valkey: Valkey) -> N
         desk = Overtaken()
         client.set(KEYS.rejected("acme"), 7)
         async with hearing(shared_valkey, desk):
-            await wait_until(lambda: desk.said == {"acme": {7, 8}}, "both")
-            await wait_until(lambda: not client.exists(KEYS.rejected("acme")), "its deletion")
+            await eventually(lambda: desk.said == {"acme": {7, 8}}, "both")
+            await eventually(lambda: not client.exists(KEYS.rejected("acme")), "its deletion")
 
 
 async def test_where_tracking_is_refused_both_are_looked_for(valkey: Valkey) -> None:
@@ -156,7 +156,7 @@ async def test_where_tracking_is_refused_both_are_looked_for(valkey: Valkey) -> 
         async with hearing(valkey, desk):
             client.set(KEYS.rejected("acme"), 7)
             ask(client, "other", 8)
-            await wait_until(lambda: len(desk.said) == 2, "both", seconds=20)
+            await eventually(lambda: len(desk.said) == 2, "both")
 
 
 async def test_a_walk_over_many_keys_goes_on_where_it_was(shared_valkey: Valkey) -> None:
@@ -165,8 +165,8 @@ async def test_a_walk_over_many_keys_goes_on_where_it_was(shared_valkey: Valkey)
         client.mset({KEYS.rejected(f"g{number}"): 7 for number in range(many)})
         client.mset({f"foreign:{number}": 7 for number in range(many)})
         async with hearing(shared_valkey, desk):
-            await wait_until(lambda: len(desk.said) == many, "all of them")
-            await wait_until(lambda: client.dbsize() < many + 10, "their deletion")
+            await eventually(lambda: len(desk.said) == many, "all of them")
+            await eventually(lambda: client.dbsize() < many + 10, "their deletion")
     assert max(len(batch) for batch in desk.batches) <= AT_ONCE
 
 
@@ -175,11 +175,11 @@ async def test_a_flush_does_not_end_the_reading(shared_valkey: Valkey) -> None:
     with shared_valkey.client() as client:
         async with hearing(shared_valkey, desk):
             ask(client, "before")
-            await wait_until(lambda: desk.batches, "the first request")
+            await eventually(lambda: desk.batches, "the first request")
             client.flushall()
             client.script_flush()
             ask(client, "after")
-            await wait_until(lambda: "after" in desk.said, "the second request")
+            await eventually(lambda: "after" in desk.said, "the second request")
 
 
 async def test_a_restarted_server_is_read_again(valkey: Valkey) -> None:
@@ -187,12 +187,12 @@ async def test_a_restarted_server_is_read_again(valkey: Valkey) -> None:
     async with hearing(valkey, desk):
         with valkey.client() as client:
             ask(client, "before")
-            await wait_until(lambda: desk.batches, "the first request")
+            await eventually(lambda: desk.batches, "the first request")
         valkey.restart()
         with valkey.client() as client:
             ask(client, "after")
             client.set(KEYS.rejected("acme"), 7)
-            await wait_until(lambda: len(desk.said) == 3, "the others")
+            await eventually(lambda: len(desk.said) == 3, "the others")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ async def test_a_malformed_request_is_dropped_with_a_line(
         client.xadd(KEYS.requests, fields)
         ask(client, "good")
         async with reading(shared_valkey.url, desk):
-            await wait_until(lambda: not client.exists(KEYS.requests), "the deletion of both")
+            await eventually(lambda: not client.exists(KEYS.requests), "the deletion of both")
     [line] = lines_of(lines, Event.REQUEST_DROPPED)
     assert (line["reason"], line["count"]) == ("malformed", 1)
     assert "two words" not in str(lines)
@@ -229,9 +229,9 @@ async def test_what_the_vault_refuses_is_handed_out_again(shared_valkey: Valkey)
         ask(client)
         client.set(KEYS.rejected("other"), 8)
         async with hearing(shared_valkey, desk):
-            await wait_until(lambda: desk.refusals == 0, "the refusals")
-            await wait_until(lambda: desk.said == {"acme": {7}, "other": {8}}, "both")
-            await wait_until(lambda: not client.keys("*re[jq]*"), "their deletion")
+            await eventually(lambda: desk.refusals == 0, "the refusals")
+            await eventually(lambda: desk.said == {"acme": {7}, "other": {8}}, "both")
+            await eventually(lambda: not client.keys("*re[jq]*"), "their deletion")
 
 
 async def test_what_an_older_daemon_took_is_read(shared_valkey: Valkey) -> None:
@@ -242,8 +242,8 @@ async def test_what_an_older_daemon_took_is_read(shared_valkey: Valkey) -> None:
         client.xgroup_create(KEYS.requests, "refresher", "0")
         client.xreadgroup("refresher", "daemon", {KEYS.requests: ">"})
         async with reading(shared_valkey.url, desk):
-            await wait_until(lambda: desk.said == {"acme": {7}}, "the request")
-            await wait_until(lambda: not client.exists(KEYS.requests), "its deletion")
+            await eventually(lambda: desk.said == {"acme": {7}}, "the request")
+            await eventually(lambda: not client.exists(KEYS.requests), "its deletion")
 
 
 @pytest.mark.parametrize("last", [LAST_ID, f"{2**60}-0"], ids=["the last", "far ahead"])
@@ -253,9 +253,9 @@ async def test_an_id_of_the_far_future_ends_nothing(shared_valkey: Valkey, last:
         async with hearing(shared_valkey, desk):
             ask(client, "before")
             client.execute_command("XADD", KEYS.requests, last, "grant", "acme", "version", "7")
-            await wait_until(lambda: not client.exists(KEYS.requests), "the deletion")
+            await eventually(lambda: not client.exists(KEYS.requests), "the deletion")
             ask(client, "after")
-            await wait_until(lambda: "after" in desk.said, "the next request")
+            await eventually(lambda: "after" in desk.said, "the next request")
     assert desk.said.keys() == {"before", "acme", "after"}
     [line] = lines_of(lines, Event.REQUEST_DROPPED)
     assert line["reason"] == "far_future"
@@ -268,10 +268,10 @@ async def test_a_key_of_another_type_heals(shared_valkey: Valkey, key: str) -> N
         async with hearing(shared_valkey, desk):
             for _ in range(3):
                 client.hset(key, "field", "x")
-                await wait_until(lambda: not client.exists(key), "the deletion")
+                await eventually(lambda: not client.exists(key), "the deletion")
             ask(client)
             client.set(KEYS.rejected("other"), 8)
-            await wait_until(lambda: len(desk.said) == 2, "both ways")
+            await eventually(lambda: len(desk.said) == 2, "both ways")
     [line] = lines_of(lines, Event.REQUEST_DROPPED)
     assert (line["reason"], line["count"]) == ("wrong_type", 1)
     assert lines_of(lines, Event.REDIS_LOST) == []
@@ -287,7 +287,7 @@ async def test_what_is_large_is_dropped_unread(valkey: Valkey) -> None:
         client.set(KEYS.rejected("other"), large)
         before = client.info("stats")["total_net_output_bytes"]
         async with hearing(valkey, desk):
-            await wait_until(lambda: not client.keys("*re[jq]*"), "the deletion of all")
+            await eventually(lambda: not client.keys("*re[jq]*"), "the deletion of all")
         after = client.info("stats")["total_net_output_bytes"]
     assert desk.said == {"acme": {7}}
     assert after - before < 2**18
@@ -299,7 +299,7 @@ async def test_many_empty_fields_are_large_as_well(shared_valkey: Valkey) -> Non
     with logged() as lines, shared_valkey.client() as client:
         client.execute_command("XADD", KEYS.requests, "*", *[""] * 2000)
         async with reading(shared_valkey.url, Desk()):
-            await wait_until(lambda: not client.exists(KEYS.requests), "its deletion")
+            await eventually(lambda: not client.exists(KEYS.requests), "its deletion")
     assert [line["reason"] for line in lines_of(lines, Event.REQUEST_DROPPED)] == ["too_large"]
 
 
@@ -321,9 +321,9 @@ async def flooded(valkey: Valkey, count: int) -> tuple[Desk, Counter[str]]:
         before = commands(client)
         began = CLOCK.monotonic()
         async with hearing(valkey, desk):
-            await wait_until(lambda: "honest" in desk.said, "the honest one", seconds=60)
+            await eventually(lambda: "honest" in desk.said, "the honest one")
             took = CLOCK.monotonic() - began
-            await wait_until(lambda: not client.exists(KEYS.requests), "the deletion of all")
+            await eventually(lambda: not client.exists(KEYS.requests), "the deletion of all")
         print(f"{count} requests before an honest one: it was taken after {took:.2f} s")  # noqa: T201
         return desk, commands(client) - before
 
@@ -350,7 +350,7 @@ async def test_a_key_set_very_often_is_joined(valkey: Valkey) -> None:
             for number in range(count):
                 pipe.set(KEYS.rejected("acme"), number + 1, ex=300)
             await anyio.to_thread.run_sync(pipe.execute)
-            await wait_until(lambda: count in desk.said.get("acme", ()), "the last one")
+            await eventually(lambda: count in desk.said.get("acme", ()), "the last one")
             looks = (CLOCK.monotonic() - began) / PAUSE
         sent = commands(client) - before
     assert len(desk.batches) <= sent["getrange"] <= looks + 5
@@ -366,7 +366,7 @@ async def test_a_token_of_an_earlier_life_can_be_rejected(shared_valkey: Valkey)
     with shared_valkey.client() as client:
         async with hearing(shared_valkey, desk, rows):
             ask(client, version=now_ms)
-            await wait_until(lambda: len(desk.batches) == 2, "the second look")
+            await eventually(lambda: len(desk.batches) == 2, "the second look")
     versions = frozenset({now_ms})
     assert desk.batches == [
         {"acme": Rejected(versions, "", None)},
@@ -379,7 +379,7 @@ async def test_a_version_that_no_life_made_is_asked_about_once(shared_valkey: Va
     with shared_valkey.client() as client:
         async with hearing(shared_valkey, desk, rows):
             ask(client, version=2**53)
-            await wait_until(lambda: not client.exists(KEYS.requests), "its deletion")
+            await eventually(lambda: not client.exists(KEYS.requests), "its deletion")
     assert len(desk.batches) == 1
 
 
@@ -395,8 +395,8 @@ async def test_a_missing_permission_is_doubted_once(
         with logged() as lines:
             async with reading(valkey.url, Desk(), username="daemon", password=Secret("secret")):
                 ask(client)
-                await wait_until(lambda: len(client.acl_log()) > 0, "a refusal")
-                await wait_until(lambda: client.acl_log()[0]["count"] > 5, "more of them")
+                await eventually(lambda: len(client.acl_log()) > 0, "a refusal")
+                await eventually(lambda: client.acl_log()[0]["count"] > 5, "more of them")
     [doubt] = lines_of(lines, Event.REDIS_DOUBTED)
     assert "the ACL of refresher's user forbids" in doubt["reason"]
 

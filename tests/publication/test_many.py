@@ -9,8 +9,9 @@ import pytest
 from refresher.domain.grants import Publication
 from refresher.logs import Event
 from refresher.publication.mirror.worklist import LIMIT
-from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication, wait_until
+from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 AT_REST = 50
 """Commands a second that Redis may see while nothing happens."""
@@ -75,7 +76,7 @@ async def test_many_grants_are_published_once_and_then_rest(valkey: Valkey, coun
                 at_rest = not (worklist._written or worklist._suspects)
                 return bool(lines_of(lines, Event.MIRROR_REBUILT)) and at_rest
 
-            await wait_until(is_done, "the rebuild and the looks", seconds=500)
+            await eventually(is_done, "the rebuild and the looks", within=500)
             (rebuilt,) = lines_of(lines, Event.MIRROR_REBUILT)
             assert rebuilt["count"] == count
             assert most <= LIMIT + 64, "what is remembered of own writes stays bounded"
@@ -101,7 +102,7 @@ async def test_a_rebuild_reads_each_row_once(shared_valkey: Valkey) -> None:
     rows = ManyRows(1_000)
     with logged() as lines:
         async with mirroring(shared_valkey.url, rows) as mirror:
-            await wait_until(
+            await eventually(
                 lambda: lines_of(lines, Event.MIRROR_REBUILT) and not mirror._worklist._written,
                 "the rebuild and the looks",
             )

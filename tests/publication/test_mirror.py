@@ -23,9 +23,9 @@ from tests.publication.world import (
     mirroring,
     publication,
     settled,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 
@@ -63,7 +63,7 @@ async def test_a_commit_is_published_at_once(shared_valkey: Valkey) -> None:
     async with settled(shared_valkey, rows, on_published=on_published) as (mirror, _):
         rows.put(publication(version=2))
         mirror.publish("acme")
-        took = await wait_until(lambda: seen, "the acknowledged publication")
+        took = await eventually(lambda: seen, "the acknowledged publication")
         assert version_of(shared_valkey) == "2"
     ((name, version, seconds),) = seen
     assert (name, version) == ("acme", 2)
@@ -80,7 +80,7 @@ async def test_our_own_writes_are_no_repairs(shared_valkey: Valkey) -> None:
             await mirror._worklist.wait_until_sent()
         with shared_valkey.client() as client:
             before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
-            await wait_until(lambda: is_quiet(mirror), "the looks at what was written")
+            await eventually(lambda: is_quiet(mirror), "the looks at what was written")
             await anyio.sleep(0.05)
             assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == before
         assert lines_of(lines, Event.MIRROR_REPAIRED) == []
@@ -90,8 +90,8 @@ async def test_a_flush_is_undone_at_once(valkey: Valkey) -> None:
     async with settled(valkey, many(1000)) as (_, lines):
         with valkey.client() as client:
             client.flushall()
-        await wait_until(lambda: count_of(valkey) == 1000, "1,000 tokens")
-        await wait_until(lambda: len(lines_of(lines, Event.MIRROR_REBUILT)) == 2, "the line")
+        await eventually(lambda: count_of(valkey) == 1000, "1,000 tokens")
+        await eventually(lambda: len(lines_of(lines, Event.MIRROR_REBUILT)) == 2, "the line")
     assert lines_of(lines, Event.MIRROR_REBUILT)[1]["reason"] == "flushed"
 
 
@@ -129,7 +129,7 @@ async def test_what_others_change_is_repaired_at_once(
         before = state()
         with shared_valkey.client() as client:
             client.execute_command(*command)
-        await wait_until(
+        await eventually(
             lambda: lines_of(lines, Event.MIRROR_REPAIRED) and state() == before, "the repair"
         )
         assert [line["count"] for line in lines_of(lines, Event.MIRROR_REPAIRED)] == [1]
@@ -147,13 +147,13 @@ async def test_a_war_over_a_key_stays_cold(shared_valkey: Valkey) -> None:
                 await anyio.sleep(0.01)
         await anyio.sleep(0.05)
         assert len(lines_of(lines, Event.FOREIGN_OVERWRITTEN)) == 1
-        await wait_until(lambda: version_of(shared_valkey) == "5", "the second repair")
+        await eventually(lambda: version_of(shared_valkey) == "5", "the second repair")
 
 
 async def test_an_end_that_came_is_no_loss(shared_valkey: Valkey) -> None:
     rows = Rows(publication(life=0.3))
     async with settled(shared_valkey, rows) as (_, lines):
-        await wait_until(lambda: count_of(shared_valkey) == 0, "its end")
+        await eventually(lambda: count_of(shared_valkey) == 0, "its end")
         await anyio.sleep(0.05)
         assert lines_of(lines, Event.MIRROR_REPAIRED) == []
 
@@ -161,8 +161,8 @@ async def test_an_end_that_came_is_no_loss(shared_valkey: Valkey) -> None:
 async def test_a_killed_server_that_comes_back_empty_is_filled(valkey: Valkey) -> None:
     async with settled(valkey, many(1000)) as (mirror, lines):
         valkey.restart()
-        await wait_until(lambda: count_of(valkey) == 1000, "1,000 tokens")
-        await wait_until(lambda: mirror.is_connected, "a connection")
+        await eventually(lambda: count_of(valkey) == 1000, "1,000 tokens")
+        await eventually(lambda: mirror.is_connected, "a connection")
     assert len(lines_of(lines, Event.REDIS_LOST)) == 1
     assert lines_of(lines, Event.REDIS_CONNECTED)[1]["waited_ms"] > 0
 
@@ -171,7 +171,7 @@ async def test_an_outage_is_one_line_however_long(valkey: Valkey) -> None:
     rows = Rows(publication(version=1))
     async with settled(valkey, rows) as (mirror, lines):
         valkey.kill()
-        await wait_until(lambda: mirror.last_error, "the loss")
+        await eventually(lambda: mirror.last_error, "the loss")
         rows.put(publication(version=2))
         mirror.publish("acme")
         await anyio.sleep(0.9)  # several attempts to connect
@@ -179,18 +179,18 @@ async def test_an_outage_is_one_line_however_long(valkey: Valkey) -> None:
         assert mirror.last_error == f"Redis at 127.0.0.1:{valkey.port}: connection refused"
         assert len(lines_of(lines, Event.REDIS_LOST)) == 1
         valkey.start()
-        await wait_until(lambda: version_of(valkey) == "2", "the publication")
+        await eventually(lambda: version_of(valkey) == "2", "the publication")
 
 
 async def test_an_outage_whose_cause_changes_says_so_once(valkey: Valkey) -> None:
     async with settled(valkey, Rows(publication())) as (mirror, lines):
         valkey.restart(["--requirepass", "canary-password"])
-        await wait_until(lambda: len(lines_of(lines, Event.REDIS_LOST)) == 2, "the second reason")
+        await eventually(lambda: len(lines_of(lines, Event.REDIS_LOST)) == 2, "the second reason")
         await anyio.sleep(1.5)  # another attempt or two
         assert not mirror.is_connected
         with Redis.from_url(valkey.url, password="canary-password") as client:
             client.config_set("requirepass", "")
-        await wait_until(lambda: mirror.is_connected, "a connection")
+        await eventually(lambda: mirror.is_connected, "a connection")
     assert [line["reason"].partition(": ")[2] for line in lines_of(lines, Event.REDIS_LOST)] == [
         *("connection lost", "Redis asks for a password and none is configured")
     ]
@@ -200,10 +200,10 @@ async def test_redis_may_be_down_at_start(valkey: Valkey) -> None:
     valkey.kill()
     with logged() as lines:
         async with mirroring(valkey.url, Rows(publication())) as mirror:
-            await wait_until(lambda: mirror.last_error, "the refusal")
+            await eventually(lambda: mirror.last_error, "the refusal")
             valkey.start()
-            await wait_until(lambda: version_of(valkey) == "1", "the publication")
-            await wait_until(lambda: mirror.is_connected, "a connection")
+            await eventually(lambda: version_of(valkey) == "1", "the publication")
+            await eventually(lambda: mirror.is_connected, "a connection")
             assert mirror.last_error is None
     assert [line["event"] for line in lines] == [
         *(Event.REDIS_LOST.value, Event.REDIS_CONNECTED.value, Event.MIRROR_REBUILT.value)
@@ -214,11 +214,11 @@ async def test_a_frozen_server_is_noticed_and_returns(valkey: Valkey) -> None:
     rows = Rows(publication(version=1))
     async with settled(valkey, rows) as (mirror, lines):
         valkey.pause()
-        await wait_until(lambda: not mirror.is_connected, "the loss")
+        await eventually(lambda: not mirror.is_connected, "the loss")
         rows.put(publication(version=2))
         mirror.publish("acme")
         valkey.resume()
-        await wait_until(lambda: version_of(valkey) == "2", "the publication")
+        await eventually(lambda: version_of(valkey) == "2", "the publication")
         assert len(lines_of(lines, Event.REDIS_LOST)) == 1
 
 
@@ -226,12 +226,12 @@ async def test_a_server_that_refuses_writes_is_lost_once(valkey: Valkey) -> None
     valkey.restart(["--maxmemory", "1kb"])
     with logged() as lines:
         async with mirroring(valkey.url, Rows(publication())) as mirror:
-            await wait_until(lambda: mirror.last_error, "the refusal")
+            await eventually(lambda: mirror.last_error, "the refusal")
             await anyio.sleep(0.9)
             assert "out of memory" in str(mirror.last_error)
             with valkey.client() as client:
                 client.config_set("maxmemory", 0)
-            await wait_until(lambda: version_of(valkey) == "1", "the publication")
+            await eventually(lambda: version_of(valkey) == "1", "the publication")
     assert len(lines_of(lines, Event.REDIS_LOST)) == 1
 
 
@@ -247,11 +247,11 @@ async def test_a_stepped_clock_is_followed_at_once(shared_valkey: Valkey) -> Non
         clock._shift = -7200  # how long the token still lives nobody knows but Redis
         with shared_valkey.client() as client:
             client.pexpire(TOKEN, 1_800_000)
-        await wait_until(lambda: len(lines_of(lines, Event.REDIS_DOUBTED)) == 1, "a look")
+        await eventually(lambda: len(lines_of(lines, Event.REDIS_DOUBTED)) == 1, "a look")
         await anyio.sleep(0.1)
         assert 1_790 < life() <= 1_800
         clock._shift = 1_900
-        await wait_until(lambda: 1_690 < life() <= 1_700, "the end by the clock as it is now")
+        await eventually(lambda: 1_690 < life() <= 1_700, "the end by the clock as it is now")
         assert lines_of(lines, Event.FOREIGN_OVERWRITTEN) == []
 
 
@@ -266,8 +266,8 @@ async def test_without_tracking_losses_are_found_by_polling(valkey: Valkey) -> N
     async with settled(valkey, rows, **who) as (_, lines):
         with valkey.client() as client:
             client.delete(TOKEN)
-        await wait_until(lambda: version_of(valkey) == "1", "the repair")
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
+        await eventually(lambda: version_of(valkey) == "1", "the repair")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
 
 
 async def test_the_slow_walk_removes_unknown_keys(shared_valkey: Valkey) -> None:
@@ -277,8 +277,8 @@ async def test_the_slow_walk_removes_unknown_keys(shared_valkey: Valkey) -> None
         client.hset(KEYS.status("ghost"), mapping={"state": "fresh"})
         client.hset("another:application", "field", "1")
     async with settled(shared_valkey, rows, sweep_every=0.1) as (_, lines):
-        await wait_until(lambda: count_of(shared_valkey, "*ghost") == 0, "the removal")
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
+        await eventually(lambda: count_of(shared_valkey, "*ghost") == 0, "the removal")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
         assert count_of(shared_valkey, "another:*") == 1
         assert version_of(shared_valkey) == "1"
 
@@ -288,10 +288,10 @@ async def test_the_slow_walk_finds_what_no_notification_told(shared_valkey: Valk
     async with settled(shared_valkey, many(30), sweep_every=0.1) as (_, lines):
         with shared_valkey.client() as client:
             client.swapdb(0, 1)
-            await wait_until(lambda: count_of(shared_valkey) == 30, "30 tokens")
+            await eventually(lambda: count_of(shared_valkey) == 30, "30 tokens")
             client.execute_command("SELECT", 1)
             client.flushdb()
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "the line")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "the line")
 
 
 async def test_a_grant_the_vault_forgot_is_removed(shared_valkey: Valkey) -> None:
@@ -299,7 +299,7 @@ async def test_a_grant_the_vault_forgot_is_removed(shared_valkey: Valkey) -> Non
     async with settled(shared_valkey, rows) as (mirror, _):
         rows.forget("other")
         mirror.publish("other")
-        await wait_until(lambda: count_of(shared_valkey, "*other") == 0, "the removal")
+        await eventually(lambda: count_of(shared_valkey, "*other") == 0, "the removal")
 
 
 async def test_a_removed_grant_leaves_only_its_status(shared_valkey: Valkey) -> None:
@@ -308,9 +308,9 @@ async def test_a_removed_grant_leaves_only_its_status(shared_valkey: Valkey) -> 
         removed = publication(version=1, revision=2, state=GrantState.REMOVED)
         rows.put(replace(removed, access_token=None))
         mirror.publish("acme")
-        await wait_until(lambda: count_of(shared_valkey) == 0, "the removal")
+        await eventually(lambda: count_of(shared_valkey) == 0, "the removal")
         with shared_valkey.client() as client:
-            await wait_until(lambda: client.hget(STATUS, "state") == "removed", "the status")
+            await eventually(lambda: client.hget(STATUS, "state") == "removed", "the status")
 
 
 async def test_a_vault_that_refuses_only_delays(shared_valkey: Valkey) -> None:
@@ -321,7 +321,7 @@ async def test_a_vault_that_refuses_only_delays(shared_valkey: Valkey) -> None:
         mirror.publish("acme")
         await anyio.sleep(0.05)
         rows.refuses = False
-        await wait_until(lambda: version_of(shared_valkey) == "2", "the publication")
+        await eventually(lambda: version_of(shared_valkey) == "2", "the publication")
         assert lines_of(lines, Event.REDIS_LOST) == []
 
 
@@ -342,7 +342,7 @@ async def test_drain_sends_what_is_marked_and_ends(shared_valkey: Valkey) -> Non
 async def test_drain_does_not_wait_for_a_lost_redis(valkey: Valkey) -> None:
     async with settled(valkey, Rows(publication())) as (mirror, _):
         valkey.kill()
-        await wait_until(lambda: not mirror.is_connected, "the loss")
+        await eventually(lambda: not mirror.is_connected, "the loss")
         mirror.publish("acme")
         with anyio.fail_after(1):
             await mirror.drain(30)

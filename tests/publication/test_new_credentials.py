@@ -30,9 +30,9 @@ from tests.publication.world import (
     lines_of,
     logged,
     publication,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 OLD, NEW = Secret("canary-old-password"), Secret("canary-new-password")
 
@@ -148,9 +148,9 @@ async def test_the_mirror_goes_on_with_a_rotated_password(valkey: Valkey) -> Non
     store = Store(Address(url=valkey.url, password=NEW))
     server = open_server(Address(url=valkey.url, password=OLD), reread=store.reread)
     async with _mirror(server, rows) as (mirror, lines):
-        await wait_until(lambda: mirror.is_connected, "it is connected")
+        await eventually(lambda: mirror.is_connected, "it is connected")
         set_password(valkey, NEW)
-        await wait_until(lambda: len(lines_of(lines, Event.REDIS_CONNECTED)) == 2, "it is back")
+        await eventually(lambda: len(lines_of(lines, Event.REDIS_CONNECTED)) == 2, "it is back")
         rows.put(publication(version=2))
         mirror.publish("acme")
 
@@ -158,7 +158,7 @@ async def test_the_mirror_goes_on_with_a_rotated_password(valkey: Valkey) -> Non
             with entered(valkey, NEW) as client:
                 return bool(client.hget(KEYS.token("acme"), "version") == "2")
 
-        await wait_until(is_published, "the new version")
+        await eventually(is_published, "the new version")
     reasons = [line["reason"] for line in lines_of(lines, Event.REDIS_LOST)]
     assert not [reason for reason in reasons if "accept" in reason]
     assert not [line for line in lines if "canary" in str(line)]
@@ -171,15 +171,15 @@ async def test_everything_is_published_where_the_address_moves_to(valkey: Valkey
     server = open_server(Address(url=valkey.url))
     try:
         async with _mirror(server, rows) as (mirror, lines):
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "nothing is to do")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "nothing is to do")
             await server.move(Address(url=other.url))
             with other.client() as there:
-                await wait_until(
+                await eventually(
                     lambda: there.exists(KEYS.token("a"), KEYS.token("b")) == 2, "both are there"
                 )
-                await wait_until(lambda: mirror.is_connected, "it is connected again")
+                await eventually(lambda: mirror.is_connected, "it is connected again")
                 there.delete(KEYS.token("a"))  # it listens there, too
-                await wait_until(lambda: there.exists(KEYS.token("a")), "it is mended")
+                await eventually(lambda: there.exists(KEYS.token("a")), "it is mended")
             with valkey.client() as client:
                 names = [one["name"] for one in client.client_list()]
             assert "refresher" not in names

@@ -10,8 +10,9 @@ from refresher.logs import Event
 from refresher.publication.mirror import heartbeat, reconciler
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.server import rights
-from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication, wait_until
+from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 ALL = ("~refresher:*", "&refresher:*", "+@all")
@@ -72,8 +73,8 @@ async def test_a_missing_right_stands_and_is_told_once(
     rows = Rows(publication(), publication("other", number=2))
     with logged() as lines:
         async with mirroring(valkey.url, rows, sweep_every=0.1, **WHO) as mirror:
-            await wait_until(lambda: mirror.doubt, "the doubt")
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
+            await eventually(lambda: mirror.doubt, "the doubt")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
             for version in (2, 3):
                 for number, name in enumerate(("acme", "other"), 1):
                     rows.put(publication(name, number=number, version=version))
@@ -89,8 +90,8 @@ async def test_a_missing_right_stands_and_is_told_once(
             assert len(told) == len(set(told)) <= 2
             assert any(one.startswith(named) for one in told), told
             allow(valkey)
-            await wait_until(lambda: mirror.doubt is None, "the end of the doubt")
-            await wait_until(lambda: len(lines_of(lines, Event.MIRROR_REBUILT)) == 2, "a rebuild")
+            await eventually(lambda: mirror.doubt is None, "the end of the doubt")
+            await eventually(lambda: len(lines_of(lines, Event.MIRROR_REBUILT)) == 2, "a rebuild")
             assert doubts(lines) == told
         assert lines_of(lines, Event.MIRROR_REBUILT)[1]["reason"] == "permitted"
     with valkey.client() as client:
@@ -111,7 +112,7 @@ async def test_without_the_channel_tokens_are_still_written(valkey: Valkey) -> N
     told = lambda _, version, __: published.append(version)  # noqa: E731  one of three arguments
     with logged():
         async with mirroring(valkey.url, rows, on_published=told, **WHO) as mirror:
-            await wait_until(lambda: mirror.doubt, "the doubt")
+            await eventually(lambda: mirror.doubt, "the doubt")
             await publish_next(mirror, rows, 2)
             assert published == [2], "whoever waits for it can read it"
             with valkey.client() as client, client.pubsub() as subscription:
@@ -127,7 +128,7 @@ async def test_without_the_channel_tokens_are_still_written(valkey: Valkey) -> N
                     heard.extend(filter(None, [subscription.get_message(timeout=0)]))
                     return heard
 
-                await wait_until(hears, "the message that nobody had heard")
+                await eventually(hears, "the message that nobody had heard")
             assert '"version":2' in heard[0]["data"]
 
 
@@ -135,7 +136,7 @@ async def test_a_token_that_cannot_end_is_not_left(valkey: Valkey) -> None:
     allow(valkey, "-pexpire")
     with logged():
         async with mirroring(valkey.url, Rows(publication()), **WHO) as mirror:
-            await wait_until(lambda: mirror.doubt, "the doubt")
+            await eventually(lambda: mirror.doubt, "the doubt")
             with valkey.client() as client:
                 assert client.exists(TOKEN) == 0
 
@@ -144,17 +145,17 @@ async def test_a_heartbeat_that_cannot_end_is_not_left(valkey: Valkey) -> None:
     allow(valkey, "-expire")
     with logged():
         async with mirroring(valkey.url, Rows(publication()), **WHO) as mirror:
-            await wait_until(lambda: mirror.doubt, "the doubt")
+            await eventually(lambda: mirror.doubt, "the doubt")
             with valkey.client() as client:
-                await wait_until(lambda: not client.exists(KEYS.daemon("one")), "its absence")
-                await wait_until(lambda: client.hget(TOKEN, "version") == "1", "the token")
+                await eventually(lambda: not client.exists(KEYS.daemon("one")), "its absence")
+                await eventually(lambda: client.hget(TOKEN, "version") == "1", "the token")
 
 
 async def test_a_refused_ping_is_an_answer(valkey: Valkey) -> None:
     allow(valkey, "-ping")
     with logged() as lines:
         async with mirroring(valkey.url, Rows(publication()), **WHO) as mirror:
-            await wait_until(lambda: mirror.is_connected, "a connection")
+            await eventually(lambda: mirror.is_connected, "a connection")
             await anyio.sleep(1.2)  # two pings
             assert mirror.is_connected
     assert lines_of(lines, Event.REDIS_LOST) == []
@@ -164,7 +165,7 @@ async def test_polling_without_exists_is_a_doubt(valkey: Valkey) -> None:
     allow(valkey, "-exists", "-client|tracking")
     with logged() as lines:
         async with mirroring(valkey.url, Rows(publication()), **WHO) as mirror:
-            await wait_until(lambda: mirror.doubt, "the doubt")
+            await eventually(lambda: mirror.doubt, "the doubt")
             assert "add +exists" in str(mirror.doubt)
             assert mirror.is_connected
     assert lines_of(lines, Event.REDIS_LOST) == []
@@ -181,10 +182,10 @@ async def test_what_is_forbidden_is_tried_with_one_grant_only(valkey: Valkey) ->
 
     with logged() as lines:
         async with mirroring(valkey.url, rows, **WHO) as mirror:
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rebuild")
             assert mirror.doubt
             scripts, tries = calls()
-            await wait_until(lambda: calls()[1] >= tries + 5, "some tries, each with one SCAN")
+            await eventually(lambda: calls()[1] >= tries + 5, "some tries, each with one SCAN")
             scripts_after, tries_after = calls()
     assert lines_of(lines, Event.MIRROR_REBUILT)[0]["count"] == 0, "nothing could be written"
     assert scripts_after - scripts <= 2 * (tries_after - tries + 1), "its token and status"

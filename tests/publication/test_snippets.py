@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing, wait_until
+from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 from tests.test_readme import blocks
 
 NAME = "acme-billing"
@@ -56,12 +57,12 @@ async def test_the_readers_snippet_follows_a_token(
             await eval(code, names)  # noqa: S307  our README
 
         group.start_soon(run)
-        await wait_until(lambda: says("version 7"), "the token")
+        await eventually(lambda: says("version 7"), "the token")
         with shared_valkey.client() as client:
             assert client.get(KEYS.rejected(NAME)) == "7"
             client.delete(KEYS.token(NAME))
             client.publish(KEYS.token(NAME), '{"version":7,"state":"removed"}')
-        await wait_until(lambda: says("gone"), "the word that it has gone")
+        await eventually(lambda: says("gone"), "the word that it has gone")
         group.cancel_scope.cancel()
     await names["tokens"].aclose()
     assert names["headers"] == {"Authorization": f"Bearer {CANARY}-7"}

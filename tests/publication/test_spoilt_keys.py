@@ -17,9 +17,9 @@ from tests.publication.world import (
     mirroring,
     publication,
     settled,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS, DAEMON = KEYS.token("acme"), KEYS.status("acme"), KEYS.daemon("one")
 
@@ -70,9 +70,9 @@ async def test_a_key_of_another_kind_is_replaced(
             for number, name in enumerate(("acme", "other"), 1):
                 rows.put(publication(name, number=number, version=2))
                 mirror.publish(name)
-            await wait_until(is_mended, "the key")
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
-            await wait_until(lambda: is_quiet(mirror), "rest")
+            await eventually(is_mended, "the key")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
+            await eventually(lambda: is_quiet(mirror), "rest")
             assert len(lines_of(lines, Event.MIRROR_REPAIRED)) == 1
             assert lines_of(lines, Event.REDIS_LOST) == []
             assert lines_of(lines, Event.REDIS_DOUBTED) == []
@@ -88,9 +88,9 @@ async def test_a_key_of_another_kind_goes_where_no_token_may_be(
     async with settled(shared_valkey, rows) as (mirror, lines):
         with shared_valkey.client() as client:
             client.set(TOKEN, "planted")
-            await wait_until(lambda: not client.exists(TOKEN), "its removal")
-        await wait_until(lambda: is_quiet(mirror), "rest")
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
+            await eventually(lambda: not client.exists(TOKEN), "its removal")
+        await eventually(lambda: is_quiet(mirror), "rest")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
         assert len(lines_of(lines, Event.MIRROR_REPAIRED)) == 1
 
 
@@ -103,7 +103,7 @@ async def test_all_keys_spoilt_at_once_are_one_line_each(shared_valkey: Valkey) 
         spoil(client, KEYS.events, "set")
         with logged() as lines:
             async with mirroring(shared_valkey.url, rows):
-                await wait_until(
+                await eventually(
                     lambda: len(lines_of(lines, Event.MIRROR_REPAIRED)) == 2, "the lines"
                 )
         assert sorted(line["count"] for line in lines_of(lines, Event.MIRROR_REPAIRED)) == [1, 100]

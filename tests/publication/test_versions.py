@@ -21,9 +21,9 @@ from tests.publication.world import (
     publication,
     publishing,
     settled,
-    wait_until,
 )
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 
@@ -108,8 +108,8 @@ async def test_what_is_no_version_is_repaired(
         with shared_valkey.client() as client:
             client.hset(TOKEN, mapping={"version": text, "access_token": "planted"})
             client.expire(TOKEN, 500)
-            await wait_until(lambda: "planted" not in json.dumps(client.hgetall(TOKEN)), "repair")
+            await eventually(lambda: "planted" not in json.dumps(client.hgetall(TOKEN)), "repair")
             client.hset(STATUS, "revision", text)
-            await wait_until(lambda: client.hget(STATUS, "revision") == "5", "its repair")
+            await eventually(lambda: client.hget(STATUS, "revision") == "5", "its repair")
         assert lines_of(lines, Event.FOREIGN_OVERWRITTEN) == []
-        await wait_until(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REPAIRED), "its line")

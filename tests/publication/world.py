@@ -1,6 +1,6 @@
 """What the tests of publication share: rows of a vault, waiting, and a mirror that runs."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
 from refresher.publication.server.connection import Address, Server, open_server
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 KEYS = Keys()
 CLOCK = SystemClock()
@@ -145,19 +146,6 @@ async def mirroring(url: str, rows: Rows, **parts: Any) -> AsyncIterator[Mirror]
         group.cancel_scope.cancel()
 
 
-async def wait_until(predicate: Callable[[], object], what: str, seconds: float = 10.0) -> float:
-    """Wait for PREDICATE to hold; the seconds it took.
-
-    Raises:
-        AssertionError: naming WHAT did not come.
-    """
-    began = anyio.current_time()
-    while not predicate():
-        assert anyio.current_time() - began < seconds, f"waited in vain for: {what}"
-        await anyio.sleep(0.002)
-    return anyio.current_time() - began
-
-
 @contextmanager
 def logged() -> Iterator[list[Any]]:
     """The lines that are emitted inside, debug ones too, whatever level others have set."""
@@ -199,6 +187,6 @@ async def settled(
     """A mirror that has published everything and looked at its own echoes; and its log."""
     with logged() as lines:
         async with mirroring(valkey.url, rows, **parts) as mirror:
-            await wait_until(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the first rebuild")
-            await wait_until(lambda: is_quiet(mirror), "the looks at what was written")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the first rebuild")
+            await eventually(lambda: is_quiet(mirror), "the looks at what was written")
             yield mirror, lines

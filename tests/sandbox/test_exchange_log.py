@@ -8,7 +8,8 @@ import pytest
 
 from refresher.sandbox import ExchangeRecord, Sandbox, Slow
 from refresher.sandbox.exchange_log import overlaps
-from tests.sandbox.wire import refresh, wait_until
+from tests.sandbox.wire import refresh
+from tests.support.waiting import eventually
 
 
 def record(
@@ -108,7 +109,7 @@ async def leave_while(sandbox: Sandbox, token: str, condition: Callable[[], bool
     """Send a refresh and hang up as soon as the condition holds."""
     async with anyio.create_task_group() as group:
         group.start_soon(refresh, sandbox, token)
-        await wait_until(condition, description="the moment to hang up")
+        await eventually(condition, "the moment to hang up")
         group.cancel_scope.cancel()
 
 
@@ -117,10 +118,10 @@ async def test_a_client_gone_early_is_still_processed(sandbox: Sandbox) -> None:
     sandbox.faults.enqueue(Slow(seconds=0.15))
     await leave_while(sandbox, minted.refresh_token, lambda: len(sandbox.log) == 1)
     (logged,) = sandbox.log
-    await wait_until(lambda: logged.gone_at is not None, description="the client noticed gone")
+    await eventually(lambda: logged.gone_at is not None, "the client noticed gone")
     assert logged.client_gone
     assert logged.processed_at is None, "noticed while the request was still waiting"
-    await wait_until(lambda: logged.processed_at is not None, description="processed all the same")
+    await eventually(lambda: logged.processed_at is not None, "processed all the same")
     assert logged.answered_at is None
     assert sandbox.families.find(minted.family_id) is not None
     reply = await refresh(sandbox, minted.refresh_token)
@@ -136,7 +137,7 @@ async def test_a_client_gone_late_has_spent_its_token(sandbox: Sandbox) -> None:
         lambda: bool(sandbox.log) and sandbox.log[0].processed_at is not None,
     )
     (logged,) = sandbox.log
-    await wait_until(lambda: logged.client_gone, description="the client noticed gone")
+    await eventually(lambda: logged.client_gone, "the client noticed gone")
     assert logged.gone_at is not None
     assert logged.processed_at is not None
     assert logged.gone_at > logged.processed_at
@@ -155,7 +156,7 @@ async def test_the_end_drops_what_still_waits() -> None:
         async with anyio.create_task_group() as group, Sandbox() as sandbox:
             sandbox.faults.enqueue(Slow(seconds=3600.0))
             group.start_soon(_refresh_in_vain, sandbox, sandbox.mint().refresh_token)
-            await wait_until(lambda: len(sandbox.log) == 1, description="the request arrived")
+            await eventually(lambda: len(sandbox.log) == 1, "the request arrived")
     assert sandbox.log[0].answered_at is None
 
 

@@ -1,13 +1,12 @@
 """A plain client of the sandbox: raw aiohttp, nothing of refresher's own."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
-import anyio
 
 from refresher.sandbox import Sandbox
 
@@ -78,16 +77,3 @@ def redirect_parameters(reply: Reply) -> dict[str, str]:
     """The query of the place a 302 sends the browser to."""
     assert reply.status == 302
     return dict(parse_qsl(urlsplit(reply.headers["Location"]).query))
-
-
-async def wait_until(
-    condition: Callable[[], bool | Awaitable[bool]], *, description: str, seconds: float = 5.0
-) -> None:
-    """Wait for a condition; fails with its description after ``seconds``."""
-    with anyio.move_on_after(seconds):
-        while True:
-            found = condition()
-            if found if isinstance(found, bool) else await found:
-                return
-            await anyio.sleep(0.005)
-    raise AssertionError(f"never happened: {description}")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from refresher.vault.sealing import write_key_file
 from tests.support.forked import run_command
+from tests.support.waiting import wait_until
 
 SETTINGS = """
 [vault]
@@ -36,16 +37,6 @@ client_secret = "{client_secret}"
 rotation = "{rotation}"
 {more}
 """
-
-
-def wait_until(
-    predicate: Callable[[], object], *, within: float, description: str, every: float = 0.02
-) -> None:
-    """Wait until PREDICATE is true, or fail saying what never came about."""
-    deadline = time.monotonic() + within
-    while not predicate():
-        assert time.monotonic() < deadline, f"not within {within:g} s: {description}"
-        time.sleep(every)
 
 
 @dataclass(slots=True)
@@ -92,7 +83,6 @@ class DaemonProcess:
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,
-                within=60,
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
             )
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from refresher.sandbox.exchange_log import ExchangeRecord
-from tests.support.daemon import CLIENT, DaemonProcess, wait_until
+from tests.support.daemon import CLIENT, DaemonProcess
 from tests.support.sandbox import SandboxProcess
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_until
 
 GRANTS = 64
 
@@ -60,9 +61,7 @@ class InFlight:
         with self.valkey.client() as redis:
             for name, version in self._before.items():
                 redis.xadd("refresher:requests", {"grant": name, "version": version})
-        wait_until(
-            lambda: len(self.exchanges()) >= GRANTS, within=30, description="every request is out"
-        )
+        wait_until(lambda: len(self.exchanges()) >= GRANTS, description="every request is out")
 
     def exchanges(self) -> dict[str, ExchangeRecord]:
         """The first request of each grant since all were asked for a new token."""
@@ -81,7 +80,6 @@ class InFlight:
         """Return when SHARE of the answers have left their servers."""
         wait_until(
             lambda: len(self.answered()) >= share * GRANTS,
-            within=30,
             description="the answers have left",
         )
 
@@ -98,7 +96,7 @@ class InFlight:
             old_enough = time.time() - SAFE_AFTER - ON_THE_WIRE
             return sum(at < old_enough for at in self.answered().values()) > GRANTS // 4
 
-        wait_until(are_enough, within=30, description="a quarter of the answers is old enough")
+        wait_until(are_enough, description="a quarter of the answers is old enough")
         safe = self.kill()
         fault.unlink()
         self.start()
@@ -122,7 +120,7 @@ class InFlight:
             answer = self.daemon.command("status", "--json", check=None)
             return all(map(is_settled, json.loads(answer.stdout)["grants"]))
 
-        wait_until(all_are, within=60, every=0.5, description="every grant is fresh or lost")
+        wait_until(all_are, every=0.5, description="every grant is fresh or lost")
 
     def lost(self) -> set[str]:
         """Grants that need a person, by the servers' word and by the daemon's."""
@@ -144,7 +142,7 @@ class InFlight:
             wanted = names or tuple(self.names.values())
             return all(self.version(one) > (self._before[one] if newer else 0) for one in wanted)
 
-        wait_until(all_have, within=60, every=0.2, description="every token is published")
+        wait_until(all_have, every=0.2, description="every token is published")
 
     def version(self, name: str) -> int:
         """Of the token that consumers read now; 0 when there is none."""

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from refresher.demo.private_server import PrivateValkey
 from refresher.sandbox.exchange_log import ExchangeRecord, overlaps
-from tests.support.daemon import CLIENT, DaemonProcess, wait_until
+from tests.support.daemon import CLIENT, DaemonProcess
 from tests.support.sandbox import SandboxProcess
+from tests.support.waiting import wait_until
 
 
 class Rig:
@@ -83,7 +84,6 @@ class Rig:
                 record.answered_at is None and record.gone_at is None
                 for record in self.sandbox.log(after=seen)
             ),
-            within=30,
             every=0.005,
             description="an exchange is in flight",
         )

@@ -10,7 +10,7 @@ from refresher.sandbox import Minted, SandboxOptions
 from refresher.sandbox.exchange_log import ExchangeRecord
 from tests.canary import Canary
 from tests.support.consumers import Consumers, consuming
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 GRANTS = 4
@@ -73,7 +73,7 @@ class Steady:
         with consuming(self.world.valkey.url, server, names or self.names) as consumers:
             yield consumers
             # Where Redis was away all the time, they may not have come to it yet.
-            wait_until(lambda: consumers.reads > 0, within=5, description="a read")
+            wait_until(lambda: consumers.reads > 0, description="a read")
         assert consumers.backwards == [], consumers.backwards[:3]
         assert consumers.refused == [], consumers.refused[:3]
         bad = self.world.daemon.events("grant.lost", "task.restarted")
@@ -94,7 +94,6 @@ class Steady:
         self.catch_up()
         wait_until(
             lambda: len(self.world.daemon.events("redis.connected")) == connected + 1,
-            within=5,
             description="one redis.connected",
         )
         told = [line["reason"] for line in self.world.daemon.events("redis.lost")[lost:]]

@@ -10,7 +10,8 @@ from refresher import logs
 from refresher.app.standby import run_daemon
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
-from tests.support.daemon import DaemonProcess, wait_until
+from tests.support.daemon import DaemonProcess
+from tests.support.waiting import wait_until
 
 
 class SteppedClock(SystemClock):
@@ -60,7 +61,6 @@ class Stepping:
             )  # fmt: skip
         wait_until(
             lambda: self._daemon.ready_count() > seen,
-            within=20,
             description=f"the daemon is ready: {self._daemon.log.read_text()[-3000:]}",
         )
 

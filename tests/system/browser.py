@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tests.support.daemon import DaemonProcess, wait_until
+from tests.support.daemon import DaemonProcess
+from tests.support.waiting import wait_until
 
 
 class LoginCommand:
@@ -35,7 +36,6 @@ class LoginCommand:
             )
         wait_until(
             lambda: self._has_ended or self._urls(),
-            within=20,
             description="the login shows an authorization URL",
         )
         assert self._urls(), self.said

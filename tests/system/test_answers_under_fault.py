@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import DaemonProcess, wait_until
+from tests.support.daemon import DaemonProcess
 from tests.support.in_flight import InFlight, in_flight
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -28,7 +29,7 @@ def flight(tmp_path: Path, faults: Path) -> Iterator[InFlight]:
     def start(daemon: DaemonProcess) -> None:
         ready = daemon.ready_count()
         daemon.start_faulty(faults)
-        wait_until(lambda: daemon.ready_count() > ready, within=20, description="it is ready")
+        wait_until(lambda: daemon.ready_count() > ready, description="it is ready")
 
     with in_flight(tmp_path, start) as flight:
         flight.open_exchanges()
@@ -48,9 +49,7 @@ def test_threads_that_cannot_start_cost_nobody_anything(flight: InFlight, faults
     (faults / "threads").touch()
     flight.await_published(newer=True)
     flight.daemon.hang_up()
-    wait_until(
-        lambda: flight.daemon.events("settings.refused"), within=10, description="settings.refused"
-    )
+    wait_until(lambda: flight.daemon.events("settings.refused"), description="settings.refused")
     assert flight.daemon.command("health", "--ready").stdout == "ok\n"
     flight.kill()
     (faults / "threads").unlink()
@@ -68,7 +67,7 @@ def test_names_that_hang_cost_nobody_else_anything(tmp_path: Path, faults: Path)
     def start(daemon: DaemonProcess) -> None:
         ready = daemon.ready_count()
         daemon.start_faulty(faults)
-        wait_until(lambda: daemon.ready_count() > ready, within=20, description="it is ready")
+        wait_until(lambda: daemon.ready_count() > ready, description="it is ready")
 
     with in_flight(tmp_path, start, host="localhost", others=hanging) as flight:
         lines = [{"name": name, "client": name, "refresh_token": f"RT-{name}"} for name in hanging]
@@ -84,12 +83,10 @@ def test_one_damaged_row_costs_nobody_else_anything(flight: InFlight) -> None:
     others = [name for name in flight.names.values() if name != "strict-3"]
     flight.await_published(*others, newer=True)
     daemon = flight.daemon
-    wait_until(
-        lambda: daemon.events("grant.set_aside"), within=30, description="the row is set aside"
-    )
+    wait_until(lambda: daemon.events("grant.set_aside"), description="the row is set aside")
     assert [line["grant"] for line in daemon.events("grant.set_aside")] == ["strict-3"]
     assert daemon.command("health", "--ready").stdout == "ok\n"
-    wait_until(lambda: daemon.events("answer.rescued"), within=10, description="the rescue")
+    wait_until(lambda: daemon.events("answer.rescued"), description="the rescue")
     flight.kill()
     flight.start()
     flight.change_row("strict-3", "labels", "{}")

@@ -10,9 +10,9 @@ import pytest
 from refresher.sandbox import Minted
 from refresher.sandbox.faults import FaultMix, Raw, Slow, Status
 from tests.canary import Canary
-from tests.support.daemon import wait_until
 from tests.support.presence import always_there
 from tests.support.steady import Steady, bring_all, steady_world
+from tests.support.waiting import wait_until
 
 LIFE = 8.0
 """Seconds a token lives: each is refreshed when about half of them have passed."""
@@ -98,9 +98,7 @@ def test_a_secret_that_really_is_wrong(steady: Steady) -> None:
     with steady.undisturbed():
         changed = replace(sandbox.client, client_secret=secret)
         steady.world.server.call(sandbox._server.applications.add, changed)
-        wait_until(
-            lambda: daemon.events("client.rejected"), within=15, description="client.rejected"
-        )
+        wait_until(lambda: daemon.events("client.rejected"), description="client.rejected")
         [line] = daemon.events("client.rejected")
         assert (line["client"], line["error_code"]) == ("box", "invalid_client")
         assert "client_secret" in line["repair"]
@@ -142,7 +140,6 @@ def test_many_refused_without_words_starve_nobody(steady: Steady) -> None:
         steady.world.import_grants(*(_line(name, minted) for name, minted in failing.items()))
         wait_until(
             lambda: all(steady.generation(name) >= before[name] + 2 for name in healthy),
-            within=4 * LIFE,
             description="two refreshes of every healthy grant",
         )
         for word, reason in (
@@ -173,7 +170,7 @@ def start_hasty(steady: Steady) -> None:
     """Start the daemon in which doubt passes quickly, and bring every grant."""
     daemon = steady.world.daemon
     daemon.start_hasty(DOUBT_TIMES)
-    wait_until(daemon.ready_count, within=20, description="the daemon is ready")
+    wait_until(daemon.ready_count, description="the daemon is ready")
     bring_all(steady)
 
 
@@ -186,7 +183,6 @@ def test_a_server_that_refuses_everybody_for_a_while(steady: Steady) -> None:
         steady.world.server.call(plan.set_mix, wrong)
         wait_until(
             lambda: len(daemon.events("grant.doubted")) == len(steady.names),
-            within=20,
             description="everybody is doubted",
         )
         for name in steady.names:
@@ -196,9 +192,7 @@ def test_a_server_that_refuses_everybody_for_a_while(steady: Steady) -> None:
         steady.world.server.call(plan.set_mix, None)
         await_fresh(steady, *steady.names, within=30)
         steady.catch_up()
-        wait_until(
-            lambda: daemon.events("incident.closed"), within=5, description="incident.closed"
-        )
+        wait_until(lambda: daemon.events("incident.closed"), description="incident.closed")
     [opened], [closed] = daemon.events("incident.opened"), daemon.events("incident.closed")
     assert opened["client"] == closed["client"] == "box"
     assert opened["count"] >= 3
@@ -214,9 +208,7 @@ def test_dead_once_others_are_served_meanwhile(steady: Steady) -> None:
     world.server.call(world.server.sandbox.revoke_family, steady.minted["g0"].family_id)
     let_refuse(steady, "g1", refusal("invalid_grant", 400))
     with always_there(world.valkey.url, ["g2", "g3"]):
-        wait_until(
-            lambda: len(daemon.events("grant.lost")) == 2, within=60, description="two are lost"
-        )
+        wait_until(lambda: len(daemon.events("grant.lost")) == 2, description="two are lost")
     for name in ("g0", "g1"):
         told = world.status(name)
         assert (told["state"], told["reason"]) == (
@@ -247,7 +239,6 @@ def test_an_answer_after_the_deadline_is_adopted(tmp_path: Path, canary: Canary)
             daemon.command("refresh", "g0")
             wait_until(
                 lambda: int(world.token("g0").get("version", 0)) > version,
-                within=15,
                 description="the late answer is adopted",
             )
             assert [one.fault for one in steady.exchanges("g0")[sent:]][:1] == ["slow"]

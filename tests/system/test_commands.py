@@ -11,7 +11,7 @@ import pytest
 from refresher.cli.importing import FIELDS
 from refresher.sandbox import Application, SandboxOptions, Status, TokenPolicy
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 
@@ -67,7 +67,6 @@ def await_token(world: World, name: str, *, after: str = "0") -> dict[str, str]:
     """The published token of NAME, newer than version AFTER."""
     wait_until(
         lambda: int(world.token(name).get("version", 0)) > int(after),
-        within=5,
         description=f"{name} is published",
     )
     return world.token(name)
@@ -270,7 +269,6 @@ def test_remove_forgets_and_versions_go_on(world: World) -> None:
     assert world.daemon.command("remove", "leaving", "--yes").stdout == "leaving is removed\n"
     wait_until(
         lambda: world.status("leaving")["state"] == "removed",
-        within=2,
         description="consumers are told",
     )
     assert world.token("leaving") == {}

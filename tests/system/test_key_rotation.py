@@ -16,10 +16,11 @@ from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
 from refresher.vault.opening import open_vault
 from refresher.vault.sealing import Keyring
-from tests.support.daemon import DaemonProcess, wait_until
+from tests.support.daemon import DaemonProcess
 from tests.support.forked import FORKS
 from tests.support.rig import Rig
 from tests.support.rotating_daemon import KEY_PLACES, run_rotating
+from tests.support.waiting import wait_until
 from tests.vault.sealed import age
 
 GRANTS = 12
@@ -73,7 +74,7 @@ def await_one_key(daemon: DaemonProcess) -> None:
         newest, *others = keys_of(daemon)
         return newest["first_format"] == 0 and all(key["can_go"] for key in others)
 
-    wait_until(is_done, within=60, every=0.1, description="everything is under the first line")
+    wait_until(is_done, every=0.1, description="everything is under the first line")
 
 
 def die_at(daemon: DaemonProcess, place: str) -> None:
@@ -84,13 +85,11 @@ def die_at(daemon: DaemonProcess, place: str) -> None:
     try:
         wait_until(
             lambda: daemon.ready_count() > ready or not process.is_alive(),
-            within=60,
             description="the daemon is ready, or dead",
         )
         # Exchanges seal anew, too: a rotation may have fewer batches left than there were.
         wait_until(
             lambda: not process.is_alive() or (ask(daemon, "rotate_key", "rotate_key"), False)[1],
-            within=60,
             every=1.0,
             description=f"{place} is reached",
         )
@@ -117,9 +116,7 @@ def kill_at_each(folder: Path, places: Sequence[str]) -> None:
         assert len(lines) > len(KEY_PLACES)
         key_file.write_text(lines[0] + "\n")
         daemon.hang_up()
-        wait_until(
-            lambda: daemon.events("settings.reloaded"), within=30, description="SIGHUP is heard"
-        )
+        wait_until(lambda: daemon.events("settings.reloaded"), description="SIGHUP is heard")
         rig.await_all_fresh()
         daemon.kill()
         daemon.start()
@@ -183,12 +180,12 @@ def test_a_rotation_with_a_standby_and_without_a_daemon(tmp_path: Path) -> None:
         daemon = rig.daemon
         active = daemon.process
         daemon.process = standby = daemon.spawn("run", "--standby")
-        wait_until(lambda: daemon.events("daemon.stood_by"), within=30, description="a standby")
+        wait_until(lambda: daemon.events("daemon.stood_by"), description="a standby")
         rotate(daemon)
         assert active is not None
         active.kill()
         active.wait()
-        wait_until(lambda: daemon.ready_count() == 2, within=30, description="the standby is ready")
+        wait_until(lambda: daemon.ready_count() == 2, description="the standby is ready")
         rig.await_all_fresh()
         assert daemon.stop() == 0
         assert standby.returncode == 0

@@ -14,7 +14,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions, Status, TokenPolicy
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.browser import (
     Browser,
     LoginCommand,
@@ -65,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[
 
 def assert_published(world: World, name: str) -> None:
     """The token of NAME can be read at once, and is good."""
-    wait_until(lambda: world.token(name), within=AT_ONCE, description=f"{name} can be read")
+    wait_until(lambda: world.token(name), description=f"{name} can be read")
     token = world.token(name)
     bearer = f"Bearer {token['access_token']}"
     assert world.server.call(world.server.sandbox._server.bearer, bearer) is not None

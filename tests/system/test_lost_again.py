@@ -8,7 +8,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions, Status
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LOST = {"state": "reauthorization_required", "reason": "revoked:invalid_grant"}
@@ -31,7 +31,7 @@ def world(tmp_path: Path, canary: Canary) -> Iterator[World]:
                 for n, one in enumerate(minted)
             )
         )
-        wait_until(lambda: all(is_lost(world, n) for n in range(3)), within=10, description="lost")
+        wait_until(lambda: all(is_lost(world, n) for n in range(3)), description="lost")
         yield world
 
 
@@ -53,7 +53,7 @@ def is_fresh(world: World, number: int) -> bool:
 def test_what_a_server_wrongly_rejected_comes_back(world: World) -> None:
     done = world.daemon.command("refresh", "--lost", "--all", "--yes")
     assert done.stdout.splitlines() == [f"g{n} is being asked for" for n in range(3)]
-    wait_until(lambda: all(is_fresh(world, n) for n in range(3)), within=10, description="fresh")
+    wait_until(lambda: all(is_fresh(world, n) for n in range(3)), description="fresh")
 
 
 def test_a_second_refusal_leaves_everything_as_it_was(world: World) -> None:
@@ -63,18 +63,16 @@ def test_a_second_refusal_leaves_everything_as_it_was(world: World) -> None:
     world.daemon.command("refresh", "--lost", "g1", "--yes")
     wait_until(
         lambda: len(world.server.sandbox.log) > seen,
-        within=10,
         description="it was asked for",
     )
     kept = ("state", "reason", "since", "repair")
     wait_until(
         lambda: all(world.status("g1").get(key) == before.get(key) for key in kept),
-        within=10,
         description="reason and instant of the loss are back",
     )
     assert "refresher login g1" in world.status("g1")["repair"]
     world.daemon.command("refresh", "--lost", "--client", "box", "--yes")
-    wait_until(lambda: all(is_fresh(world, n) for n in range(3)), within=10, description="fresh")
+    wait_until(lambda: all(is_fresh(world, n) for n in range(3)), description="fresh")
 
 
 def test_it_is_asked_for_without_a_daemon_too(world: World) -> None:

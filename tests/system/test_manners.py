@@ -12,7 +12,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 IN_FLIGHT = 3.0
@@ -78,7 +78,7 @@ def import_fresh(world: World, name: str) -> Minted:
     """A grant whose first exchange is done."""
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": name, "client": "box", "refresh_token": minted.refresh_token})
-    wait_until(lambda: world.token(name), within=30, description=f"{name} is published")
+    wait_until(lambda: world.token(name), description=f"{name} is published")
     return minted
 
 
@@ -88,9 +88,7 @@ def begin_slow_exchange(world: World, name: str, minted: Minted) -> None:
     slow = Slow(seconds=IN_FLIGHT, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow, family_id=minted.family_id)
     world.daemon.command("refresh", name)
-    wait_until(
-        lambda: exchanges(world, minted) > before, within=30, description="the exchange has begun"
-    )
+    wait_until(lambda: exchanges(world, minted) > before, description="the exchange has begun")
 
 
 def exchanges(world: World, minted: Minted) -> int:
@@ -138,9 +136,7 @@ def test_sigterm_waits_for_the_answer(world: World, manager: Manager) -> None:
 
     world.daemon.start(environment=manager.environment)
     sent = exchanges(world, minted)
-    wait_until(
-        lambda: world.token("drained") == after, within=30, description="nothing was repeated"
-    )
+    wait_until(lambda: world.token("drained") == after, description="nothing was repeated")
     assert exchanges(world, minted) == sent
 
 
@@ -156,10 +152,9 @@ def test_sighup_adds_without_dropping(world: World) -> None:
         hang_up(world)
         # Whether the exchange still waits when this is through is the machine's affair.
         await_event(world, "settings.reloaded", after=reloaded, within=30)
-        wait_until(lambda: world.token("added"), within=30, description="the new grant is fresh")
+        wait_until(lambda: world.token("added"), description="the new grant is fresh")
         wait_until(
             lambda: int(world.token("steady")["version"]) > int(before["version"]),
-            within=30,
             description="the exchange in flight has ended well",
         )
         assert exchanges(world, minted) == sent
@@ -178,7 +173,6 @@ def test_a_broken_file_changes_nothing(world: World) -> None:
     world.daemon.command("refresh", "unmoved")
     wait_until(
         lambda: int(world.token("unmoved")["version"]) > int(before["version"]),
-        within=30,
         description="the old settings are in force",
     )
 
@@ -210,7 +204,6 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
     # under strict rotation nobody can save that, but it must be said and must be repairable.
     wait_until(
         lambda: world.status("inherited")["state"] == "reauthorization_required",
-        within=30,
         description="the loss is announced",
     )
     assert world.status("inherited")["reason"] == "rotation_lost:invalid_grant"
@@ -221,11 +214,9 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
 
 def test_systemd_hears_what_it_needs(world: World, manager: Manager) -> None:
     manager.forget()
-    wait_until(
-        lambda: manager.hears("WATCHDOG=1", times=3), within=30, description="the watchdog is fed"
-    )
+    wait_until(lambda: manager.hears("WATCHDOG=1", times=3), description="the watchdog is fed")
     hang_up(world)
-    wait_until(lambda: manager.hears("READY=1"), within=30, description="the reload has ended")
+    wait_until(lambda: manager.hears("READY=1"), description="the reload has ended")
     [reloading] = [message for message in manager.heard if message.startswith("RELOADING=1\n")]
     assert reloading.partition("\nMONOTONIC_USEC=")[2].isdigit()
     assert manager.heard.index(reloading) < manager.heard.index("READY=1")
@@ -237,8 +228,8 @@ def test_systemd_hears_what_it_needs(world: World, manager: Manager) -> None:
 
     manager.forget()
     world.daemon.start(environment=manager.environment)
-    wait_until(lambda: manager.hears("READY=1"), within=30, description="READY")
-    wait_until(lambda: manager.hears("STATUS=grants: "), within=30, description="STATUS")
+    wait_until(lambda: manager.hears("READY=1"), description="READY")
+    wait_until(lambda: manager.hears("STATUS=grants: "), description="STATUS")
 
 
 def test_the_process_list_holds_no_secret(world: World, canary: Canary) -> None:

@@ -17,7 +17,7 @@ import pytest
 from refresher.sandbox import SandboxOptions
 from refresher.sandbox.faults import AlterAnswer
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.browser import LoginCommand, visit
 from tests.system.world import World, new_world
 
@@ -64,7 +64,7 @@ class Planted:
             for value in written.values():
                 redis.set(f"refresher:rejected:{name}", value, ex=300)
             kept = ("refresher:requests", f"refresher:rejected:{name}")
-            wait_until(lambda: not redis.exists(*kept), within=30, description="they are taken")
+            wait_until(lambda: not redis.exists(*kept), description="they are taken")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_of_an_id_token_only_the_accounts_name_is_told(planted: Planted) -> None
 @pytest.mark.parametrize("where", ["version", "reason", "field"])
 def test_what_consumers_write_comes_out_nowhere(planted: Planted, where: str) -> None:
     world, secret = planted.world, planted.world.canary.plant("consumers-word")
-    wait_until(lambda: world.token("kept"), within=30, description="the token")
+    wait_until(lambda: world.token("kept"), description="the token")
     version = {"version": world.token("kept")["version"]}
     written = {
         "version": {"version": secret},
@@ -144,9 +144,7 @@ def test_what_a_command_prints_or_complains_of_comes_out_nowhere(planted: Plante
         for arguments in (["check"], ["check", "--json"], ["check", "--verbose"]):
             world.daemon.command(*arguments, check=78)
         world.daemon.hang_up()
-        wait_until(
-            lambda: world.daemon.events("settings.refused"), within=30, description="a refusal"
-        )
+        wait_until(lambda: world.daemon.events("settings.refused"), description="a refusal")
     finally:
         broken.unlink()
     [refused] = world.daemon.events("settings.refused")
@@ -161,7 +159,7 @@ def test_labels_are_public_in_redis_and_are_told_nowhere_else(planted: Planted) 
     minted = world.server.call(world.server.sandbox.mint)
     line = {"name": "lab", "client": "web", "refresh_token": minted.refresh_token}
     world.import_grants(line | {"labels": {"team": shown}})
-    wait_until(lambda: world.token("lab"), within=30, description="the token")
+    wait_until(lambda: world.token("lab"), description="the token")
     assert world.token("lab")["label.team"] == shown
     for bad in ("\x1b]0;owned\x07", "\n", "\u202e", "\x9b"):
         text = json.dumps(line | {"labels": {"team": labels.plant("bad") + bad}})

@@ -9,8 +9,8 @@ from redis import Redis
 
 from refresher.sandbox import Minted, Sandbox, SandboxOptions
 from tests.canary import Canary
-from tests.support.daemon import wait_until
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 GRANTS = 1_000
@@ -44,9 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[
                 for number, grant in enumerate(minted)
             )
         )
-        wait_until(
-            lambda: len(tokens(world)) == GRANTS, within=AT_ONCE, description="all are published"
-        )
+        wait_until(lambda: len(tokens(world)) == GRANTS, description="all are published")
         yield world
 
 
@@ -73,7 +71,7 @@ def await_all(world: World, before: dict[str, dict[str, str]], **options: Any) -
         assert older == []
         return now == before
 
-    wait_until(is_back, within=AT_ONCE, description="every token is back", every=0.1)
+    wait_until(is_back, description="every token is back", every=0.1)
 
 
 def flush(valkey: Valkey) -> None:
@@ -105,13 +103,10 @@ def test_every_token_is_back_at_once(
     await_all(world, before)
     wait_until(
         lambda: len(world.daemon.events("redis.connected")) == connected + outages,
-        within=2,
         description="the return is announced",
     )
     assert len(world.daemon.events("redis.lost")) == lost + outages
-    wait_until(
-        lambda: world.status("g0").get("state") == "fresh", within=2, description="statuses too"
-    )
+    wait_until(lambda: world.status("g0").get("state") == "fresh", description="statuses too")
 
 
 def test_an_outage_stops_publication_only(world: World) -> None:
@@ -121,7 +116,6 @@ def test_an_outage_stops_publication_only(world: World) -> None:
     try:
         wait_until(
             lambda: len(world.daemon.events("redis.lost")) > lost,
-            within=5,
             description="redis.lost",
         )
         refused = f"Redis at 127.0.0.1:{world.valkey.port}: connection refused\n"
@@ -133,7 +127,6 @@ def test_an_outage_stops_publication_only(world: World) -> None:
         world.daemon.command("refresh", "g1")
         wait_until(
             lambda: len(world.server.sandbox.log) > exchanges,
-            within=5,
             description="the exchange",
         )
     finally:
@@ -142,7 +135,6 @@ def test_an_outage_stops_publication_only(world: World) -> None:
         lambda: (
             int(tokens(world).get("g1", before["g1"])["version"]) > int(before["g1"]["version"])
         ),
-        within=AT_ONCE,
         description="the new token can be read",
     )
     await_all(world, before | {"g1": tokens(world)["g1"]})
@@ -163,7 +155,6 @@ def test_redis_may_come_after_the_daemon(world: World) -> None:
         world.daemon.command("refresh", "g2")
         wait_until(
             lambda: len(world.server.sandbox.log) > exchanges,
-            within=5,
             description="the exchange",
         )
     finally:
@@ -172,7 +163,6 @@ def test_redis_may_come_after_the_daemon(world: World) -> None:
         lambda: (
             int(tokens(world).get("g2", before["g2"])["version"]) > int(before["g2"]["version"])
         ),
-        within=AT_ONCE,
         description="the new token can be read",
     )
     await_all(world, before | {"g2": tokens(world)["g2"]})
@@ -191,7 +181,6 @@ def test_a_password_is_asked_for_by_name(world: World) -> None:
         assert shown.stderr == f"refresher: {asked}\n"
         wait_until(
             lambda: asked in world.daemon.command("health", "--ready", check=1).stderr,
-            within=8,
             description="the running daemon says so too",
         )
         assert world.daemon.stop() == 0
@@ -199,7 +188,6 @@ def test_a_password_is_asked_for_by_name(world: World) -> None:
         world.daemon.start()
         wait_until(
             lambda: len(world.daemon.events("redis.lost")) > lost,
-            within=5,
             description="redis.lost",
         )
         assert [line["reason"] for line in world.daemon.events("redis.lost")[lost:]] == [asked]

@@ -11,7 +11,7 @@ import pytest
 from refresher.sandbox import SandboxOptions, TokenPolicy
 from tests.canary import Canary
 from tests.support.consumers import Consumers, consuming
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LISTED = """
@@ -59,7 +59,6 @@ def world(tmp_path: Path, canary: Canary) -> Iterator[World]:
         bring(world, *OTHER_LIVES)
         wait_until(
             lambda: all(world.token(name) for name in (*OTHER_LIVES, "static")),
-            within=10,
             description="every grant has a token",
         )
         yield world
@@ -97,7 +96,6 @@ def renew(world: World, *names: str) -> dict[str, dict[str, str]]:
         world.daemon.command("refresh", name)
     wait_until(
         lambda: all(int(world.token(name)["version"]) > before[name] for name in names),
-        within=10,
         description="newer tokens",
     )
     return {name: world.token(name) for name in names}
@@ -118,7 +116,7 @@ def kept(world: World) -> list[str]:
 
 
 def await_state(world: World, name: str, state: str) -> None:
-    wait_until(lambda: world.status(name).get("state") == state, within=10, description=state)
+    wait_until(lambda: world.status(name).get("state") == state, description=state)
 
 
 def test_a_new_vault_leaves_the_tokens_of_the_lost_one(world: World) -> None:
@@ -129,7 +127,7 @@ def test_a_new_vault_leaves_the_tokens_of_the_lost_one(world: World) -> None:
         world.daemon.start()
         for name in OTHER_LIVES:
             await_state(world, name, "pending")
-        wait_until(lambda: len(kept(world)) == 3, within=5, description="one line for each")
+        wait_until(lambda: len(kept(world)) == 3, description="one line for each")
         assert {name: world.token(name) for name in OTHER_LIVES} == before
 
         bring(world, "first")  # the operator authorizes one of them again
@@ -139,7 +137,7 @@ def test_a_new_vault_leaves_the_tokens_of_the_lost_one(world: World) -> None:
 
         world.daemon.stop()
         world.daemon.start()
-        wait_until(lambda: len(kept(world)) == 5, within=5, description="and at the next start")
+        wait_until(lambda: len(kept(world)) == 5, description="and at the next start")
         assert world.token("first") == newer
         assert {name: world.token(name) for name in OTHER_LIVES[1:]} == {
             name: before[name] for name in OTHER_LIVES[1:]
@@ -151,7 +149,7 @@ def test_a_new_vault_leaves_the_tokens_of_the_lost_one(world: World) -> None:
 
     with world.valkey.client() as redis:
         redis.flushall()
-    wait_until(lambda: world.token("first") == newer, within=5, description="the vault's own")
+    wait_until(lambda: world.token("first") == newer, description="the vault's own")
     await_state(world, "second", "pending")
     assert world.token("second") == {}, "nothing brings an earlier life back"
 
@@ -160,9 +158,9 @@ def test_what_a_person_withdraws_in_the_new_vault_is_gone(world: World) -> None:
     assert world.daemon.stop() == 0
     forget_vault(world)
     world.daemon.start()
-    wait_until(lambda: len(kept(world)) == 3, within=5, description="the tokens are left")
+    wait_until(lambda: len(kept(world)) == 3, description="the tokens are left")
     world.daemon.command("remove", "first", "--yes")
-    wait_until(lambda: not world.token("first"), within=5, description="the token is gone")
+    wait_until(lambda: not world.token("first"), description="the token is gone")
     assert world.token("second"), "the others stay"
 
 
@@ -176,11 +174,10 @@ def test_an_older_copy_does_not_bring_its_tokens_back(world: World) -> None:
         assert world.daemon.stop() == 0
         restore(world, copy)
         world.daemon.start()
-        wait_until(lambda: len(kept(world)) == 2, within=5, description="one line for each")
+        wait_until(lambda: len(kept(world)) == 2, description="one line for each")
         assert kept(world) == ["first", "strict"]
         wait_until(
             lambda: world.status("first").get("version") == old["first"]["version"],
-            within=5,
             description="the status tells what the vault knows",
         )
         assert {name: world.token(name) for name in newer} == newer
@@ -196,12 +193,11 @@ def test_an_older_copy_does_not_bring_its_tokens_back(world: World) -> None:
         bring(world, "strict")
         wait_until(
             lambda: int(world.token("strict")["version"]) > int(newer["strict"]["version"]),
-            within=30,
             description="a newer token",
         )
     with world.valkey.client() as redis:
         redis.flushall()
-    wait_until(lambda: world.token("strict"), within=5, description="the token is back")
+    wait_until(lambda: world.token("strict"), description="the token is back")
     assert int(world.token("strict")["version"]) > int(newer["strict"]["version"])
 
 
@@ -213,13 +209,11 @@ def test_the_static_token_of_the_vault_wins(world: World, canary: Canary) -> Non
     end = str(time.time() + 1800)
     other = canary.plant("other-token")
     world.daemon.command("set-token", "static", "--expires-at", end, text=other)
-    wait_until(
-        lambda: world.token("static") != old, within=5, description="a person set another one"
-    )
+    wait_until(lambda: world.token("static") != old, description="a person set another one")
     assert world.daemon.stop() == 0
     restore(world, copy)
     world.daemon.start()
-    wait_until(lambda: world.token("static") == old, within=5, description="the vault's own")
+    wait_until(lambda: world.token("static") == old, description="the vault's own")
     assert "static" not in kept(world)
 
     assert world.daemon.stop() == 0
@@ -229,7 +223,6 @@ def test_the_static_token_of_the_vault_wins(world: World, canary: Canary) -> Non
     world.daemon.start()
     wait_until(
         lambda: world.token("static").get("access_token") == secret,
-        within=5,
         description="what the settings say now",
     )
     assert int(world.token("static")["version"]) > int(old["version"])
@@ -243,13 +236,11 @@ def test_a_grant_that_was_removed_unseen_does_not_come_back_with_its_token(world
             world.daemon.command("remove", "first", "--yes")
             assert world.daemon.process is not None
             world.daemon.process.send_signal(signal.SIGHUP)  # the settings add it again
-            wait_until(
-                lambda: world.daemon.events("settings.reloaded"), within=10, description="added"
-            )
+            wait_until(lambda: world.daemon.events("settings.reloaded"), description="added")
         finally:
             world.valkey.resume()
-        wait_until(lambda: not world.token("first"), within=10, description="the token is gone")
+        wait_until(lambda: not world.token("first"), description="the token is gone")
         bring(world, "first")
-        wait_until(lambda: world.token("first"), within=10, description="a new token")
+        wait_until(lambda: world.token("first"), description="a new token")
         assert int(world.token("first")["version"]) > int(before["version"])
     assert kept(world) == []

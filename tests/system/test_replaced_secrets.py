@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.canary import Canary
-from tests.support.daemon import wait_until
 from tests.support.steady import LIFETIME, Steady, bring_all, steady_world
+from tests.support.waiting import wait_until
 
 LONG_ENOUGH = 16.0
 """Seconds a token lives, so that a look every 5 s comes in time."""
@@ -100,9 +100,7 @@ def test_the_password_of_redis(tmp_path: Path, canary: Canary, kept: str) -> Non
                 redis.execute_command("ACL", "SETUSER", "daemon", "resetpass", f">{new}")
                 redis.execute_command("CLIENT", "KILL", "USER", "daemon")
                 before = {name: steady.generation(name) for name in steady.names}
-                wait_until(
-                    lambda: replaced(steady), within=20, description="the password is replaced"
-                )
+                wait_until(lambda: replaced(steady), description="the password is replaced")
                 if kept == "command":  # its 8 s held up no refresh
                     assert all(steady.generation(one) >= before[one] + 2 for one in before)
                 steady.catch_up(within=10)
@@ -123,7 +121,7 @@ def test_a_stop_waits_for_no_reload(tmp_path: Path, canary: Canary) -> None:
         bring_all(steady)
         (tmp_path / "slow").touch()
         daemon.hang_up()
-        wait_until((tmp_path / "begun").exists, within=5, description="loading has begun")
+        wait_until((tmp_path / "begun").exists, description="loading has begun")
         assert daemon.stop() == 0
         assert not (tmp_path / "end").exists()
         assert daemon.events("daemon.stopped")

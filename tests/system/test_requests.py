@@ -8,7 +8,7 @@ import pytest
 from refresher.sandbox import Minted, SandboxOptions
 from refresher.sandbox.faults import DropAfter
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LIFETIME = 40.0
@@ -49,7 +49,6 @@ def next_version(world: World, name: str, before: str) -> str:
     """The version of NAME that comes after BEFORE."""
     wait_until(
         lambda: int(world.token(name).get("version", "0")) > int(before),
-        within=60,
         description=f"a new token of {name}",
     )
     return world.token(name)["version"]
@@ -86,16 +85,14 @@ def test_halt_waits_for_an_operator_whoever_asks(world: World) -> None:
     enqueue = world.server.sandbox.faults.enqueue
     world.server.call(lambda: enqueue(DropAfter(), family_id=minted.family_id))
     world.daemon.command("refresh", "halted")
-    wait_until(
-        lambda: world.status("halted").get("state") == "paused", within=30, description="the pause"
-    )
+    wait_until(lambda: world.status("halted").get("state") == "paused", description="the pause")
     version, asked = world.status("halted")["version"], exchanges(world, minted)
     for way in ("key", "stream"):
         reject(world, "halted", version, way)
-        wait_until(lambda: answer(world, "halted") == "paused", within=30, description="an answer")
+        wait_until(lambda: answer(world, "halted") == "paused", description="an answer")
     with world.valkey.client() as redis:
         kept = ("refresher:rejected:halted", "refresher:requests")
-        wait_until(lambda: not redis.exists(*kept), within=30, description="both are taken")
+        wait_until(lambda: not redis.exists(*kept), description="both are taken")
         events = [event for _, event in redis.xrange("refresher:events")]
     assert world.status("halted")["state"] == "paused"
     assert exchanges(world, minted) == asked
@@ -109,7 +106,7 @@ def test_a_second_rejection_is_deferred_through_a_restart(world: World) -> None:
     reject(world, "twice", first)
     second = next_version(world, "twice", first)
     reject(world, "twice", second)
-    wait_until(lambda: answer(world, "twice") == "deferred", within=30, description="the deferral")
+    wait_until(lambda: answer(world, "twice") == "deferred", description="the deferral")
     until = int(world.status("twice")["request_until"])
     assert int(world.status("twice")["next_attempt_at"]) == until
     world.daemon.kill()
@@ -141,7 +138,6 @@ def test_whatever_is_written_the_next_request_is_heard(world: World, damage: str
                     redis.xadd("refresher:requests", {"grant": name, "reason": large})
         wait_until(
             lambda: not redis.exists("refresher:requests", f"refresher:rejected:{name}"),
-            within=60,
             description="it is thrown away",
         )
     reject(world, name, version, "stream")
@@ -156,7 +152,6 @@ def test_a_static_token_that_is_rejected_needs_somebody(world: World) -> None:
     reject(world, "pat", version)
     wait_until(
         lambda: world.status("pat").get("reason") == "token_rejected",
-        within=30,
         description="it is told",
     )
     assert world.token("pat")["version"] == version
@@ -171,6 +166,6 @@ def test_a_version_that_no_vault_made_is_ignored(world: World) -> None:
     reject(world, "ahead", str(int(version) + 1), "stream")
     with world.valkey.client() as redis:
         kept = ("refresher:rejected:ahead", "refresher:requests")
-        wait_until(lambda: not redis.exists(*kept), within=30, description="both are taken")
+        wait_until(lambda: not redis.exists(*kept), description="both are taken")
     assert told(world, "ahead") == []
     assert answer(world, "ahead") is None

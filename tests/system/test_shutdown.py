@@ -11,7 +11,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 DEADLINE = 1.5
@@ -37,12 +37,12 @@ def begin_slow_exchange(world: World, seconds: float) -> tuple[Minted, int]:
     """A grant, and its version, whose next answer the server holds back for SECONDS."""
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": "g", "client": "box", "refresh_token": minted.refresh_token})
-    wait_until(lambda: world.token("g"), within=10, description="g is published")
+    wait_until(lambda: world.token("g"), description="g is published")
     version, sent = int(world.token("g")["version"]), len(world.server.sandbox.log)
     slow = Slow(seconds=seconds, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
     world.daemon.command("refresh", "g")
-    wait_until(lambda: len(world.server.sandbox.log) > sent, within=5, description="a request")
+    wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
     return minted, version
 
 
@@ -69,7 +69,7 @@ def test_impatience_gives_up_nothing(world: World) -> None:
     told = [line.get("signal") for line in world.daemon.events("daemon.stopping")]
     assert told == [None, "SIGTERM", "SIGINT", "SIGTERM"]
     world.daemon.start()
-    wait_until(lambda: world.token("g"), within=10, description="g is published")
+    wait_until(lambda: world.token("g"), description="g is published")
     assert reuses(world, minted) == 0
     assert world.daemon.events("exchange.resumed") == []
 
@@ -84,7 +84,7 @@ def test_a_kill_after_the_deadline_costs_no_grant(world: World) -> None:
     assert daemon.poll() is None, "the answer may hold the only good refresh token"
     world.daemon.kill()
     world.daemon.start()
-    wait_until(lambda: is_renewed(world, version), within=15, description="the replay")
+    wait_until(lambda: is_renewed(world, version), description="the replay")
     assert len(world.daemon.events("exchange.resumed")) == 1
     assert world.daemon.events("grant.lost") == []
     assert reuses(world, minted) == 0, "the replay came inside the grace window"
@@ -99,14 +99,12 @@ def test_an_answer_the_vault_refuses_to_the_end_outlives_it(world: World) -> Non
     vault = world.daemon.folder / "refresher.db"
     with closing(sqlite3.connect(vault, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        wait_until(
-            lambda: world.daemon.events("answer.rescued"), within=12, description="the rescue"
-        )
+        wait_until(lambda: world.daemon.events("answer.rescued"), description="the rescue")
         daemon.terminate()
         daemon.wait(30)
         other.execute("ROLLBACK")
     world.daemon.start()
-    wait_until(lambda: is_renewed(world, version), within=10, description="the rescued token")
+    wait_until(lambda: is_renewed(world, version), description="the rescued token")
     adopted = [line["outcome"] for line in world.daemon.events("answer.rescued")]
     assert adopted == ["rescued", "apply"]
     assert reuses(world, minted) == 0

@@ -15,7 +15,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 HUNG_UP = 1 << (signal.SIGHUP - 1)
@@ -53,7 +53,6 @@ def began(world: World, *arguments: str) -> subprocess.Popen[bytes]:
     process = world.daemon.process = world.daemon.spawn("run", *arguments)
     wait_until(
         lambda: has_begun(process) or has_loaded(process),
-        within=30,
         description="it runs",
         every=0.001,
     )
@@ -73,10 +72,9 @@ def test_a_hang_up_kills_at_no_moment(world: World) -> None:
     thread = Thread(target=hang_up)
     thread.start()
     try:
-        wait_until(world.daemon.ready_count, within=30, description="ready")
+        wait_until(world.daemon.ready_count, description="ready")
         wait_until(
             lambda: len(world.daemon.events("settings.reloaded")) > 1,
-            within=30,
             description="reloads",
         )
         process.terminate()
@@ -90,9 +88,7 @@ def test_a_hang_up_kills_at_no_moment(world: World) -> None:
 def test_a_hang_up_during_the_start_is_carried_out_after_it(world: World) -> None:
     process = began(world)
     process.send_signal(signal.SIGHUP)
-    wait_until(
-        lambda: world.daemon.events("settings.reloaded"), within=30, description="the reload"
-    )
+    wait_until(lambda: world.daemon.events("settings.reloaded"), description="the reload")
 
 
 def at_its_first_line(world: World) -> None:
@@ -105,19 +101,17 @@ def while_a_secret_is_asked_for(world: World) -> None:
     command = f'{{ command = ["sh", "-c", "touch {asked}; sleep 9"] }}'
     config.write_text(config.read_text().replace('{ file = "box.secret" }', command))
     began(world)
-    wait_until(asked.exists, within=30, description="the command runs")
+    wait_until(asked.exists, description="the command runs")
 
 
 def when_it_has_started(world: World) -> None:
     began(world)
-    wait_until(
-        lambda: world.daemon.events("daemon.started"), within=30, description="started", every=0.001
-    )
+    wait_until(lambda: world.daemon.events("daemon.started"), description="started", every=0.001)
 
 
 def when_it_is_ready(world: World) -> None:
     began(world)
-    wait_until(world.daemon.ready_count, within=30, description="ready", every=0.001)
+    wait_until(world.daemon.ready_count, description="ready", every=0.001)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -145,23 +139,19 @@ def test_a_standby_hears_signals(world: World) -> None:
     assert active is not None
     standby = world.daemon.spawn("run", "--standby")
     try:
-        wait_until(lambda: world.daemon.events("daemon.stood_by"), within=30, description="standby")
+        wait_until(lambda: world.daemon.events("daemon.stood_by"), description="standby")
         before = world.daemon.config.read_text()
         world.daemon.config.write_text(before + "colour = 'red'\n")
         standby.send_signal(signal.SIGHUP)
-        wait_until(
-            lambda: world.daemon.events("settings.refused"), within=30, description="refused"
-        )
+        wait_until(lambda: world.daemon.events("settings.refused"), description="refused")
         world.daemon.config.write_text(before + world.client("second"))
         standby.send_signal(signal.SIGHUP)
-        wait_until(
-            lambda: world.daemon.events("settings.reloaded"), within=30, description="reloaded"
-        )
+        wait_until(lambda: world.daemon.events("settings.reloaded"), description="reloaded")
         assert world.daemon.events("settings.reloaded")[0]["clients"] == 2
         active.terminate()
         assert active.wait(30) == 0
         world.daemon.process = standby
-        wait_until(lambda: world.daemon.ready_count() == 2, within=30, description="ready")
+        wait_until(lambda: world.daemon.ready_count() == 2, description="ready")
         minted = world.server.call(world.server.sandbox.mint)
         world.import_grants(
             {"name": "g", "client": "second", "refresh_token": minted.refresh_token}
@@ -169,7 +159,6 @@ def test_a_standby_hears_signals(world: World) -> None:
         another = world.daemon.spawn("run", "--standby")
         wait_until(
             lambda: len(world.daemon.events("daemon.stood_by")) == 2,
-            within=30,
             description="another standby",
         )
         another.terminate()
@@ -186,7 +175,7 @@ def test_a_start_that_hangs_in_the_disk_can_be_stopped(world: World) -> None:
     (faults / "hang").touch()
     world.daemon.start_faulty(faults)
     assert world.daemon.process is not None
-    wait_until(lambda: world.daemon.events("daemon.started"), within=30, description="started")
+    wait_until(lambda: world.daemon.events("daemon.started"), description="started")
     world.daemon.process.terminate()
     assert world.daemon.process.wait(30) == 0
 
@@ -200,7 +189,7 @@ def test_a_command_commits_its_exchange_first(world: World, number: signal.Signa
     slow = Slow(seconds=1.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
     command = world.daemon.spawn("refresh", "g")
-    wait_until(lambda: len(world.server.sandbox.log) > sent, within=30, description="a request")
+    wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
     command.send_signal(number)
     assert command.wait(30) == 1
     with closing(sqlite3.connect(world.daemon.folder / "refresher.db")) as vault:

@@ -15,8 +15,8 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.sandbox import SandboxOptions
 from refresher.settings.loading import load
 from tests.canary import Canary
-from tests.support.daemon import wait_until
 from tests.support.sandbox import SandboxThread, sandbox_thread
+from tests.support.waiting import wait_until
 from tests.system.browser import LoginCommand, parameters, visit, where_it_leads, with_parameters
 from tests.system.world import World, new_world
 
@@ -85,7 +85,6 @@ class Portals:
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(
             lambda: len(daemon.events("settings.reloaded")) > before,
-            within=5,
             description="the settings are reloaded",
         )
 
@@ -93,7 +92,6 @@ class Portals:
         """The published token of NAME, newer than version AFTER."""
         wait_until(
             lambda: int(self.world.token(name).get("version", 0)) > int(after),
-            within=5,
             description=f"{name} is published",
         )
         return self.world.token(name)
@@ -200,7 +198,6 @@ def test_the_redirect_uri_is_sent_at_refresh(portals: Portals) -> None:
     assert portals.await_token("right")
     wait_until(
         lambda: world.status("wrong").get("state") == "reauthorization_required",
-        within=5,
         description="the portal refuses a redirect URI that it does not know",
     )
     assert world.status("wrong")["reason"] == "revoked:invalid_grant"
@@ -258,7 +255,6 @@ async def test_a_login_ends_the_doubt_of_a_revoked_authorization(portals: Portal
     world.daemon.command("refresh", "revoked")
     wait_until(
         lambda: world.status("revoked").get("reason") == "refused:invalid_grant",
-        within=10,
         description="the portal has refused the refresh token",
     )
     shown = world.daemon.command("status", "revoked")
@@ -276,7 +272,6 @@ async def test_a_login_ends_the_doubt_of_a_revoked_authorization(portals: Portal
     assert json.loads(said)["reason"] == "revoked_here"
     wait_until(
         lambda: world.token("revoked") == {},
-        within=2,
         description="the revoked token has left Redis",
     )
     assert world.status("revoked")["repair"] == "refresher login revoked"

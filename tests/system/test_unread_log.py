@@ -10,7 +10,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 
@@ -55,10 +55,10 @@ def test_refreshing_goes_on_whoever_reads(world: World, output: int | None) -> N
     process = world.daemon.process = subprocess.Popen(program, stdout=output, stderr=output)
     vault = world.daemon.folder / "refresher.db"
     socket = world.daemon.folder / "refresher.sock"
-    wait_until(socket.exists, within=30, description="the daemon is ready")
+    wait_until(socket.exists, description="the daemon is ready")
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": "g", "client": "box", "refresh_token": minted.refresh_token})
-    wait_until(lambda: world.token("g"), within=30, description="g is published")
+    wait_until(lambda: world.token("g"), description="g is published")
     process.terminate()
     assert process.wait(30) == 0
     assert vault.read_bytes().startswith(b"SQLite format 3")

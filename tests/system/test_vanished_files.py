@@ -9,7 +9,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LIFETIME = 3.0
@@ -27,7 +27,7 @@ def world(tmp_path: Path, canary: Canary) -> Iterator[World]:
         world.daemon.start()
         [refresh_token] = world.server.refresh_tokens(1)
         world.import_grants({"name": "g", "client": "box", "refresh_token": refresh_token})
-        wait_until(lambda: world.token("g"), within=20, description="g is published")
+        wait_until(lambda: world.token("g"), description="g is published")
         yield world
 
 
@@ -58,7 +58,6 @@ def is_served(world: World) -> None:
     before = int(world.token("g").get("version", 0))
     wait_until(
         lambda: int(world.token("g").get("version", 0)) > before + 1,
-        within=30,
         description="g is refreshed",
     )
     assert world.daemon.events("grant.lost", "grant.doubted") == []
@@ -70,13 +69,13 @@ def test_a_vault_that_is_deleted_in_mid_exchange_costs_nothing(world: World) -> 
     assert locks
     world.server.call(world.server.sandbox.faults.enqueue, Slow(seconds=1.5))
     seen = requests(world)
-    wait_until(lambda: requests(world) > seen, within=20, description="an exchange is out")
+    wait_until(lambda: requests(world) > seen, description="an exchange is out")
     assert locks_of(world) == locks
     vault.unlink()
-    wait_until(lambda: daemon.events("vault.saved"), within=20, description="the copy")
+    wait_until(lambda: daemon.events("vault.saved"), description="the copy")
     assert daemon.events("vault.vanished")[0]["file"] == str(vault)
     assert not is_ready(world)
-    wait_until(lambda: daemon.events("answer.rescued"), within=20, description="the answer")
+    wait_until(lambda: daemon.events("answer.rescued"), description="the answer")
     sent = requests(world)
     time.sleep(LIFETIME)
     assert requests(world) == sent
@@ -95,8 +94,8 @@ def test_a_vault_that_is_deleted_in_mid_exchange_costs_nothing(world: World) -> 
 def test_without_its_lock_or_its_rescue_file_nothing_is_sent(world: World, ending: str) -> None:
     daemon = world.daemon
     vault_of(world).with_name(f"refresher.db{ending}").unlink()
-    wait_until(lambda: daemon.events("vault.vanished"), within=20, description="the word")
-    wait_until(lambda: not is_ready(world), within=20, description="it is unready")
+    wait_until(lambda: daemon.events("vault.vanished"), description="the word")
+    wait_until(lambda: not is_ready(world), description="it is unready")
     sent = requests(world)
     time.sleep(LIFETIME)
     assert requests(world) == sent
@@ -125,7 +124,7 @@ def test_a_backup_copied_beside_a_strange_wal_is_recognised(world: World) -> Non
     [kept] = daemon.folder.glob("refresher.db.before-*-wal")
     assert kept.stat().st_size
     daemon.start()
-    wait_until(lambda: daemon.events("grant.lost"), within=30, description="the refusal")
+    wait_until(lambda: daemon.events("grant.lost"), description="the refusal")
     assert daemon.events("grant.lost")[0]["reason"] == "restored_copy:invalid_grant"
     [restored] = daemon.events("vault.restored")
     assert (restored["reason"], restored["count"]) == ("copy", 1)
@@ -142,5 +141,5 @@ def test_an_older_file_put_back_by_hand_is_said(world: World) -> None:
     daemon.start()
     [restored] = daemon.events("vault.restored")
     assert (restored["reason"], restored["count"]) == ("rolled_back", 1)
-    wait_until(lambda: daemon.events("grant.lost"), within=30, description="the refusal")
+    wait_until(lambda: daemon.events("grant.lost"), description="the refusal")
     assert daemon.events("grant.lost")[0]["reason"] == "restored_copy:invalid_grant"

@@ -19,7 +19,7 @@ from refresher.sandbox import Minted, SandboxOptions, Slow
 from refresher.vault.opening import open_vault
 from refresher.vault.sealing import write_key_file
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LAUNCHER = """
@@ -211,7 +211,7 @@ def full_world(tmp_path: Path) -> Iterator[tuple[World, Path, Minted]]:
         world.daemon.start()
         minted = world.server.call(world.server.sandbox.mint)
         world.import_grants({"name": "g", "client": "box", "refresh_token": minted.refresh_token})
-        wait_until(lambda: world.token("g"), within=5, description="g is published")
+        wait_until(lambda: world.token("g"), description="g is published")
         yield world, disk, minted
 
 
@@ -226,16 +226,14 @@ def test_a_full_disk_loses_nothing(full_world: tuple[World, Path, Minted]) -> No
 
     # Before the claim: nothing is sent, since no answer could be kept.
     with full(disk):
-        wait_until(
-            lambda: daemon.events("vault.refused"), within=LIFETIME, description="vault.refused"
-        )
+        wait_until(lambda: daemon.events("vault.refused"), description="vault.refused")
         sent = exchanges(world)
         done = daemon.command("health", "--ready", check=1)
         assert done.stderr == "the vault cannot be written\n"
         assert daemon.command("health").stdout == "ok\n"
-        wait_until(lambda: not world.token("g"), within=LIFETIME, description="the token ends")
+        wait_until(lambda: not world.token("g"), description="the token ends")
         assert exchanges(world) == sent
-    wait_until(lambda: world.token("g"), within=10, description="it goes on by itself")
+    wait_until(lambda: world.token("g"), description="it goes on by itself")
     assert len(daemon.events("vault.refused")) == 1
     assert len(daemon.events("vault.recovered")) == 1
 
@@ -243,9 +241,9 @@ def test_a_full_disk_loses_nothing(full_world: tuple[World, Path, Minted]) -> No
     slow = Slow(seconds=1.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
     sent = exchanges(world)
-    wait_until(lambda: exchanges(world) > sent, within=LIFETIME, description="a request")
+    wait_until(lambda: exchanges(world) > sent, description="a request")
     with full(disk):
-        wait_until(lambda: daemon.events("answer.rescued"), within=5, description="answer.rescued")
+        wait_until(lambda: daemon.events("answer.rescued"), description="answer.rescued")
         assert [line["outcome"] for line in daemon.events("answer.rescued")] == ["rescued"]
         newest = world.token("g").get("version", "0")
         daemon.kill(signal.SIGKILL)
@@ -253,7 +251,6 @@ def test_a_full_disk_loses_nothing(full_world: tuple[World, Path, Minted]) -> No
     daemon.start()
     wait_until(
         lambda: int(world.token("g").get("version", 0)) > int(newest),
-        within=5,
         description="the rescued token is published",
     )
     families = {family.family_id: family for family in world.server.sandbox.families}

@@ -12,7 +12,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 LIFETIME = 4.0
@@ -35,7 +35,7 @@ def add(world: World, name: str) -> Minted:
     """A grant whose token is published."""
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": name, "client": "box", "refresh_token": minted.refresh_token})
-    wait_until(lambda: world.token(name), within=10, description=f"{name} is published")
+    wait_until(lambda: world.token(name), description=f"{name} is published")
     return minted
 
 
@@ -55,7 +55,7 @@ def begin_slow_exchange(world: World, name: str) -> None:
     slow = Slow(seconds=1.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
     world.daemon.command("refresh", name)
-    wait_until(lambda: len(world.server.sandbox.log) > sent, within=5, description="a request")
+    wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
 
 
 @pytest.mark.long
@@ -68,14 +68,12 @@ def test_a_vault_locked_at_the_commit_delays_it(world: World) -> None:
     vault = world.daemon.folder / "refresher.db"
     with closing(sqlite3.connect(vault, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        wait_until(
-            lambda: world.daemon.events("answer.rescued"), within=12, description="the rescue"
-        )
+        wait_until(lambda: world.daemon.events("answer.rescued"), description="the rescue")
         sent = len(world.server.sandbox.log)
         time.sleep(1)
         assert len(world.server.sandbox.log) == sent
         other.execute("ROLLBACK")
-    wait_until(lambda: version(world, "g") > before, within=12, description="the commit")
+    wait_until(lambda: version(world, "g") > before, description="the commit")
     [refusal] = world.daemon.events("vault.refused")
     # It waits for the other one's lock, which looks like any disk that hangs.
     assert "has not answered" in refusal["reason"]
@@ -92,13 +90,12 @@ def test_a_disk_that_takes_no_byte_is_outlived(world: World) -> None:
     with no_writes(daemon.process):
         wait_until(
             lambda: daemon.command("health", "--ready", check=None).returncode,
-            within=10,
             description="it is not ready",
         )
         assert daemon.command("health").stdout == "ok\n"
         time.sleep(LIFETIME)
         assert len(world.server.sandbox.log) == sent
-    wait_until(lambda: version(world, "g") > before, within=12, description="the commit")
+    wait_until(lambda: version(world, "g") > before, description="the commit")
     assert is_intact(world, minted)
     assert daemon.events("vault.refused")  # the log could not be written either, and waited
 
@@ -129,7 +126,7 @@ def test_a_damaged_vault_is_named_and_a_backup_helps(world: World) -> None:
     assert len(world.server.sandbox.log) == sent
     daemon.command("vault", "restore", "--yes", str(daemon.folder / "copy.db"))
     daemon.start()
-    wait_until(lambda: world.token("g"), within=10, description="g is published")
+    wait_until(lambda: world.token("g"), description="g is published")
     assert len(daemon.events("vault.restored")) == 1
     assert is_intact(world, minted)
 
@@ -153,12 +150,11 @@ def test_a_slow_disk_delays_and_blocks_nothing(world: World) -> None:
     assert daemon.stop() == 0
     ready = daemon.ready_count()
     daemon.start_slow(0.7)
-    wait_until(lambda: daemon.ready_count() > ready, within=20, description="it is ready")
+    wait_until(lambda: daemon.ready_count() > ready, description="it is ready")
     sent = len(world.server.sandbox.log)
     assert daemon.command("health").stdout == "ok\n"
     wait_until(
         lambda: len(world.server.sandbox.log) >= sent + 4,
-        within=25,
         description="every grant is refreshed",
     )
     assert all(is_intact(world, one) for one in minted)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from refresher.vault.fence import LOOKS, Fence
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 
 HOLDER = """
 import sys, time
@@ -42,7 +42,7 @@ def holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
 def stop(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGSTOP)
     stat = Path(f"/proc/{process.pid}/stat")
-    wait_until(lambda: ") T " in stat.read_text(), within=5, description="it is stopped")
+    wait_until(lambda: ") T " in stat.read_text(), description="it is stopped")
 
 
 def test_a_stopped_holder_is_ended_in_the_end(lock: Path, holder: subprocess.Popen[str]) -> None:
@@ -60,7 +60,7 @@ def test_a_holder_that_woke_is_counted_anew(lock: Path, holder: subprocess.Popen
         assert not fence.ends(holder.pid)
     holder.send_signal(signal.SIGCONT)
     stat = Path(f"/proc/{holder.pid}/stat")
-    wait_until(lambda: ") T " not in stat.read_text(), within=5, description="it runs")
+    wait_until(lambda: ") T " not in stat.read_text(), description="it runs")
     assert not fence.ends(holder.pid)
     stop(holder)
     assert not any(fence.ends(holder.pid) for _ in range(LOOKS - 1))

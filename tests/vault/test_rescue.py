@@ -21,8 +21,9 @@ from refresher.vault.rescue import SLOT_BYTES, SPARE_SLOTS, Kept, Rescue, Rescue
 from refresher.vault.threads import OwnThread
 from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
-from tests.engine.world import Lines, wait_until
+from tests.engine.world import Lines
 from tests.support.threads import Inline
+from tests.support.waiting import eventually
 from tests.vault.world import answered, claim_one, get, login_of, make_seed, opened, rescue, sow
 
 __all__ = ["lines"]
@@ -302,7 +303,7 @@ async def test_a_disk_that_hangs_is_told_apart_and_delays_nothing(
         began = anyio.current_time()
         rescues = [file.put(b"%d" % number, told.append) for number in range(SLOTS)]
         assert anyio.current_time() - began < 1.0
-        await wait_until(lambda: len(told) == SLOTS, "the verdicts")
+        await eventually(lambda: len(told) == SLOTS, "the verdicts")
         assert set(told) == {Kept.WRITTEN}
         assert all(one.is_written for one in rescues)
         assert len(left_in(path)) == SLOTS
@@ -319,7 +320,7 @@ async def test_a_write_that_hangs_promises_nothing(
         await anyio.sleep(0.05)
         assert (one.is_written, told) == (False, [])
         file.withdraw(one)  # its commit came through meanwhile
-    await wait_until(lambda: len(file._free) == SLOTS, "the slot")
+    await eventually(lambda: len(file._free) == SLOTS, "the slot")
     file.close()
     assert told == []
     assert left_in(path) == {}
