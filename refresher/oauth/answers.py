@@ -44,14 +44,19 @@ def read_answer(
     access_token = read_access_token(fields.get("access_token"))
     if access_token is None and is_there(fields.get("access_token")):
         warnings.append(_why_unusable(fields["access_token"]))
-    refresh_token = read_refresh_token(fields.get("refresh_token"))
+    written = _unwrapped(fields.get("refresh_token"))
+    refresh_token = read_refresh_token(written)
     if refresh_token is None and is_there(fields.get("refresh_token")):
         warnings.append("the refresh_token is not usable: the one before is kept")
     if refresh_token is not None and _is_echo(refresh_token, sent):
         refresh_token = None
-    is_stunted = refresh_token is not None and _is_stunted(refresh_token, sent)
-    if is_stunted:
+    is_odd = False
+    if refresh_token is not None and _is_stunted(refresh_token, sent):
+        is_odd = True
         warnings.append("the refresh_token is far shorter than the one before, which is kept too")
+    elif refresh_token is not None and written is not fields["refresh_token"]:
+        is_odd = True
+        warnings.append("the refresh_token is no string: the one before is kept too")
     unit = client.expires_in_unit.seconds
     end = read_end(fields, access_token, unit, now)
     warnings += [
@@ -70,7 +75,7 @@ def read_answer(
         extras=_extras(fields, client, warnings),
         resource_owner=read_resource_owner(fields, client),
         warnings=tuple(warnings),
-        is_searched=is_stunted,
+        is_searched=is_odd,
     )
 
 
@@ -92,6 +97,13 @@ def read_refresh_token(value: object) -> Secret | None:
     if not isinstance(value, str) or not is_there(value):
         return None
     return Secret(value) if _REPLACEMENT not in value and _is_encodable(value) else None
+
+
+def _unwrapped(value: object) -> object:
+    """What stands for a refresh token in VALUE: a whole number's digits, a list's only text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def read_scope(value: object, separator: str) -> str | None:

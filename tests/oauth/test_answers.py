@@ -183,12 +183,27 @@ def test_an_access_token_unfit_for_headers_is_refused(token: str) -> None:
     assert answer.warnings == ("the access_token is not usable",)
 
 
-@pytest.mark.parametrize("token", ["a\ufffdb", f"a{SURROGATE}b", 17, ["x"], {"x": 1}], ids=ascii)
+@pytest.mark.parametrize(
+    "token", ["a\ufffdb", f"a{SURROGATE}b", True, 1.5, ["x", "y"], {"x": 1}], ids=ascii
+)
 def test_a_corrupted_refresh_token_is_refused(token: object) -> None:
     answer = answer_of(refresh_token=token)
 
     assert answer.refresh_token is None
     assert answer.warnings == ("the refresh_token is not usable: the one before is kept",)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [(12345678901234567890123, "12345678901234567890123"), (["RT2-successor"], "RT2-successor")],
+    ids=["a number", "a list of one"],
+)
+def test_a_refresh_token_that_is_no_string_is_adopted(told: object, meant: str) -> None:
+    """On probation: it may be the only good one."""
+    answer = answer_of(refresh_token=told)
+    assert (answer.refresh_token, answer.is_searched) == (Secret(meant), True)
+    [warning] = answer.warnings
+    assert "no string" in warning
 
 
 @pytest.mark.parametrize("told", ["0", "-", "\u200b", "REDACTED", "[hidden]", " none given "])
