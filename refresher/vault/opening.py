@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from refresher.logs import Event, emit
-from refresher.threads import in_thread_of_its_own
 from refresher.vault.database import Database, make_folder, open_sqlite
 from refresher.vault.file_lock import FileLock
 from refresher.vault.files import Files, beside
@@ -18,7 +17,7 @@ from refresher.vault.rescue import SPARE_SLOTS, RescueFile
 from refresher.vault.restoring import finish, take_up
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
-from refresher.vault.threads import OwnThread
+from refresher.vault.threads import OwnThread, out_of_the_loop
 from refresher.vault.vault import Vault
 
 
@@ -42,7 +41,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
     lock.acquire()
     try:
         # What may hang in the disk does not in the loop, where a signal to stop must be heard.
-        keyring = await in_thread_of_its_own(partial(_prepare, path, key_file))
+        keyring = await out_of_the_loop(partial(_prepare, path, key_file))
         rescue = RescueFile(
             beside(path, ".rescue"),
             slots=answers + SPARE_SLOTS,
@@ -55,7 +54,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         files = Files(path, OwnThread("vault files"))
         vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue, files)
-        await in_thread_of_its_own(vault.rescued.open)
+        await out_of_the_loop(vault.rescued.open)
         await database.read(lambda _: None)  # whatever is opened is open before it is remembered
         files.remember()
     except BaseException:

@@ -9,9 +9,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from refresher.errors import VaultUnavailable
+from refresher.threads import in_thread_of_its_own
+
+T = TypeVar("T")
+
+NO_THREADS = (
+    "the vault needs threads and the system gives none: raise TasksMax or the limit on processes"
+)
 
 Done = Callable[[BaseException | None], None]
 """Called in the event loop once a function has ended: with what it raised, or None."""
@@ -44,10 +51,7 @@ class OwnThread:
         try:
             self._thread.start()
         except RuntimeError as error:
-            raise VaultUnavailable(
-                "the vault needs threads and the system gives none: raise TasksMax or the limit "
-                "on processes"
-            ) from error
+            raise VaultUnavailable(NO_THREADS) from error
 
     def submit(self, function: Callable[[], object], done: Done) -> None:
         self._jobs.put((function, done, asyncio.get_running_loop()))
@@ -68,3 +72,15 @@ class OwnThread:
             with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                 loop.call_soon_threadsafe(done, error)
             del job, function, done, loop, error  # what they hold may be a secret
+
+
+async def out_of_the_loop(work: Callable[[], T]) -> T:
+    """Run WORK, which may hang in the disk and raises no RuntimeError, where it stops no loop.
+
+    Raises:
+        VaultUnavailable: the system has no thread to give.
+    """
+    try:
+        return await in_thread_of_its_own(work)
+    except RuntimeError as error:
+        raise VaultUnavailable(NO_THREADS) from error

@@ -131,6 +131,7 @@ async def test_a_quick_commit_needs_no_rescue(
     vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durability, "RESCUED_AFTER", 30.0)
+    monkeypatch.setattr(database, "HANGS_AFTER", 30.0)
     parts = await answer_in_hand(vault)
     await parts.refresh.run(await claim(parts), CRM)
     assert lines.events() == ["exchange.succeeded"]

@@ -186,7 +186,7 @@ def test_a_command_commits_its_exchange_first(world: World, number: signal.Signa
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": "g", "client": "box", "refresh_token": minted.refresh_token})
     sent = len(world.server.sandbox.log)
-    slow = Slow(seconds=1.0, after_processing=True)
+    slow = Slow(seconds=5.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
     command = world.daemon.spawn("refresh", "g")
     wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
