@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -34,13 +35,14 @@ def init(directory: Path) -> None:
     Neither is ever overwritten. The key (mode 0600) opens the vault's refresh tokens:
     keep a copy of it where you keep no copy of the vault.
     """
+    text = template()  # as who we are: the folder's owner may not be able to read the program
     become_owner_of(directory)
     try:
         make_folder(directory)
     except OSError as error:
         raise RefresherError(f"{directory} cannot be made: {error.strerror}") from error
     settings = directory / "refresher.toml"
-    _write_once(settings, _write_settings)
+    _write_once(settings, partial(_write_settings, text))
     # Where the settings look for it: beside the vault, which is elsewhere for those in /etc.
     key = load(settings, needed=Needed.NONE).settings.vault.key_file
     try:
@@ -62,9 +64,9 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
         say(f"{path} written")
 
 
-def _write_settings(path: Path) -> None:
+def _write_settings(text: str, path: Path) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | ABSENT, 0o600), "w", encoding="utf-8") as file:
-        file.write(template())
+        file.write(text)
 
 
 @click.command()

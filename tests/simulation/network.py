@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from refresher.domain.clients import Client
@@ -169,7 +169,7 @@ class Network:
             return self._unavailable(request)
         rotated = outcome.answer.refresh_token not in {None, request.secret}
         if rotated and self._hits("refresh token only", 0.01, request):
-            return RefreshTokenOnly(answer=outcome.answer, status=200)
+            return RefreshTokenOnly(answer=replace(outcome.answer, access_token=None), status=200)
         return outcome
 
     def _return(self, request: Request, outcome: Outcome) -> None:

@@ -1,14 +1,14 @@
 """Runs refresher commands as another user, in forks of one process that has loaded everything.
 
 Loading takes a second for each command, and another user may not be able to read this
-interpreter.
+interpreter, its packages or this checkout.
 """
 
-import codecs
 import importlib
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +18,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
+import anyio
 
 import refresher
 from refresher.cli import main
+from refresher.providers import providers
+from refresher.vault import migrate
+from refresher.vault.opening import open_vault
+from refresher.vault.sealing import write_key_file
+
+LOADED_LATE = (
+    "anyio._backends._asyncio",
+    "rich._emoji_codes",
+    "encodings.ascii",
+    "click._textwrap",
+)
+"""Modules that libraries import when they are first used."""
 
 
 class Commands:
@@ -75,8 +87,29 @@ def load_everything() -> None:
     for module in pkgutil.walk_packages(refresher.__path__, "refresher."):
         if not module.name.startswith(("refresher.vault.migrations", "refresher.__main__")):
             importlib.import_module(module.name)
-    sa.create_engine("sqlite://").connect().close()
-    codecs.lookup("ascii")  # a module too, loaded when it is first asked for
+    for name in LOADED_LATE:
+        importlib.import_module(name)
+    providers()
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(_open_a_vault, Path(folder))
+
+
+@contextmanager
+def readable_migrations() -> Iterator[None]:
+    """Have the migrations where every user can read them: they are files, read at each start."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(Path(migrate.__file__).parent / "migrations", folder / "migrations")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        migrate.__file__ = str(folder / "migrate.py")
+        yield
+
+
+async def _open_a_vault(folder: Path) -> None:
+    write_key_file(folder / "key")
+    vault = await open_vault(folder / "vault.db", folder / "key")
+    vault.close()
 
 
 def serve() -> None:
@@ -117,4 +150,5 @@ def obey(order: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     load_everything()
-    serve()
+    with readable_migrations():
+        serve()
