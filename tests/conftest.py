@@ -1,8 +1,14 @@
 """What every test gets."""
 
+import signal
+
 import pytest
 
 from tests.canary import Canary
+
+# Whoever started the tests may ignore it (nohup), and what they start would do so as well.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

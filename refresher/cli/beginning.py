@@ -29,8 +29,11 @@ def hold_signals_back() -> None:
 def end_in_order_when_told() -> None:
     """Let SIGTERM and SIGHUP do what Ctrl-C does: an exchange under way is committed first.
 
-    Those that are ignored stay ignored (nohup).
+    Those that are ignored stay ignored (nohup), but for SIGINT itself: a script's shell lets
+    what it starts with ``&`` ignore it, and then nothing would end the command.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))

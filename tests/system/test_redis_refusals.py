@@ -73,6 +73,7 @@ def test_an_acl_without_the_channel(steady: Steady) -> None:
     def is_ready() -> bool:
         return daemon.command("health", "--ready", check=None).returncode == 0
 
+    steady.catch_up()
     lost, rebuilt = (len(daemon.events(event)) for event in ("redis.lost", "mirror.rebuilt"))
     with steady.world.valkey.client() as redis:
         redis.execute_command("ACL", "SETUSER", "default", "resetchannels")

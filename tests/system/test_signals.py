@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -181,14 +182,21 @@ def test_a_start_that_hangs_in_the_disk_can_be_stopped(world: World) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_a_command_commits_its_exchange_first(world: World, number: signal.Signals) -> None:
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN], ids=["", "&"])
+def test_a_command_commits_its_exchange_first(
+    world: World, number: signal.Signals, interrupt: Any
+) -> None:
     """Without a daemon the command itself holds the answer, perhaps the only one."""
     minted = world.server.call(world.server.sandbox.mint)
     world.import_grants({"name": "g", "client": "box", "refresh_token": minted.refresh_token})
     sent = len(world.server.sandbox.log)
     slow = Slow(seconds=5.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
-    command = world.daemon.spawn("refresh", "g")
+    before = signal.signal(signal.SIGINT, interrupt)  # which a child inherits if it is ignored
+    try:
+        command = world.daemon.spawn("refresh", "g")
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
     command.send_signal(number)
     assert command.wait(30) == 1
