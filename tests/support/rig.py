@@ -10,7 +10,7 @@ from refresher.demo.private_server import PrivateValkey
 from refresher.sandbox.exchange_log import ExchangeRecord, overlaps
 from tests.support.daemon import CLIENT, DaemonProcess
 from tests.support.sandbox import SandboxProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Rig:
@@ -67,7 +67,7 @@ class Rig:
         grants: list[dict[str, Any]] = json.loads(answer.stdout)["grants"]
         return grants
 
-    def await_all_fresh(self, within: float = 30.0) -> None:
+    def await_all_fresh(self, within: float = PATIENCE) -> None:
         """Return when every grant is fresh."""
         wait_until(
             lambda: all(grant["state"] == "fresh" for grant in self.grants()),

@@ -10,7 +10,7 @@ from refresher.sandbox import Minted, SandboxOptions
 from refresher.sandbox.exchange_log import ExchangeRecord
 from tests.canary import Canary
 from tests.support.consumers import Consumers, consuming
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.world import World, new_world
 
 GRANTS = 4
@@ -58,7 +58,7 @@ class Steady:
             description=f"{times} refreshes of every grant",
         )
 
-    def catch_up(self, within: float = 5.0) -> None:
+    def catch_up(self, within: float = PATIENCE) -> None:
         """Wait until consumers read the newest token of every grant."""
         wait_until(
             lambda: all(self.is_current(name) for name in self.names),

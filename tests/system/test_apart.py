@@ -12,7 +12,7 @@ from refresher.sandbox.faults import FaultMix, Raw, Slow, Status
 from tests.canary import Canary
 from tests.support.presence import always_there
 from tests.support.steady import Steady, bring_all, steady_world
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 LIFE = 8.0
 """Seconds a token lives: each is refreshed when about half of them have passed."""
@@ -46,7 +46,7 @@ def let_go(steady: Steady) -> None:
     steady.world.server.call(steady.world.server.sandbox.faults.clear)
 
 
-def await_reason(steady: Steady, name: str, reason: str, within: float = 15) -> None:
+def await_reason(steady: Steady, name: str, reason: str, within: float = PATIENCE) -> None:
     wait_until(
         lambda: steady.world.status(name).get("reason") == reason,
         within=within,
@@ -54,7 +54,7 @@ def await_reason(steady: Steady, name: str, reason: str, within: float = 15) -> 
     )
 
 
-def await_fresh(steady: Steady, *names: str, within: float = 15) -> None:
+def await_fresh(steady: Steady, *names: str, within: float = PATIENCE) -> None:
     wait_until(
         lambda: {steady.world.status(name).get("state") for name in names} == {"fresh"},
         within=within,

@@ -12,7 +12,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.world import World, new_world
 
 IN_FLIGHT = 3.0
@@ -108,7 +108,7 @@ def settings_changed(world: World, addition: str) -> Iterator[None]:
         world.daemon.config.write_text(before)
 
 
-def await_event(world: World, event: str, *, after: int = 0, within: float = 30) -> None:
+def await_event(world: World, event: str, *, after: int = 0, within: float = PATIENCE) -> None:
     """EVENT is logged for the time number AFTER + 1."""
     wait_until(lambda: len(world.daemon.events(event)) > after, within=within, description=event)
 
