@@ -6,9 +6,10 @@ import pytest
 
 from tests.canary import Canary
 
-# Whoever started the tests may ignore it (nohup), and what they start would do so as well.
+# Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
+# handler that does nothing is as good here, and no process inherits it.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
