@@ -84,6 +84,8 @@ class Signals:
     def _receive(self, number: int, _: FrameType | None) -> None:
         is_stop = number != signal.SIGHUP
         if is_stop and not self._is_holding:
+            # The interpreter takes its handlers away as it ends: the next signal would kill it.
+            self.ignore()
             raise SystemExit(0)
         self.is_stopping |= is_stop
         self._heard.append(signal.Signals(number))
