@@ -102,7 +102,6 @@ class Scheduler:
     def start(self, tasks: TaskGroup) -> None:
         """Start loop and workers in TASKS."""
         self._tasks = tasks
-        self._claims, self._claimed = anyio.create_memory_object_stream[_Work](math.inf)
         tasks.start_soon(self._run, name="scheduler")
 
     async def drain(self) -> None:
@@ -122,6 +121,7 @@ class Scheduler:
 
     async def _run(self) -> None:
         """The loop; it outlives its own bugs, and says so."""
+        self._claims, self._claimed = anyio.create_memory_object_stream[_Work](math.inf)
         try:
             with self._claims, self._claimed:
                 while not self._is_stopping:
