@@ -99,7 +99,7 @@ async def test_a_commit_that_hangs_has_its_answer_rescued(
     told = lines.events()
     told.remove("answer.rescued")  # the disk of the tests may take its time over it
     assert told == ["vault.refused", "vault.recovered", "exchange.succeeded"]
-    assert len(vault.rescued._file._free) == 9
+    await eventually(lambda: len(vault.rescued._file._free) == 9, "the slot is free again")
     assert await orphans(vault) == []
 
 
