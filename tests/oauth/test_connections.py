@@ -4,6 +4,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from refresher.demo.private_server import free_port
 from refresher.domain.clients import ClientAuthentication
 from refresher.domain.outcomes import (
     Misconfigured,
@@ -17,7 +18,6 @@ from tests.oauth.world import (
     TOKENS,
     RawServer,
     answering,
-    free_port,
     http_answer,
     make_client,
     refreshed,

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from refresher.demo.private_server import free_port
 from refresher.errors import AuthorizationFailed
 from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.token_endpoint import TokenEndpoint
 from tests.oauth.world import (
     RawServer,
     answering,
-    free_port,
     http_answer,
     make_client,
     serving,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from refresher.demo.private_server import free_port
 from refresher.domain.outcomes import (
     NotSent,
     Refreshed,
@@ -16,7 +17,6 @@ from tests.oauth.world import (
     TOKENS,
     RawServer,
     answering,
-    free_port,
     http_answer,
     make_certificate,
     refreshed,

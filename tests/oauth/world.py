@@ -6,7 +6,6 @@ import ipaddress
 import json
 import os
 import resource
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -168,12 +167,6 @@ async def replying(*pieces: bytes, hang: bool = False) -> AsyncIterator[RawServe
 
     async with serving(handle) as raw:
         yield raw
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_certificate(folder: Path, *, host: str = "127.0.0.1", days: int = 1) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from anyio.abc import SocketStream
 from redis import Redis
 
+from refresher.demo.private_server import free_port
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.publication.server.connection import SCHEMES, Address, open_server
@@ -169,7 +170,7 @@ async def test_a_server_that_is_no_redis_is_named() -> None:
 
 
 async def test_a_node_of_a_cluster_is_named(valkey: Valkey) -> None:
-    valkey.restart(["--cluster-enabled", "yes"])
+    valkey.restart(["--cluster-enabled", "yes", "--cluster-port", str(free_port())])
     with Redis.from_url(valkey.url, protocol=2) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 100)
     assert "the cluster is down" in await reason(valkey.url)

@@ -2,13 +2,13 @@
 
 import json
 import signal
-import socket
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from refresher.demo.private_server import free_port
 from refresher.domain.secret import Secret
 from refresher.oauth.revocation import RevocationResult, revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -134,12 +134,6 @@ def portals(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterato
         world.daemon.prepare(redis_url=world.valkey.url, clients="\n".join([*clients, GRANTS]))
         world.daemon.start()
         yield portals
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_static_token(world: World) -> str:
