@@ -14,9 +14,9 @@ import pytest
 
 from refresher.publication.keys import Keys
 from tests.foreign.provider import node_modules
+from tests.pages.reading import blocks
 from tests.support.valkey import Valkey, valkey
 from tests.support.waiting import wait_until
-from tests.test_readme import blocks
 
 __all__ = ["valkey"]
 

@@ -1,4 +1,4 @@
-"""The README's table "What an answer means", row by row, against the code."""
+"""The table "What an answer means" of the README beside the code, row by row, against the code."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from refresher import oauth
 from refresher.domain.outcomes import (
     ClientRejected,
     GrantRejected,
@@ -28,7 +29,7 @@ from refresher.oauth.responses import classify
 from tests.oauth import test_not_sent, test_outcome_unknown, test_proxies, test_unread
 from tests.oauth.world import TOKENS, make_client
 
-README = Path(__file__).parent.parent.parent / "README.md"
+PAGE = Path(oauth.__file__).parent / "README.md"
 TOKEN = {"access_token": "AT2"}
 SENT = {"grant_type": "refresh_token", "refresh_token": "RT1"}
 BYTES = json.dumps(TOKENS).encode()
@@ -57,7 +58,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the README, with answers that stand for it.
+    """A row of the table, with answers that stand for it.
 
     Args:
         transport: tests that produce it with a real server, where no answer is parsed.
@@ -307,8 +308,8 @@ def test_each_row_names_its_outcome(row: Row) -> None:
         assert row.transport or len({sample.expected for sample in row.samples}) > 3
 
 
-def test_the_readme_has_exactly_these_rows() -> None:
-    _, _, section = README.read_text().partition("\n### What an answer means\n")
+def test_the_page_has_exactly_these_rows() -> None:
+    _, _, section = PAGE.read_text().partition("\n## What an answer means\n")
     table = section.partition("\n\nGrantRejected")[0]
     told = re.findall(r"^\| (?!What came|---)([^|]+) \| ([^|]+) \|", table, flags=re.MULTILINE)
     assert told == [(row.came, row.outcome) for row in ROWS]

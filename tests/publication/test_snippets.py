@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.pages.reading import blocks
 from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
-from tests.test_readme import blocks
 
 NAME = "acme-billing"
 

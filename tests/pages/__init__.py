@@ -1,0 +1,1 @@
+"""The READMEs: what they say is what the code says."""
