@@ -29,8 +29,6 @@ AIMED = 0.85
 LONGEST_AIM = 0.15
 """Seconds after an exchange arrived at the server, at the most: before or after it rotates."""
 
-RESTART_WITHIN = 5.0
-
 
 @dataclass(frozen=True)
 class Outcome:

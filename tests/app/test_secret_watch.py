@@ -19,7 +19,7 @@ from refresher.settings import load
 from refresher.settings.model import Settings
 from tests.engine.world import FakeClock
 from tests.publication.world import lines_of, logged
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 OLD, NEW = "canary-old-secret", "canary-new-secret"
 
@@ -552,5 +552,5 @@ async def main():
 anyio.run(main)
 """
     world.load()
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         await anyio.run_process([sys.executable, "-c", script])

@@ -22,6 +22,7 @@ from refresher.publication.server.connection import Address, Server, open_server
 from refresher.publication.server.rights import Rights
 from tests.deploy.files import CHECKOUT, users_of
 from tests.publication.world import publication
+from tests.support.waiting import PATIENCE
 
 PATH = CHECKOUT / "deploy" / "redis-acl.conf"
 PASSWORDS: Mapping[str, str] = {
@@ -104,7 +105,7 @@ async def test_the_daemon_can_watch_its_keys(daemon: Server) -> None:
         )
         assert is_on
         await daemon.execute("HSET", KEYS.status("watched"), "state", "fresh")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await changed.wait()
         tasks.cancel_scope.cancel()
 
@@ -223,7 +224,7 @@ def test_health_may_ping_without_a_password(valkey: PrivateValkey) -> None:
 
 
 def test_nobody_comes_in_without_a_name(valkey: PrivateValkey) -> None:
-    with socket.create_connection(("127.0.0.1", valkey.port), timeout=5) as anonymous:
+    with socket.create_connection(("127.0.0.1", valkey.port), timeout=PATIENCE) as anonymous:
         anonymous.sendall(b"PING\r\n")
         assert anonymous.recv(7) == b"-NOAUTH"
 

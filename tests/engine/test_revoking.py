@@ -23,7 +23,7 @@ from refresher.vault.revocations import LONGEST
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, Office, open_office
 from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, claim
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.vault.world import (
     CRM,
     NOW,
@@ -196,7 +196,7 @@ async def test_nobody_waits_longer_than_an_exchange_may_take(
     await sow(vault, make_seed())
     claimed = await claim_one(vault)
     office = open_office(vault, clients={"crm": hasty})
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         done = await office.revoking.revoke("acme")
     assert (done.parked, done.is_out) == ((), True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
@@ -212,7 +212,7 @@ async def test_a_server_that_hangs_holds_no_command(
     await sow(vault, make_seed())
     office = open_office(vault, clients={"crm": hasty})
     office.revocations.hangs.add("crm")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         done = await office.revoking.revoke("acme")
     assert [parked.attempts for parked in done.parked] == [1]
     assert done.result is None

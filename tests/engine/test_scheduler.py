@@ -27,7 +27,7 @@ from tests.engine.world import (
     assemble,
     scheduling,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -257,7 +257,7 @@ async def test_draining_waits_for_a_claim_under_way(vault: Vault, tmp_path: Path
 
 async def test_draining_an_idle_scheduler_is_quick(vault: Vault) -> None:
     parts = assemble(vault, answering())
-    with anyio.fail_after(1.0):
+    with anyio.fail_after(PATIENCE):
         async with scheduling(parts):
             await anyio.sleep(0.01)
 

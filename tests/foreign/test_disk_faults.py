@@ -9,7 +9,7 @@ import pytest
 from tests.support.daemon import DaemonProcess
 from tests.support.in_flight import InFlight, in_flight
 
-pytestmark = [pytest.mark.foreign, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.foreign
 
 SOURCE = Path(__file__).with_name("disk_faults.c")
 

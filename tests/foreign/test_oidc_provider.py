@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 __all__ = ["valkey"]
 
-pytestmark = [pytest.mark.foreign, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.foreign
 
 CLIENT = """
 [clients.acme]

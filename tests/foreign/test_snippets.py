@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 __all__ = ["valkey"]
 
-pytestmark = [pytest.mark.foreign, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.foreign
 
 KEYS = Keys()
 NAME = "acme-billing"

@@ -27,10 +27,10 @@ def refresh_token_in(body: bytes) -> str | None:
     ids=["equals", "pairs", "name", "braces"],
 )
 def test_no_answer_takes_long_to_read(body: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
 
     assert read_fields(body) is None
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("nothing", ["null", '""', '" "'])

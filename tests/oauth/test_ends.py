@@ -184,10 +184,10 @@ def test_without_a_date_our_clock_counts(date: str | None) -> None:
 
 
 def test_no_text_takes_long() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for text in (" " * 60000 + "UTC", "1" * 60000, "P" + "1" * 60000, "Mon, " * 9000, "T" * 60000):
         answer_of(expires_in=text, expires_at=text, expiry=text)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @quick

@@ -17,6 +17,7 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import names, post
 from refresher.oauth.transport.names import THREADS, Resolver
 from tests.oauth.world import TOKENS, answering, http_answer, make_client, without_descriptors
+from tests.support.waiting import PATIENCE
 
 
 class NameServer:
@@ -64,7 +65,7 @@ async def test_many_names_that_hang_stop_only_their_own(name_server: NameServer)
     async with anyio.create_task_group() as group:
         for number in range(THREADS - 1):
             group.start_soon(ignored, resolver, f"hangs-{number}.test")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert await addresses(resolver, "good.test") == ["127.0.0.1"]
     await resolver.close()
 
@@ -78,7 +79,7 @@ async def test_a_name_that_hangs_holds_one_thread(name_server: NameServer) -> No
     assert name_server.asked["hangs.test"] == 1
 
     name_server.answers.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         assert await addresses(resolver, "hangs.test") == ["127.0.0.1"]
     await resolver.close()
 
@@ -97,7 +98,7 @@ async def test_names_that_always_hang_leave_half_of_the_threads(
     async with anyio.create_task_group() as group:
         for host in hosts:
             group.start_soon(ignored, resolver, host)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert await addresses(resolver, "new.test") == ["127.0.0.1"]
     assert sum(name_server.asked.values()) == len(hosts) + THREADS // 2 + 1
     await resolver.close()

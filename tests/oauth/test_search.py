@@ -285,9 +285,9 @@ def test_a_bomb_is_no_work(bomb: bytes) -> None:
     for wrapped in (gzip.compress(bomb), zlib.compress(bomb), raw_deflate(bomb)):
         content = decompressed(wrapped, is_whole=True)
         assert content is None or len(content.body) <= LARGEST_CONTENT
-        started = time.perf_counter()
+        started = time.thread_time()
         outcome_of(wrapped)
-        assert time.perf_counter() - started < 2
+        assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -306,10 +306,10 @@ def test_a_bomb_is_no_work(bomb: bytes) -> None:
     ids=["braces", "openings", "deep", "objects", "holders", "wide", "escaped", "lists", "texts"],
 )
 def test_no_search_takes_long(body: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
 
     assert isinstance(outcome_of(body), OutcomeUnknown)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @quick

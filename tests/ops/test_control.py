@@ -25,6 +25,7 @@ from refresher.ops.health import Judge
 from refresher.ops.protocol import JSON, MAX_BODY, Operation
 from refresher.ops.socket_file import ListenerRefused, SocketFile, bind_socket_file
 from tests.ops.conftest import CANARY
+from tests.support.waiting import PATIENCE
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[ControlClient]]
 
@@ -241,7 +242,7 @@ async def test_an_operation_survives_its_command(serve: Serve) -> None:
             await started.wait()
             tasks.cancel_scope.cancel()
         released.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await done.wait()
 
 
@@ -258,7 +259,7 @@ async def test_a_call_in_flight_is_finished_at_shutdown(serve: Serve, path: Path
         results.append(await client.call("work"))
 
     async def release_once_nobody_else_gets_in() -> None:
-        with anyio.fail_after(5), contextlib.suppress(ControlUnavailable):
+        with anyio.fail_after(PATIENCE), contextlib.suppress(ControlUnavailable):
             while True:
                 await ControlClient(path).call("no")
                 await anyio.sleep(0.01)
@@ -298,7 +299,7 @@ async def test_a_call_past_the_deadline_is_cut(serve: Serve) -> None:
         kinds.append(caught.value.kind)
 
     async with anyio.create_task_group() as tasks:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             async with serve({"hang": hang}, finish_within=0.1) as client:
                 tasks.start_soon(call, client)
                 await started.wait()

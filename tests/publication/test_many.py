@@ -57,7 +57,6 @@ def commands_of(valkey: Valkey) -> dict[str, int]:
     }
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "count", [12_000, pytest.param(100_000, marks=pytest.mark.long)], ids=["12,000", "100,000"]
 )

@@ -25,7 +25,7 @@ from tests.publication.world import (
     settled,
 )
 from tests.support.valkey import Valkey
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 
@@ -141,12 +141,14 @@ async def test_a_war_over_a_key_stays_cold(shared_valkey: Valkey) -> None:
     async with settled(shared_valkey, rows, look_after=1.0) as (_, lines):
         with shared_valkey.client() as client, client.pubsub() as war:
             war.subscribe(TOKEN)
-            war.get_message(timeout=1)
+            war.get_message(timeout=PATIENCE)
+            began = anyio.current_time()
             for _ in range(20):
                 client.hset(TOKEN, mapping={"version": "99"})
                 await anyio.sleep(0.01)
         await anyio.sleep(0.05)
-        assert len(lines_of(lines, Event.FOREIGN_OVERWRITTEN)) == 1
+        looks = 1 + int(anyio.current_time() - began)
+        assert len(lines_of(lines, Event.FOREIGN_OVERWRITTEN)) <= looks, "one a second"
         await eventually(lambda: version_of(shared_valkey) == "5", "the second repair")
 
 
@@ -344,8 +346,8 @@ async def test_drain_does_not_wait_for_a_lost_redis(valkey: Valkey) -> None:
         valkey.kill()
         await eventually(lambda: not mirror.is_connected, "the loss")
         mirror.publish("acme")
-        with anyio.fail_after(1):
-            await mirror.drain(30)
+        with anyio.fail_after(PATIENCE):
+            await mirror.drain(10 * PATIENCE)
 
 
 async def test_the_heartbeat_ends_with_its_daemon(shared_valkey: Valkey) -> None:

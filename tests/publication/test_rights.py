@@ -12,7 +12,7 @@ from refresher.publication.mirror.life import Mirror
 from refresher.publication.server import rights
 from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication
 from tests.support.valkey import Valkey
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 TOKEN, STATUS = KEYS.token("acme"), KEYS.status("acme")
 ALL = ("~refresher:*", "&refresher:*", "+@all")
@@ -120,7 +120,7 @@ async def test_without_the_channel_tokens_are_still_written(valkey: Valkey) -> N
                 assert 590 < client.pttl(TOKEN) / 1000 <= 600
                 assert client.hget(STATUS, "version") == "2"
                 subscription.subscribe(TOKEN)
-                subscription.get_message(timeout=1)
+                subscription.get_message(timeout=PATIENCE)
                 allow(valkey)
                 heard: list[Any] = []
 

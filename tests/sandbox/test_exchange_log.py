@@ -9,7 +9,7 @@ import pytest
 from refresher.sandbox import ExchangeRecord, Sandbox, Slow
 from refresher.sandbox.exchange_log import overlaps
 from tests.sandbox.wire import refresh
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 
 def record(
@@ -152,7 +152,7 @@ async def test_a_retry_after_leaving_is_no_overlap(sandbox: Sandbox) -> None:
 
 
 async def test_the_end_drops_what_still_waits() -> None:
-    with anyio.fail_after(2.0):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group, Sandbox() as sandbox:
             sandbox.faults.enqueue(Slow(seconds=3600.0))
             group.start_soon(_refresh_in_vain, sandbox, sandbox.mint().refresh_token)

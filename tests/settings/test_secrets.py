@@ -11,6 +11,7 @@ from refresher.errors import SettingsError
 from refresher.settings import load
 from refresher.settings.commands import run
 from tests.settings.conftest import CLIENT, Bench
+from tests.support.waiting import PATIENCE
 
 CANARY = "canary-5f1c"
 
@@ -93,14 +94,12 @@ def test_a_failing_command_hides_what_it_printed(bench: Bench) -> None:
 
 
 def test_a_hanging_command_is_ended_with_its_children(tmp_path: Path) -> None:
-    script = "(sleep 30; echo late) & echo $! > child; wait"
+    script = "(sleep 600; echo late) & echo $! > child; wait"
     environment = {"PATH": os.defpath}
-    began = time.monotonic()
     with pytest.raises(ValueError, match=r"took more than 0\.2 s"):
         run(["sh", "-c", script], environment, tmp_path, timeout=0.2)
-    assert time.monotonic() - began < 5
     child = Path("/proc") / (tmp_path / "child").read_text().strip()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while child.exists() and "(sleep) Z" not in (child / "stat").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.sandbox import SandboxThread
+from tests.support.waiting import PATIENCE
 
 READ_EVERY = 0.02
 """Seconds between two looks at all grants."""
@@ -73,5 +74,5 @@ def consuming(url: str, server: SandboxThread, names: Sequence[str]) -> Iterator
         yield consumers
     finally:
         consumers.end()
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE)
     assert not thread.is_alive(), "it still waits for Redis"

@@ -14,7 +14,7 @@ from typing import Any
 
 from refresher.vault.sealing import write_key_file
 from tests.support.forked import run_command
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 SETTINGS = """
 [vault]
@@ -138,14 +138,14 @@ class DaemonProcess:
         assert self.process is not None
         self.kills.append(time.time())
         self.process.send_signal(number)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=PATIENCE)
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
     def ready_count(self) -> int:
         """How often a daemon has become ready here."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
+from tests.support.waiting import PATIENCE
+
 LOOK_EVERY = 0.05
 """Seconds between two looks at every token."""
 
@@ -47,7 +49,7 @@ def always_there(url: str, names: Sequence[str]) -> Iterator[Presence]:
         yield presence
     finally:
         ended.set()
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE)
     took = time.monotonic() - started
     assert presence.looks > 0, f"nobody looked in {took:.1f} s"
     assert not any(presence.absent.values()), (presence.looks, presence.absent)

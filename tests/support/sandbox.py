@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from refresher.sandbox import Sandbox, SandboxOptions
 from refresher.sandbox.exchange_log import ExchangeRecord
+from tests.support.waiting import PATIENCE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class SandboxProcess:
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -62,7 +63,7 @@ class SandboxProcess:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  loopback
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310  loopback
             return json.loads(response.read())
 
 

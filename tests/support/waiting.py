@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import anyio
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until something that has to come counts as never coming."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.support.daemon import DaemonProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class LoginCommand:
@@ -50,7 +50,7 @@ class LoginCommand:
     def finish(self, pasted: str = "", *, code: int = 0) -> str:
         """Paste something and see the command end with CODE; gives everything it said."""
         try:
-            self._process.communicate(pasted.encode(), timeout=30)
+            self._process.communicate(pasted.encode(), timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
@@ -113,7 +113,7 @@ def with_parameters(url: str, **changes: str) -> str:
 
 def visit(url: str) -> str:
     """The page URL leads to, in the end."""
-    with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310  loopback
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310  loopback
         text: str = response.read().decode()
         return text
 
@@ -121,7 +121,7 @@ def visit(url: str) -> str:
 def where_it_leads(url: str) -> str:
     """The address a browser is redirected to, which nobody has to serve."""
     opener = urllib.request.build_opener(_Staying)
-    with opener.open(url, timeout=20) as answer:
+    with opener.open(url, timeout=PATIENCE) as answer:
         assert answer.status == 302, answer.read()
         return str(answer.headers["Location"])
 

@@ -9,8 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from refresher.sandbox import SandboxOptions
 from tests.canary import Canary
 from tests.support.waiting import wait_until
@@ -64,7 +62,6 @@ def known(world: World) -> dict[str, dict[str, Any]]:
     return {line["grant"]: line for line in told}
 
 
-@pytest.mark.timeout(120)
 def test_no_token_goes_astray(tmp_path: Path, canary: Canary) -> None:
     """Neither to another client's server nor under another name, and each is told."""
     options = SandboxOptions(

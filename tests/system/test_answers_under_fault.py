@@ -12,9 +12,7 @@ import pytest
 
 from tests.support.daemon import DaemonProcess
 from tests.support.in_flight import InFlight, in_flight
-from tests.support.waiting import wait_until
-
-pytestmark = pytest.mark.timeout(180)
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -110,7 +108,7 @@ def test_a_stalled_daemon_ends_itself_once_nothing_can_be_lost(
     with flight.valkey.client() as redis:
         redis.set("refresher:rejected:strict-0", rejected, ex=300)
     assert daemon.process is not None
-    assert daemon.process.wait(timeout=60) == 70
+    assert daemon.process.wait(timeout=PATIENCE) == 70
     [told] = daemon.events("daemon.stalled")
     assert (told["count"], told["level"]) == (0, "error")
     (faults / "hang").unlink()
@@ -133,7 +131,7 @@ def test_a_daemon_whose_disk_hangs_can_be_stopped(flight: InFlight, faults: Path
     flight.await_unready()
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(timeout=40) == 0
+    assert daemon.process.wait(timeout=PATIENCE) == 0
     (faults / "hang").unlink()
     flight.start()
     assert flight.lost() == set()

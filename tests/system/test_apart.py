@@ -252,7 +252,6 @@ def test_an_answer_after_the_deadline_is_adopted(tmp_path: Path, canary: Canary)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(150)
 def test_a_server_that_refuses_early_refreshes(tmp_path: Path, canary: Canary) -> None:
     """No failure, and learned: from the third token on it is asked once."""
     life, window = 40.0, 14.0

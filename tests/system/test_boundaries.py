@@ -14,7 +14,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kills")
 
 
-@pytest.mark.timeout(120)
 def test_a_kill_at_any_boundary_loses_nothing_under_grace(folder: Path) -> None:
     rows = run_boundaries(folder, ["grace(30)"], BOUNDARIES, times=1)
     assert [row for row in rows if row.lost or not row.holds] == []

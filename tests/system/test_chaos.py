@@ -8,7 +8,6 @@ from tests.chaos.run import holds, run_chaos
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
 async def test_chaos_violates_no_guarantee(tmp_path: Path) -> None:
     result = await run_chaos(tmp_path, seconds=120, seed=3)
     assert holds(result), result

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from refresher.sandbox import SandboxOptions
 from tests.canary import Canary
+from tests.support.waiting import PATIENCE
 from tests.system.world import World, new_world
 
 REFRESHES = 5
@@ -22,7 +23,7 @@ def is_accepted(world: World) -> bool:
         world.server.sandbox.resource_url, headers={"Authorization": f"Bearer {access_token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310  loopback
+        with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310  loopback
             return True
     except urllib.error.HTTPError as refused:
         refused.close()
@@ -51,7 +52,7 @@ def longest_refusal(world: World, done: int) -> float:
     while not is_accepted(world):
         time.sleep(0.01)
     world.daemon.command("refresh", "g")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while len(world.server.sandbox.log) <= done:
         assert time.monotonic() < deadline, "no refresh"
         time.sleep(0.005)

@@ -10,7 +10,6 @@ TURNS_WITHIN = 2_000.0
 """Milliseconds: a loop that a flood held for longer would cost others their deadlines."""
 
 
-@pytest.mark.timeout(150)
 def test_hostile_clients_cost_nobody_a_token(tmp_path: Path) -> None:
     kinds = {**KINDS, **FLOODS}
     outcome = run_hostile(tmp_path, 12, control_seconds=1, lifetime=8, kinds=kinds)
@@ -19,7 +18,6 @@ def test_hostile_clients_cost_nobody_a_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_hostile_clients_do_not_slow_the_loop(tmp_path: Path) -> None:
     outcome = run_hostile(tmp_path, 180, control_seconds=90)
     assert outcome.holds, outcome

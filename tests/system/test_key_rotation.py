@@ -126,13 +126,11 @@ def kill_at_each(folder: Path, places: Sequence[str]) -> None:
         assert rig.lost() == 0
 
 
-@pytest.mark.timeout(240)
 def test_kills_during_a_rotation_lose_nothing(tmp_path: Path) -> None:
     kill_at_each(tmp_path, ["before 1", "after 3", f"before {BATCHES}"])
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_a_kill_at_every_batch_of_a_rotation_loses_nothing(tmp_path: Path) -> None:
     numbers = range(1, BATCHES + 1)
     kill_at_each(tmp_path, [f"{when} {n}" for n in numbers for when in ("before", "after")])
@@ -147,7 +145,6 @@ async def make_old(folder: Path) -> None:
         vault.close()
 
 
-@pytest.mark.timeout(240)
 def test_kills_while_an_old_vault_is_brought_over_lose_nothing(tmp_path: Path) -> None:
     with rig_of(tmp_path) as rig:
         daemon = rig.daemon
@@ -174,7 +171,6 @@ def rotate(daemon: DaemonProcess) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.timeout(120)
 def test_a_rotation_with_a_standby_and_without_a_daemon(tmp_path: Path) -> None:
     with rig_of(tmp_path) as rig:
         daemon = rig.daemon

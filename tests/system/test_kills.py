@@ -4,23 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import RESTART_WITHIN, run_kills
+from tests.kills import run_kills
 
 
-@pytest.mark.timeout(150)
 def test_no_kill_loses_a_grant(tmp_path: Path) -> None:
     outcome = run_kills(tmp_path, kills=4, seed=7)
     assert outcome.lost == 0
     assert outcome.overlapping == 0
     assert outcome.in_flight >= 2
-    assert outcome.slowest_restart < RESTART_WITHIN
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_fifty_kills_lose_no_grant(tmp_path: Path) -> None:
     outcome = run_kills(tmp_path, kills=50, seed=11)
     assert outcome.lost == 0
     assert outcome.overlapping == 0
     assert outcome.in_flight >= 30
-    assert outcome.slowest_restart < RESTART_WITHIN

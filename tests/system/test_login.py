@@ -14,7 +14,7 @@ import pytest
 
 from refresher.sandbox import SandboxOptions, Status, TokenPolicy
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.browser import (
     Browser,
     LoginCommand,
@@ -194,7 +194,7 @@ def status_of(url: str, *, host: str | None = None, method: str = "GET") -> int:
     headers = {} if host is None else {"Host": host}
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310  loopback
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=20)  # noqa: S310  loopback
+        urllib.request.urlopen(request, timeout=PATIENCE)  # noqa: S310  loopback
     refused.value.close()
     return refused.value.code
 

@@ -19,6 +19,7 @@ from refresher.errors import SettingsError
 from refresher.settings import load
 from refresher.vault.sealing import write_key_file
 from tests.support.as_user import commands
+from tests.support.waiting import PATIENCE
 
 IS_ROOT = os.geteuid() == 0
 USER = 65_534 if IS_ROOT else os.geteuid()
@@ -420,7 +421,7 @@ def test_a_complaint_is_shown_on_a_terminal_as_plain_text(folder: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=terminal,
-            timeout=50,
+            timeout=PATIENCE,
             check=False,
         )
         os.close(terminal)

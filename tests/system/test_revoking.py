@@ -13,7 +13,7 @@ from refresher.sandbox import Minted, SandboxOptions
 from refresher.sandbox.faults import Slow
 from refresher.vault.opening import open_vault
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.world import World, new_world
 
 AWAY = 3.0
@@ -113,7 +113,7 @@ def test_a_grant_removed_after_its_revocation_leaves_nothing_alive(stage: Stage)
     stage.world.daemon.command("remove", "acme", "--yes")
     again = stage.bring("acme")
     wait_until(lambda: stage.is_ended(minted), description="it is revoked")
-    assert revoke.wait(timeout=30) == 0
+    assert revoke.wait(timeout=PATIENCE) == 0
     assert not stage.is_ended(again)
     assert stage.world.status("acme")["state"] == "fresh"
 

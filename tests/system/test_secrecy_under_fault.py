@@ -64,7 +64,6 @@ FAULTS: tuple[Fault, ...] = (
 """Every kind of the sandbox, and an echo of every meaning an error code can have."""
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("placement", ["form", "query"])
 def test_no_fault_brings_a_secret_out(tmp_path: Path, placement: str) -> None:
     """Each grant meets its own few faults; the search at the end is that of the world."""

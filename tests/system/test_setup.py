@@ -11,6 +11,7 @@ import pytest
 
 from refresher.cli import daemon, demo, grants, setup
 from tests.support.daemon import DaemonProcess
+from tests.support.waiting import PATIENCE
 
 COMMANDS: list[click.Command] = [
     *(*demo.COMMANDS, *setup.COMMANDS, *daemon.COMMANDS, *grants.COMMANDS)
@@ -49,7 +50,7 @@ def refresher(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -63,7 +64,7 @@ def in_turn(*lines: str) -> tuple[str, list[str]]:
         input="\n".join(lines),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=True,
     )
     return done.stdout, done.stderr.split("\n")

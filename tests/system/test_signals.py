@@ -207,7 +207,6 @@ def test_a_command_commits_its_exchange_first(
 
 
 @pytest.mark.long  # the short form are the moments above
-@pytest.mark.timeout(600)
 def test_a_stop_at_any_moment(world: World) -> None:
     """Forty starts, each ended after some time by chance; the vault is whole after all of them."""
     chance = Random(8)  # noqa: S311  moments, not secrets

@@ -7,7 +7,6 @@ import pytest
 from tests.storm import run_storm
 
 
-@pytest.mark.timeout(120)
 def test_a_crowd_waits_its_turn(tmp_path: Path) -> None:
     outcome = run_storm(tmp_path, grants=160, rate=40, seed=3, refused_for=1.5)
     assert outcome.holds, outcome
@@ -16,7 +15,6 @@ def test_a_crowd_waits_its_turn(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_large_crowd_waits_its_turn(tmp_path: Path) -> None:
     outcome = run_storm(tmp_path, grants=5_000, rate=100, seed=4)
     assert outcome.holds, outcome

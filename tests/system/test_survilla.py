@@ -16,7 +16,7 @@ from refresher.sandbox import SandboxOptions
 from refresher.settings.loading import load
 from tests.canary import Canary
 from tests.support.sandbox import SandboxThread, sandbox_thread
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.browser import LoginCommand, parameters, visit, where_it_leads, with_parameters
 from tests.system.world import World, new_world
 
@@ -103,7 +103,7 @@ class Portals:
             data=b'{"query":"{cameraList{name}}"}',
             headers={"Authorization": f"Bearer {access_token}"},
         )
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310  loopback
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310  loopback
             listed = json.loads(response.read())["data"]["cameraList"]
         return [camera["name"] for camera in listed]
 

@@ -8,7 +8,6 @@ from tests.takeover import run_takeovers
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_many_takeovers_lose_nothing(tmp_path: Path) -> None:
     outcome = run_takeovers(tmp_path, times=8, seed=6)
     assert outcome.holds, outcome

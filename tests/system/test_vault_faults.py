@@ -19,7 +19,7 @@ from refresher.sandbox import Minted, SandboxOptions, Slow
 from refresher.vault.opening import open_vault
 from refresher.vault.sealing import write_key_file
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.world import World, new_world
 
 LAUNCHER = """
@@ -137,7 +137,7 @@ def test_a_read_only_folder_is_named(world: World) -> None:
             [sys.executable, "-c", LAUNCHER, *world.daemon.program, "run"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     finally:
@@ -163,7 +163,7 @@ def test_a_write_that_fails_halves_nothing(world: World) -> None:
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, room))
-        stdout, stderr = process.communicate("\n".join(lines), timeout=30)
+        stdout, stderr = process.communicate("\n".join(lines), timeout=PATIENCE)
     assert process.returncode == 1
     assert stdout == ""
     # A slow disk is told before, in a line of its own.

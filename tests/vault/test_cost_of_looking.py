@@ -144,7 +144,6 @@ async def test_the_index_knows_the_window(vault: Vault, lifetime: float) -> None
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 async def test_a_look_at_fifty_thousand_grants(tmp_path: Path) -> None:
     """Prints the figures; `pytest -s -m long` of this file."""
     async with opened(tmp_path) as vault:
