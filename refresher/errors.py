@@ -87,6 +87,10 @@ class AuthorizationFailed(RefresherError):
     """Raised when an authorization (login) ended without tokens; says why and what to do."""
 
 
+class NotThisAnswer(AuthorizationFailed):
+    """Raised when what came is no answer to the login under way, which goes on waiting."""
+
+
 class PublicationUnavailable(RefresherError):
     """Raised when Redis cannot take a publication now; it is retried for ever."""
 

@@ -12,7 +12,7 @@ from refresher import __version__
 from refresher.cli.beginning import end_in_order_when_told
 from refresher.cli.saying import say, speak_any_encoding
 from refresher.errors import ParameterRefused, RefresherError, SettingsError
-from refresher.ops.control_client import ControlError
+from refresher.ops.control_client import kind_of
 
 
 class Exit(IntEnum):
@@ -122,7 +122,7 @@ def report(error: RefresherError) -> Exit:
         return Exit.CONFIGURATION
     say(f"refresher: {error}", err=True)
     configuration = {"VaultKeyError", "VaultTooNew"}
-    kind = error.kind if isinstance(error, ControlError) else type(error).__name__
+    kind = kind_of(error)
     if kind == ParameterRefused.__name__:
         return Exit.USAGE
     return Exit.CONFIGURATION if kind in configuration else Exit.FAILED

@@ -13,9 +13,10 @@ from refresher.cli.saying import say
 from refresher.cli.table import span
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
-from refresher.errors import AuthorizationFailed, RefresherError
+from refresher.errors import NotThisAnswer, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
+from refresher.ops.control_client import kind_of
 
 
 @click.command()
@@ -88,8 +89,15 @@ async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -
         f"then paste the address the browser was sent to ({redirect_uri}?...), or the code in it",
         err=True,
     )
-    pasted = await anyio.to_thread.run_sync(_read_pasted)
-    return await call("login_finish", login=login["login"], pasted=pasted)
+    while True:
+        pasted = await anyio.to_thread.run_sync(_read_pasted)
+        try:
+            return await call("login_finish", login=login["login"], pasted=pasted)
+        except RefresherError as error:
+            # Without a line nobody is there to paste another one.
+            if not pasted or kind_of(error) != NotThisAnswer.__name__:
+                raise
+            say(f"{error}; the login goes on: paste again", err=True)
 
 
 def _read_pasted() -> str:
@@ -100,7 +108,7 @@ def _read_pasted() -> str:
         return stream.readline()
     except UnicodeDecodeError:
         # Not chained: the error carries what was pasted.
-        raise AuthorizationFailed("that is neither a redirected URL nor a code") from None
+        raise NotThisAnswer("that is neither a redirected URL nor a code") from None
 
 
 def _tell(grant: dict[str, Any], *, as_json: bool) -> None:

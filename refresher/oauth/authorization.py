@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsp
 
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
-from refresher.errors import AuthorizationFailed
+from refresher.errors import AuthorizationFailed, NotThisAnswer
 
 KNOWN_ERRORS = {
     "access_denied": "the account, or its owner, refused the access",
@@ -116,8 +116,8 @@ def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     from.
 
     Raises:
-        AuthorizationFailed: refused, of another login, of another redirect URI or server, or
-            empty.
+        NotThisAnswer: of another login or redirect URI, or no answer at all.
+        AuthorizationFailed: refused, or of another server.
     """
     text = pasted.strip()
     if _URL.match(text):
@@ -128,9 +128,9 @@ def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     else:
         return Callback(code=_bare_code(text), names_issuer=False)
     if not is_answer(query, request.state):
-        raise AuthorizationFailed(
-            "the state is not the one this login sent: it belongs to another login, or somebody "
-            "tampers with it; start the login again"
+        raise NotThisAnswer(
+            "the state is not the one this login sent: that address belongs to another login, or "
+            "somebody tampers with it"
         )
     found = parse_qs(query)
     issuers = found.get("iss", [])
@@ -178,7 +178,7 @@ def is_loopback(redirect_uri: str) -> bool:
 def _bare_code(text: str) -> Secret:
     """A code copied out of an address bar is still percent-encoded."""
     if not text or not text.isprintable() or any(character.isspace() for character in text):
-        raise AuthorizationFailed("that is neither a redirected URL nor a code")
+        raise NotThisAnswer("that is neither a redirected URL nor a code")
     return Secret(unquote(text))
 
 
@@ -190,7 +190,7 @@ def _refuse_other_redirect(request: AuthorizationRequest, url: str) -> None:
     if not _URL.match(request.redirect_uri):
         return
     if _place(_split(url)) != _place(_split(request.redirect_uri)):
-        raise AuthorizationFailed(
+        raise NotThisAnswer(
             f"that URL does not begin with the redirect URI {request.redirect_uri}: copy the "
             "address the browser shows after the consent"
         )
@@ -201,7 +201,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # is read, and can fail, late
     except ValueError:
-        raise AuthorizationFailed("that is not a URL: copy the whole address") from None
+        raise NotThisAnswer("that is not a URL: copy the whole address") from None
     return parts
 
 

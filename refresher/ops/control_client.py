@@ -28,6 +28,11 @@ class ControlError(RefresherError):
         self.kind = kind
 
 
+def kind_of(error: RefresherError) -> str:
+    """The class name of ERROR, raised here or by the daemon."""
+    return error.kind if isinstance(error, ControlError) else type(error).__name__
+
+
 class ControlClient:
     """Asks the daemon that listens on PATH."""
 

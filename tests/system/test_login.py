@@ -113,6 +113,14 @@ def test_a_pasted_address_finishes_the_login(world: World) -> None:
     assert_published(world, "by-address")
 
 
+def test_a_wrong_paste_can_be_mended(world: World) -> None:
+    login = LoginCommand(world.daemon, "mended", "--client", "remote")
+    right = where_it_leads(login.url)
+    said = login.finish(f"{ELSEWHERE}?code=C&state=other\nno code\n{right}\n")
+    assert said.count("the login goes on: paste again") == 2
+    assert_published(world, "mended")
+
+
 def test_a_pasted_code_finishes_the_login(world: World) -> None:
     login = LoginCommand(world.daemon, "by-code", "--client", "web", "--no-browser")
     login.finish(parameters(where_it_leads(login.url))["code"] + "\n")
