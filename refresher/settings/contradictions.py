@@ -12,7 +12,12 @@ from refresher.domain.clients import Client, ClientAuthentication, RotationProfi
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report
-from refresher.settings.urls import is_loopback, redirect_uri_fault
+from refresher.settings.urls import (
+    endpoint_doubt,
+    is_loopback,
+    redirect_uri_doubt,
+    redirect_uri_fault,
+)
 
 SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
     "client_id": "client_id, and client_authentication where the server wants it as a parameter",
@@ -82,6 +87,7 @@ class _ClientCheck:
 
     def run(self) -> None:
         self._check_login()
+        self._check_urls()
         self._check_parameters()
         self._check_answers()
         self._check_rotation()
@@ -134,6 +140,21 @@ class _ClientCheck:
             self._warning("base_url", "has no effect: no endpoint is a path; take it away")
         if section.ca_bundle and client.token_endpoint.startswith("http:"):
             self._warning("ca_bundle", "has no effect: token_endpoint is http://")
+
+    def _check_urls(self) -> None:
+        """What lets others read what is sent there."""
+        client = self._client
+        endpoints = {
+            "authorization_endpoint": client.authorization_endpoint,
+            "token_endpoint": client.token_endpoint,
+            "revocation_endpoint": client.revocation.endpoint if client.revocation else None,
+        }
+        for key, url in endpoints.items():
+            if url is not None and (doubt := endpoint_doubt(url)):
+                self._warning(key, doubt)
+        for position, uri in enumerate(client.redirect_uris):
+            if redirect_uri_fault(uri) is None and (doubt := redirect_uri_doubt(uri)):
+                self._warning(("redirect_uris", position), doubt)
 
     def _check_parameters(self) -> None:
         """What the daemon sends itself wins over parameters of the same name, or stands twice."""

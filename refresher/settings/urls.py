@@ -49,6 +49,31 @@ def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
     return None
 
 
+def endpoint_doubt(url: str) -> str | None:
+    """What lets others have the secrets sent to the endpoint URL, which has no fault; or None."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_link_local(host):
+        return (
+            "is a link-local address, where clouds keep their metadata service and any machine of "
+            "the same network can answer: name the authorization server"
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        return "is http:// to another host: secrets and tokens travel in the clear; use https://"
+    return None
+
+
+def redirect_uri_doubt(uri: str) -> str | None:
+    """What lets others have the codes that are sent to URI, which has no fault; or None."""
+    parts = urlsplit(uri)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        return (
+            "is http:// to another host: whoever stands between reads the code (RFC 6749 3.1.2.1); "
+            "register one with https://, or a loopback one"
+        )
+    return None
+
+
 def redirect_uri_fault(uri: str) -> str | None:
     """What keeps URI from being a redirect URI (RFC 6749 3.1.2), or None."""
     parts = _split(uri)
@@ -139,6 +164,13 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_link_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_link_local
     except ValueError:
         return False
 
