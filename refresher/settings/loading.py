@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from refresher.domain.secret import Secret
 from refresher.errors import SettingsError
-from refresher.files import Fault, Kind, is_readable_by_others
-from refresher.settings.clients import ClientBuilder
+from refresher.files import Fault, Kind, Unseen, is_readable_by_others, read_file
+from refresher.settings.clients import LARGEST_BUNDLE, ClientBuilder
 from refresher.settings.commands import Complain
 from refresher.settings.contradictions import check_together
 from refresher.settings.describe import describe
@@ -48,7 +48,7 @@ from refresher.settings.model import (
 from refresher.settings.report import Report, judge
 from refresher.settings.secret_places import Needed
 from refresher.settings.secret_reader import SecretReader
-from refresher.settings.urls import redis_doubts, redis_fault
+from refresher.settings.urls import redis_doubts, redis_fault, tls_files
 from refresher.text import plain
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
@@ -239,12 +239,34 @@ def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> Redi
     if url and fault is None:
         for doubt in redis_doubts(url.reveal(), has_password=password is not None):
             report.warning(("redis", "url"), doubt)
+        _check_tls_files(url.reveal(), report)
     return RedisSettings(
         url=url or Secret(DEFAULT_REDIS_URL),
         username=section.username,
         password=password,
         prefix=section.prefix,
     )
+
+
+def _check_tls_files(url: str, report: Report) -> None:
+    """Report certificates and keys of URL that others can change.
+
+    One that cannot be read is a warning: tokens are kept fresh while Redis is away, and the
+    file is looked at again at each connection.
+    """
+    for option, file in tls_files(url):
+        key = ("redis", "url")
+        try:
+            _, faults = read_file(file, largest=LARGEST_BUNDLE)
+        except Unseen as error:
+            report.unseen(key, f"has {option} {file}, which {error}", of_service=False)
+        except ValueError as error:
+            report.warning(key, f"has {option} {file}, which {error}")
+        else:
+            if faults:
+                report.problem(key, f"has an {option} that others can change: {faults[0].text}")
+            elif option == "ssl_keyfile" and is_readable_by_others(file):
+                report.warning(key, f"has an {option} that others can read: chmod 600 {file}")
 
 
 def _control(

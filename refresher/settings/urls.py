@@ -5,6 +5,7 @@ Any of them may hold a password by mistake, so none is ever quoted.
 
 import ipaddress
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -18,6 +19,9 @@ TLS_OPTIONS = tuple(
     )
 )
 """Options of a ``rediss://`` URL; redis-py would refuse others at the first connection."""
+
+TLS_FILE_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+"""Those that name a file."""
 
 CERT_REQS = ("required", "optional", "none")
 """Values of ``ssl_cert_reqs``."""
@@ -140,6 +144,12 @@ def redis_doubts(url: str, *, has_password: bool) -> list[str]:
             "rediss://"
         )
     return doubts
+
+
+def tls_files(url: str) -> list[tuple[str, Path]]:
+    """The files that the Redis URL, which has no fault, names: each with its option."""
+    options = parse_qs(urlsplit(url).query)
+    return [(name, Path(options[name][0])) for name in TLS_FILE_OPTIONS if name in options]
 
 
 def proxy_fault(url: str) -> str | None:

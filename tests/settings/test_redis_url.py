@@ -15,7 +15,7 @@ ALTERABLE = {
     f"{TLS}?ssl_check_hostname=False": "ssl_check_hostname off",
     f"{TLS}?ssl_check_hostname=0": "ssl_check_hostname off",
     f"{TLS}?ssl_check_hostname=no": "ssl_check_hostname off",
-    f"{TLS}?db=3&ssl_ca_certs=/ca.pem&ssl_check_hostname=N": "ssl_check_hostname off",
+    f"{TLS}?db=3&ssl_check_hostname=N": "ssl_check_hostname off",
     "rediss://127.0.0.1?ssl_cert_reqs=none": "ssl_cert_reqs=none",
     f"{TLS}?ssl_ciphers=ALL:@SECLEVEL%3D0": "ssl_ciphers",
     f"{TLS}?ssl_ciphers=DEFAULT:@SECLEVEL%3D1": "ssl_ciphers",
@@ -34,7 +34,6 @@ SOUND = [
     TLS,
     f"rediss://:{PASSWORD}@redis.example",
     f"{TLS}?ssl_cert_reqs=required&ssl_check_hostname=true",
-    f"{TLS}?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
     f"{TLS}?ssl_ciphers=HIGH:!aNULL:!MD5:!RC4",
     f"{TLS}?ssl_ciphers=ECDHE%2BAESGCM:!NULL",
     f"{TLS}?ssl_ciphers=ECDHE-RSA-AES256-GCM-SHA384:@SECLEVEL%3D2",
@@ -80,3 +79,26 @@ def test_an_unknown_kind_of_verification_is_refused(bench: Bench, value: str) ->
     text = f'{CLIENT}[redis]\nurl = "{TLS}?ssl_cert_reqs={value}"'
     (problem,) = bench.problems(text)
     assert "ssl_cert_reqs other than required, optional, none" in problem
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_tls_file_that_others_can_change_is_a_problem(bench: Bench, option: str) -> None:
+    bench.write("redis.pem", "-----BEGIN", mode=0o600)
+    text = f'{CLIENT}[redis]\nurl = "{TLS}?{option}={bench.folder}/redis.pem"'
+    assert bench.load(text).warnings == ()
+    (bench.folder / "redis.pem").chmod(0o662)
+    (problem,) = bench.problems(text)
+    assert f"redis.url has an {option} that others can change" in problem
+
+
+def test_a_tls_key_that_others_can_read_is_told(bench: Bench) -> None:
+    bench.write("redis.pem", "-----BEGIN", mode=0o644)
+    (warning,) = bench.load(
+        f'{CLIENT}[redis]\nurl = "{TLS}?ssl_keyfile={bench.folder}/redis.pem"'
+    ).warnings
+    assert "redis.url has an ssl_keyfile that others can read" in warning
+
+
+def test_a_tls_file_that_is_missing_keeps_no_daemon_from_starting(bench: Bench) -> None:
+    (warning,) = bench.load(f'{CLIENT}[redis]\nurl = "{TLS}?ssl_ca_certs=/no/ca.pem"').warnings
+    assert "redis.url has ssl_ca_certs /no/ca.pem, which" in warning
