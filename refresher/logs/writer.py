@@ -140,7 +140,9 @@ class LineWriter:
         """Say how many lines were dropped, once there is room for those that come."""
         queues = (self._routine, self._urgent)
         with self._changed:
-            if not self._lost or any(queue.size > queue.limit / 2 for queue in queues):
+            is_told_later = any(queue.size > queue.limit / 2 for queue in queues)
+            # Whoever writes after this one has lost nothing.
+            if not self._lost or is_told_later or self._is_closed:
                 return
             lost, self._lost = self._lost, 0
             for queue in queues:

@@ -105,6 +105,8 @@ def renew(world: World, *names: str) -> dict[str, dict[str, str]]:
 def undisturbed(world: World, *names: str) -> Iterator[Consumers]:
     """Consumers of NAMES who never read an older or a refused token meanwhile."""
     with consuming(world.valkey.url, world.server, names) as consumers:
+        if any(world.token(name) for name in names):
+            wait_until(lambda: consumers.reads, description="a consumer has read")
         yield consumers
     assert consumers.backwards == []
     assert consumers.refused == []
