@@ -28,7 +28,6 @@ def test_stopping_waits_for_every_exchange() -> None:
         ("Restart", "always"),
         ("RestartSec", "1"),
         ("StartLimitIntervalSec", "0"),
-        ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("KillMode", "mixed"),
         ("StateDirectoryMode", "0700"),
         ("RuntimeDirectoryMode", "0700"),
@@ -47,6 +46,19 @@ def test_stopping_waits_for_every_exchange() -> None:
 )
 def test_a_promise_is_kept_once(setting: str, value: str) -> None:
     assert UNIT[setting] == [value]
+
+
+def test_a_reload_reads_the_settings_first() -> None:
+    check, signal = UNIT["ExecReload"]
+    assert check == "/opt/refresher/bin/refresher check"
+    assert signal == "/bin/sh -c 'kill -HUP $MAINPID'"  # there may be no /bin/kill
+
+
+def test_a_standby_differs_in_its_start_alone() -> None:
+    standby = unit_of(PATH.with_name("refresher-standby.conf"))
+    assert standby["ExecStart"] == ["", f"{UNIT['ExecStart'][0]} --standby"]
+    assert standby["TimeoutStartSec"] == ["infinity"]
+    assert standby.keys() == {"Description", "ExecStart", "TimeoutStartSec"}
 
 
 def test_descriptors_suffice_for_all_that_may_be_open() -> None:
@@ -77,7 +89,7 @@ def test_it_runs_as_the_user_that_is_made() -> None:
 
 def test_only_needed_kinds_of_sockets_are_open() -> None:
     assert UNIT["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
-    assert UNIT["SystemCallFilter"] == ["@system-service", "~@privileged"]
+    assert UNIT["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
 
 
 def test_comments_stand_on_lines_of_their_own() -> None:
