@@ -18,9 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 LARGEST = 13 * 1024
 """Bytes: what a newcomer reads at one sitting."""
 
-DEMO_SECONDS = 14
-"""Long enough for every grant of the demo to be refreshed once."""
-
+DEMO_SECONDS = 6
 TEXT = README.read_text()
 SAMPLES = shown(TEXT)
 REWRITE = "run: python -m tests.pages"
