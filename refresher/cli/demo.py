@@ -1,4 +1,4 @@
-"""``refresher demo`` and ``refresher sandbox``: see it work without an account anywhere."""
+"""``refresher demo``: see it work without an account anywhere."""
 
 import json
 import re
@@ -15,12 +15,12 @@ from rich.text import Text
 
 from refresher.cli.calling import run
 from refresher.cli.entry import Exit
+from refresher.cli.sandbox import sandbox
 from refresher.cli.table import COLOURS
 from refresher.clock import Clock, SystemClock
 from refresher.demo.performance import Performance, performing
 from refresher.demo.stage import LIFETIME, Stage
 from refresher.domain.grants import GrantState
-from refresher.sandbox.process import run as run_sandbox
 
 REDRAW = 0.5
 PROGRESS = 5.0
@@ -149,17 +149,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
     click.echo(f"found no token      {summary['missed_reads']}")
     click.echo(f"rejected            {summary['rejected']}")
     click.echo(f"answer to consumer  p50 {latency['p50']} ms, p99 {latency['p99']} ms")
-
-
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Run the sandbox authorization server by itself, for tests of your own.
-
-    `refresher sandbox --help` of the server itself: python -m refresher.sandbox --help
-    """
-    context.exit(run_sandbox(list(arguments)))
 
 
 COMMANDS = (demo, sandbox)

@@ -70,20 +70,21 @@ def valkey_binary() -> Path:
 
 
 class PrivateValkey:
-    """One Valkey server on a free loopback port, nothing of it kept on disk by default.
+    """One Valkey server on a loopback port, nothing of it kept on disk by default.
 
     Start it from a thread that lives as long as it should: Linux ends the server together
     with the thread that started it.
 
     Args:
         options: for the server's command line, such as ``--maxmemory``, ``6mb``.
+        port: 0 takes a free one.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, port: int = 0) -> None:
         self._options = options
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = port
 
     @property
     def url(self) -> str:

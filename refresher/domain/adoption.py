@@ -199,6 +199,10 @@ def _echo_of(claim: Claim, client: Client, attempt: Attempt) -> float | None:
     from the attempt which reached it, not from the first: when the first request was lost on
     the way and the answer to a second one too, a third can bring an echo later than N after
     the first. Only where the first is the only one before, and over for long, none is possible.
+
+    Example for ``grace(30)``: sent at second 0, answered and lost; replayed at second 20. The
+    server may repeat its answer of second 0, "expires in 60" included. That token ends at
+    second 60, not at 80, so its life counts from second 0.
     """
     intent, rotation = claim.intent, client.rotation
     age = attempt.sent_at - intent.first_sent_at

@@ -30,6 +30,12 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None
 
     A failure says something only of the latest attempt and of the stored refresh token;
     tokens are adopted also from an earlier attempt, until a later one was.
+
+    Example: attempt 5 is sent at second 0 and hangs; at second 30 attempt 6 presents the same
+    refresh token. At second 31 the answer to 5 comes and is adopted. At second 32 the server
+    says ``invalid_grant`` to 6, because 5 had spent what 6 presented. That word is superseded:
+    it says nothing of the refresh token that 5 brought. Had 6 been answered with tokens, they
+    would replace those of 5, since the server made them later.
     """
     if stored.uid != claimed.uid or stored.authorization_serial != claimed.authorization_serial:
         return Verdict.SUPERSEDED
@@ -56,6 +62,12 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     That is a later attempt, or the step of a clock: it moved every instant of STORED, of
     which AFTER may only bring those that the outcome touched. Tokens touch them all: a refusal
     that a later attempt met is over with them, and so is what consumers said of the last token.
+
+    Two examples. The clock is set back by an hour while the exchange is out: ``since`` of
+    STORED moved with it, AFTER has that of CLAIMED, which lies an hour ahead now; so it is
+    taken from STORED. Or attempt 6 was sent while the answer to 5 was out, so the intent has
+    two open attempts; the answer to 5 accounts for one, and 6 stays open, for its answer may
+    still come.
     """
     has_tokens = after.served_at != claimed.served_at
     untouched = {

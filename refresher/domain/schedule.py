@@ -277,6 +277,15 @@ def replay_at(
         is_kept: a whole answer is kept that may hold the successor. A replay at a strict
             server would end it, so the live token is used up first.
 
+    Example for ``grace(30)``, with an exchange sent at second 0 and lost at second 2: replays
+    begin at once, then 1, 2 and 4 s after each failure, and none later than second 12.3
+    (0.66 x 30 s less the 7.5 s that a replay may take), so that each can end in the window.
+    From then on the server may take a replay for a theft, and the grant is treated as strict.
+
+    Why ``strict`` replays at all: if the first request never arrived, the replay is the first
+    that the server sees, and saves the grant. If it did arrive, the successor is lost whatever
+    happens now, and waiting would only take longer to say so.
+
     Returns:
         None when only an operator may decide (``halt``).
     """

@@ -2,7 +2,7 @@
 
 It stands apart: the daemon knows nothing of it, and it knows nothing of the daemon.
 It keeps everything in memory, listens on loopback only, and tells what it saw. Used in
-process (``Sandbox``) or as a process of its own (``python -m refresher.sandbox``).
+process (``Sandbox``) or as a process of its own (``refresher sandbox``).
 """
 
 from refresher.sandbox.applications import Application
@@ -25,7 +25,6 @@ from refresher.sandbox.faults import (
     Truncate,
 )
 from refresher.sandbox.options import SandboxOptions
-from refresher.sandbox.process import run
 from refresher.sandbox.server import Sandbox
 
 __all__ = [
@@ -48,5 +47,4 @@ __all__ = [
     "StatusAfter",
     "TokenPolicy",
     "Truncate",
-    "run",
 ]

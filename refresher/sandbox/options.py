@@ -36,6 +36,8 @@ _SURVILLA_DEFAULTS: dict[str, Any] = {
     "allowed_scopes": {"guest": ("read", "liveview")},
 }
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SandboxOptions(TokenPolicy):
@@ -83,28 +85,29 @@ class SandboxOptions(TokenPolicy):
         return cls(**{**_SURVILLA_DEFAULTS, **changes})
 
     @classmethod
-    def from_json(cls, text: str) -> "SandboxOptions":
-        """Options from a JSON object; the dialect decides the defaults.
-
-        Raises:
-            ValueError: not JSON, an unknown field or a bad value; the text says which.
-        """
-        given = json.loads(text)
-        if not isinstance(given, dict):
-            raise ValueError("the options must be a JSON object")  # noqa: TRY004  a bad value, not a bad call
-        defaults = _SURVILLA_DEFAULTS if given.get("dialect") == "survilla" else {}
-        return TypeAdapter(SandboxOptions).validate_python({**defaults, **given})
-
-    @classmethod
-    def from_json_or_file(cls, argument: str) -> "SandboxOptions":
+    def from_json_or_file(
+        cls,
+        argument: str,
+        *,
+        below: Mapping[str, Any] = _NOTHING,
+        above: Mapping[str, Any] = _NOTHING,
+    ) -> "SandboxOptions":
         """Options from JSON on the command line or from the file it names.
+
+        Args:
+            below: fields for where the JSON says nothing.
+            above: fields that win over it.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: see from_json.
+            ValueError: not JSON, an unknown field or a bad value; the text says which.
         """
         inline = argument.lstrip().startswith("{")
-        return cls.from_json(argument if inline else Path(argument).read_text(encoding="utf-8"))
+        given = json.loads(argument if inline else Path(argument).read_text(encoding="utf-8"))
+        if not isinstance(given, dict):
+            raise ValueError("the options must be a JSON object")  # noqa: TRY004  a bad value, not a bad call
+        defaults = _SURVILLA_DEFAULTS if given.get("dialect") == "survilla" else {}
+        return TypeAdapter(SandboxOptions).validate_python({**defaults, **below, **given, **above})
 
     @property
     def scope_separator(self) -> str:

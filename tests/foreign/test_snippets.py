@@ -1,4 +1,4 @@
-"""The README's snippet for Node, run by Node."""
+"""The pages' snippets for Node, run by Node."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from refresher.publication.keys import Keys
 from tests.foreign.provider import node_modules
-from tests.pages.reading import blocks
+from tests.pages.reading import README, ROOT, blocks_of
 from tests.support.valkey import Valkey, valkey
 from tests.support.waiting import wait_until
 
@@ -22,6 +22,7 @@ __all__ = ["valkey"]
 
 pytestmark = pytest.mark.foreign
 
+PAGE = ROOT / "deploy/consumers/README.md"
 KEYS = Keys()
 NAME = "acme-billing"
 
@@ -58,17 +59,22 @@ class Snippet:
         wait_until(has_said, description=f"the snippet uses {token}")
 
 
-@contextmanager
-def running(folder: Path, url: str) -> Iterator[Snippet]:
-    """The snippet for Node, reading the Redis of URL."""
-    [script] = blocks("js")
-    program = folder / "consumer.mjs"
-    program.write_text(script.replace("redis://127.0.0.1:6379/0", url) + HARNESS)
+def program(folder: Path, page: Path, url: str, rest: str) -> list[str]:
+    """The command that runs the snippet of PAGE and then the REST, on the Redis of URL."""
+    [script] = blocks_of("js", page.read_text())
+    file = folder / "consumer.mjs"
+    file.write_text(script.replace("redis://127.0.0.1:6379/0", url) + rest)
     (folder / "node_modules").symlink_to(node_modules("redis"))
     node = shutil.which("node")
     assert node is not None, "the foreign tests need node"
+    return [node, str(file)]
+
+
+@contextmanager
+def running(folder: Path, url: str) -> Iterator[Snippet]:
+    """The snippet for Node, reading the Redis of URL."""
     process = subprocess.Popen(
-        [node, str(program)],
+        program(folder, PAGE, url, HARNESS),
         cwd=folder,
         env={"PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,
@@ -137,3 +143,11 @@ def test_node_uses_no_token_past_its_end(valkey: Valkey, tmp_path: Path, redis_i
             valkey.kill()
         snippet.await_token(None)
         assert [at for at, token in snippet.said if token == "at-1" and at > ends_at] == []
+
+
+def test_node_reads_as_the_top_page_says(valkey: Valkey, tmp_path: Path) -> None:
+    with valkey.client() as client:
+        client.hset(KEYS.token("practice"), mapping={"access_token": "at-9"})
+    command = program(tmp_path, README, valkey.url, "console.log(accessToken); redis.destroy();")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "at-9\n"

@@ -13,8 +13,10 @@ from refresher.settings.describe import describe
 
 ROOT = Path(__file__).parent.parent.parent
 
+README = ROOT / "README.md"
+
 PAGES: tuple[Path, ...] = (
-    ROOT / "README.md",
+    README,
     *sorted(
         page
         for room in ("deploy", "refresher", "tests")
@@ -47,6 +49,17 @@ MEANING_OF_CODES = {
     Meaning.LATER: "Transient",
     Meaning.FAILED: "OutcomeUnknown",
 }
+
+
+TO_COME = {"token": "show", "pause": None, "resume": None, "export": None}
+"""Commands that the pages name and the code does not offer yet, with what each is called now."""
+
+COMMANDS_OF_PAGES = {*COMMANDS, *TO_COME}
+
+
+def as_it_is_called(command: str) -> str:
+    """What COMMAND of the pages is called by the code."""
+    return command if command in COMMANDS else TO_COME[command] or command
 
 
 def table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
@@ -110,6 +123,30 @@ def rewritten(text: str) -> str:
     return text
 
 
+SAMPLE = r"(<!-- sample {} -->\n```console\n)(.*?)(```\n<!-- /sample)"
+"""A sample output of the top page, between what begins and what ends it."""
+
+
+def shown(text: str) -> dict[str, str]:
+    """The sample outputs in TEXT by their names."""
+    found = re.findall(r"<!-- sample (\w+) -->", text)
+    return {name: _sample(name, text)[2].rstrip("\n") for name in found}
+
+
+def with_samples(text: str, samples: Mapping[str, str]) -> str:
+    """TEXT with other SAMPLES in the places of these names."""
+    for name, sample in samples.items():
+        place = _sample(name, text)
+        text = text[: place.start(2)] + sample + "\n" + text[place.end(2) :]
+    return text
+
+
+def _sample(name: str, text: str) -> re.Match[str]:
+    found = re.search(SAMPLE.format(name), text, flags=re.DOTALL)
+    assert found, f"there is no place for the sample {name}"
+    return found
+
+
 def all_pages() -> str:
     """The text of every page, one after the other."""
     return "\n".join(page.read_text() for page in PAGES)
@@ -117,7 +154,12 @@ def all_pages() -> str:
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of LANGUAGE in all pages, without their fences."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", all_pages(), re.MULTILINE | re.DOTALL)
+    return blocks_of(language, all_pages())
+
+
+def blocks_of(language: str, text: str) -> list[str]:
+    """The fenced blocks of LANGUAGE in TEXT, without their fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def section(heading: str) -> str:

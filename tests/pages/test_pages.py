@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from refresher.domain.reasons import Reason
 from refresher.logs import EVENTS, Level
 from refresher.publication.keys import Keys
 from refresher.settings.loading import load
+from tests.pages.prose import LONGEST_MEAN, broken_links, mean_length, rows
 from tests.pages.reading import (
     COMMAND,
     COMMANDS,
+    COMMANDS_OF_PAGES,
     CONTEXT,
     GENERATED,
     PAGES,
     ROOT,
     all_pages,
+    as_it_is_called,
     blocks,
     calls,
     exit_codes,
@@ -57,17 +61,19 @@ def test_every_exit_code_is_explained() -> None:
 
 
 def test_every_call_in_a_shell_block_is_possible() -> None:
-    found = [call for script in blocks("sh") for call in calls(script)]
+    found = [call for script in (*blocks("sh"), *blocks("console")) for call in calls(script)]
     assert len(found) > 10, "the README shows how the program is called"
     for name, given in found:
-        assert name in COMMANDS, name
-        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+        assert name in COMMANDS_OF_PAGES, name
+        command = COMMANDS.get(as_it_is_called(name))
+        parameters = command.params if command else ()
+        known = {option for parameter in parameters for option in parameter.opts}
         assert given <= known, name
 
 
 def test_every_command_in_the_prose_exists() -> None:
     named = re.findall(rf"`refresher {COMMAND}", all_pages())
-    assert set(named) <= set(COMMANDS)
+    assert set(named) <= COMMANDS_OF_PAGES
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
@@ -87,6 +93,22 @@ def test_a_settings_block_loads_without_complaint(block: str, tmp_path: Path) ->
 @pytest.mark.parametrize("block", blocks("python"))
 def test_a_python_block_compiles(block: str) -> None:
     compile(block, "a README", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_sentences_are_short(page: Path) -> None:
+    assert mean_length(page.read_text()) < LONGEST_MEAN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    assert list(broken_links(page)) == []
+
+
+def test_no_page_repeats_a_row_of_another() -> None:
+    counted = Counter(row for page in PAGES for row in rows(page.read_text()))
+    assert len(counted) > 100
+    assert [row for row, times in counted.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

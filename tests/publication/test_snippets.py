@@ -1,4 +1,4 @@
-"""The README's snippets of consumers, run against what the daemon writes."""
+"""The snippets of the page for consumers, run against what the daemon writes."""
 
 import ast
 import re
@@ -7,17 +7,18 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.pages.reading import blocks
+from tests.pages.reading import ROOT, blocks_of
 from tests.publication.world import CANARY, CLOCK, KEYS, publication, publishing
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
 NAME = "acme-billing"
+PAGE = ROOT / "deploy/consumers/README.md"
 
 
 def snippet(language: str, word: str, valkey: Valkey) -> str:
     """The one block of LANGUAGE with WORD, for VALKEY."""
-    [script] = [block for block in blocks(language) if word in block]
+    [script] = [block for block in blocks_of(language, PAGE.read_text()) if word in block]
     return script.replace("redis://127.0.0.1:6379/0", valkey.url)
 
 

@@ -1,11 +1,13 @@
 """The sandbox as a process: the line it prints, its control endpoints, its end."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,19 @@ import anyio
 import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+from click.testing import CliRunner
 
+from refresher.cli.entry import cli
+from refresher.cli.sandbox import settings_of
+from refresher.domain.outcomes import Refreshed
+from refresher.domain.secret import Secret
+from refresher.oauth.patience import Patience
+from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.sandbox import Sandbox, SandboxOptions
-from refresher.sandbox.process import parse
+from refresher.settings import template
+from refresher.settings.loading import load
 from tests.sandbox.wire import get, post
+from tests.support.sandbox import SANDBOX
 
 CLIENT = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
 
@@ -25,7 +36,7 @@ CLIENT = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
 @asynccontextmanager
 async def sandbox_process(*arguments: str) -> AsyncIterator[tuple[str, Process]]:
     """A running sandbox: its base URL and its process, ended at the latest here."""
-    command = [sys.executable, "-W", "error", "-m", "refresher.sandbox", *arguments]
+    command = [sys.executable, "-W", "error", *SANDBOX[1:], *arguments]
     async with await anyio.open_process(command, stderr=subprocess.PIPE) as process:
         try:
             with anyio.fail_after(20.0):
@@ -45,7 +56,7 @@ async def control(base_url: str, name: str, body: dict[str, Any]) -> dict[str, A
 
 async def test_a_process_is_steered_and_terminated() -> None:
     options = {"rotation": "grace", "grace_seconds": 5, "access_token_lifetime": 9}
-    async with sandbox_process("--port", "0", "--options-json", json.dumps(options)) as running:
+    async with sandbox_process("--options-json", json.dumps(options)) as running:
         base_url, process = running
         minted = await control(base_url, "grants", {"subject": "guest", "scope": "read"})
         form = {
@@ -121,15 +132,21 @@ def test_options_come_from_text_or_file(tmp_path: Path) -> None:
     text = '{"rotation": "until_used", "latency": [0.1, 0.2], "mix": {"chances": []}}'
     file = tmp_path / "options.json"
     file.write_text(text)
-    inline = parse(["--options-json", text])
-    assert inline == parse(["--options-json", str(file)])
+    inline = SandboxOptions.from_json_or_file(text)
+    assert inline == SandboxOptions.from_json_or_file(str(file))
     assert (inline.rotation, inline.latency) == ("until_used", (0.1, 0.2))
-    assert parse(["--port", "4711"]).port == 4711
+
+
+def test_an_option_wins_over_the_json_and_that_over_the_default() -> None:
+    text, below = '{"port": 4711, "client_id": "mine"}', {"client_id": "other", "seed": 5}
+    options = SandboxOptions.from_json_or_file(text, below=below, above={"port": 4712})
+    assert (options.port, options.client_id, options.seed) == (4712, "mine", 5)
 
 
 def test_the_survilla_dialect_brings_its_defaults() -> None:
-    assert SandboxOptions.from_json('{"dialect": "survilla"}') == SandboxOptions.survilla()
-    changed = SandboxOptions.from_json('{"dialect": "survilla", "parameters_in": "either"}')
+    read = SandboxOptions.from_json_or_file
+    assert read('{"dialect": "survilla"}') == SandboxOptions.survilla()
+    changed = read('{"dialect": "survilla", "parameters_in": "either"}')
     assert changed == SandboxOptions.survilla(parameters_in="either")
 
 
@@ -141,21 +158,53 @@ async def test_a_port_that_is_taken_is_a_line() -> None:
             done = await anyio.run_process(command, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("refresher sandbox: ")
+    assert line.startswith("refresher: the sandbox cannot listen: ")
     assert f"('127.0.0.1', {port})" in line
 
 
-def test_a_port_that_is_none_is_refused() -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(["--port", "99999"])
-    assert ended.value.code == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--rotation", "sometimes"),
+        *(("--options-json", text) for text in ("{", "[]", '{"colour": "red"}', "/no/such/file")),
+        ("--options-json", '{"rotation": "sometimes"}'),
+    ],
+)
+def test_bad_options_end_with_status_two(arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(cli, ["sandbox", *arguments])
+    assert done.exit_code == 2
+    assert "Error: Invalid value for" in done.output
+
+
+def test_help_names_every_field() -> None:
+    told = CliRunner().invoke(cli, ["sandbox", "--help"]).output
+    assert {field.name for field in fields(SandboxOptions)} <= set(re.findall(r"\w+", told))
+    assert {"--port", "--redis", "--rotation", "--lifetime"} <= set(re.findall(r"--\w+", told))
 
 
 @pytest.mark.parametrize(
-    "argument",
-    ["{", "[]", '{"colour": "red"}', '{"rotation": "sometimes"}', "/no/such/file"],
+    "options",
+    [
+        pytest.param({}, id="by the book"),
+        pytest.param({"rotation": "grace", "grace_seconds": 7.5}, id="grace"),
+        pytest.param({"parameters_in": "query", "redirect_parameter": "redirect_url"}, id="query"),
+        pytest.param({"dialect": "survilla"}, id="survilla"),
+    ],
 )
-def test_bad_options_end_with_status_two(argument: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(["--options-json", argument])
-    assert ended.value.code == 2
+async def test_what_it_prints_are_settings_that_work(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """The very client of the printed tables refreshes a grant of that server."""
+    given = SandboxOptions.from_json_or_file(json.dumps(options), below={"port": 0})
+    async with Sandbox(given) as server:
+        file = tmp_path / "refresher.toml"
+        file.write_text(template() + "\n" + settings_of(server))
+        file.chmod(0o600)
+        loaded = load(file, environment={})
+        client = loaded.settings.clients["sandbox"]
+        assert [seed.client for seed in loaded.settings.seeds] == ["sandbox"]
+        async with TokenEndpoint() as endpoint:
+            sent = Secret(server.mint().refresh_token)
+            outcome = await endpoint.refresh(client, sent, patience=Patience(20.0))
+        assert isinstance(outcome, Refreshed)

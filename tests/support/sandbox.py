@@ -18,6 +18,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+SANDBOX = (sys.executable, "-m", "refresher", "sandbox", "--json", "--port", "0")
+"""The command of a sandbox whose first line names its address."""
+
+
 class SandboxProcess:
     """An authorization server on loopback, ended with ``stop``.
 
@@ -27,7 +31,7 @@ class SandboxProcess:
 
     def __init__(self, **options: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "refresher.sandbox", "--options-json", json.dumps(options)],
+            [*SANDBOX, "--options-json", json.dumps(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )

@@ -97,7 +97,15 @@ async def observe(publisher: Publisher, names: Sequence[str]) -> dict[str, Obser
 
 
 def compare(publication: Publication, observed: Observed, now: float) -> Difference | None:
-    """How OBSERVED differs from what PUBLICATION says; None when it does not."""
+    """How OBSERVED differs from what PUBLICATION says; None when it does not.
+
+    PUBLICATION was read after OBSERVED, so a version in Redis above it was made by nobody here.
+    Example: Redis shows version 105, then the vault says 100: foreign. In the other order the
+    vault could say 100, commit 105 and publish it, and its own 105 would look foreign.
+
+    A status below the vault's revision is behind, as is one in which only the next attempt has
+    moved: a write of ours is under way or was lost, and nobody else has written anything.
+    """
     if observed.is_hidden:
         return None
     grant = publication.grant
@@ -133,6 +141,9 @@ def is_of_earlier_life(publication: Publication, observed: Observed, now: float)
     The vault was lost and begun anew, or an old copy of it was restored. Such a token is
     newer than all the vault knows and ends by itself, so it is left alone until the vault
     makes a newer one: to overwrite it would take good tokens from consumers.
+
+    Example: a backup of 10:00 is restored at 12:00. Redis has a token issued at 11:50 that
+    ends at 12:50, the vault one issued at 9:40 that ended at 10:40. Consumers keep theirs.
     """
     return not _is_decided_here(publication) and _outlives(publication, observed, now)
 
@@ -170,7 +181,12 @@ def should_be_readable(publication: Publication, now: float) -> bool:
 
 
 def _token_differs(publication: Publication, observed: Observed, now: float) -> tuple[bool, bool]:
-    """Whether the fields are wrong, and whether the TTL is."""
+    """Whether the fields are wrong, and whether the TTL is.
+
+    A token about to end is left alone where that can be: a write for its last moments could
+    come after its end. With a second left an absent key is no difference, and an older token
+    in its place ends by itself; a newer version is one, for nothing here would ever end it.
+    """
     life = records.remaining_life(publication, now)
     if records.is_withdrawn(publication):
         return bool(observed.token), False
