@@ -37,13 +37,13 @@ INJECTED = (
     "error after processing",
     "grant.removed",
     "grant.singled_out",
-    "halted",
     "incident.closed",
     "incident.opened",
     "late answer of a usurped process",
     "late tokens parked",
     "logins in mid-exchange",
     "not sent",
+    "operator awaited",
     "paused",
     "processed for nobody",
     "read late",
@@ -171,7 +171,7 @@ def _hang_up_at_the_deadline(patch: pytest.MonkeyPatch) -> None:
 
 
 def _resume_by_itself(patch: pytest.MonkeyPatch) -> None:
-    """A ``halt`` that replays."""
+    """A ``pause`` that replays."""
 
     def replay_at(now: float, *_: object, **__: object) -> float:
         return now

@@ -52,7 +52,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Accounts": {
         "login": "grants",
         "import": "grants",
-        "show": "grants",
+        "token": "grants",
         "set-token": "grants",
         "refresh": "grants",
         "revoke": "grants",
@@ -120,7 +120,7 @@ def cli(context: click.Context, config: Path | None) -> None:
     Set it up:       refresher init, edit refresher.toml, refresher check
     First tokens:    refresher login GRANT
     Run it:          refresher run
-    Look:            refresher status, refresher show GRANT
+    Look:            refresher status, refresher token GRANT
     """  # noqa: D301  click wants a real backspace before what it must not wrap
     context.obj = config
     if context.invoked_subcommand != RUN:

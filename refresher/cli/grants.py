@@ -1,4 +1,4 @@
-"""The commands about grants: status, show, login, set-token, import, remove."""
+"""The commands about grants: status, token, login, set-token, import, remove."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -69,25 +69,25 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
 @click.argument("grant")
 @as_json_option
 @click.pass_context
-def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
+def token(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
     """Print the access token of GRANT that consumers read now.
 
     \b
-    curl -H "Authorization: Bearer $(refresher show acme)" https://api.example/
+    curl -H "Authorization: Bearer $(refresher token acme)" https://api.example/
 
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
     """  # noqa: D301  click wants a real backspace before what it must not wrap
     settings = load_completely(context.obj, needed=Needed.REDIS).settings
-    token, state = run(_read_published, settings, grant)
-    if "access_token" not in token:
+    published, state = run(_read_published, settings, grant)
+    if "access_token" not in published:
         told = f" ({state['state']}: {state.get('reason', '-')})" if state else ""
         say(f"refresher: Redis holds no valid token for {grant}{told}", err=True)
         if "repair" in state:
             say(f"repair: {state['repair']}", err=True)
         waits = state.get("state") in {"reauthorization_required", "paused", "pending"}
         context.exit(Exit.NEEDS_PERSON if waits else Exit.FAILED)
-    say(json.dumps(token) if as_json else token["access_token"])
+    say(json.dumps(published) if as_json else published["access_token"])
 
 
 async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -133,14 +133,14 @@ def set_token(  # noqa: PLR0917  one parameter an option
     It is never taken from the command line, which other users of the machine can read.
     """
     settings = load_settings(context)
-    token = read_text(file, "token")
+    given = read_text(file, "token")
 
     async def ask() -> Any:
         async with calling(settings, needed=Needed.REDIS) as call:
             return await call(
                 "set_token",
                 name=grant,
-                token=token,
+                token=given,
                 expires_at=expires_at,
                 token_type=token_type,
             )
@@ -229,7 +229,7 @@ COMMANDS = (
     logins.login,
     set_token,
     status,
-    show,
+    token,
     refresh,
     importing.import_command,
     revoke,

@@ -278,7 +278,7 @@ def replay_at(
             server would end it, so the live token is used up first.
 
     Returns:
-        None when only an operator may decide (``halt``).
+        None when only an operator may decide (``pause``).
     """
     prompt = len(PROMPT_REPLAYS)
     wait = PROMPT_REPLAYS[min(intent.attempts, prompt) - 1]
@@ -293,7 +293,7 @@ def replay_at(
                 return short_backoff
         case RotationProfile.STRICT | RotationProfile.UNKNOWN:
             pass
-    if policy is UnknownOutcome.HALT:
+    if policy is UnknownOutcome.PAUSE:
         return None
     if (policy is UnknownOutcome.DEFER or is_kept) and expires_at is not None:
         # A clock that was ahead may have dated the end; no token outlives its lifetime.

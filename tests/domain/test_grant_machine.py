@@ -325,9 +325,9 @@ class GrantMachine(RuleBasedStateMachine):
         if not isinstance(outcome, OutcomeUnknown):
             self.open.pop(flying.sequence, None)
         if grant.due_at is None:
-            assert self.desk.client.on_unknown_outcome is UnknownOutcome.HALT
+            assert self.desk.client.on_unknown_outcome is UnknownOutcome.PAUSE
             assert grant.status_reason == Reason.OUTCOME_UNKNOWN
-            assert self.open, "only an open exchange halts a grant"
+            assert self.open, "only an open exchange pauses a grant"
             return
         wait = grant.due_at - self.now
         asked = min(getattr(outcome, "retry_after", None) or 0.0, 3600.0)

@@ -73,8 +73,8 @@ class Wire:
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.world.witness.violated(f"G2: {name} has two requests in flight")
-        halts = client.on_unknown_outcome is UnknownOutcome.HALT and name not in self.resumed
-        if halts and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
+        pauses = client.on_unknown_outcome is UnknownOutcome.PAUSE and name not in self.resumed
+        if pauses and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
             self.world.witness.violated(f"G3: {name} was sent again, and no operator has said so")
 
     def _is_patient(self, process: "Process", name: str, client: Client, claimed_at: float) -> None:
@@ -124,7 +124,7 @@ class Wire:
     def paused(self, name: str) -> None:
         """A grant waits for an operator."""
         self.resumed.discard(name)
-        self.world.chance.seen["halted"] += 1
+        self.world.chance.seen["operator awaited"] += 1
 
     def went_on(self, process: "Process", before: Row, row: Row) -> None:
         """A pause ended: by an operator, a late outcome or a new authorization."""

@@ -25,7 +25,7 @@ from tests.vault.world import (
     static_seed,
 )
 
-HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
+PAUSING = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
 
 
 async def test_a_claim_tells_whether_somebody_asked_for_it(vault: Vault) -> None:
@@ -123,7 +123,7 @@ async def test_a_request_resumes_a_paused_grant(vault: Vault) -> None:
     await refresh(vault, answered("at-1", "rt-1"))
     await vault.request_refresh("acme", NOW + 60)
     claim = await claim_one(vault, NOW + 60)
-    await finish(vault, claim, UNKNOWN, NOW + 60, HALTING)
+    await finish(vault, claim, UNKNOWN, NOW + 60, PAUSING)
     paused = await get(vault)
     assert (paused.state, paused.due_at) == (GrantState.PAUSED, None)
     resumed = await vault.request_refresh("acme", NOW + 90)
