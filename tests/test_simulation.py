@@ -44,6 +44,8 @@ INJECTED = (
     "logins in mid-exchange",
     "not sent",
     "operator awaited",
+    "ordered pauses over",
+    "pause",
     "paused",
     "processed for nobody",
     "read late",

@@ -10,9 +10,10 @@ from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.repairs import repair
-from refresher.engine.administration import Administration
+from refresher.engine.administration import Administration, Changed
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
+from refresher.vault.pauses import Selection
 from refresher.vault.revocations import Parked
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
@@ -39,6 +40,8 @@ class Operations:
             "ping": taking(calls.Ping, self.ping),
             "status": taking(calls.Status, self.status),
             "refresh": taking(calls.Refresh, self.refresh),
+            "pause": taking(calls.Pause, self.pause),
+            "resume": taking(calls.Resume, self.resume),
             "refresh_lost": taking(calls.RefreshLost, self.refresh_lost),
             "login_target": taking(calls.LoginBegin, self.login_target),
             "login_begin": taking(calls.LoginBegin, self.login_begin),
@@ -66,9 +69,31 @@ class Operations:
         }
 
     async def refresh(self, call: calls.Refresh) -> JSON:
-        """Make a grant due now; ``accepted`` is false where no refresh is possible."""
+        """Make a grant due now; where it cannot be, ``stands`` says how it is."""
         grant = await self._administration.refresh(call.name)
-        return {"accepted": grant is not None}
+        if grant is not None:
+            return {"accepted": True}
+        return {"accepted": False, "stands": view(await self._administration.grant(call.name))}
+
+    async def pause(self, call: calls.Pause) -> JSON:
+        """Send nothing for some grants; tells when the refresh token of a named one dies unused."""
+        done = await self._administration.pause(selected(call), call.seconds)
+        return await self._told(done)
+
+    async def resume(self, call: calls.Resume) -> JSON:
+        """End the pauses of some grants; they are due now."""
+        return await self._told(await self._administration.resume(selected(call)))
+
+    async def _told(self, done: Changed) -> JSON:
+        grants = [
+            view(grant)
+            | {
+                "exchange_out": await self._administration.is_out(grant),
+                "refresh_token_dies_at": self._administration.refresh_token_dies_at(grant),
+            }
+            for grant in done.grants
+        ]
+        return {"count": done.count, "grants": grants}
 
     async def refresh_lost(self, call: calls.RefreshLost) -> JSON:
         """Ask once more for grants that were finally rejected."""
@@ -205,6 +230,11 @@ def key_view(key: SealedUnder) -> dict[str, JSON]:
         "first_format": key.first_format,
         "can_go": key.line not in {None, 1} and not key.total,
     }
+
+
+def selected(call: calls.Pause | calls.Resume) -> Selection:
+    """The grants that CALL means."""
+    return Selection(names=call.names, client=call.client)
 
 
 def seed_of(grant: calls.ImportedGrant) -> Seed:

@@ -55,6 +55,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "token": "grants",
         "set-token": "grants",
         "refresh": "grants",
+        "pause": "grants",
+        "resume": "grants",
         "revoke": "grants",
         "remove": "grants",
     },

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from refresher.cli import importing, logins
+from refresher.cli import importing, logins, pausing
 from refresher.cli.calling import (
     as_json_option,
     calling,
@@ -85,7 +85,9 @@ def token(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: F
         say(f"refresher: Redis holds no valid token for {grant}{told}", err=True)
         if "repair" in state:
             say(f"repair: {state['repair']}", err=True)
-        waits = state.get("state") in {"reauthorization_required", "paused", "pending"}
+        waits = state.get("state") in {"reauthorization_required", "pending"} or (
+            state.get("state") == "paused" and "next_attempt_at" not in state
+        )
         context.exit(Exit.NEEDS_PERSON if waits else Exit.FAILED)
     say(json.dumps(published) if as_json else published["access_token"])
 
@@ -231,6 +233,8 @@ COMMANDS = (
     status,
     token,
     refresh,
+    pausing.pause,
+    pausing.resume,
     importing.import_command,
     revoke,
     remove,

@@ -263,7 +263,7 @@ async def test_a_paused_grant_is_announced(vault: Vault, lines: Lines) -> None:
     await parts.refresh.run(await claim(parts), pausing)
     [paused] = lines.of(Event.GRANT_PAUSED)
     assert paused["reason"] == "outcome_unknown:timeout"
-    assert paused["repair"].startswith("refresher refresh acme sends the same refresh token again")
+    assert paused["repair"].startswith("refresher resume acme sends the same refresh token again")
 
 
 async def test_a_recovered_grant_is_announced(vault: Vault, lines: Lines) -> None:

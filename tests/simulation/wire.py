@@ -21,6 +21,9 @@ CLAIMED_BEFORE = 10.0
 """Seconds until a Retry-After stops claims once its exchange is durable: its commit may
 have to be tried again until the engine knows that it is."""
 
+LOOKED_BEFORE = 10.0
+"""Seconds from the last look at the vault to the sending, with a slow disk in between."""
+
 READ_FOR = 89.0
 """Seconds after its request left in which an answer is read where a lost one costs the grant."""
 
@@ -34,9 +37,11 @@ class Wire:
     """Requests whose outcome nobody knows, by the refresh token they presented."""
     sends: dict[str, deque[float]] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
-    """Grants that an operator wanted refreshed, which alone ends a pause."""
+    """Grants that an operator has resumed, which alone ends a pause that waits for him."""
     resumed: set[str] = field(default_factory=set)
     """Those whose pause was ended."""
+    paused_at: dict[str, float] = field(default_factory=dict)
+    """Since when an operator has nothing sent for a grant."""
 
     def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
         """A request is about to leave: may it?"""
@@ -70,6 +75,9 @@ class Wire:
         return request
 
     def _may_send(self, name: str, client: Client, fingerprint: bytes) -> None:
+        paused_at = self.paused_at.get(name)
+        if paused_at is not None and self.world.time() > paused_at + LOOKED_BEFORE:
+            self.world.witness.violated(f"pause: {name} was sent, and an operator has paused it")
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.world.witness.violated(f"G2: {name} has two requests in flight")
@@ -117,9 +125,16 @@ class Wire:
             opened.remove(request)
 
     def asked_for(self, row: Row) -> None:
-        """An operator has a grant refreshed: a pause ends, a doubted one is asked for."""
+        """An operator resumes a grant: a pause ends, a doubted one is asked for."""
         self.asked.add(row.name)
         self.world.witness.refusals.hastened(row)
+
+    def ordered(self, row: Row) -> None:
+        """An operator has paused a grant, or that is over; said again, it goes on."""
+        if row.is_paused_by_order:
+            self.paused_at.setdefault(row.name, self.world.time())
+        elif self.paused_at.pop(row.name, None) is not None:
+            self.world.chance.seen["ordered pauses over"] += 1
 
     def paused(self, name: str) -> None:
         """A grant waits for an operator."""
