@@ -161,6 +161,14 @@ class Resume(_Selecting):
     """The pauses of some grants to be over, whatever their reason."""
 
 
+class Export(Call):
+    """A page of grants with their refresh tokens: these, those of a client, or all."""
+
+    names: list[Name] | None = None
+    client: Name | None = None
+    after: int = 0
+
+
 class RefreshLost(Call):
     """What was finally rejected, once more: these grants, those of a client, or all."""
 

@@ -5,6 +5,7 @@ very same functions on a vault it opened itself.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
@@ -13,10 +14,11 @@ from refresher.domain.repairs import repair
 from refresher.engine.administration import Administration, Changed
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
-from refresher.vault.pauses import Selection
+from refresher.vault.exporting import Exported
 from refresher.vault.revocations import Parked
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
+from refresher.vault.selecting import Selection
 
 
 class Operations:
@@ -42,6 +44,7 @@ class Operations:
             "refresh": taking(calls.Refresh, self.refresh),
             "pause": taking(calls.Pause, self.pause),
             "resume": taking(calls.Resume, self.resume),
+            "export": taking(calls.Export, self.export),
             "refresh_lost": taking(calls.RefreshLost, self.refresh_lost),
             "login_target": taking(calls.LoginBegin, self.login_target),
             "login_begin": taking(calls.LoginBegin, self.login_begin),
@@ -83,6 +86,18 @@ class Operations:
     async def resume(self, call: calls.Resume) -> JSON:
         """End the pauses of some grants; they are due now."""
         return await self._told(await self._administration.resume(selected(call)))
+
+    async def export(self, call: calls.Export) -> JSON:
+        """A page of grants as ``import`` takes them, and those left out.
+
+        The answer holds refresh tokens: it goes to whoever asked, and nowhere else.
+        """
+        page = await self._administration.export(selected(call), call.after)
+        return {
+            "lines": [line_of(one) for one in page.exported],
+            "left_out": [asdict(one) for one in page.left_out],
+            "last": page.last,
+        }
 
     async def _told(self, done: Changed) -> JSON:
         grants = [
@@ -232,9 +247,28 @@ def key_view(key: SealedUnder) -> dict[str, JSON]:
     }
 
 
-def selected(call: calls.Pause | calls.Resume) -> Selection:
+def selected(call: calls.Pause | calls.Resume | calls.Export) -> Selection:
     """The grants that CALL means."""
     return Selection(names=call.names, client=call.client)
+
+
+def line_of(exported: Exported) -> dict[str, JSON]:
+    """What EXPORTED is to `import`; a line holds what ``ImportedGrant`` knows, and its secrets."""
+    grant, access_token = exported.grant, exported.access_token
+    line: dict[str, JSON] = {
+        "name": grant.name,
+        "client": grant.client,
+        "refresh_token": exported.refresh_token.reveal(),
+        "scope": list(grant.scope),
+        "labels": dict(grant.labels),
+    }
+    if access_token is None or not calls.VISIBLE.fullmatch(access_token.reveal()):
+        return line
+    return line | {
+        "access_token": access_token.reveal(),
+        "expires_at": grant.expires_at,
+        "token_type": exported.token_type,
+    }
 
 
 def seed_of(grant: calls.ImportedGrant) -> Seed:

@@ -52,6 +52,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Accounts": {
         "login": "grants",
         "import": "grants",
+        "export": "grants",
         "token": "grants",
         "set-token": "grants",
         "refresh": "grants",

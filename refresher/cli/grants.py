@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from refresher.cli import importing, logins, pausing
+from refresher.cli import exporting, importing, logins, pausing
 from refresher.cli.calling import (
     as_json_option,
     calling,
@@ -236,6 +236,7 @@ COMMANDS = (
     pausing.pause,
     pausing.resume,
     importing.import_command,
+    exporting.export,
     revoke,
     remove,
 )

@@ -22,9 +22,11 @@ from refresher.errors import (
     UnknownGrant,
 )
 from refresher.logs import Event, emit
-from refresher.vault.pauses import Changes, Selection
+from refresher.vault.exporting import Page
+from refresher.vault.pauses import Changes
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import Seeded, SeedResult
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 
 
@@ -104,6 +106,23 @@ class Administration:
             UnknownGrant: there is none of a name; none was resumed.
         """
         return await self._change(selected, self._vault.pauses.resume, Event.GRANT_RESUMED)
+
+    async def export(self, selected: Selection, after: int) -> Page:
+        """Hand out the refresh tokens of a page of SELECTED with ids above AFTER.
+
+        Each of them is paused before: whoever gets it rotates it from now on.
+
+        Raises:
+            UnknownGrant: there is none of a name; nothing was handed out.
+        """
+        for name in (selected.names or ()) if after == 0 else ():
+            await self.grant(name)
+        page = await self._vault.pauses.export(selected, self._clock.now(), after=after)
+        for one in page.exported:
+            name, client = one.grant.name, one.grant.client
+            emit(Event.GRANT_PAUSE_ORDERED, grant=name, client=client, reason="exported")
+        self._changed([one.grant.name for one in page.exported])
+        return page
 
     def refresh_token_dies_at(self, grant: Grant) -> float | None:
         """When the refresh token of GRANT dies if it is not used before; None: nobody knows."""

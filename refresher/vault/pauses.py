@@ -1,13 +1,10 @@
 """The statements of the pauses that operators order: their beginning, and every pause's end.
 
-Each function is one operation of a transaction; ``Pauses`` runs them durably. Whoever commits
-an answer waits for a transaction, so they take a page of grants at a time.
+Each function is one operation of a transaction; ``Pauses`` runs them durably.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,36 +14,17 @@ from refresher.domain.pauses import OVER, at_its_end, paused, resumed
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
+from refresher.vault import selecting
 from refresher.vault.aside import Aside
 from refresher.vault.authorizations import write
+from refresher.vault.exporting import Page, take_out
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rows import Run, Transaction, grant_of
 from refresher.vault.schema import grants
-
-T = TypeVar("T")
-
-PAGE = 200
-"""Grants changed in one transaction."""
+from refresher.vault.selecting import Selection, read_page
 
 Changes = list[tuple[Grant, Grant]]
 """Grants before and after; both are equal where nothing was to be changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which grants are meant: those of these NAMES, or every one of CLIENT."""
-
-    names: Sequence[str] | None = None
-    client: str | None = None
-
-    def condition(self) -> sa.ColumnElement[bool]:
-        """Which rows they are; removed grants are none."""
-        met = [grants.c.state != GrantState.REMOVED.value]
-        if self.names is not None:
-            met.append(grants.c.name.in_(self.names))
-        if self.client is not None:
-            met.append(grants.c.client == self.client)
-        return sa.and_(*met)
 
 
 class Pauses:
@@ -81,6 +59,10 @@ class Pauses:
 
         return await self._write(lambda tx: change_page(tx, selected, after, change), now)
 
+    async def export(self, selected: Selection, now: float, *, after: int = 0) -> Page:
+        """Hand out a page of refresh tokens, and pause their grants; see ``take_out``."""
+        return await self._write(lambda tx: take_out(tx, selected, after), now)
+
     async def end_due(self, now: float) -> Changes:
         """End a page of the pauses whose end has come; empty when none is left."""
         if not await self._read(lambda tx: bool(_due(tx.connection, tx.aside, now)), now):
@@ -95,30 +77,10 @@ def change_page(
     return _changed(tx, read_page(tx, selected.condition(), after, grant_of), change)
 
 
-def read_page(
-    tx: Transaction,
-    condition: sa.ColumnElement[bool],
-    after: int,
-    build: Callable[[sa.RowMapping], T],
-) -> list[T]:
-    """What BUILD makes of a page of the rows that meet CONDITION, with ids above AFTER.
-
-    Empty only at the end, whatever is set aside meanwhile.
-    """
-    page = sa.and_(condition, grants.c.id > after)
-    while True:
-        known = len(tx.aside.ids)
-        found = read_all(tx.connection, tx.aside, page, build, limit=PAGE)
-        if found or len(tx.aside.ids) == known:
-            return found
-
-
 def end_due(tx: Transaction) -> Changes:
     """End the pauses whose end has come."""
-    ids = _due(tx.connection, tx.aside, tx.now)
-    return _changed(
-        tx, read_all(tx.connection, tx.aside, grants.c.id.in_(ids), grant_of), at_its_end
-    )
+    ended = grants.c.id.in_(_due(tx.connection, tx.aside, tx.now))
+    return _changed(tx, read_all(tx.connection, tx.aside, ended, grant_of), at_its_end)
 
 
 def tell_claimed(grant: Grant) -> None:
@@ -156,6 +118,6 @@ def _due(connection: Connection, aside: Aside, now: float) -> Sequence[int]:
             grants.c.state == GrantState.PAUSED.value,
             grants.c.id.not_in(aside.ids),
         )
-        .limit(PAGE)
+        .limit(selecting.PAGE)
     )
     return connection.scalars(due).all()

@@ -45,6 +45,8 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("resume", {"client": 7}, "client", "has the wrong type"),
     ("resume", {"names": ["a b"]}, "names[0]", "is outside the alphabet"),
     ("resume", {"names": ["acme"], "seconds": 9}, "seconds", "is no parameter"),
+    ("export", {"names": ["acme", "a b"]}, "names[1]", "is outside the alphabet"),
+    ("export", {"after": "1"}, "after", "has the wrong type"),
     ("refresh_lost", {"names": "acme"}, "names", "has the wrong type"),
     ("refresh_lost", {"names": ["acme", "a b"]}, "names[1]", "is outside the alphabet"),
     ("refresh_lost", {"client": {}}, "client", "has the wrong type"),

@@ -14,7 +14,7 @@ WANTED = {
     "Start": "demo init check providers sandbox",
     "Run": "run health",
     "Look": "status",
-    "Accounts": "login import token set-token refresh pause resume revoke remove",
+    "Accounts": "login import export token set-token refresh pause resume revoke remove",
     "Keep": "vault",
 }
 

@@ -6,8 +6,8 @@ from refresher.app.operations import Operations
 from refresher.domain.grants import GrantState
 from refresher.errors import UnknownGrant
 from refresher.logs import Event
-from refresher.vault import pauses
-from refresher.vault.pauses import Selection
+from refresher.vault import selecting
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 from tests.engine.office import Office, open_office
 from tests.engine.world import Lines
@@ -60,7 +60,7 @@ async def test_an_unknown_name_pauses_none(vault: Vault) -> None:
 async def test_a_client_is_told_in_one_line(
     vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "PAGE", 2)
+    monkeypatch.setattr(selecting, "PAGE", 2)
     office = await an_office(vault, *"abc")
     await sow(vault, static_seed(client="crm"))
     crm = Selection(client="crm")

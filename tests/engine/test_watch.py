@@ -12,7 +12,7 @@ from refresher.domain.repairs import repair
 from refresher.engine.instants import Instant, WatchedClock
 from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
-from refresher.vault.pauses import Selection
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 from tests.engine.world import FakeClock, Lines
 from tests.support.waiting import eventually

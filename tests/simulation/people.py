@@ -10,7 +10,7 @@ import anyio
 
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
-from refresher.vault.pauses import Selection
+from refresher.vault.selecting import Selection
 from tests.simulation.rows import Row
 
 if TYPE_CHECKING:

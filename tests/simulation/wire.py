@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from refresher.domain.clients import Client, RotationProfile, UnknownOutcome
+from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import Outcome, OutcomeUnknown, Transient
 from refresher.domain.secret import Secret
 from tests.simulation.network import Request
@@ -129,12 +130,19 @@ class Wire:
         self.asked.add(row.name)
         self.world.witness.refusals.hastened(row)
 
-    def ordered(self, row: Row) -> None:
-        """An operator has paused a grant, or that is over; said again, it goes on."""
+    def ordered(self, before: Row, row: Row) -> None:
+        """An operator has paused a grant, or that is over: by his word, its end or a loss."""
         if row.is_paused_by_order:
             self.paused_at.setdefault(row.name, self.world.time())
-        elif self.paused_at.pop(row.name, None) is not None:
-            self.world.chance.seen["ordered pauses over"] += 1
+            return
+        if self.paused_at.pop(row.name, None) is None:
+            return
+        self.world.chance.seen["ordered pauses over"] += 1
+        has_ended = before.due_at is not None and before.due_at <= self.world.now() + 1.0
+        is_other = row.authorization != before.authorization
+        waits = row.is_decided_on or row.state == GrantState.REAUTHORIZATION_REQUIRED
+        if not (has_ended or is_other or waits or row.name in self.asked):
+            self.world.witness.violated(f"pause: that of {row.name} ended by itself")
 
     def paused(self, name: str) -> None:
         """A grant waits for an operator."""

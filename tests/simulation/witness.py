@@ -152,7 +152,7 @@ class Witness:
             self.violated(f"I1: the version or revision of {row.name} went back")
         if row.adopted_sequence < before.adopted_sequence:
             self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
-        self.wire.ordered(row)
+        self.wire.ordered(before, row)
         if row.is_decided_on and not before.is_decided_on:
             self.wire.paused(row.name)
         elif before.is_decided_on and not row.is_decided_on:

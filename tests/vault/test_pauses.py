@@ -11,8 +11,8 @@ from refresher.domain.outcomes import GrantRejected
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved
 from refresher.logs import Event
-from refresher.vault import pauses
-from refresher.vault.pauses import Selection
+from refresher.vault import selecting
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
 from tests.engine.world import Lines
@@ -202,7 +202,7 @@ async def test_a_lost_grant_is_not_paused(vault: Vault) -> None:
 async def test_a_client_is_paused_page_by_page(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "PAGE", 2)
+    monkeypatch.setattr(selecting, "PAGE", 2)
     for name in ("a", "b", "c"):
         await renewed(vault, name)
     await sow(vault, make_seed("elsewhere", "rt-x", client="erp"))
