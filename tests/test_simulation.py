@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from refresher.clock import Clock
-from refresher.domain import doubts, schedule
+from refresher.domain import commit_rule, doubts, schedule
 from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
@@ -37,13 +37,15 @@ INJECTED = (
     "error after processing",
     "grant.removed",
     "grant.singled_out",
-    "halted",
     "incident.closed",
     "incident.opened",
     "late answer of a usurped process",
     "late tokens parked",
     "logins in mid-exchange",
     "not sent",
+    "operator awaited",
+    "ordered pauses over",
+    "pause",
     "paused",
     "processed for nobody",
     "read late",
@@ -169,8 +171,13 @@ def _hang_up_at_the_deadline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(schedule, "LONGEST_READING", 0.0)
 
 
+def _end_pauses_with_exchanges(patch: pytest.MonkeyPatch) -> None:
+    """An outcome that ends the pause which was ordered while its exchange was out."""
+    patch.setattr(commit_rule, "through", lambda _, after: after)
+
+
 def _resume_by_itself(patch: pytest.MonkeyPatch) -> None:
-    """A ``halt`` that replays."""
+    """A ``pause`` that replays."""
 
     def replay_at(now: float, *_: object, **__: object) -> float:
         return now
@@ -209,12 +216,13 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seeds"),  # those that show it soonest
     [
-        (_adopt_everything, "G3", (1,)),
+        (_adopt_everything, "G3", (2,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
+        (_end_pauses_with_exchanges, "pause", (1,)),
         (_forget_intents, "G3", (2,)),
         (_hang_up_at_the_deadline, "G3", (1,)),
-        (_ignore_the_server, "G7", (8,)),
+        (_ignore_the_server, "G7", (1,)),
         (_keep_leases, "G7", (2,)),
         (_rescue_nothing, "G3", (46,)),
         (_resume_by_itself, "G3", (2,)),

@@ -76,6 +76,13 @@ def _instant(value: Any) -> Any:
     return value
 
 
+def _duration(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not 0 < value < LATEST_INSTANT:
+        raise ValueError("is no duration in seconds")
+    return value
+
+
 def _secret(value: Any) -> Secret:
     if not isinstance(value, str):
         raise ValueError(WRONG_TYPE)  # noqa: TRY004  pydantic reads no TypeError
@@ -103,6 +110,7 @@ Text = Annotated[str, AfterValidator(_plain_text)]
 Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
 Scope = Annotated[list[str], BeforeValidator(_scope)]
 Instant = Annotated[float, BeforeValidator(_instant)]
+Duration = Annotated[float, BeforeValidator(_duration)]
 SecretText = Annotated[Secret, PlainValidator(_secret)]
 Pasted = Annotated[Secret, PlainValidator(_pasted)]
 AccessToken = Annotated[Secret, PlainValidator(_access_token)]
@@ -128,6 +136,37 @@ class Refresh(Call):
     """A refresh of one grant now."""
 
     name: Name
+
+
+class _Selecting(Call):
+    """Which grants are meant: those that are named, or every one of a client."""
+
+    names: list[Name] | None = None
+    client: Name | None = None
+
+    @model_validator(mode="after")
+    def _means_one_or_the_other(self) -> Self:
+        if (self.names is None) is (self.client is None):
+            raise ValueError("takes names or a client, and not both")
+        return self
+
+
+class Pause(_Selecting):
+    """Nothing to be sent for some grants, for so many SECONDS or until they are resumed."""
+
+    seconds: Duration | None = None
+
+
+class Resume(_Selecting):
+    """The pauses of some grants to be over, whatever their reason."""
+
+
+class Export(Call):
+    """A page of grants with their refresh tokens: these, those of a client, or all."""
+
+    names: list[Name] | None = None
+    client: Name | None = None
+    after: int = 0
 
 
 class RefreshLost(Call):

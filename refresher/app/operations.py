@@ -5,17 +5,20 @@ very same functions on a vault it opened itself.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
 from refresher.domain.grants import Grant, GrantKind, Seed
 from refresher.domain.repairs import repair
-from refresher.engine.administration import Administration
+from refresher.engine.administration import Administration, Changed
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
+from refresher.vault.exporting import Exported
 from refresher.vault.revocations import Parked
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
+from refresher.vault.selecting import Selection
 
 
 class Operations:
@@ -39,6 +42,9 @@ class Operations:
             "ping": taking(calls.Ping, self.ping),
             "status": taking(calls.Status, self.status),
             "refresh": taking(calls.Refresh, self.refresh),
+            "pause": taking(calls.Pause, self.pause),
+            "resume": taking(calls.Resume, self.resume),
+            "export": taking(calls.Export, self.export),
             "refresh_lost": taking(calls.RefreshLost, self.refresh_lost),
             "login_target": taking(calls.LoginBegin, self.login_target),
             "login_begin": taking(calls.LoginBegin, self.login_begin),
@@ -66,9 +72,43 @@ class Operations:
         }
 
     async def refresh(self, call: calls.Refresh) -> JSON:
-        """Make a grant due now; ``accepted`` is false where no refresh is possible."""
+        """Make a grant due now; where it cannot be, ``stands`` says how it is."""
         grant = await self._administration.refresh(call.name)
-        return {"accepted": grant is not None}
+        if grant is not None:
+            return {"accepted": True}
+        return {"accepted": False, "stands": view(await self._administration.grant(call.name))}
+
+    async def pause(self, call: calls.Pause) -> JSON:
+        """Send nothing for some grants; tells when the refresh token of a named one dies unused."""
+        done = await self._administration.pause(selected(call), call.seconds)
+        return await self._told(done)
+
+    async def resume(self, call: calls.Resume) -> JSON:
+        """End the pauses of some grants; they are due now."""
+        return await self._told(await self._administration.resume(selected(call)))
+
+    async def export(self, call: calls.Export) -> JSON:
+        """A page of grants as ``import`` takes them, and those left out.
+
+        The answer holds refresh tokens: it goes to whoever asked, and nowhere else.
+        """
+        page = await self._administration.export(selected(call), call.after)
+        return {
+            "lines": [line_of(one) for one in page.exported],
+            "left_out": [asdict(one) for one in page.left_out],
+            "last": page.last,
+        }
+
+    async def _told(self, done: Changed) -> JSON:
+        grants = [
+            view(grant)
+            | {
+                "exchange_out": await self._administration.is_out(grant),
+                "refresh_token_dies_at": self._administration.refresh_token_dies_at(grant),
+            }
+            for grant in done.grants
+        ]
+        return {"count": done.count, "grants": grants}
 
     async def refresh_lost(self, call: calls.RefreshLost) -> JSON:
         """Ask once more for grants that were finally rejected."""
@@ -204,6 +244,30 @@ def key_view(key: SealedUnder) -> dict[str, JSON]:
         "sealed": dict(key.counts),
         "first_format": key.first_format,
         "can_go": key.line not in {None, 1} and not key.total,
+    }
+
+
+def selected(call: calls.Pause | calls.Resume | calls.Export) -> Selection:
+    """The grants that CALL means."""
+    return Selection(names=call.names, client=call.client)
+
+
+def line_of(exported: Exported) -> dict[str, JSON]:
+    """What EXPORTED is to `import`; a line holds what ``ImportedGrant`` knows, and its secrets."""
+    grant, access_token = exported.grant, exported.access_token
+    line: dict[str, JSON] = {
+        "name": grant.name,
+        "client": grant.client,
+        "refresh_token": exported.refresh_token.reveal(),
+        "scope": list(grant.scope),
+        "labels": dict(grant.labels),
+    }
+    if access_token is None or not calls.VISIBLE.fullmatch(access_token.reveal()):
+        return line
+    return line | {
+        "access_token": access_token.reveal(),
+        "expires_at": grant.expires_at,
+        "token_type": exported.token_type,
     }
 
 

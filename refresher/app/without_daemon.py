@@ -54,12 +54,12 @@ async def alone(
                 accepted = await core.administration.refresh(call.name)
                 if accepted is not None:
                     await _refresh_one(core, accepted)
-                grant = await vault.find(call.name)
-                assert grant is not None
-                renewed = accepted is not None and grant.version > accepted.version
+                grant = await core.administration.grant(call.name)
+                if accepted is None:
+                    return {"accepted": False, "stands": view(grant)}
                 return {
-                    "accepted": accepted is not None,
-                    "refreshed": renewed,
+                    "accepted": True,
+                    "refreshed": grant.version > accepted.version,
                     "grant": view(grant),
                 }
 

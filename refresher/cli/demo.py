@@ -73,7 +73,7 @@ def demo(
     faults: bool,  # noqa: FBT001  click's flag
     as_json: bool,  # noqa: FBT001  click's flag
 ) -> None:
-    """Watch grants being kept fresh, with everything private to this command.
+    """Watch grants being kept fresh, in a world of their own.
 
     Starts a Valkey, an authorization server whose access tokens live 20 seconds and whose
     refresh tokens rotate, and the real daemon; reads every token four times a second and
@@ -99,7 +99,7 @@ async def _show(performance: Performance, clock: Clock, *, as_json: bool) -> Non
     """Show what happens until cancelled: a live table on a terminal, lines elsewhere."""
     stage = performance.stage
     program = "refresher" if Path(sys.argv[0]).name == "refresher" else "python -m refresher"
-    command = f"{program} --config {stage.config} show demo-1"
+    command = f"{program} --config {stage.config} token demo-1"
     click.echo(f"read a token the way a consumer would, in a second terminal:\n\n  {command}\n")
     console = Console(highlight=False)
     if console.is_terminal and not as_json:

@@ -1,4 +1,4 @@
-"""The commands about grants: status, show, login, set-token, import, remove."""
+"""The commands about grants: status, token, login, set-token, import, remove."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from refresher.cli import importing, logins
+from refresher.cli import exporting, importing, logins, pausing
 from refresher.cli.calling import (
     as_json_option,
     calling,
@@ -35,7 +35,7 @@ from refresher.settings.secret_places import Needed
 @as_json_option
 @click.pass_context
 def status(context: click.Context, grant: str | None, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Show every grant, or one: state, time left, next attempt, and what mends it.
+    """Show every grant, or one, and what mends it.
 
     What `revoke` has parked, since its server does not revoke it now, is shown below.
     Exits 3 if a grant needs a human.
@@ -69,25 +69,27 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
 @click.argument("grant")
 @as_json_option
 @click.pass_context
-def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Print the access token of GRANT that consumers read from Redis now.
+def token(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
+    """Print the access token of GRANT that consumers read now.
 
     \b
-    curl -H "Authorization: Bearer $(refresher show acme)" https://api.example.com/
+    curl -H "Authorization: Bearer $(refresher token acme)" https://api.example/
 
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
     """  # noqa: D301  click wants a real backspace before what it must not wrap
     settings = load_completely(context.obj, needed=Needed.REDIS).settings
-    token, state = run(_read_published, settings, grant)
-    if "access_token" not in token:
+    published, state = run(_read_published, settings, grant)
+    if "access_token" not in published:
         told = f" ({state['state']}: {state.get('reason', '-')})" if state else ""
         say(f"refresher: Redis holds no valid token for {grant}{told}", err=True)
         if "repair" in state:
             say(f"repair: {state['repair']}", err=True)
-        waits = state.get("state") in {"reauthorization_required", "paused", "pending"}
+        waits = state.get("state") in {"reauthorization_required", "pending"} or (
+            state.get("state") == "paused" and "next_attempt_at" not in state
+        )
         context.exit(Exit.NEEDS_PERSON if waits else Exit.FAILED)
-    say(json.dumps(token) if as_json else token["access_token"])
+    say(json.dumps(published) if as_json else published["access_token"])
 
 
 async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -133,14 +135,14 @@ def set_token(  # noqa: PLR0917  one parameter an option
     It is never taken from the command line, which other users of the machine can read.
     """
     settings = load_settings(context)
-    token = read_text(file, "token")
+    given = read_text(file, "token")
 
     async def ask() -> Any:
         async with calling(settings, needed=Needed.REDIS) as call:
             return await call(
                 "set_token",
                 name=grant,
-                token=token,
+                token=given,
                 expires_at=expires_at,
                 token_type=token_type,
             )
@@ -182,7 +184,7 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
 @as_json_option
 @click.pass_context
 def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
-    """Revoke the tokens of GRANT at its server, and forget them here and in Redis.
+    """Revoke GRANT at its server, and forget its tokens here.
 
     The grant stays, waiting for a login. What the server does not revoke now is parked: a
     running daemon goes on trying for 30 days, or until the tokens end; `refresher status`
@@ -229,9 +231,12 @@ COMMANDS = (
     logins.login,
     set_token,
     status,
-    show,
+    token,
     refresh,
+    pausing.pause,
+    pausing.resume,
     importing.import_command,
+    exporting.export,
     revoke,
     remove,
 )

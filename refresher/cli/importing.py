@@ -14,7 +14,10 @@ from refresher.domain.reasons import Reason
 from refresher.errors import ParameterRefused, RefresherError
 from refresher.settings.secret_places import Needed
 
-FIELDS = ("name", "client", "refresh_token", "access_token", "expires_at", "scope", "labels")
+FIELDS = (
+    *("name", "client", "refresh_token", "access_token", "expires_at", "token_type"),
+    *("scope", "labels"),
+)
 """Every field of a line."""
 
 REQUIRED = ("name", "client", "refresh_token")

@@ -47,7 +47,7 @@ def login(  # noqa: PLR0917  one parameter an option
     With a loopback redirect URI (http://127.0.0.1:PORT/...) the command listens there and
     finishes by itself. With any other, or --no-browser, it prints the URL and asks for
     the address the browser was sent to, or the code in it. It works beside a running
-    daemon, which takes the grant up at once, and without one.
+    daemon, which takes the grant up at once, and without one. A pause of GRANT is over with it.
     """
     settings = load_settings(context)
 

@@ -38,7 +38,7 @@ def refresh(  # noqa: PLR0917  one parameter an option
     """Ask for a refresh of GRANT now.
 
     The daemon makes it due at once; without a daemon the command refreshes it itself.
-    A paused grant (its last exchange has an unknown outcome) is taken up again.
+    A paused grant stays paused: `refresher resume` ends that, and sends what it waits for.
 
     --lost is for a server that was wrong: it rejected refresh tokens which are good. What
     was finally rejected is asked for once more, one grant after the other.
@@ -65,7 +65,11 @@ def _refresh_one(context: click.Context, grant: str, *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(answer))
     if not answer["accepted"]:
-        say(f"refresher: {grant} cannot be refreshed: see `refresher status`", err=True)
+        stands = answer["stands"]
+        why = f"{stands['state']}, {stands['reason']}" if stands["reason"] else stands["state"]
+        say(f"refresher: {grant} cannot be refreshed ({why})", err=True)
+        if stands["repair"]:
+            say(f"repair: {stands['repair']}", err=True)
         context.exit(Exit.NEEDS_PERSON)
     if done is not None and not answer["refreshed"]:
         told = done["reason"] or "a running daemon tries again"

@@ -22,13 +22,16 @@ COLOURS = {
 NEEDS_PERSON = frozenset(
     {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED, GrantState.PENDING}
 )
-"""States that end only by what a person does; pending ones hold no refresh token."""
+"""States that end only by what a person does; pending ones hold no refresh token, and the
+pause that has an end ends by itself."""
 
 
 def needs_person(view: Mapping[str, Any]) -> bool:
     """Whether the grant in VIEW waits for a human."""
     state = GrantState(view["state"])
     waits = state in NEEDS_PERSON
+    if state is GrantState.PAUSED:
+        return view["next_attempt_at"] is None
     return waits and not (state is GrantState.PENDING and view["refresh_token"])
 
 

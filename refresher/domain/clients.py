@@ -90,7 +90,7 @@ class UnknownOutcome(StrEnum):
     """Send the same refresh token again promptly: the best odds, and the default."""
     DEFER = "defer"
     """Wait until the published access token is about to end, then replay."""
-    HALT = "halt"
+    PAUSE = "pause"
     """Pause the grant until an operator decides."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from refresher.domain.grants import INSTANTS, Grant, GrantState, Intent, TokenSet
+from refresher.domain.pauses import through
 
 ENDED_BY_TOKENS = {"failing_since", "refused_at"}
 """Instants of a grant that are None once its server has brought tokens."""
@@ -62,6 +63,7 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     That is a later attempt, or the step of a clock: it moved every instant of STORED, of
     which AFTER may only bring those that the outcome touched. Tokens touch them all: a refusal
     that a later attempt met is over with them, and so is what consumers said of the last token.
+    A pause that an operator has ordered goes on whatever an exchange brings.
 
     Two examples. The clock is set back by an hour while the exchange is out: ``since`` of
     STORED moved with it, AFTER has that of CLAIMED, which lies an hour ahead now; so it is
@@ -69,6 +71,10 @@ def merge(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     two open attempts; the answer to 5 accounts for one, and 6 stays open, for its answer may
     still come.
     """
+    return through(stored, _merged(stored, claimed, after, intent))
+
+
+def _merged(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Grant:
     has_tokens = after.served_at != claimed.served_at
     untouched = {
         name: getattr(stored, name)

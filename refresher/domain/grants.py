@@ -52,7 +52,7 @@ class GrantState(StrEnum):
     REAUTHORIZATION_REQUIRED = "reauthorization_required"
     """No refresh can help: a person must authorize again."""
     PAUSED = "paused"
-    """The daemon waits for an operator's decision."""
+    """Nothing is sent: the daemon waits for an operator's decision, or he has ordered it."""
     REMOVED = "removed"
     """The grant is gone; only its status says so."""
 
@@ -104,7 +104,7 @@ class Answer(StrEnum):
     DEFERRED = "deferred"
     """It is refreshed when the interval between two such requests has passed."""
     PAUSED = "paused"
-    """An operator decides first."""
+    """An operator decides first, or has ordered that nothing be sent."""
     EXCHANGE_OPEN = "exchange_open"
     """Its refresh token is out, or nobody knows what became of it: its own rule goes on."""
     DOUBTED = "doubted"
@@ -132,7 +132,8 @@ class Grant:
     Invariants:
         I1: ``version`` only grows for a name, also across remove and re-add.
         I2: ``adopted_sequence <= attempt_sequence``.
-        I3: a grant that needs a person has ``due_at`` None.
+        I3: a grant that needs a person has ``due_at`` None; that of one which an operator has
+            paused is the end of the pause.
     """
 
     id: int

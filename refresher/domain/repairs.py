@@ -186,16 +186,28 @@ def _reauthorization(grant: Grant) -> str:
 def _decision(grant: Grant) -> str:
     """What an operator decides about a paused grant."""
     match grant.status_reason:
+        case Reason.PAUSED_HERE if grant.due_at is not None:
+            return (
+                f"nothing is sent until {_at(grant.due_at)}; refresher resume {grant.name} ends "
+                "the pause now"
+            )
+        case Reason.PAUSED_HERE:
+            return f"refresher resume {grant.name} ends the pause"
+        case Reason.EXPORTED_HERE:
+            return (
+                f"refresher remove {grant.name}, for its refresh token was exported; or, if nobody "
+                f"else uses that: refresher resume {grant.name}"
+            )
         case Reason.UNREADABLE:
             return (
-                "put the old key back into the key file, send SIGHUP, then refresher refresh "
+                "put the old key back into the key file, send SIGHUP, then refresher resume "
                 f"{grant.name}; if somebody altered the vault: {_new_authorization(grant)}"
             )
         case Reason.ANSWER_UNREAD:
             return f"a newer refresher may read its answer; or: refresher login {grant.name}"
         case _:
             return (
-                f"refresher refresh {grant.name} sends the same refresh token again; or: "
+                f"refresher resume {grant.name} sends the same refresh token again; or: "
                 f"refresher login {grant.name}"
             )
 

@@ -78,7 +78,7 @@ def answered(grant: Grant, version: int, now: float) -> Grant:
 def _held(grant: Grant) -> tuple[Answer, float | None] | None:
     """What keeps every request away from GRANT, and until when; None where nothing does."""
     if grant.state is GrantState.PAUSED:
-        return Answer.PAUSED, None
+        return Answer.PAUSED, grant.due_at
     is_lost = grant.state is GrantState.REAUTHORIZATION_REQUIRED
     if is_lost or grant.refresh_token_fingerprint is None:
         return Answer.PERSON_NEEDED, None

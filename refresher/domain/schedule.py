@@ -287,7 +287,7 @@ def replay_at(
     happens now, and waiting would only take longer to say so.
 
     Returns:
-        None when only an operator may decide (``halt``).
+        None when only an operator may decide (``pause``).
     """
     prompt = len(PROMPT_REPLAYS)
     wait = PROMPT_REPLAYS[min(intent.attempts, prompt) - 1]
@@ -302,7 +302,7 @@ def replay_at(
                 return short_backoff
         case RotationProfile.STRICT | RotationProfile.UNKNOWN:
             pass
-    if policy is UnknownOutcome.HALT:
+    if policy is UnknownOutcome.PAUSE:
         return None
     if (policy is UnknownOutcome.DEFER or is_kept) and expires_at is not None:
         # A clock that was ahead may have dated the end; no token outlives its lifetime.

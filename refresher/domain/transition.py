@@ -43,6 +43,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.pauses import through
 from refresher.domain.reasons import Reason, worded
 from refresher.domain.states import by_time
 
@@ -271,13 +272,16 @@ def _waiting_to_be_read(grant: Grant, attempt: Attempt) -> Grant:
 
 
 def resume_unresolved(grant: Grant, client: Client, now: float, draw: float) -> Grant:
-    """Schedule a grant whose exchange a dead process left open: recovery is the same rule."""
+    """Schedule a grant whose exchange a dead process left open: recovery is the same rule.
+
+    While an operator has paused it, the exchange stays open and waits.
+    """
     assert grant.intent is not None
     attempt = Attempt(sent_at=grant.intent.first_sent_at, ended_at=now, draw=draw)
     after = _unknown(grant, client, attempt, worded(Reason.OUTCOME_UNKNOWN, "restarted"))
     if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
         return still_lost(grant, after, is_answered=False)
-    return after
+    return through(grant, after)
 
 
 def _scheduled_replay(

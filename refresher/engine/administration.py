@@ -4,7 +4,9 @@ The same operations serve a running daemon, through its control socket, and a co
 that works alone on the vault.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
@@ -20,9 +22,22 @@ from refresher.errors import (
     UnknownGrant,
 )
 from refresher.logs import Event, emit
+from refresher.vault.exporting import Page
+from refresher.vault.pauses import Changes
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import Seeded, SeedResult
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
+
+
+@dataclass(slots=True)
+class Changed:
+    """What an order came to that many grants may be meant by."""
+
+    count: int
+    """Grants that it changed."""
+    grants: list[Grant]
+    """Those that were named, as they are now; empty where a whole client was meant."""
 
 
 class Administration:
@@ -47,8 +62,19 @@ class Administration:
         """Every grant, by name."""
         return await self._vault.grants()
 
+    async def grant(self, name: str) -> Grant:
+        """The grant NAME.
+
+        Raises:
+            UnknownGrant: there is none of this name.
+        """
+        grant = await self._vault.find(name)
+        if grant is None:
+            raise UnknownGrant(name)
+        return grant
+
     async def refresh(self, name: str) -> Grant | None:
-        """Make NAME due now; None when it cannot be refreshed (static, or it needs a person).
+        """Make NAME due now; None when it cannot be (static, paused, or it needs a person).
 
         Raises:
             UnknownGrant: there is none of this name.
@@ -59,6 +85,53 @@ class Administration:
         if grant is not None:
             self._changed([name])
         return grant
+
+    async def pause(self, selected: Selection, seconds: float | None) -> Changed:
+        """Send nothing for SELECTED, for so many SECONDS or until they are resumed.
+
+        An exchange that is out is not cut off: what it brings is kept. The current tokens stay
+        published to their end.
+
+        Raises:
+            UnknownGrant: there is none of a name; none was paused.
+        """
+        until = None if seconds is None else self._clock.now() + seconds
+        pause = partial(self._vault.pauses.pause, until=until)
+        return await self._change(selected, pause, Event.GRANT_PAUSE_ORDERED, ends_at=until)
+
+    async def resume(self, selected: Selection) -> Changed:
+        """End the pauses of SELECTED, for whatever reason they are paused, and refresh them now.
+
+        Raises:
+            UnknownGrant: there is none of a name; none was resumed.
+        """
+        return await self._change(selected, self._vault.pauses.resume, Event.GRANT_RESUMED)
+
+    async def export(self, selected: Selection, after: int) -> Page:
+        """Hand out the refresh tokens of a page of SELECTED with ids above AFTER.
+
+        Each of them is paused before: whoever gets it rotates it from now on.
+
+        Raises:
+            UnknownGrant: there is none of a name; nothing was handed out.
+        """
+        for name in (selected.names or ()) if after == 0 else ():
+            await self.grant(name)
+        page = await self._vault.pauses.export(selected, self._clock.now(), after=after)
+        for one in page.exported:
+            name, client = one.grant.name, one.grant.client
+            emit(Event.GRANT_PAUSE_ORDERED, grant=name, client=client, reason="exported")
+        self._changed([one.grant.name for one in page.exported])
+        return page
+
+    def refresh_token_dies_at(self, grant: Grant) -> float | None:
+        """When the refresh token of GRANT dies if it is not used before; None: nobody knows."""
+        client = self._clients.get(grant.client or "")
+        used_at = grant.served_at or grant.refresh_token_obtained_at
+        ends = [grant.refresh_token_expires_at]
+        if client is not None and client.refresh_token_idle is not None and used_at is not None:
+            ends.append(used_at + client.refresh_token_idle)
+        return min((end for end in ends if end is not None), default=None)
 
     async def ask_lost(self, names: Sequence[str] | None, client: str | None) -> list[str]:
         """Present once more refresh tokens that were finally rejected, on an operator's word.
@@ -77,8 +150,7 @@ class Administration:
             UnknownGrant: there is none of a name.
         """
         for name in names or ():
-            if await self._vault.find(name) is None:
-                raise UnknownGrant(name)
+            await self.grant(name)
         asked = await self._vault.ask_lost(self._clock.now(), names=names, client=client)
         for name in asked:
             emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
@@ -197,6 +269,30 @@ class Administration:
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])
+        return done
+
+    async def _change(
+        self,
+        selected: Selection,
+        change: Callable[..., Awaitable[Changes]],
+        event: Event,
+        **fields: float | None,
+    ) -> Changed:
+        """Have SELECTED changed page by page, and say so: of a client in one line."""
+        for name in selected.names or ():
+            await self.grant(name)
+        done, last = Changed(0, []), 0
+        while page := await change(selected, self._clock.now(), after=last):
+            last = page[-1][1].id
+            changed = [after for before, after in page if after != before]
+            self._changed([grant.name for grant in changed])
+            done.count += len(changed)
+            if selected.names is not None:
+                done.grants += [after for _, after in page]
+                for grant in changed:
+                    emit(event, grant=grant.name, client=grant.client, reason="operator", **fields)
+        if selected.names is None:
+            emit(event, client=selected.client, count=done.count, reason="operator", **fields)
         return done
 
     def _changed(self, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Says once, where people look, that a grant is known, has tokens, or changed its state."""
 
 from refresher.domain.grants import Answer, Grant, GrantState
+from refresher.domain.pauses import OVER, is_ordered
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
@@ -25,12 +26,16 @@ def announce(before: Grant, after: Grant) -> None:
     """Log the change from BEFORE to AFTER, if the state changed or a doubt began."""
     if after.refused_at is not None and before.refused_at is None:
         _tell(Event.GRANT_DOUBTED, after)
-    if before.state is after.state:
+    if before.state is after.state or is_ordered(after):
         return
+    if is_ordered(before):
+        emit(Event.GRANT_RESUMED, grant=after.name, client=after.client, reason=OVER)
     event = _EVENTS.get(after.state)
     if event is not None:
         _tell(event, after)
-    elif after.state is GrantState.FRESH and before.state is not GrantState.PENDING:
+    elif after.state is GrantState.FRESH and not (
+        before.state is GrantState.PENDING or is_ordered(before)
+    ):
         emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client)
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 import anyio
 
 from refresher.clock import JUMP, Clock
+from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.instants import Instant
@@ -34,6 +35,10 @@ must have had for it: after a start, a suspend or an outage of the vault everyth
 
 OVERDUE_EVERY = 10.0
 """Seconds between two looks at what is overdue."""
+
+PAUSES_EVERY = 10.0
+"""Seconds between two looks for pauses that are over: most of them end with their next claim,
+and these are of grants that cannot be claimed now."""
 
 DAY = 86_400.0
 ANNOUNCED_DAYS = (14, 7, 1)
@@ -68,6 +73,7 @@ class Watch:
         self._announced: dict[str, int] = {}
         self._next_horizon = 0.0
         self._next_proof = self._next_trial = self._next_overdue = -math.inf
+        self._next_pauses = -math.inf
         self._sound: set[str] = set()
         """Grants that were set aside, and what was left of them is not taken up yet."""
 
@@ -103,9 +109,11 @@ class Watch:
             self._next_proof = elapsed + PROVEN_EVERY
             await self._prove(now)
         while moved := await self._vault.time_passed(now):
-            for before, after in moved:
-                announce(before, after)
-                self._publish(after.name)
+            self._tell(moved)
+        if elapsed >= self._next_pauses:
+            self._next_pauses = elapsed + PAUSES_EVERY
+            while ended := await self._vault.pauses.end_due(now):
+                self._tell(ended)
         for incident in await self._vault.incidents_over(now):
             announce_incident(incident, is_over=True)
         if elapsed >= self._next_overdue and self._able_for >= OVERDUE_AFTER:
@@ -117,6 +125,11 @@ class Watch:
         if elapsed >= self._next_trial:
             self._next_trial = elapsed + ASIDE_EVERY
             await self._try_set_aside(now)
+
+    def _tell(self, moved: Sequence[tuple[Grant, Grant]]) -> None:
+        for before, after in moved:
+            announce(before, after)
+            self._publish(after.name)
 
     async def _prove(self, now: float) -> None:
         """Learn whether the vault can be written although nothing has to be."""

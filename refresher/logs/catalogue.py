@@ -60,6 +60,8 @@ class Event(StrEnum):
     GRANT_SINGLED_OUT = "grant.singled_out"
     GRANT_LOST = "grant.lost"
     GRANT_PAUSED = "grant.paused"
+    GRANT_PAUSE_ORDERED = "grant.pause_ordered"
+    GRANT_RESUMED = "grant.resumed"
     GRANT_OVERDUE = "grant.overdue"
     GRANT_ENDING = "grant.end_announced"
     GRANT_SKIPPED = "grant.skipped"
@@ -198,6 +200,14 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
     Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
+    Event.GRANT_PAUSE_ORDERED: Entry(
+        Level.INFO,
+        "an operator has paused a grant, or count of them: nothing is sent until ends_at, or "
+        "until he resumes it; reason says what for",
+    ),
+    Event.GRANT_RESUMED: Entry(
+        Level.INFO, "a pause is over, or count of them: an operator ended it, or its end has come"
+    ),
     Event.GRANT_OVERDUE: Entry(
         Level.ERROR,
         "a client has grants long due that nobody works on: count of them, the longest named",

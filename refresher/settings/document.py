@@ -247,7 +247,7 @@ class ClientSection(Section):
     on_unknown_outcome: UnknownOutcome | None = Field(
         default=None,
         description="After a lost answer under strict or unknown: replay at once, defer until the "
-        "access token nears its end, or halt for an operator.",
+        "access token nears its end, or pause for an operator.",
     )
     expires_in_unit: LifetimeUnit | None = Field(
         default=None,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
+from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
@@ -99,22 +100,19 @@ def remove(tx: Transaction, name: str) -> Grant:
 
 
 def request_refresh(tx: Transaction, name: str) -> Grant | None:
-    """Make NAME due now, on an operator's word.
+    """Make NAME due now, on an operator's word, which ends no pause (``pauses``).
 
     Returns:
-        The grant when it is due now; None when it cannot be refreshed.
+        The grant when it is due now; None when it cannot be refreshed, or is paused.
 
     Raises:
         UnknownGrant: there is none of this name.
     """
-    stored = grant_of(existing_row(tx, name))
-    is_lost = stored.state is GrantState.REAUTHORIZATION_REQUIRED
-    if is_lost or stored.refresh_token_fingerprint is None:
+    stored = at_its_end(grant_of(existing_row(tx, name)), tx.now)
+    waits = stored.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
+    if waits or stored.refresh_token_fingerprint is None:
         return None
-    after = replace(stored, due_at=tx.now)
-    if stored.state is GrantState.PAUSED:
-        after = replace(after, state=GrantState.DEGRADED, since=tx.now)
-    return write(tx, after, {"requested_at": tx.now})
+    return write(tx, replace(stored, due_at=tx.now), {"requested_at": tx.now})
 
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:

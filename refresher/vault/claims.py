@@ -15,10 +15,9 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
+from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import repair
 from refresher.errors import VaultKeyError
-from refresher.logs import Event, emit
 from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
@@ -116,7 +115,7 @@ def claim(
     *,
     only: str | None = None,
     older_than: Callable[[str], float | None] = lambda _: None,
-    paused: list[Grant] | None = None,
+    changed: list[Grant] | None = None,
 ) -> list[Claim]:
     """Lease due grants to HOLDER and write their intents.
 
@@ -125,7 +124,8 @@ def claim(
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
         older_than: before which instant what it holds of a grant may be older than the truth.
-        paused: takes the grants whose tokens no key opens, to be told once that is durable.
+        changed: takes the grants whose tokens no key opens, which it pauses, and those whose
+            pause has come to its end, to be told once that is durable.
     """
     candidates = [each for room in rooms for each in _candidates(tx, room, only)]
     reserves = {room.gate for room in rooms if room.has_reserve}
@@ -133,11 +133,13 @@ def claim(
     for candidate in _shared_out(candidates, reserves, shared):
         number = candidate.id
         try:
-            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, older_than))
+            claimed = guarded(
+                tx, number, partial(_claim_row, tx, number, holder, older_than, changed)
+            )
         except VaultKeyError:
             stopped = guarded(tx, number, partial(_pause, tx, number))
-            if stopped is not None and paused is not None:
-                paused.append(stopped)
+            if stopped is not None and changed is not None:
+                changed.append(stopped)
         else:
             claims += [] if claimed is None else [claimed]
     return claims
@@ -215,10 +217,15 @@ def _claim_row(
     number: int,
     holder: str,
     older_than: Callable[[str], float | None],
+    changed: list[Grant] | None,
 ) -> Claim:
     row = row_by_id(tx, number)
     assert row is not None
-    grant = grant_of(row)
+    stored = grant_of(row)
+    grant, ended = at_its_end(stored, tx.now), Values()
+    if grant != stored:
+        grant = replace(grant, revision=next_version(stored.revision, tx.now))
+        ended = status_values(grant)
     refresh_token = tx.sealer.refresh_token(row)
     access_token, _ = tx.sealer.access_token(row)
     sequence = grant.attempt_sequence + 1
@@ -234,11 +241,18 @@ def _claim_row(
     tx.connection.execute(
         sa.update(grants)
         .where(grants.c.id == grant.id)
-        .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
+        .values(
+            **ended | intent,
+            attempt_sequence=sequence,
+            lease_holder=holder,
+            lease_taken_at=tx.now,
+        )
     )
+    if ended and changed is not None:
+        changed.append(grant)
     copied_at = older_than(grant.name)
     return Claim(
-        grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
+        grant=grant_of(overlaid(row, ended | intent | {"attempt_sequence": sequence})),
         refresh_token=refresh_token,
         access_token=access_token,
         granted_scope=row["granted_scope"],
@@ -254,7 +268,10 @@ def _is_untouched_since(grant: Grant, instant: float) -> bool:
 
 
 def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
-    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now."""
+    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now.
+
+    Not once its grant was paused.
+    """
     found = connection.scalar(
         sa.select(grants.c.id).where(
             grants.c.id == claimed.grant.id,
@@ -262,6 +279,7 @@ def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
             grants.c.attempt_sequence == claimed.intent.sequence,
             grants.c.authorization_serial == claimed.grant.authorization_serial,
             grants.c.refresh_token_fingerprint == claimed.intent.presented,
+            grants.c.state != GrantState.PAUSED.value,
         )
     )
     return found is not None
@@ -301,17 +319,6 @@ def _pause(tx: Transaction, number: int) -> Grant:
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
     return grant
-
-
-def tell_paused(grant: Grant) -> None:
-    """Say that GRANT was paused by a claim, which is durable."""
-    emit(
-        Event.GRANT_PAUSED,
-        grant=grant.name,
-        client=grant.client,
-        reason=grant.reason,
-        repair=repair(grant),
-    )
 
 
 def release_leases(

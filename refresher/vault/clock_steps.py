@@ -203,7 +203,8 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     the future now cannot be believed; a grant that never failed and has no token waits for
     nothing; and nothing waits past its token's end for longer than the longest wait.
     An attempt dated in the future has been sent by now, a refusal has come. A doubted grant is
-    asked for when it is due: it was refused by no clock, and a restart is no question.
+    asked for when it is due: it was refused by no clock, and a restart is no question. A pause
+    lasts as long as an operator has said.
     """
     for past in (grants.c.intent_first_sent_at, grants.c.refused_at):
         update_all(tx, past > tx.now + TOLERANCE, {past.name: tx.now})
@@ -212,6 +213,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
         sa.select(grants.c.id, grants.c.name)
         .where(
             grants.c.due_at > tx.now,
+            grants.c.state != GrantState.PAUSED.value,
             grants.c.refresh_token_sealed.is_not(None),
             sa.or_(
                 sa.and_(~is_doubted, grants.c.issued_at > tx.now + TOLERANCE),

@@ -32,7 +32,8 @@ def hasten_blocked(tx: Transaction, client: str) -> list[str]:
 def hasten_after_outage(tx: Transaction, clients: Sequence[str], each: float) -> None:
     """Make due, EACH seconds apart, the grants of CLIENTS whose endpoint was at fault.
 
-    Nothing becomes due later by it, and a grant that fails by itself waits as it did.
+    Nothing becomes due later by it, and a grant that fails by itself, or is paused, waits as
+    it did.
     """
     waiting = (
         sa.select(grants.c.id)
@@ -40,6 +41,7 @@ def hasten_after_outage(tx: Transaction, clients: Sequence[str], each: float) ->
             grants.c.client.in_(clients),
             grants.c.fault == Fault.ENDPOINT.value,
             grants.c.due_at > tx.now,
+            grants.c.state != GrantState.PAUSED.value,
             grants.c.lease_holder.is_(None),
         )
         .order_by(grants.c.expires_at.nulls_first())

@@ -158,7 +158,7 @@ def ending_before(connection: Connection, aside: Aside, instant: float) -> dict[
     """When the refresh tokens end whose known end comes before INSTANT, by grant."""
     ending = sa.select(grants.c.name, grants.c.refresh_token_expires_at).where(
         grants.c.refresh_token_expires_at < instant,
-        grants.c.state.in_([GrantState.FRESH.value, GrantState.DEGRADED.value]),
+        grants.c.state.in_([GrantState.FRESH, GrantState.DEGRADED, GrantState.PAUSED]),
         grants.c.id.not_in(aside.ids),
     )
     return {row[0]: row[1] for row in connection.execute(ending)}

@@ -20,6 +20,7 @@ from refresher.vault import (
     hastening,
     incidents,
     kept,
+    pauses,
     queries,
     rejections,
     revocations,
@@ -70,6 +71,8 @@ class Vault:
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = kept.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.pauses = pauses.Pauses(write=self._write, read=self._read)
+        """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
         """The keys, and what is sealed under which."""
         self.origin = Origin(write=self._write, files=files)
@@ -97,13 +100,13 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
+        doubted, claimed, changed = list(self._doubted), list[Claim](), list[Grant]()
         set_back = self.set_back
         self.files.require()
 
         def lease(tx: Transaction) -> list[Claim]:
             claims.take_back(tx, self.holder, doubted)
-            paused.clear()
+            changed.clear()
             claimed[:] = claims.claim(
                 tx,
                 self.holder,
@@ -111,7 +114,7 @@ class Vault:
                 shared,
                 only=only,
                 older_than=self.origin.older_than,
-                paused=paused,
+                changed=changed,
             )
             return claimed
 
@@ -121,8 +124,8 @@ class Vault:
             self._doubted += claimed
             raise
         self._believe(doubted)
-        for grant in paused:
-            claims.tell_paused(grant)
+        for grant in changed:
+            pauses.tell_claimed(grant)
         return [replace(each, set_back=set_back) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:

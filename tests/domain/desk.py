@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from refresher.domain import adoption, commit_rule, transition
+from refresher.domain import adoption, commit_rule, pauses, transition
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict, next_version
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
 from refresher.domain.outcomes import Outcome, TokenAnswer
+from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 
 
@@ -35,7 +36,8 @@ class Desk:
 
     def claim(self, now: float) -> Claim:
         """Write the intent of the next attempt, as ``vault.exchanges`` does."""
-        grant = self.grant
+        grant = pauses.at_its_end(self.grant, now)
+        assert grant.state is not GrantState.PAUSED
         assert self.refresh_token is not None
         assert grant.refresh_token_fingerprint is not None
         opened = grant.intent
@@ -92,12 +94,18 @@ class Desk:
     def request(self, now: float) -> None:
         """An operator asks for a refresh, as ``vault.authorizations`` takes it."""
         grant = self.grant
-        waits = grant.state is GrantState.REAUTHORIZATION_REQUIRED
-        if waits or grant.refresh_token_fingerprint is None:
-            return
-        self.grant = replace(grant, due_at=now)
-        if grant.state is GrantState.PAUSED:
-            self.grant = replace(self.grant, state=GrantState.DEGRADED, since=now)
+        waits = grant.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
+        if not waits and grant.refresh_token_fingerprint is not None:
+            self.grant = replace(grant, due_at=now)
+
+    def pause(self, now: float, until: float | None) -> None:
+        """An operator wants nothing to be sent."""
+        self.grant = pauses.paused(self.grant, now, until=until, reason=Reason.PAUSED_HERE)
+
+    def resume(self, now: float) -> None:
+        """An operator ends a pause, whatever its reason."""
+        if self.grant.state is GrantState.PAUSED:
+            self.grant = pauses.resumed(self.grant, now)
 
     def _adopt(self, change: Transition, now: float, *, presented: bytes | None) -> None:
         tokens = change.tokens

@@ -67,8 +67,8 @@ def test_an_unknown_outcome_leaves_the_intent_open() -> None:
     assert change.kept.body == b"<html>"
 
 
-def test_a_halting_client_pauses_the_unknown() -> None:
-    client = make_client(on_unknown_outcome=UnknownOutcome.HALT)
+def test_a_pausing_client_pauses_the_unknown() -> None:
+    client = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
     after = apply(UNKNOWN, client=client).grant
     assert (after.state, after.due_at) == (GrantState.PAUSED, None)
     assert after.reason == "outcome_unknown:timeout"

@@ -37,6 +37,7 @@ from refresher.domain.outcomes import (
     RequestRejected,
     Transient,
 )
+from refresher.domain.pauses import is_ordered
 from refresher.domain.reasons import Reason
 from tests.domain.desk import Desk
 from tests.domain.server import Server
@@ -145,7 +146,26 @@ class GrantMachine(RuleBasedStateMachine):
         self.desk.request(self.now)
         if was.state is GrantState.REAUTHORIZATION_REQUIRED:
             assert self.desk.grant == was, "a dead refresh token is not asked for again"
+        elif was.state is GrantState.PAUSED:
+            assert self.desk.grant == was, "only resume ends a pause"
         self.disturbed = True
+
+    @rule(lasts=st.one_of(st.none(), st.floats(0.001, 1e4)))
+    def pause(self, lasts: float | None) -> None:
+        was, self.last = self.desk.grant, None
+        self.desk.pause(self.now, None if lasts is None else self.now + lasts)
+        grant = self.desk.grant
+        if grant != was and grant.due_at is not None:
+            assert lasts is not None
+            assert grant.due_at >= self.now + lasts
+        self.disturbed = True
+
+    @precondition(lambda self: self.desk.grant.state is GrantState.PAUSED)
+    @rule()
+    def resume(self) -> None:
+        self.last, self.disturbed = None, True
+        self.desk.resume(self.now)
+        assert self.desk.grant.due_at == self.now
 
     # What time does.
 
@@ -286,7 +306,8 @@ class GrantMachine(RuleBasedStateMachine):
             assert grant.expires_at is not None
             real_end = self.server.ends[answer.access_token.reveal()]
             assert grant.expires_at <= real_end + MOMENT, "G1: valid or absent"
-            self.check_refresh_instant(self.now)
+            if not is_ordered(grant):
+                self.check_refresh_instant(self.now)
 
     def check_refresh_instant(self, now: float) -> None:
         grant, idle = self.desk.grant, self.desk.client.refresh_token_idle
@@ -324,10 +345,12 @@ class GrantMachine(RuleBasedStateMachine):
         grant = self.desk.grant
         if not isinstance(outcome, OutcomeUnknown):
             self.open.pop(flying.sequence, None)
+        if is_ordered(grant):
+            return
         if grant.due_at is None:
-            assert self.desk.client.on_unknown_outcome is UnknownOutcome.HALT
+            assert self.desk.client.on_unknown_outcome is UnknownOutcome.PAUSE
             assert grant.status_reason == Reason.OUTCOME_UNKNOWN
-            assert self.open, "only an open exchange halts a grant"
+            assert self.open, "only an open exchange pauses a grant"
             return
         wait = grant.due_at - self.now
         asked = min(getattr(outcome, "retry_after", None) or 0.0, 3600.0)
@@ -350,7 +373,8 @@ class GrantMachine(RuleBasedStateMachine):
     @invariant()
     def a_person_or_an_instant(self) -> None:
         grant = self.desk.grant
-        assert (grant.due_at is None) is (grant.state in PERSON), "I3"
+        if not is_ordered(grant):
+            assert (grant.due_at is None) is (grant.state in PERSON), "I3"
         if grant.refresh_token_fingerprint in self.dead:
             assert grant.due_at is None, "G6: dead once"
 

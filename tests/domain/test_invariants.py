@@ -124,7 +124,7 @@ def test_every_outcome_keeps_the_invariants(
 
 
 @given(
-    clients.filter(lambda client: client.on_unknown_outcome is not UnknownOutcome.HALT),
+    clients.filter(lambda client: client.on_unknown_outcome is not UnknownOutcome.PAUSE),
     st.lists(st.sampled_from([NOT_SENT, THROTTLED, UNKNOWN]), min_size=2, max_size=12),
     st.one_of(st.none(), st.floats(-1e4, LIFE)),
 )

@@ -78,7 +78,9 @@ def test_a_fresh_grant_needs_nothing() -> None:
         (GrantState.FRESH, "no_refresh_token", ["offline_access", "access_type", "consent"]),
         (GrantState.REAUTHORIZATION_REQUIRED, "no_refresh_token", ["offline_access"]),
         (GrantState.FRESH, "scope_narrowed:write", ["write", "refresher login acme", "consent"]),
-        (GrantState.PAUSED, "outcome_unknown:timeout", ["refresher refresh acme"]),
+        (GrantState.PAUSED, "outcome_unknown:timeout", ["refresher resume acme"]),
+        (GrantState.PAUSED, "paused_here", ["refresher resume acme", "until 2027-01-15T08:00:00Z"]),
+        (GrantState.PAUSED, "exported_here", ["refresher remove acme", "refresher resume acme"]),
         (GrantState.PAUSED, "unreadable", ["old key"]),
     ],
 )

@@ -86,7 +86,7 @@ def opened(policy: UnknownOutcome, *, rotation: Rotation = STRICT) -> Grant:
 
 
 UNTOUCHABLE = {
-    "halted": (opened(UnknownOutcome.HALT), Answer.PAUSED),
+    "awaiting an operator": (opened(UnknownOutcome.PAUSE), Answer.PAUSED),
     "deferred": (opened(UnknownOutcome.DEFER), Answer.EXCHANGE_OPEN),
     "replayed": (opened(UnknownOutcome.REPLAY), Answer.EXCHANGE_OPEN),
     "replayed freely": (opened(UnknownOutcome.REPLAY, rotation=NONE), Answer.EXCHANGE_OPEN),

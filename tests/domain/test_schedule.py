@@ -276,7 +276,7 @@ def test_a_replay_is_never_in_the_past(
     age, fallback, left = spans
     wait = replay(rotation, policy, attempts=attempts, age=age, fallback=fallback, left=left)
     if wait is None:
-        assert policy is UnknownOutcome.HALT
+        assert policy is UnknownOutcome.PAUSE
         return
     assert wait >= 0
     if attempts > 1:
@@ -297,13 +297,13 @@ def test_a_prompt_replay_ends_inside_the_grace(
 
 def test_replays_inside_a_grace_are_prompt() -> None:
     rotation = Rotation(RotationProfile.GRACE, 600.0)
-    found = [replay(rotation, UnknownOutcome.HALT, attempts=n) for n in range(1, 7)]
+    found = [replay(rotation, UnknownOutcome.PAUSE, attempts=n) for n in range(1, 7)]
     assert found == [0.0, 1.0, 2.0, 4.0, 4.0, 4.0]
 
 
 def test_replays_until_used_turn_into_retries() -> None:
     rotation = Rotation(RotationProfile.UNTIL_USED)
-    found = [replay(rotation, UnknownOutcome.HALT, attempts=n) for n in range(1, 7)]
+    found = [replay(rotation, UnknownOutcome.PAUSE, attempts=n) for n in range(1, 7)]
     assert found == [0.0, 1.0, 2.0, 4.0, 60.0, 60.0]
 
 
@@ -323,7 +323,7 @@ def test_without_rotation_a_replay_is_a_retry(policy: UnknownOutcome) -> None:
         (UnknownOutcome.DEFER, 1, 100.0, 0.0),
         (UnknownOutcome.DEFER, 2, 100.0, 60.0),
         (UnknownOutcome.DEFER, 1, None, 0.0),
-        (UnknownOutcome.HALT, 1, 3000.0, None),
+        (UnknownOutcome.PAUSE, 1, 3000.0, None),
     ],
     ids=str,
 )
@@ -356,8 +356,8 @@ def test_without_a_window_there_is_no_last_replay(profile: str) -> None:
 
 def test_after_its_grace_a_server_is_strict() -> None:
     rotation = Rotation(RotationProfile.GRACE, 30.0)
-    assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=1.0) == 0.0
-    assert replay(rotation, UnknownOutcome.HALT, attempts=1, age=15.0) is None
+    assert replay(rotation, UnknownOutcome.PAUSE, attempts=1, age=1.0) == 0.0
+    assert replay(rotation, UnknownOutcome.PAUSE, attempts=1, age=15.0) is None
     assert replay(rotation, UnknownOutcome.REPLAY, attempts=1, age=15.0) == 0.0
     assert replay(rotation, UnknownOutcome.REPLAY, attempts=2, age=15.0) == 60.0
 

@@ -199,7 +199,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         ends_at = min(self.expires_at, self.now + self.lifetime)
         deferred = max(ends_at - window, self.now if first else fallback)
         if at is None:
-            assert self.policy is UnknownOutcome.HALT
+            assert self.policy is UnknownOutcome.PAUSE
             assert profile not in {RotationProfile.NONE, RotationProfile.UNTIL_USED}
             return None
         assert at >= self.now - MOMENT
@@ -237,9 +237,9 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert schedule.request_interval(self.lifetime) <= 30.0
 
     @invariant()
-    def only_a_halting_client_has_no_instant(self) -> None:
+    def only_a_pausing_client_has_no_instant(self) -> None:
         assert self.due_at is None or math.isfinite(self.due_at)
-        assert self.due_at is not None or self.policy is UnknownOutcome.HALT
+        assert self.due_at is not None or self.policy is UnknownOutcome.PAUSE
 
 
 busy = settings(max_examples=250, stateful_step_count=30, deadline=None, database=None)

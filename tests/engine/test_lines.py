@@ -256,14 +256,14 @@ async def test_a_lost_grant_is_announced_with_its_repair(vault: Vault, lines: Li
     }
 
 
-async def test_a_halted_grant_is_announced(vault: Vault, lines: Lines) -> None:
+async def test_a_paused_grant_is_announced(vault: Vault, lines: Lines) -> None:
     parts = assemble(vault, answering(UNKNOWN))
     await sow(vault, make_seed())
-    halting = make_client(on_unknown_outcome=UnknownOutcome.HALT)
-    await parts.refresh.run(await claim(parts), halting)
+    pausing = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
+    await parts.refresh.run(await claim(parts), pausing)
     [paused] = lines.of(Event.GRANT_PAUSED)
     assert paused["reason"] == "outcome_unknown:timeout"
-    assert paused["repair"].startswith("refresher refresh acme sends the same refresh token again")
+    assert paused["repair"].startswith("refresher resume acme sends the same refresh token again")
 
 
 async def test_a_recovered_grant_is_announced(vault: Vault, lines: Lines) -> None:

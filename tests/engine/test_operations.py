@@ -93,7 +93,8 @@ async def test_small_operations_reach_their_grant(vault: Vault) -> None:
     await sow(vault, make_seed(), static_seed())
     operations = offered(vault)
     assert await operations["refresh"]({"name": "acme"}) == {"accepted": True}
-    assert await operations["refresh"]({"name": "pat"}) == {"accepted": False}
+    refused = await operations["refresh"]({"name": "pat"})
+    assert (refused["accepted"], refused["stands"]["state"]) == (False, "fresh")
     token = {"name": "pat", "token": "static-1", "expires_at": NOW + 9}
     assert (await operations["set_token"](token))["expires_at"] == NOW + 9
     assert await access_token(vault, "pat") == "static-1"

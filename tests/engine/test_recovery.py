@@ -278,7 +278,7 @@ async def test_only_what_came_needs_a_record(vault: Vault) -> None:
 
 STRICT = make_client()
 DEFERRING = make_client(on_unknown_outcome=UnknownOutcome.DEFER)
-HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
+PAUSING = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +286,12 @@ HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
     [
         (STRICT, NOW + 70, GrantState.FRESH),
         (DEFERRING, NOW + LIFE - 300, GrantState.FRESH),
-        (HALTING, None, GrantState.PAUSED),
+        (PAUSING, None, GrantState.PAUSED),
         (make_client(rotation="none"), NOW + 70 + 3.0, GrantState.FRESH),
         (make_client(rotation="until_used"), NOW + 70, GrantState.FRESH),
         (make_client(rotation="grace(60)"), NOW + 70, GrantState.FRESH),
     ],
-    ids=["strict", "defer", "halt", "none", "until used", "grace"],
+    ids=["strict", "defer", "pause", "none", "until used", "grace"],
 )
 async def test_an_open_exchange_follows_its_profile(
     vault: Vault, lines: Lines, client: Client, due_at: float | None, state: GrantState

@@ -12,6 +12,7 @@ from refresher.domain.repairs import repair
 from refresher.engine.instants import Instant, WatchedClock
 from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 from tests.engine.world import FakeClock, Lines
 from tests.support.waiting import eventually
@@ -100,6 +101,21 @@ async def test_states_moved_by_the_clock_are_published(
         "repair": repair(replace(failed, state=GrantState.DEGRADED)),
     }
     assert expired["level"] == "error"
+
+
+async def test_a_pause_that_is_over_is_told_where_no_claim_can_end_it(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await vault.pauses.pause(Selection(names=["acme"]), NOW, until=NOW + 60)
+    await observed.look(NOW + 50)
+    assert observed.published == []
+    observed.clock.move(10)
+    await observed.look(NOW + 60)
+    assert observed.published == ["acme"]
+    assert [line for line in lines.events() if line.startswith("grant.")] == ["grant.resumed"]
+    assert (await get(vault)).state is GrantState.FRESH
 
 
 async def test_an_ended_static_token_names_its_repair(

@@ -234,10 +234,10 @@ FINAL_WORDS = (
     ),
     Failure(
         95,
-        "a halted grant is sent again by a restart, and no operator has said so",
+        "a paused grant is sent again by a restart, and no operator has said so",
         "G3",
         (
-            "domain/test_failures.py::test_a_halting_client_pauses_the_unknown",
+            "domain/test_failures.py::test_a_pausing_client_pauses_the_unknown",
             SIMULATION,
         ),
     ),

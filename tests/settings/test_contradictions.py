@@ -138,7 +138,7 @@ def test_other_parameters_are_fine(bench: Bench, parameters: str) -> None:
             "refresh_token_idle asks for a refresh every 1800 s, which refresh_window refuses",
         ),
         (
-            CLIENT + 'rotation = "none"\non_unknown_outcome = "halt"',
+            CLIENT + 'rotation = "none"\non_unknown_outcome = "pause"',
             'on_unknown_outcome has no effect with rotation = "none"',
         ),
         (
@@ -196,8 +196,8 @@ def test_what_has_no_effect_is_warned_of(bench: Bench, text: str, expected: str)
         CLIENT + 'send_scope_on_refresh = true\n[grants.a]\nclient = "acme"\nscope = "a"',
         CLIENT + "refresh_window = 600\nsurvive_outage = 600\ndefault_expires_in = 1200",
         CLIENT + "refresh_token_idle = 3600\nrefresh_window = 600\ndefault_expires_in = 1200",
-        CLIENT + 'rotation = "grace(30)"\non_unknown_outcome = "halt"\nresponse_timeout = 30',
-        CLIENT + 'rotation = "strict"\non_unknown_outcome = "halt"\nresponse_timeout = 40',
+        CLIENT + 'rotation = "grace(30)"\non_unknown_outcome = "pause"\nresponse_timeout = 30',
+        CLIENT + 'rotation = "strict"\non_unknown_outcome = "pause"\nresponse_timeout = 40',
         CLIENT + 'rotation = "unknown"\non_unknown_outcome = "defer"',
         CLIENT + 'rejection_codes = "a"\ntransient_codes = "b"',
         CLIENT + 'extras = ["instance_url", "id_token"]',

@@ -89,7 +89,7 @@ def test_a_client_overrides_every_quirk(bench: Bench) -> None:
         rejection_codes = "gone,lost"
         transient_codes = ["busy"]
         rotation = "grace(30)"
-        on_unknown_outcome = "halt"
+        on_unknown_outcome = "pause"
         default_expires_in = "8h"
         refresh_token_idle = "60d"
         survive_outage = 90
@@ -123,7 +123,7 @@ def test_a_client_overrides_every_quirk(bench: Bench) -> None:
         rejection_codes=("gone", "lost"),
         transient_codes=("busy",),
         rotation=Rotation(RotationProfile.GRACE, 30.0),
-        on_unknown_outcome=UnknownOutcome.HALT,
+        on_unknown_outcome=UnknownOutcome.PAUSE,
         default_expires_in=28_800.0,
         refresh_token_idle=5_184_000.0,
         survive_outage=90.0,

@@ -10,6 +10,7 @@ import anyio
 
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
+from refresher.vault.selecting import Selection
 from tests.simulation.rows import Row
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class People:
             ("revoke", 0.12, self._revoke),
             ("remove", 0.12, self._remove),
             ("refresh", 0.08, self._refresh),
+            ("pause", 0.1, self._pause),
             ("refresh --lost", 0.15, lambda _: self._ask_lost()),
         )
         for what, probability, work in acts:
@@ -62,7 +64,8 @@ class People:
             if row.client is None:
                 self._look_after_static(row)
             elif row.state == GrantState.PAUSED:
-                self._refresh(row.name)
+                if row.due_at is None or self._world.chance.strikes("resumed early", 0.02):
+                    self._resume(row.name)
             elif self._needs_login(row):
                 self._log_in(row.name)
 
@@ -111,10 +114,26 @@ class People:
 
     def _refresh(self, name: str) -> None:
         async def refresh(process: "Process") -> None:
-            self._world.witness.wire.asked_for(self._world.witness.rows[name])
+            self._world.witness.refusals.hastened(self._world.witness.rows[name])
             await process.administration.refresh(name)
 
         self._ask(name, refresh)
+
+    def _pause(self, name: str) -> None:
+        chance = self._world.chance
+        seconds = chance.choice([None, chance.between(1.0, 600.0)])
+
+        async def pause(process: "Process") -> None:
+            await process.administration.pause(Selection(names=[name]), seconds)
+
+        self._ask(name, pause)
+
+    def _resume(self, name: str) -> None:
+        async def resume(process: "Process") -> None:
+            self._world.witness.wire.asked_for(self._world.witness.rows[name])
+            await process.administration.resume(Selection(names=[name]))
+
+        self._ask(name, resume)
 
     def _ask_lost(self) -> None:
         """`refresher refresh --lost`, for one client or for all."""

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+from refresher.domain.grants import GrantState
+from refresher.domain.pauses import ORDERED
+
 ROWS = """
     SELECT name, client, uid, state, reason, version, revision, attempt_sequence,
         adopted_sequence, authorization_serial, due_at, expires_at, lease_holder, fault,
@@ -41,6 +44,16 @@ class Row(NamedTuple):
     def word(self) -> str:
         """Its reason without the server's code."""
         return str(self.reason).partition(":")[0]
+
+    @property
+    def is_paused_by_order(self) -> bool:
+        """Whether an operator has ordered that nothing be sent for it."""
+        return self.state == GrantState.PAUSED and self.word in ORDERED
+
+    @property
+    def is_decided_on(self) -> bool:
+        """Whether it waits for an operator to decide."""
+        return self.state == GrantState.PAUSED and self.word not in ORDERED
 
     @property
     def authorization(self) -> tuple[str, int]:

@@ -46,7 +46,7 @@ KINDS = {
     "strict": Kind(profile="strict", rotation="strict"),
     "unknown": Kind(profile="unknown", rotation="strict", lifetime=90.0),
     "deferred": Kind(profile="strict", rotation="strict", on_unknown=UnknownOutcome.DEFER),
-    "halted": Kind(profile="strict", rotation="strict", on_unknown=UnknownOutcome.HALT),
+    "deciding": Kind(profile="strict", rotation="strict", on_unknown=UnknownOutcome.PAUSE),
     "kept": Kind(profile="strict", rotation="strict", lifetime=40.0, rotates=False, rate=2.0),
     "early": Kind(profile="unknown", rotation="strict", lifetime=100.0, window=0.15),
     "tenants": Kind(profile="strict", rotation="strict", lifetime=100.0, is_quiet=True, grants=6),

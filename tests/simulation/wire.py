@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from refresher.domain.clients import Client, RotationProfile, UnknownOutcome
+from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import Outcome, OutcomeUnknown, Transient
 from refresher.domain.secret import Secret
 from tests.simulation.network import Request
@@ -21,6 +22,9 @@ CLAIMED_BEFORE = 10.0
 """Seconds until a Retry-After stops claims once its exchange is durable: its commit may
 have to be tried again until the engine knows that it is."""
 
+LOOKED_BEFORE = 10.0
+"""Seconds from the last look at the vault to the sending, with a slow disk in between."""
+
 READ_FOR = 89.0
 """Seconds after its request left in which an answer is read where a lost one costs the grant."""
 
@@ -34,9 +38,11 @@ class Wire:
     """Requests whose outcome nobody knows, by the refresh token they presented."""
     sends: dict[str, deque[float]] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
-    """Grants that an operator wanted refreshed, which alone ends a pause."""
+    """Grants that an operator has resumed, which alone ends a pause that waits for him."""
     resumed: set[str] = field(default_factory=set)
     """Those whose pause was ended."""
+    paused_at: dict[str, float] = field(default_factory=dict)
+    """Since when an operator has nothing sent for a grant."""
 
     def sending(self, process: "Process", client: Client, secret: Secret) -> Request:
         """A request is about to leave: may it?"""
@@ -70,11 +76,14 @@ class Wire:
         return request
 
     def _may_send(self, name: str, client: Client, fingerprint: bytes) -> None:
+        paused_at = self.paused_at.get(name)
+        if paused_at is not None and self.world.time() > paused_at + LOOKED_BEFORE:
+            self.world.witness.violated(f"pause: {name} was sent, and an operator has paused it")
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.world.witness.violated(f"G2: {name} has two requests in flight")
-        halts = client.on_unknown_outcome is UnknownOutcome.HALT and name not in self.resumed
-        if halts and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
+        pauses = client.on_unknown_outcome is UnknownOutcome.PAUSE and name not in self.resumed
+        if pauses and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
             self.world.witness.violated(f"G3: {name} was sent again, and no operator has said so")
 
     def _is_patient(self, process: "Process", name: str, client: Client, claimed_at: float) -> None:
@@ -117,14 +126,28 @@ class Wire:
             opened.remove(request)
 
     def asked_for(self, row: Row) -> None:
-        """An operator has a grant refreshed: a pause ends, a doubted one is asked for."""
+        """An operator resumes a grant: a pause ends, a doubted one is asked for."""
         self.asked.add(row.name)
         self.world.witness.refusals.hastened(row)
+
+    def ordered(self, before: Row, row: Row) -> None:
+        """An operator has paused a grant, or that is over: by his word, its end or a loss."""
+        if row.is_paused_by_order:
+            self.paused_at.setdefault(row.name, self.world.time())
+            return
+        if self.paused_at.pop(row.name, None) is None:
+            return
+        self.world.chance.seen["ordered pauses over"] += 1
+        has_ended = before.due_at is not None and before.due_at <= self.world.now() + 1.0
+        is_other = row.authorization != before.authorization
+        waits = row.is_decided_on or row.state == GrantState.REAUTHORIZATION_REQUIRED
+        if not (has_ended or is_other or waits or row.name in self.asked):
+            self.world.witness.violated(f"pause: that of {row.name} ended by itself")
 
     def paused(self, name: str) -> None:
         """A grant waits for an operator."""
         self.resumed.discard(name)
-        self.world.chance.seen["halted"] += 1
+        self.world.chance.seen["operator awaited"] += 1
 
     def went_on(self, process: "Process", before: Row, row: Row) -> None:
         """A pause ended: by an operator, a late outcome or a new authorization."""

@@ -152,16 +152,17 @@ class Witness:
             self.violated(f"I1: the version or revision of {row.name} went back")
         if row.adopted_sequence < before.adopted_sequence:
             self.violated(f"G3: an earlier answer for {row.name} replaced a later one")
-        if row.state == GrantState.PAUSED != before.state:
+        self.wire.ordered(before, row)
+        if row.is_decided_on and not before.is_decided_on:
             self.wire.paused(row.name)
-        elif before.state == GrantState.PAUSED != row.state:
+        elif before.is_decided_on and not row.is_decided_on:
             self.wire.went_on(process, before, row)
 
     def _check_row(self, row: Row) -> None:
         if row.adopted_sequence > row.attempt_sequence:
             self.violated(f"I2: {row.name} adopted what it never sent")
-        if row.state == GrantState.PAUSED and row.due_at is not None:
-            self.violated(f"I3: {row.name} is paused and due")
+        if row.is_decided_on and row.due_at is not None:
+            self.violated(f"I3: {row.name} waits for a decision and is due")
         waits = row.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
         works = not waits and row.fingerprint is not None
         if works and row.due_at is None and row.lease_holder is None:

@@ -101,17 +101,17 @@ def test_status_tells_how_grants_are(world: World) -> None:
     assert unknown.stderr == "refresher: there is no grant named nobody\n"
 
 
-def test_show_prints_the_token_alone(world: World) -> None:
+def test_token_prints_the_token_alone(world: World) -> None:
     token = world.token("visible")
-    done = world.daemon.command("show", "visible", logged=False)
+    done = world.daemon.command("token", "visible", logged=False)
     assert done.stdout == token["access_token"] + "\n"
-    as_json = world.daemon.command("show", "visible", "--json", logged=False)
+    as_json = world.daemon.command("token", "visible", "--json", logged=False)
     assert json.loads(as_json.stdout) == token
 
-    waiting = world.daemon.command("show", "waiting", check=3)
+    waiting = world.daemon.command("token", "waiting", check=3)
     assert waiting.stdout == ""
     assert "(pending: awaiting_login)\nrepair: refresher login waiting\n" in waiting.stderr
-    nobody = world.daemon.command("show", "nobody", check=1)
+    nobody = world.daemon.command("token", "nobody", check=1)
     assert nobody.stderr == "refresher: Redis holds no valid token for nobody\n"
 
 

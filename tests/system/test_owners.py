@@ -97,7 +97,9 @@ def spy(folder: Path) -> str:
     return CLIENT.format(secret=command).replace('"redis://127.0.0.1:1/0"', command)
 
 
-@pytest.mark.parametrize("command", ["status", "show x", "health", "check", "vault backup none.db"])
+@pytest.mark.parametrize(
+    "command", ["status", "token x", "health", "check", "vault backup none.db"]
+)
 @pytest.mark.parametrize("kind", ["file", "folder", "owner"])
 def test_settings_that_others_can_change_are_not_found(
     refresher: Refresher, folder: Path, command: str, kind: str

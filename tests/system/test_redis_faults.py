@@ -119,7 +119,7 @@ def test_an_outage_stops_publication_only(world: World) -> None:
             description="redis.lost",
         )
         refused = f"Redis at 127.0.0.1:{world.valkey.port}: connection refused\n"
-        shown = world.daemon.command("show", "g1", check=1)
+        shown = world.daemon.command("token", "g1", check=1)
         assert shown.stderr == f"refresher: {refused}"
         done = world.daemon.command("health", "--ready", check=1)
         assert done.stderr.startswith("Redis cannot be used: Redis at 127.0.0.1:")
@@ -177,7 +177,7 @@ def test_a_password_is_asked_for_by_name(world: World) -> None:
     )
     world.valkey.restart(["--requirepass", password])
     try:
-        shown = world.daemon.command("show", "g3", check=1)
+        shown = world.daemon.command("token", "g3", check=1)
         assert shown.stderr == f"refresher: {asked}\n"
         wait_until(
             lambda: asked in world.daemon.command("health", "--ready", check=1).stderr,

@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         access_token_lifetime=LIFETIME,
     )
     with new_world(tmp_path_factory.mktemp("requests"), canary, options) as world:
-        clients = world.client("box") + world.client("halting", more='on_unknown_outcome = "halt"')
+        clients = world.client("box") + world.client("pausing", more='on_unknown_outcome = "pause"')
         world.secret_file("pat.secret", canary.plant("static"))
         clients += '[grants.pat]\nstatic_token = { file = "pat.secret" }\n'
         world.daemon.prepare(redis_url=world.valkey.url, clients=clients)
@@ -79,25 +79,25 @@ def told(world: World, name: str) -> list[tuple[str, str]]:
     return [(line["event"], line["outcome"]) for line in lines if "outcome" in line]
 
 
-def test_halt_waits_for_an_operator_whoever_asks(world: World) -> None:
+def test_a_pause_waits_for_an_operator_whoever_asks(world: World) -> None:
     """Else the spent refresh token is presented again, and the server ends the family."""
-    minted, _ = adopt(world, "halted", "halting")
+    minted, _ = adopt(world, "held", "pausing")
     enqueue = world.server.sandbox.faults.enqueue
     world.server.call(lambda: enqueue(DropAfter(), family_id=minted.family_id))
-    world.daemon.command("refresh", "halted")
-    wait_until(lambda: world.status("halted").get("state") == "paused", description="the pause")
-    version, asked = world.status("halted")["version"], exchanges(world, minted)
+    world.daemon.command("refresh", "held")
+    wait_until(lambda: world.status("held").get("state") == "paused", description="the pause")
+    version, asked = world.status("held")["version"], exchanges(world, minted)
     for way in ("key", "stream"):
-        reject(world, "halted", version, way)
-        wait_until(lambda: answer(world, "halted") == "paused", description="an answer")
+        reject(world, "held", version, way)
+        wait_until(lambda: answer(world, "held") == "paused", description="an answer")
     with world.valkey.client() as redis:
-        kept = ("refresher:rejected:halted", "refresher:requests")
+        kept = ("refresher:rejected:held", "refresher:requests")
         wait_until(lambda: not redis.exists(*kept), description="both are taken")
         events = [event for _, event in redis.xrange("refresher:events")]
-    assert world.status("halted")["state"] == "paused"
+    assert world.status("held")["state"] == "paused"
     assert exchanges(world, minted) == asked
-    assert told(world, "halted") == [("request.refused", "paused")]
-    asks = [one for one in events if one["grant"] == "halted" and one["event"] == "request"]
+    assert told(world, "held") == [("request.refused", "paused")]
+    asks = [one for one in events if one["grant"] == "held" and one["event"] == "request"]
     assert [(one["version"], one["request"]) for one in asks] == [(version, "paused")]
 
 

@@ -146,7 +146,7 @@ def test_check_looks_at_the_vault_key(tmp_path: Path) -> None:
 
 def test_no_command_works_with_bad_settings(tmp_path: Path) -> None:
     place = configured(tmp_path, GOOD + "colour = 'red'\n")
-    commands = ("run", "status", "health", "show g", "login g")
+    commands = ("run", "status", "health", "token g", "login g")
     _, lines = in_turn(*(f"--config {place.config} {command}" for command in commands))
     problem = f"problem: {place.config}: clients.acme.colour is no known key"
     assert lines == [problem, "exit 78"] * len(commands) + [""]

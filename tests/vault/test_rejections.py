@@ -144,20 +144,19 @@ async def test_many_are_answered_in_one_transaction(vault: Vault) -> None:
     assert await vault.take_rejections(rejected, NOW + 61) == Taken([], set())
 
 
-async def test_halt_is_an_operators_decision(vault: Vault) -> None:
+async def test_a_pause_is_an_operators_decision(vault: Vault) -> None:
     await sow(vault, make_seed())
     version = await renew(vault, 1)
     await reject(vault, version, NOW + 60)
     claim = await claim_one(vault, NOW + 60)
-    halting = make_client(on_unknown_outcome=UnknownOutcome.HALT)
-    await finish(vault, claim, UNKNOWN, NOW + 60, halting)
+    pausing = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
+    await finish(vault, claim, UNKNOWN, NOW + 60, pausing)
     await reject(vault, version, NOW + 200)
     after = await get(vault)
     assert (after.state, after.due_at) == (GrantState.PAUSED, None)
     assert after.rejection == Rejection(version, Answer.PAUSED, None)
-    resumed = await vault.request_refresh("acme", NOW + 300)
-    assert resumed is not None
-    assert resumed.due_at == NOW + 300
+    assert await vault.request_refresh("acme", NOW + 300) is None
+    assert (await get(vault)).due_at is None
 
 
 async def test_an_exchange_in_flight_keeps_the_answer_given_meanwhile(vault: Vault) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import ClientRejected, GrantRejected, Misconfigured, Outcome
 from refresher.domain.secret import Secret
@@ -11,21 +10,17 @@ from refresher.vault.vault import Vault
 from tests.vault.world import (
     NOT_SENT,
     NOW,
-    UNKNOWN,
     access_token,
     answered,
     claim_one,
     finish,
     get,
     login_of,
-    make_client,
     make_seed,
     refresh,
     sow,
     static_seed,
 )
-
-HALTING = make_client(on_unknown_outcome=UnknownOutcome.HALT)
 
 
 async def test_a_claim_tells_whether_somebody_asked_for_it(vault: Vault) -> None:
@@ -116,21 +111,6 @@ async def test_a_dead_refresh_token_is_never_requested(vault: Vault) -> None:
     await refresh(vault, GrantRejected(error="invalid_grant", status=400))
     assert await vault.request_refresh("acme", NOW + 60) is None
     assert (await get(vault)).due_at is None
-
-
-async def test_a_request_resumes_a_paused_grant(vault: Vault) -> None:
-    await sow(vault, make_seed())
-    await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
-    claim = await claim_one(vault, NOW + 60)
-    await finish(vault, claim, UNKNOWN, NOW + 60, HALTING)
-    paused = await get(vault)
-    assert (paused.state, paused.due_at) == (GrantState.PAUSED, None)
-    resumed = await vault.request_refresh("acme", NOW + 90)
-    assert resumed is not None
-    assert resumed.state is GrantState.DEGRADED
-    replay = await claim_one(vault, NOW + 90)
-    assert replay.intent.is_replay
 
 
 async def test_a_login_brings_tokens_and_a_serial(vault: Vault) -> None:
