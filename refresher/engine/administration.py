@@ -43,10 +43,6 @@ class Administration:
         self._wake = wake
         self._clock = clock
 
-    async def grants(self) -> list[Grant]:
-        """Every grant, by name."""
-        return await self._vault.grants()
-
     async def refresh(self, name: str) -> Grant | None:
         """Make NAME due now; None when it cannot be refreshed (static, or it needs a person).
 
