@@ -167,6 +167,38 @@ def test_a_live_view_redraws_until_ctrl_c(world: World) -> None:
     assert re.fullmatch(r"and \d+ more", re.sub(r"\x1b.*", "", lines[-1]))
 
 
+def test_check_online_walks_to_servers_vault_and_redis(world: World) -> None:
+    """Problems end with 78, each with its mend; a look spends nothing."""
+    before = len(world.server.sandbox.log)
+    done = world.daemon.command("check", "--online")
+    for line in (
+        "the settings are good",
+        "good: client box: its token_endpoint at ",
+        "good: client steady: the clock of its server and ours agree",
+        "good: vault: a daemon reads it: ",
+        "good: Redis at 127.0.0.1:",
+    ):
+        assert line in done.stdout
+    assert "client box" not in world.daemon.command("check", "--online", "steady").stdout
+    of_grant = world.daemon.command("check", "--online", "waiting")
+    assert "doubt: grant waiting: is pending (awaiting_login)\n" in of_grant.stderr
+    assert "    refresher login waiting\n" in of_grant.stderr
+    assert "client steady" not in of_grant.stdout
+    nobody = world.daemon.command("check", "--online", "nobody", check=1)
+    assert "there is no client or grant named nobody" in nobody.stderr
+    world.daemon.command("check", "steady", check=2)
+    with world.server.away():
+        told = world.daemon.command("check", "--online", "box", "--json", check=78)
+    answer = json.loads(told.stdout)
+    assert (answer["ok"], answer["problems"]) == (False, [])
+    bad = [one for one in answer["online"] if one["level"] == "problem"]
+    assert {one["subject"] for one in bad} == {"client box"}
+    for problem in bad:
+        assert problem["text"].endswith("cannot be reached: nothing listens there")
+        assert problem["mend"].endswith("check host and port")
+    assert len(world.server.sandbox.log) == before
+
+
 def read_some(terminal: int, seen: bytearray) -> bytearray:
     """SEEN, with what can be read from TERMINAL now."""
     while select.select([terminal], [], [], 0)[0]:
