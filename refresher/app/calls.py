@@ -20,10 +20,18 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from refresher.domain.grants import LABEL_RULE, NAME_RULE, is_valid_label, is_valid_name
+from refresher.domain.grants import (
+    LABEL_RULE,
+    NAME_RULE,
+    GrantState,
+    is_valid_label,
+    is_valid_name,
+)
 from refresher.domain.secret import Secret
 from refresher.errors import ParameterRefused
 from refresher.text import is_plain, plain
+from refresher.times import LATEST_INSTANT
+from refresher.vault.listing import BUILT, LARGEST_PAGE
 
 JSON = Any
 """Whatever ``json`` reads and writes."""
@@ -33,8 +41,8 @@ Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
 VISIBLE = re.compile(r"[\x21-\x7e]+")
 """What an access token is made of (RFC 6749 A.12, RFC 6750 2.1)."""
 
-LATEST_INSTANT = 1e11
-"""Unix seconds: the year 5138; an end above it was written in another unit."""
+SHOWN_STATES = [state.value for state in GrantState if state is not GrantState.REMOVED]
+"""States by which grants can be listed."""
 
 LONGEST_NAME_SHOWN = 40
 """Characters of a parameter that nobody knows: it may be a secret in the wrong place."""
@@ -105,6 +113,21 @@ def _access_token(value: Any) -> Secret:
     return secret
 
 
+def _state(value: Any) -> GrantState:
+    if value not in SHOWN_STATES:
+        raise ValueError(f"must be one of {', '.join(SHOWN_STATES)}")
+    return GrantState(value)
+
+
+def _up_to(most: int) -> Callable[[int], int]:
+    def checked(value: int) -> int:
+        if not 1 <= value <= most:
+            raise ValueError(f"must be from 1 to {most}")
+        return value
+
+    return checked
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, AfterValidator(_plain_text)]
 Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
@@ -113,6 +136,9 @@ Instant = Annotated[float, BeforeValidator(_instant)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 SecretText = Annotated[Secret, PlainValidator(_secret)]
 Pasted = Annotated[Secret, PlainValidator(_pasted)]
+State = Annotated[GrantState, PlainValidator(_state)]
+PageSize = Annotated[int, AfterValidator(_up_to(LARGEST_PAGE))]
+OverviewSize = Annotated[int, AfterValidator(_up_to(BUILT))]
 AccessToken = Annotated[Secret, PlainValidator(_access_token)]
 
 
@@ -126,9 +152,32 @@ class Ping(Call):
     """Who answers."""
 
 
-class Status(Call):
-    """How every grant is, or one."""
+class Overview(Call):
+    """How many grants there are in each state, and the most urgent of each kind of trouble."""
 
+    limit: OverviewSize = 50
+
+
+class Grants(Call):
+    """A page of grants by name, from behind AFTER on."""
+
+    after: Text = ""
+    limit: PageSize = LARGEST_PAGE
+    state: State | None = None
+    client: Name | None = None
+
+
+class OneGrant(Call):
+    """Everything known of one grant."""
+
+    name: Name
+
+
+class Revocations(Call):
+    """A page of what has still to be revoked, by grant, from behind AFTER on."""
+
+    after: Text = ""
+    limit: PageSize = LARGEST_PAGE
     name: Name | None = None
 
 

@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher import __version__
+from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -181,6 +182,7 @@ class Daemon:
     async def _listening(self, core: Core) -> AsyncIterator[None]:
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
         operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
+        operations |= Looks(self._vault.listing, core.clients).by_name()
         async with AsyncExitStack() as stack:
             server = ControlServer(
                 self._settings.control.socket, operations=operations, is_ready=self._readiness

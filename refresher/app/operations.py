@@ -40,7 +40,6 @@ class Operations:
         """Every operation, as the control socket offers it."""
         return {
             "ping": taking(calls.Ping, self.ping),
-            "status": taking(calls.Status, self.status),
             "refresh": taking(calls.Refresh, self.refresh),
             "pause": taking(calls.Pause, self.pause),
             "resume": taking(calls.Resume, self.resume),
@@ -60,16 +59,6 @@ class Operations:
     async def ping(self, _: calls.Ping) -> JSON:
         """Who answers."""
         return dict(self._about)
-
-    async def status(self, call: calls.Status) -> JSON:
-        """Every grant or one, what has still to be revoked, and who answers."""
-        grants = await self._administration.grants()
-        parked = await self._revoking.parked()
-        return {
-            "daemon": dict(self._about),
-            "grants": [view(grant) for grant in grants if call.name in {None, grant.name}],
-            "revocations": parked_views(one for one in parked if call.name in {None, one.name}),
-        }
 
     async def refresh(self, call: calls.Refresh) -> JSON:
         """Make a grant due now; where it cannot be, ``stands`` says how it is."""

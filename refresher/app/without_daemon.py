@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
+from refresher.app.looks import Looks
 from refresher.app.operations import Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -80,11 +81,16 @@ async def alone(
                 await vault.resealing.reseal()
                 return answer
 
-            yield operations.by_name() | {
-                "refresh": taking(calls.Refresh, refresh),
-                "refresh_lost": taking(calls.RefreshLost, refresh_lost),
-                "rotate_key": taking(calls.RotateKey, rotate_key),
-            }
+            looks = Looks(vault.listing, core.clients)
+            yield (
+                operations.by_name()
+                | looks.by_name()
+                | {
+                    "refresh": taking(calls.Refresh, refresh),
+                    "refresh_lost": taking(calls.RefreshLost, refresh_lost),
+                    "rotate_key": taking(calls.RotateKey, rotate_key),
+                }
+            )
             if settings.secrets is not Needed.NONE:
                 await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
     finally:

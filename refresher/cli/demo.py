@@ -1,7 +1,6 @@
 """``refresher demo``: see it work without an account anywhere."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from rich.text import Text
 from refresher.cli.calling import run
 from refresher.cli.entry import Exit
 from refresher.cli.sandbox import sandbox
-from refresher.cli.table import COLOURS
+from refresher.cli.status.wording import COLOURS
+from refresher.cli.typed import DURATION
 from refresher.clock import Clock, SystemClock
 from refresher.demo.performance import Performance, performing
 from refresher.demo.stage import LIFETIME, Stage
@@ -30,28 +30,11 @@ BAR = 20
 """Characters of the bar that shows a token's remaining life."""
 
 
-class Duration(click.ParamType[float]):
-    """Seconds, written ``90``, ``20s`` or ``2m``."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read VALUE, or fail as click does."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|)", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no duration: write 20s or 2m", param, ctx)
-        return float(match[1]) * (60 if match[2] == "m" else 1)
-
-
 @click.command()
 @click.option(
     "--for",
     "duration",
-    type=Duration(),
+    type=DURATION,
     default="60s",
     show_default=True,
     help="How long to go on, such as 90, 20s or 2m.",
@@ -105,7 +88,7 @@ async def _show(performance: Performance, clock: Clock, *, as_json: bool) -> Non
     if console.is_terminal and not as_json:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                answer: Any = await stage.control.call("status")
+                answer: Any = await stage.control.call("grants")
                 live.update(_table(answer["grants"], stage, clock.now()), refresh=True)
                 await anyio.sleep(REDRAW)
     while True:

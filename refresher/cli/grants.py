@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +20,13 @@ from refresher.cli.calling import (
 from refresher.cli.entry import Exit
 from refresher.cli.refreshing import refresh
 from refresher.cli.saying import say
-from refresher.cli.table import grants_table, needs_person, print_table, revocations_table
-from refresher.clock import SystemClock
-from refresher.errors import UnknownGrant
+from refresher.cli.status.command import status
+from refresher.cli.typed import END
 from refresher.publication.keys import Keys
 from refresher.publication.server.connection import Address, open_server
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
-
-
-@click.command()
-@click.argument("grant", required=False)
-@as_json_option
-@click.pass_context
-def status(context: click.Context, grant: str | None, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Show every grant, or one, and what mends it.
-
-    What `revoke` has parked, since its server does not revoke it now, is shown below.
-    Exits 3 if a grant needs a human.
-    """
-    settings = load_settings(context)
-
-    async def ask() -> Any:
-        async with calling(settings, needed=Needed.NONE) as call:
-            return await call("status", name=grant)
-
-    answer = run(ask)
-    views, parked = answer["grants"], answer["revocations"]
-    if grant is not None and not views and not parked:
-        raise UnknownGrant(grant)
-    if as_json:
-        told = {"daemon": answer["daemon"], "grants": views, "revocations": parked}
-        say(json.dumps(told))
-    elif views:
-        print_table(grants_table(views, SystemClock().now()))
-    elif grant is None:
-        say("no grants yet: `refresher login GRANT --client CLIENT` adds one")
-    if parked and not as_json:
-        say("\nnot revoked yet at their server; a running daemon goes on trying:")
-        print_table(revocations_table(parked, SystemClock().now()))
-    if not answer["daemon"]:
-        say("no daemon is running: nothing is being refreshed", err=True)
-    context.exit(Exit.NEEDS_PERSON if any(map(needs_person, views)) else Exit.DONE)
+from refresher.times import written
 
 
 @click.command()
@@ -118,7 +82,9 @@ def _text(value: bytes) -> str:
 @click.command("set-token")
 @click.argument("grant")
 @click.option("--file", type=click.Path(path_type=Path, exists=True), help="Read it from a file.")
-@click.option("--expires-at", type=float, help="Its end in unix seconds, if it has one.")
+@click.option(
+    "--expires-at", type=END, help="Its end, if it has one: 2030-01-31, 60d or unix seconds."
+)
 @click.option("--token-type", default="Bearer", show_default=True, help="Its type.")
 @as_json_option
 @click.pass_context
@@ -213,7 +179,7 @@ def _left_open(grant: str, answer: Mapping[str, Any]) -> Iterator[str]:
     """What `revoke` could not bring to an end, and who does."""
     for parked in answer["revocations"]:
         why = f" ({answer['result']})" if answer["result"] is not None else ""
-        until = datetime.fromtimestamp(parked["until"], UTC).isoformat(" ", "minutes")
+        until = written(parked["until"])
         yield (
             f"refresher: {grant} is ended here, but its server has not revoked it yet{why}; "
             f"parked: a running daemon goes on trying until {until}"

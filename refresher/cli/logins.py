@@ -10,13 +10,14 @@ import click
 from refresher.cli.browser import opened
 from refresher.cli.calling import Call, as_json_option, calling, load_settings, run, tell
 from refresher.cli.saying import say
-from refresher.cli.table import span
+from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
 from refresher.errors import NotThisAnswer, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
 from refresher.ops.control_client import kind_of
+from refresher.times import dated
 
 
 @click.command()
@@ -29,7 +30,11 @@ from refresher.ops.control_client import kind_of
     help="Print the URL and paste back where the browser was sent: for a remote machine.",
 )
 @click.option(
-    "--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait for consent."
+    "--timeout",
+    type=DURATION,
+    default="5m",
+    show_default=True,
+    help="How long to wait for consent.",
 )
 @as_json_option
 @click.pass_context
@@ -112,9 +117,10 @@ def _read_pasted() -> str:
 
 
 def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
-    left = span(grant["expires_at"], SystemClock().now())
+    end, now = grant["expires_at"], SystemClock().now()
+    left = "as long as the server says" if end is None else f"until {dated(end, now)}"
     by = f" by {grant['authorized_by']}" if grant["authorized_by"] else ""
-    text = f"{grant['name']}: authorized{by}, access token valid for {left}"
+    text = f"{grant['name']}: authorized{by}, access token valid {left}"
     tell(grant, text, as_json=as_json)
     if grant["account_before"]:
         say(
@@ -133,7 +139,7 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
     if not grant["refresh_token"]:
         say(
             f"warning: the server sent no refresh token, so {grant['name']} cannot be refreshed: "
-            f"it is published until its end in {left}, then needs `refresher login "
+            f"it is published {left}, then needs `refresher login "
             f"{grant['name']}` again; many servers send one only for a scope such as "
             "offline_access or with access_type=offline (authorization_parameters)",
             err=True,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,28 +9,17 @@ import click
 from refresher.cli.calling import as_json_option, calling, load_settings, run
 from refresher.cli.entry import Exit
 from refresher.cli.saying import say
+from refresher.cli.typed import DURATION
 from refresher.domain.grants import GrantState
 from refresher.settings.secret_places import Needed
-from refresher.settings.values import read_duration
-
-
-def _duration(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = read_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} {error}") from error
-    if seconds <= 0:
-        raise click.BadParameter("a pause of no time is none")
-    return seconds
+from refresher.times import written
 
 
 @click.command()
 @click.argument("grants", nargs=-1, metavar="GRANT...")
 @click.option("--client", help="Every grant that this client has now.")
 @click.option(
-    "--for", "seconds", callback=_duration, metavar="DURATION", help="End by itself: 90s, 15m, 2h."
+    "--for", "seconds", type=DURATION, metavar="DURATION", help="End by itself: 90s, 15m, 2h."
 )
 @as_json_option
 @click.pass_context
@@ -51,6 +39,8 @@ def pause(
 
     Exits 1 if nothing is paused by it.
     """
+    if seconds is not None and seconds <= 0:
+        raise click.UsageError("a pause of no time is none")
     answer = _order(context, "pause", grants, client, seconds=seconds)
     if as_json:
         say(json.dumps(answer))
@@ -118,16 +108,12 @@ def _told(grant: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} is not paused, for nothing is sent for it: {grant['state']}"
         return
     told = f"{name} is paused ({grant['reason']})"
-    yield told if until is None else f"{told} until {_at(until)}"
+    yield told if until is None else f"{told} until {written(until)}"
     yield f"  {grant['repair']}"
     if grant["expires_at"] is not None:
-        yield f"  its token stays published until {_at(grant['expires_at'])}"
+        yield f"  its token stays published until {written(grant['expires_at'])}"
     dies_at = grant["refresh_token_dies_at"]
     if dies_at is not None and (until is None or dies_at < until):
-        yield f"  warning: unless it is used before, its refresh token dies at {_at(dies_at)}"
+        yield f"  warning: unless it is used before, its refresh token dies at {written(dies_at)}"
     if grant["exchange_out"]:
         yield "  an exchange is still out: what it brings is kept, and published"
-
-
-def _at(instant: float) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -9,7 +9,7 @@ import click
 from refresher.cli.calling import as_json_option, calling, load_settings, run
 from refresher.cli.entry import Exit
 from refresher.cli.saying import say
-from refresher.cli.table import needs_person
+from refresher.cli.status.wording import needs_person
 
 COST = (
     "Refresh tokens that their server finally rejected are presented once more, the ones that "

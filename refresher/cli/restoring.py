@@ -1,6 +1,5 @@
 """``refresher vault restore``: a backup in the vault's place, while no daemon runs."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from refresher.errors import RefresherError, VaultInUse
 from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
 from refresher.settings.user import become_owner_of
+from refresher.times import dated, written
 from refresher.vault.database import make_folder
 from refresher.vault.file_lock import FileLock
 from refresher.vault.opening import lock_path
@@ -60,19 +60,14 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
         "grants": backup.refreshable,
         "kept": None if kept is None else str(kept),
     }
-    text = f"{vault} is the backup of {_date(backup.copied_at)} now"
+    text = f"{vault} is the backup of {written(backup.copied_at)} now"
     text += "" if kept is None else f"; what was there is {kept}"
     tell(result, text, as_json=as_json)
 
 
 def _meaning(backup: Backup, now: float) -> str:
-    hours = max(now - backup.copied_at, 0.0) / 3600
     return (
-        f"{backup.file} is of {_date(backup.copied_at)}, {hours:.1f} hours ago, and has refresh "
-        f"tokens of {backup.refreshable} grants. Those that have rotated since are dead: each is "
+        f"{backup.file} is of {dated(backup.copied_at, now)} and has refresh tokens of "
+        f"{backup.refreshable} grants. Those that have rotated since are dead: each is "
         "presented once, a strict server may revoke its grant, and then it needs a login."
     )
-
-
-def _date(instant: float) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,18 +4,23 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from refresher.cli.calling import load_completely
+from refresher.cli.calling import load_completely, run
 from refresher.cli.entry import Exit
 from refresher.cli.saying import say
+from refresher.clock import SystemClock
+from refresher.domain.findings import Finding, Level
 from refresher.errors import RefresherError, SettingsError, VaultKeyError
 from refresher.files import ABSENT, Unseen, make_folder
 from refresher.providers import providers
 from refresher.settings.loading import load
+from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
 from refresher.settings.template import template
 from refresher.settings.user import become_owner_of
@@ -71,18 +76,33 @@ def _write_settings(text: str, path: Path) -> None:
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Show on a terminal what failed commands say.")
+@click.option("--online", is_flag=True, help="Look at servers, vault and Redis, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.argument("only", metavar="[CLIENT|GRANT]", required=False)
 @click.pass_context
-def check(context: click.Context, verbose: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
+def check(
+    context: click.Context,
+    verbose: bool,  # noqa: FBT001  click's flag
+    online: bool,  # noqa: FBT001  click's flag
+    as_json: bool,  # noqa: FBT001  click's flag
+    only: str | None,
+) -> None:
     """Check settings, secrets and vault key; print every problem.
 
-    Exits 78 if there is one, naming file, key and fix. What this user may not look at, as
+    With --online it also asks the servers of every client, or of the one that is named or
+    that the named grant is of, then the daemon and Redis: names, TLS, clocks, endpoints,
+    rights. Nothing is spent, and no secret is sent to a server.
+
+    Exits 78 if there is a problem, naming what mends it. What this user may not look at, as
     systemd's credentials outside of the unit, is listed as not seen.
     """
+    if only is not None and not online:
+        raise click.UsageError("CLIENT or GRANT goes with --online")
     problems: list[str] = []
     found: list[str] = []
     warnings: list[str] = []
     not_seen: list[str] = []
+    settings: Settings | None = None
     complain = _complain if verbose and sys.stderr.isatty() else None
     try:
         loaded = load_completely(context.obj, forgives_unseen=True, complain=complain)
@@ -93,16 +113,43 @@ def check(context: click.Context, verbose: bool, as_json: bool) -> None:  # noqa
         hidden = problems if is_daemons else not_seen
         hidden += loaded.not_seen
         _check_key(loaded.settings.vault.key_file, hidden)
+        settings = loaded.settings
     except SettingsError as error:
         problems = error.problems
     except RefresherError as error:
         problems = [str(error)]
-    if as_json:
-        result = {"problems": problems, "warnings": warnings, "not_seen": not_seen, "found": found}
-        say(json.dumps({"ok": not problems, **result}))
-    else:
+    if not as_json:
         _print(problems, warnings, not_seen, found)
-    context.exit(Exit.CONFIGURATION if problems else Exit.DONE)
+    result: dict[str, Any] = {
+        "problems": problems,
+        "warnings": warnings,
+        "not_seen": not_seen,
+        "found": found,
+    }
+    is_bad = bool(problems)
+    if online and settings is not None and not problems:
+        seen = run(_look, settings, only, as_json)
+        is_bad = any(one.level is Level.PROBLEM for one in seen)
+        result["online"] = list(map(asdict, seen))
+    if as_json:
+        say(json.dumps({"ok": not is_bad, **result}))
+    context.exit(Exit.CONFIGURATION if is_bad else Exit.DONE)
+
+
+async def _look(settings: Settings, only: str | None, as_json: bool) -> list[Finding]:  # noqa: FBT001  handed on from click
+    """Everything found outside; told as it is found unless AS_JSON."""
+    # Half of a command's time to start, and not needed for the settings alone.
+    from refresher.cli.online import look  # noqa: PLC0415  see above
+
+    found: list[Finding] = []
+    async for finding in look(settings, only, SystemClock()):
+        found.append(finding)
+        if not as_json:
+            is_good = finding.level is Level.GOOD
+            say(f"{finding.level}: {finding.subject}: {finding.text}", err=not is_good)
+            if finding.mend is not None:
+                say(f"    {finding.mend}", err=not is_good)
+    return found
 
 
 def _check_key(file: Path, hidden: list[str]) -> None:

@@ -44,7 +44,7 @@ FAULT_EVERY = 6
 PLANNED = 20_000
 """Exchanges the plan of faults is made for: more than any demo sees."""
 
-START_WITHIN = 15.0
+START_WITHIN = 60.0
 """Seconds the daemon may take to answer on its control socket."""
 
 
@@ -141,7 +141,7 @@ async def _until_it_answers(control: ControlClient, log: Path) -> None:
     with anyio.move_on_after(START_WITHIN):
         while True:
             try:
-                await control.call("status", answer_within=START_WITHIN)
+                await control.call("ping", answer_within=START_WITHIN)
             except ControlUnavailable:
                 await anyio.sleep(0.05)
             else:

@@ -4,10 +4,9 @@ Every state but ``fresh`` has one, for every reason (a test walks through all of
 person woken at night reads this line first.
 """
 
-from datetime import UTC, datetime
-
 from refresher.domain.grants import Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason
+from refresher.times import written
 
 NO_DESCRIPTORS = "no_descriptors"
 
@@ -243,6 +242,4 @@ def _wait(grant: Grant, what: str) -> str:
 
 
 def _at(instant: float | None) -> str:
-    if instant is None:
-        return "a while"
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "a while" if instant is None else written(instant)

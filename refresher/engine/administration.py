@@ -58,10 +58,6 @@ class Administration:
         self._wake = wake
         self._clock = clock
 
-    async def grants(self) -> list[Grant]:
-        """Every grant, by name."""
-        return await self._vault.grants()
-
     async def grant(self, name: str) -> Grant:
         """The grant NAME.
 

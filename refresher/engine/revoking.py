@@ -231,7 +231,7 @@ class Revoking:
         self._stranded -= self._clients.keys()
         if not set(waiting) - self._clients.keys() - self._stranded:
             return
-        for parked in await self._vault.revocations.parked():
+        for parked in await self.parked():
             if parked.client in self._clients or parked.client in self._stranded:
                 continue
             self._stranded.add(parked.client)

@@ -26,7 +26,7 @@ async def promises_issuer(endpoint: TokenEndpoint, client: Client) -> bool:
     """
     if client.issuer is None:
         return False
-    for url in _places(client.issuer):
+    for url in places(client.issuer):
         reply = await endpoint.get(client, url, patience=Patience(METADATA_DEADLINE))
         if not isinstance(reply, Reply) or reply.status >= 500 or reply.broken is not None:  # noqa: PLR2004  the class of status codes
             raise AuthorizationFailed(
@@ -45,7 +45,7 @@ async def promises_issuer(endpoint: TokenEndpoint, client: Client) -> bool:
     return False
 
 
-def _places(issuer: str) -> Iterator[str]:
+def places(issuer: str) -> Iterator[str]:
     """Where the metadata of ISSUER are (RFC 8414 3.1, OpenID Connect Discovery 4)."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")

@@ -16,7 +16,7 @@ from refresher.domain.states import pass_time
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
 from refresher.vault import keys
-from refresher.vault.aside import Aside, unopenable
+from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
 from refresher.vault.schema import (
@@ -92,28 +92,10 @@ def _published(
     return read_all(connection, aside, condition, build, limit=limit)
 
 
-def list_grants(connection: Connection, aside: Aside) -> list[Grant]:
-    """Every grant that was not removed, by name; of those set aside what can be said."""
-    kept = grants.c.state != GrantState.REMOVED
-    found = read_all(connection, aside, kept, grant_of, order=[grants.c.name])
-    unopened = set(aside.unopened)
-    seen = [unopenable(grant) if grant.id in unopened else grant for grant in found]
-    return sorted([*seen, *aside.grants()], key=lambda grant: grant.name)
-
-
 def find_grant(connection: Connection, name: str) -> Grant | None:
     """The grant NAME, unless it was removed."""
     row = read_one(connection, grants.c.name == name)
     return None if row is None or row["state"] == GrantState.REMOVED else grant_of(row)
-
-
-def counts(connection: Connection) -> dict[str, int]:
-    """How many grants are in each state; one that no refresher knows is ``damaged``."""
-    known = sa.case(
-        (grants.c.state.in_([state.value for state in GrantState]), grants.c.state), else_=None
-    )
-    rows = connection.execute(sa.select(known, sa.func.count()).group_by(known))
-    return {"damaged" if state is None else str(state): int(count) for state, count in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
+from refresher.times import written
 from refresher.vault.backup import COPIED_AT, UNTOLD, make_durable, with_its_own, write_copy
 from refresher.vault.clock_steps import MARK
 from refresher.vault.files import beside
@@ -124,7 +125,7 @@ def take_up(vault: Path) -> None:
     wal = beside(vault, "-wal")
     if _size(wal):
         raise VaultError(
-            f"{vault} is a backup of {_told(copied_at)}, and {wal} beside it is not its own: "
+            f"{vault} is a backup of {written(copied_at)}, and {wal} beside it is not its own: "
             f"`refresher vault restore {vault}` puts that aside"
         )
     try:
@@ -211,7 +212,3 @@ def _size(file: Path) -> int:
 
 def _stamp(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-
-
-def _told(instant: float) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -199,9 +199,15 @@ def park_late(tx: Transaction, claimed: Grant, tokens: TokenSet) -> bool:
     return True
 
 
-def list_parked(connection: Connection, uid: str | None) -> list[Parked]:
-    """What has still to be revoked, of the grant UID or of all, the oldest first."""
+def list_parked(
+    connection: Connection, uid: str | None = None, *, names: Collection[str] | None = None
+) -> list[Parked]:
+    """What has still to be revoked, of the grant UID, of NAMES or of all, the oldest first."""
     statement = _PARKED.order_by(revocations.c.id)
+    if names is not None:
+        # The same as sealed, by the index of the names.
+        parked = sa.and_(revocations.c.due_at.is_not(None), revocations.c.grant_name.in_(names))
+        statement = statement.where(parked)
     if uid is not None:
         statement = statement.where(revocations.c.grant_uid == uid)
     return [_parked(row) for row in connection.execute(statement).mappings()]

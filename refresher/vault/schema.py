@@ -105,8 +105,8 @@ Index("ix_grants_doubted", grants.c.client, grants.c.refused_at)
 
 # The clock moves states (``queries.time_passed``), and a look each second must cost what it
 # moves and not what there is. The conditions and the expression are text, because an index is
-# used only by a statement that repeats them word by word. There is none of states alone: it
-# would be preferred to these, and walk through all that is fresh.
+# used only by a statement that repeats them word by word. None holds the states of all grants:
+# it would be preferred to these, and walk through all that is fresh.
 IS_WORKED_ON = text("state IN ('fresh', 'degraded')")
 Index(
     "ix_grants_ending",
@@ -149,6 +149,17 @@ Index(
     sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
     postgresql_where=grants.c.refresh_token_expires_at.is_not(None),
 )
+# What people list, in the order of names (``listing``). A refresh of a fresh grant writes
+# neither: it changes no client and no name, and the other one leaves fresh grants out.
+NOT_FRESH = text("state <> 'fresh'")
+Index(
+    "ix_grants_listed_by_state",
+    grants.c.state,
+    grants.c.name,
+    sqlite_where=NOT_FRESH,
+    postgresql_where=NOT_FRESH,
+)
+Index("ix_grants_listed_by_client", grants.c.client, grants.c.name)
 
 adopted_seeds = Table(
     "adopted_seeds",
@@ -212,6 +223,12 @@ Index(
     revocations.c.client,
     revocations.c.due_at,
     revocations.c.ends_at,
+    sqlite_where=revocations.c.due_at.is_not(None),
+    postgresql_where=revocations.c.due_at.is_not(None),
+)
+Index(
+    "ix_revocations_listed",
+    revocations.c.grant_name,
     sqlite_where=revocations.c.due_at.is_not(None),
     postgresql_where=revocations.c.due_at.is_not(None),
 )

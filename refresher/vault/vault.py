@@ -33,6 +33,7 @@ from refresher.vault.exchanges import Committed
 from refresher.vault.file_lock import FileLock
 from refresher.vault.files import Files
 from refresher.vault.incidents import Incident
+from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.queries import Overdue
@@ -75,6 +76,9 @@ class Vault:
         """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
         """The keys, and what is sealed under which."""
+        self.listing = Listing(database.read, self._aside)
+        """What people ask about many grants at once."""
+        self.grants, self.counts = self.listing.grants, self.listing.counts
         self.origin = Origin(write=self._write, files=files)
         """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
@@ -333,10 +337,6 @@ class Vault:
             self.resealing.request()  # they were left out
         return sound
 
-    async def grants(self) -> list[Grant]:
-        """Every grant, by name."""
-        return await self._database.read(lambda c: queries.list_grants(c, self._aside))
-
     async def find(self, name: str) -> Grant | None:
         """The grant NAME, if there is one.
 
@@ -344,10 +344,6 @@ class Vault:
             GrantSetAside: there is, and its row cannot be read.
         """
         return await self._database.read(lambda c: queries.find_grant(c, name))
-
-    async def counts(self) -> dict[str, int]:
-        """How many grants are in each state."""
-        return await self._database.read(queries.counts)
 
     async def overdue(self, before: float) -> list[Overdue]:
         """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from refresher import logs
 from refresher.app import calls
 from refresher.app.calls import Call, read_call
+from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.cli.entry import Exit, report
 from refresher.errors import ParameterRefused
@@ -50,7 +51,15 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("refresh_lost", {"names": "acme"}, "names", "has the wrong type"),
     ("refresh_lost", {"names": ["acme", "a b"]}, "names[1]", "is outside the alphabet"),
     ("refresh_lost", {"client": {}}, "client", "has the wrong type"),
-    ("status", {"name": 1}, "name", "has the wrong type"),
+    ("overview", {"limit": 101}, "limit", "must be from 1 to 100"),
+    ("grants", {"limit": 501}, "limit", "must be from 1 to 500"),
+    ("grants", {"limit": 0}, "limit", "must be from 1 to 500"),
+    ("grants", {"after": 7}, "after", "has the wrong type"),
+    ("grants", {"state": CANARY}, "state", "must be one of pending, fresh"),
+    ("grants", {"state": "removed"}, "state", "must be one of pending, fresh"),
+    ("grants", {"state": ["fresh"]}, "state", "must be one of pending, fresh"),
+    ("grant", {"name": 1}, "name", "has the wrong type"),
+    ("revocations", {"name": 1}, "name", "has the wrong type"),
     ("ping", {"name": "acme"}, "name", "is no parameter"),
     ("rotate_key", {"key": CANARY}, "key", "is no parameter"),
     ("key_status", {"name": "acme"}, "name", "is no parameter"),
@@ -108,7 +117,8 @@ def socket() -> Iterator[Path]:
 
 def offered(vault: Vault) -> Any:
     office = open_office(vault, clients={"crm": REVOCABLE})
-    return Operations(office.administration, office.logins, office.revoking, {"pid": 7}).by_name()
+    parts = (office.administration, office.logins, office.revoking)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
 
 
 async def test_a_wrong_parameter_is_a_400_that_names_it(vault: Vault, socket: Path) -> None:
@@ -160,10 +170,7 @@ async def test_every_fault_is_named_at_once() -> None:
     assert [line.split()[0] for line in told] == ["name", "token", "colour"]
 
 
-async def test_status_can_be_of_one_grant(vault: Vault) -> None:
-    await sow(vault, make_seed(), static_seed())
-    answer = await offered(vault)["status"]({"name": "pat"})
-    assert [view["name"] for view in answer["grants"]] == ["pat"]
+async def test_a_ping_says_who_answers(vault: Vault) -> None:
     assert await offered(vault)["ping"]({}) == {"pid": 7}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.app.calls import ImportedGrant, read_call
+from refresher.app.looks import Looks
 from refresher.app.operations import Operations, seed_of
 from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
@@ -32,19 +33,20 @@ from tests.vault.world import (
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
     office = open_office(vault, *outcomes, clients={"crm": REVOCABLE})
-    return Operations(office.administration, office.logins, office.revoking, {"pid": 7}).by_name()
+    parts = (office.administration, office.logins, office.revoking)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
 
 
-async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
+async def test_a_page_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
     await sow(
         vault,
         make_seed(refresh_token=canary.plant("seed"), labels={"team": "a"}, scope=("r", "w")),
         static_seed(token=canary.plant("static")),
     )
     grant = await refresh(vault, answered(canary.plant("at"), canary.plant("rt")))
-    status = await offered(vault)["status"]({})
-    assert (status["daemon"], status["revocations"]) == ({"pid": 7}, [])
-    assert status["grants"][0] == {
+    page = await offered(vault)["grants"]({})
+    assert (len(page["grants"]), page["next"]) == (2, None)
+    assert page["grants"][0] == {
         "name": "acme",
         "client": "crm",
         "kind": "refreshable",
@@ -64,7 +66,9 @@ async def test_the_status_shows_everything_but_secrets(vault: Vault, canary: Can
         "labels": {"team": "a"},
         "repair": None,
     }
-    assert canary.found_in(json.dumps(status).encode()) == set()
+    one = await offered(vault)["grant"]({"name": "acme"})
+    assert page["grants"][0].items() <= one.items()
+    assert canary.found_in(json.dumps([page, one]).encode()) == set()
 
 
 async def test_a_login_goes_through_three_calls(vault: Vault) -> None:
@@ -124,13 +128,13 @@ async def test_an_exchange_that_is_out_is_said(vault: Vault) -> None:
     assert (await operations["remove"]({"name": "other"}))["exchange_out"] is False
 
 
-async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
+async def test_a_page_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
     await sow(vault, make_seed())
     office = open_office(vault, clients={"crm": REVOCABLE})
     office.revocations.result = RevocationResult.NOT_SENT
     about = {"pid": 7}
     parts = (office.administration, office.logins, office.revoking)
-    operations = Operations(*parts, about).by_name()
+    operations = Operations(*parts, about).by_name() | Looks(vault.listing, {}).by_name()
     claimed = await claim_one(vault)
     await vault.revocations.end("acme", NOW, lambda *_: True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
@@ -146,7 +150,10 @@ async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> Non
         "until": NOW + 30 * 86_400,
     }
     assert answer["revocations"] == [shown]
-    assert (await operations["status"]({}))["revocations"] == [shown]
+    for asked in ({}, {"name": "acme"}, {"after": "acma", "limit": 1}):
+        assert (await operations["revocations"](asked))["revocations"] == [shown]
+    for asked in ({"name": "other"}, {"after": "acme"}):
+        assert await operations["revocations"](asked) == {"revocations": [], "next": None}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from typing import IO
 
 from refresher.cli.sandbox import PORT, REDIRECT_URI, REDIS_PORT
 from refresher.demo.private_server import free_port
-from tests.pages.reading import as_it_is_called
 from tests.support.waiting import wait_until
 
 FOLDER = "/home/you/practice"
@@ -190,7 +189,7 @@ def practised(folder: Path) -> Iterator[Practice]:
             shortened = re.sub(r"(&redirect_uri=)\S+", r"\1...", practice.log_in())
             sample("login", "refresher login practice", shortened)
             sample("status", "refresher status", practice.command("status"))
-            token = practice.command(as_it_is_called("token"), "practice")
+            token = practice.command("token", "practice")
             sample("token", "refresher token practice", token)
             yield practice
 

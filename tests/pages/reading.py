@@ -51,17 +51,6 @@ MEANING_OF_CODES = {
 }
 
 
-TO_COME = {"token": "show", "pause": None, "resume": None, "export": None}
-"""Commands that the pages name and the code does not offer yet, with what each is called now."""
-
-COMMANDS_OF_PAGES = {*COMMANDS, *TO_COME}
-
-
-def as_it_is_called(command: str) -> str:
-    """What COMMAND of the pages is called by the code."""
-    return command if command in COMMANDS else TO_COME[command] or command
-
-
 def table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join(

@@ -19,13 +19,11 @@ from tests.pages.prose import LONGEST_MEAN, broken_links, mean_length, rows
 from tests.pages.reading import (
     COMMAND,
     COMMANDS,
-    COMMANDS_OF_PAGES,
     CONTEXT,
     GENERATED,
     PAGES,
     ROOT,
     all_pages,
-    as_it_is_called,
     blocks,
     calls,
     exit_codes,
@@ -64,8 +62,8 @@ def test_every_call_in_a_shell_block_is_possible() -> None:
     found = [call for script in (*blocks("sh"), *blocks("console")) for call in calls(script)]
     assert len(found) > 10, "the README shows how the program is called"
     for name, given in found:
-        assert name in COMMANDS_OF_PAGES, name
-        command = COMMANDS.get(as_it_is_called(name))
+        assert name in COMMANDS, name
+        command = COMMANDS.get(name)
         parameters = command.params if command else ()
         known = {option for parameter in parameters for option in parameter.opts}
         assert given <= known, name
@@ -73,7 +71,7 @@ def test_every_call_in_a_shell_block_is_possible() -> None:
 
 def test_every_command_in_the_prose_exists() -> None:
     named = re.findall(rf"`refresher {COMMAND}", all_pages())
-    assert set(named) <= COMMANDS_OF_PAGES
+    assert set(named) <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize("block", blocks("toml"))

@@ -1,14 +1,22 @@
 """What an operator types beside a running daemon, and without one."""
 
 import json
+import os
+import pty
 import re
+import select
+import signal
+import subprocess
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from refresher.cli.importing import FIELDS
+from refresher.cli.status import watch
 from refresher.sandbox import Application, SandboxOptions, Status, TokenPolicy
 from tests.canary import Canary
 from tests.support.waiting import wait_until
@@ -79,16 +87,16 @@ def views(world: World, *arguments: str, check: int = 0) -> dict[str, dict[str, 
 
 
 def test_status_tells_how_grants_are(world: World) -> None:
-    table = world.daemon.command("status", check=3)
-    lines = {line.split()[0]: line for line in table.stdout.splitlines()}
-    assert lines["GRANT"].split() == [
-        *("GRANT", "CLIENT", "STATE", "LEFT", "NEXT", "LABELS", "REASON", "/", "REPAIR")
-    ]
-    assert lines["shown"].split()[:3] == ["shown", "box", "fresh"]
-    assert re.fullmatch(r"[45]\dm|60m", lines["shown"].split()[3])
-    assert "access=partial" in lines["shown"]
-    assert lines["waiting"].rstrip().endswith("awaiting_login - refresher login waiting")
-    assert table.stderr == ""
+    shown = world.daemon.command("status", check=3)
+    lines = shown.stdout.splitlines()
+    rows = {line.split()[0]: number for number, line in enumerate(lines)}
+    assert re.match(r"\d+ grants: 1 pending, \d+ fresh$", lines[0])
+    assert lines[1].split() == ["GRANT", "CLIENT", "STATE", "LEFT", "NEXT", "LABELS"]
+    assert rows["waiting"] == 2, "what needs somebody comes first"
+    assert re.match(r" +awaiting_login, for \d+ s$", lines[3])
+    assert lines[4] == "    refresher login waiting"
+    assert re.search(r"\bbox +fresh +([45]\d|60) min .*access=partial", lines[rows["shown"]])
+    assert shown.stderr == ""
 
     [view] = views(world, "shown").values()
     assert (view["state"], view["client"], view["kind"]) == ("fresh", "box", "refreshable")
@@ -99,6 +107,106 @@ def test_status_tells_how_grants_are(world: World) -> None:
     assert views(world, "waiting", check=3)["waiting"]["repair"] == "refresher login waiting"
     unknown = world.daemon.command("status", "nobody", check=1)
     assert unknown.stderr == "refresher: there is no grant named nobody\n"
+
+
+def test_status_takes_filters(world: World) -> None:
+    assert set(views(world, "--state", "pending", check=3)) == {"waiting"}
+    assert "shown" in views(world, "--client", "box", "--state", "fresh")
+    assert views(world, "--client", "none") == {}
+    listed = world.daemon.command("status", "--client", "steady")
+    assert re.fullmatch(r"\d+ grants?\n", listed.stderr)
+    assert " box " not in listed.stdout
+    everything = world.daemon.command("status", "--all", check=3).stdout.splitlines()
+    assert everything[1].startswith("waiting ")
+    for wrong in (["shown", "--all"], ["--state", "well"], ["--watch", "--json"], ["--watch"]):
+        world.daemon.command("status", *wrong, check=2)
+
+
+def test_status_of_one_grant_tells_everything(world: World) -> None:
+    said = world.daemon.command("status", "shown").stdout
+    assert "rotation          strict: each refresh token is good once" in said
+    assert "scope asked       read liveview\n" in said
+    assert "labels            access=partial\n" in said
+    assert re.search(r"access token      version \d+, ends 20\S+Z \(in \d+ min\)", said)
+
+
+def test_a_live_view_redraws_until_ctrl_c(world: World) -> None:
+    """On a terminal of its own, which is as it was before when the view has ended."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (12, 80))
+    command = [*world.daemon.program, "status", "--watch"]
+    # Whoever reads lines (readline) tells the size of another terminal in these.
+    environment = {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}}
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env=environment,
+    )
+    os.close(theirs)
+    seen = bytearray()
+    try:
+        wait_until(
+            lambda: read_some(ours, seen).count(watch.HOME.encode()) > 1, description="two frames"
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        shown = read_some(ours, seen).decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert shown.startswith(watch.ENTER)
+    assert shown.endswith(watch.LEAVE)
+    frame = click.unstyle(shown.split(watch.HOME)[1])
+    lines = [line.rstrip() for line in frame.split("\r\n")]
+    assert len(lines) == 11
+    assert "    refresher login waiting" in lines
+    assert re.fullmatch(r"and \d+ more", re.sub(r"\x1b.*", "", lines[-1]))
+
+
+def test_check_online_walks_to_servers_vault_and_redis(world: World) -> None:
+    """Problems end with 78, each with its mend; a look spends nothing."""
+    before = len(world.server.sandbox.log)
+    done = world.daemon.command("check", "--online")
+    for line in (
+        "the settings are good",
+        "good: client box: its token_endpoint at ",
+        "good: client steady: the clock of its server and ours agree",
+        "good: vault: a daemon reads it: ",
+        "good: Redis at 127.0.0.1:",
+    ):
+        assert line in done.stdout
+    assert "client box" not in world.daemon.command("check", "--online", "steady").stdout
+    of_grant = world.daemon.command("check", "--online", "waiting")
+    assert "doubt: grant waiting: is pending (awaiting_login)\n" in of_grant.stderr
+    assert "    refresher login waiting\n" in of_grant.stderr
+    assert "client steady" not in of_grant.stdout
+    nobody = world.daemon.command("check", "--online", "nobody", check=1)
+    assert "there is no client or grant named nobody" in nobody.stderr
+    world.daemon.command("check", "steady", check=2)
+    with world.server.away():
+        told = world.daemon.command("check", "--online", "box", "--json", check=78)
+    answer = json.loads(told.stdout)
+    assert (answer["ok"], answer["problems"]) == (False, [])
+    bad = [one for one in answer["online"] if one["level"] == "problem"]
+    assert {one["subject"] for one in bad} == {"client box"}
+    for problem in bad:
+        assert problem["text"].endswith("cannot be reached: nothing listens there")
+        assert problem["mend"].endswith("check host and port")
+    assert len(world.server.sandbox.log) == before
+
+
+def read_some(terminal: int, seen: bytearray) -> bytearray:
+    """SEEN, with what can be read from TERMINAL now."""
+    while select.select([terminal], [], [], 0)[0]:
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:  # its other end is closed
+            break
+    return seen
 
 
 def test_token_prints_the_token_alone(world: World) -> None:

@@ -1,6 +1,7 @@
 """``refresher login`` on real processes, the test being the person at the browser."""
 
 import json
+import re
 import socket
 import sys
 import urllib.error
@@ -82,7 +83,9 @@ def test_the_browser_finishes_the_login(world: World, tmp_path: Path) -> None:
     page = visit(login.url)
     said = login.finish()
     assert "Grant by-browser has its tokens; close this page." in page
-    assert "by-browser: authorized, access token valid for 60m" in said or "for 59m" in said
+    assert re.search(
+        r"by-browser: authorized, access token valid until 20\S+Z \(in \d+ min\)", said
+    )
     assert_published(world, "by-browser")
     [line] = [
         one for one in world.daemon.events("grant.authorized") if one["grant"] == "by-browser"
@@ -244,7 +247,7 @@ def test_the_account_that_authorized_is_named(world: World) -> None:
         login = LoginCommand(world.daemon, "account", "--client", "accounts")
         visit(with_parameters(login.url, login_hint=account))
         said.append(login.finish())
-    assert "account: authorized by owner@sandbox.example, access token valid for" in said[0]
+    assert "account: authorized by owner@sandbox.example, access token valid until" in said[0]
     assert "account: authorized by guest@sandbox.example" in said[2]
     warning = "warning: account was authorized by owner@sandbox.example before"
     assert [warning in one for one in said] == [False, False, True]
@@ -316,8 +319,8 @@ def test_tokens_without_refresh_are_published_with_a_warning(world: World) -> No
     assert world.status("brief")["reason"] == "no_refresh_token"
     assert world.status("brief")["repair"].startswith("refresher login brief, with what makes")
     shown = world.daemon.command("status", "brief")
-    assert any(left in shown.stdout for left in (" 59m ", " 60m "))
-    assert "no_refresh_token - refresher login brief, with" in shown.stdout
+    assert "    refresher login brief\n" in shown.stdout
+    assert "with what makes the server of client brief give a refresh token" in shown.stdout
 
 
 def test_a_login_that_cannot_begin_says_why(world: World) -> None:

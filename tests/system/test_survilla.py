@@ -252,7 +252,8 @@ async def test_a_login_ends_the_doubt_of_a_revoked_authorization(portals: Portal
         description="the portal has refused the refresh token",
     )
     shown = world.daemon.command("status", "revoked")
-    assert "refused:invalid_grant - refresher login revoked; or wait until" in shown.stdout
+    assert "refused:invalid_grant, for " in shown.stdout
+    assert "    refresher login revoked\n" in shown.stdout
     [told] = [one for one in world.daemon.events("grant.doubted") if one["grant"] == "revoked"]
     assert told["repair"].startswith("refresher login revoked; or wait until")
     assert world.token("revoked") == token, "it stays until its end"

@@ -27,14 +27,15 @@ class Doubts:
         if abs(offset.seconds) - offset.uncertainty > CLOCK_TOLERANCE:
             reason = "its clock differs from ours; replicas expire keys by their own clock"
             found[reason] = {"offset_s": round(offset.seconds, 3)}
-        for reason in _losses(await read_info(server, "memory", "stats")):
+        for reason in losses(await read_info(server, "memory", "stats")):
             found[reason] = {}
         for reason in found.keys() - self._known:
             emit(Event.REDIS_DOUBTED, server=server.where, reason=reason, **found[reason])
         self._known = set(found)
 
 
-def _losses(info: dict[str, str]) -> Iterator[str]:
+def losses(info: dict[str, str]) -> Iterator[str]:
+    """How the server with this INFO loses tokens while every write succeeds."""
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and int(info.get("maxmemory", 0)) > 0:
         yield f"maxmemory-policy {policy} evicts tokens before anything without a TTL"
