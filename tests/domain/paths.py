@@ -40,6 +40,9 @@ from tests.domain.world import (
 Edge = tuple[str, str, str]
 """State before, what happened, state after."""
 
+PREDECESSOR = "Predecessor"
+"""What happens to a grant on probation whose refresh token is refused: it goes back."""
+
 ONLY_REFRESH_TOKEN = TokenAnswer(access_token=None, refresh_token=Secret("rt-1"))
 
 OUTCOMES: tuple[Outcome, ...] = (
@@ -98,17 +101,18 @@ def grants() -> Iterator[Grant]:
 def exchanges() -> set[Edge]:
     """What every outcome of an exchange makes of a grant in every state."""
     found = set()
-    attempt = Attempt(sent_at=NOW, ended_at=NOW + 1.0, draw=0.5, fault=Fault.GRANT)
     policies = (UnknownOutcome.REPLAY, list(UnknownOutcome)[-1])
     clients = [
         make_client(rotation, on_unknown_outcome=policy)
         for rotation, policy in product(ROTATIONS, policies)
     ]
-    for grant, outcome, attempts in product(grants(), OUTCOMES, (1, 2)):
-        claim = claimed(grant, attempts=attempts)
-        for client in clients:
-            after = transition(claim, client, outcome, attempt).grant
-            found.add((grant.state.value, type(outcome).__name__, after.state.value))
+    ways = list(product(OUTCOMES, clients, (1, 2), (Fault.GRANT, Fault.CLIENT)))
+    for grant in grants():
+        for outcome, client, attempts, fault in ways:
+            attempt = Attempt(sent_at=NOW, ended_at=NOW + 1.0, draw=0.5, fault=fault)
+            change = transition(claimed(grant, attempts=attempts), client, outcome, attempt)
+            what = PREDECESSOR if change.restores_predecessor else type(outcome).__name__
+            found.add((grant.state.value, what, change.grant.state.value))
     return found
 
 

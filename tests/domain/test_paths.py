@@ -2,7 +2,7 @@
 
 import re
 
-from tests.domain.paths import Edge, exchanges, outcome_names, passages_of_time
+from tests.domain.paths import PREDECESSOR, Edge, exchanges, outcome_names, passages_of_time
 from tests.pages.reading import ROOT, blocks_of
 
 PAGE = (ROOT / "refresher/oauth/README.md").read_text()
@@ -31,4 +31,4 @@ def test_the_diagrams_are_the_transition_table() -> None:
 
 
 def test_every_outcome_has_a_word() -> None:
-    assert set.union(*MEANINGS.values()) == outcome_names() | {"time"}
+    assert set.union(*MEANINGS.values()) == outcome_names() | {PREDECESSOR, "time"}
