@@ -141,7 +141,7 @@ async def _until_it_answers(control: ControlClient, log: Path) -> None:
     with anyio.move_on_after(START_WITHIN):
         while True:
             try:
-                await control.call("status", answer_within=START_WITHIN)
+                await control.call("ping", answer_within=START_WITHIN)
             except ControlUnavailable:
                 await anyio.sleep(0.05)
             else:
