@@ -49,12 +49,14 @@ class VaultInUse(VaultError):
 
     Args:
         pid: the holder's process id, or None when it could not be read.
+        is_daemon: it is a daemon, not a command.
     """
 
-    def __init__(self, path: str, pid: int | None) -> None:
+    def __init__(self, path: str, pid: int | None, *, is_daemon: bool = False) -> None:
         holder = f"process {pid}" if pid is not None else "another process"
         super().__init__(f"the vault {path} is in use by {holder}")
         self.pid = pid
+        self.is_daemon = is_daemon
 
 
 class VaultTooNew(VaultError):
@@ -109,3 +111,7 @@ class ParameterRefused(RefresherError):
 
 class ControlUnavailable(RefresherError):
     """Raised when no daemon answers on the control socket."""
+
+
+class DaemonStarting(RefresherError):
+    """Raised when a daemon has the vault and does not answer commands yet, or no longer."""

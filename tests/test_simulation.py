@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from refresher.clock import Clock
-from refresher.domain import commit_rule, doubts, schedule
+from refresher.domain import doubts, schedule
 from refresher.domain.adoption import Attempt
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
@@ -171,11 +171,6 @@ def _hang_up_at_the_deadline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(schedule, "LONGEST_READING", 0.0)
 
 
-def _end_pauses_with_exchanges(patch: pytest.MonkeyPatch) -> None:
-    """An outcome that ends the pause which was ordered while its exchange was out."""
-    patch.setattr(commit_rule, "through", lambda _, after: after)
-
-
 def _resume_by_itself(patch: pytest.MonkeyPatch) -> None:
     """A ``pause`` that replays."""
 
@@ -219,7 +214,6 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_adopt_everything, "G3", (2,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
-        (_end_pauses_with_exchanges, "pause", (1,)),
         (_forget_intents, "G3", (2,)),
         (_hang_up_at_the_deadline, "G3", (1,)),
         (_ignore_the_server, "G7", (1,)),

@@ -107,6 +107,7 @@ async def _open_or_stand_by(
                 settings.vault.key_file,
                 # Each gate has a worker of its own, and no more gates than clients there are.
                 answers=LATE_TOO * settings.daemon.workers + len(settings.clients),
+                is_daemon=True,
             )
         except VaultInUse as error:
             if not settings.daemon.standby:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,13 @@ import click
 
 from refresher import logs
 from refresher.cli.saying import say
-from refresher.errors import ControlUnavailable, RefresherError, SettingsError
+from refresher.errors import (
+    ControlUnavailable,
+    DaemonStarting,
+    RefresherError,
+    SettingsError,
+    VaultInUse,
+)
 from refresher.files import read_file
 from refresher.logs import libraries
 from refresher.ops.control_client import ControlClient, ControlError
@@ -27,6 +33,12 @@ from refresher.settings.user import become_owner_of
 
 Call = Callable[..., Awaitable[Any]]
 """``await call("operation", name=..., ...)``: the same through either way."""
+
+LOOK_EVERY = 0.2
+"""Seconds between two questions whether a daemon that starts answers by now."""
+
+LOOKS = 150
+"""Questions at the most: a start takes longer only on a slow disk, or after a crash."""
 
 LONGEST_CALL = 90.0
 """Seconds; the exchange of a code may take 30 and a vault that refuses is tried on."""
@@ -58,29 +70,63 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
             enough they are not indispensable: the next daemon publishes everything.
 
     Raises:
+        DaemonStarting: a daemon has the vault, and has answered no command for a while.
         VaultInUse: no daemon answers, yet another process has the vault.
     """
     client = ControlClient(settings.control.socket)
+    if await _is_answered(client) or await _has_started(client, settings.vault.path):
+        yield partial(client.call, answer_within=LONGEST_CALL)
+        return
+    # Half of a command's time to start, and not needed beside a daemon.
+    from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
+
+    complete = _load_alone(settings, needed)
+    become_owner_of(complete.vault.path)
+    async with AsyncExitStack() as stack:
+        try:
+            operations = await stack.enter_async_context(alone(complete))
+        except VaultInUse as error:
+            if not error.is_daemon:
+                raise
+            raise DaemonStarting(
+                f"the daemon (process {error.pid}) has the vault, and answers no command: it is "
+                f"starting or ending, or listens elsewhere than on {settings.control.socket}"
+            ) from error
+
+        async def call(operation: str, **parameters: Any) -> Any:
+            return await operations[operation](parameters)
+
+        yield call
+
+
+async def _is_answered(client: ControlClient) -> bool:
+    """Whether a daemon answers on the control socket."""
     try:
         await client.call("ping", answer_within=10.0)
+    except ControlUnavailable:
+        return False
     except ControlError as error:
         # A daemon of before the last upgrade: it knows everything but the question.
         if error.kind != Fault.UNKNOWN_OPERATION:
             raise
-    except ControlUnavailable:
-        # Half of a command's time to start, and not needed beside a daemon.
-        from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
+    return True
 
-        complete = _load_alone(settings, needed)
-        become_owner_of(complete.vault.path)
-        async with alone(complete) as operations:
 
-            async def call(operation: str, **parameters: Any) -> Any:
-                return await operations[operation](parameters)
+async def _has_started(client: ControlClient, vault: Path) -> bool:
+    """Wait for a daemon that has VAULT already; whether it answers now."""
+    from refresher.vault.file_lock import daemon_in  # noqa: PLC0415  it takes as long as ``alone``
+    from refresher.vault.opening import lock_path  # noqa: PLC0415  see above
 
-            yield call
-        return
-    yield partial(client.call, answer_within=LONGEST_CALL)
+    for look in range(LOOKS):
+        pid = daemon_in(lock_path(vault))
+        if pid is None:
+            return False
+        if look == 1:
+            say(f"the daemon (process {pid}) is starting: waiting for it", err=True)
+        await anyio.sleep(LOOK_EVERY)
+        if await _is_answered(client):
+            return True
+    return False
 
 
 def _load_alone(settings: Settings, needed: Needed) -> Settings:

@@ -14,6 +14,8 @@ import os
 import signal
 from pathlib import Path
 
+from refresher.vault.file_lock import is_held_by
+
 LOOKS = 100
 """Looks in a row at which a holder must have been stopped: 10 s of a standby's looks."""
 
@@ -46,19 +48,9 @@ class Fence:
             # The command, in parentheses, may hold anything.
             fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
             state, started = fields.split()[0], fields.split()[19]
-            if state in STOPPED and self._is_held_by(pid):
+            if state in STOPPED and is_held_by(self._lock, pid):
                 return started
         return None
-
-    def _is_held_by(self, pid: int) -> bool:
-        """Whether PID holds the lock, by the kernel's word and not by the file's text."""
-        inode = str(self._lock.stat().st_ino)
-        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF
-        locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
-        return any(
-            lock[1] == "FLOCK" and lock[4] == str(pid) and lock[5].rpartition(":")[2] == inode
-            for lock in locks
-        )
 
     def _kill(self, pid: int, started: str) -> bool:
         """End PID, unless it is another process or runs by now."""

@@ -21,11 +21,14 @@ from refresher.vault.threads import OwnThread, out_of_the_loop
 from refresher.vault.vault import Vault
 
 
-async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
+async def open_vault(
+    path: Path, key_file: Path, *, answers: int = 1, is_daemon: bool = False
+) -> Vault:
     """Lock, open and migrate the vault PATH, sealed with the keys in KEY_FILE.
 
     Args:
         answers: how many exchanges can be out at once whose answers may have to be rescued.
+        is_daemon: commands that find the vault in use wait for the control socket.
 
     Raises:
         VaultInUse: another process has it.
@@ -36,7 +39,7 @@ async def open_vault(path: Path, key_file: Path, *, answers: int = 1) -> Vault:
     """
     database: Database | None = None
     rescue: RescueFile | None = None
-    lock = FileLock(lock_path(path))
+    lock = FileLock(lock_path(path), is_daemon=is_daemon)
     make_folder(path.parent)
     lock.acquire()
     try:

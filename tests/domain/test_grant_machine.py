@@ -271,6 +271,8 @@ class GrantMachine(RuleBasedStateMachine):
             assert not is_live or before.authorization_serial > 0
             return
         assert before.authorization_serial == flying.claim.grant.authorization_serial
+        if is_ordered(before):
+            assert self.desk.grant.state in PERSON, "no exchange ends a pause"
         self.last = (flying, attempt) if is_live else None
         self.disturbed = self.disturbed or not is_live
         match flying.outcome:
@@ -327,9 +329,10 @@ class GrantMachine(RuleBasedStateMachine):
         before = flying.claim.grant
         if grant.state is not GrantState.REAUTHORIZATION_REQUIRED:
             assert not (self.rotates and others), "an open exchange makes a rejection final"
-            assert grant.status_reason == Reason.REFUSED
-            assert grant.due_at is not None
-            assert grant.due_at >= self.now + 60
+            told = grant.reason_detail if is_ordered(grant) else grant.reason
+            assert (told or "").partition(":")[0] == Reason.REFUSED
+            assert is_ordered(grant) or grant.due_at is not None
+            assert grant.due_at is None or grant.due_at >= self.now + 60
             assert grant.refused_at == (before.refused_at or self.now)
             return
         self.dead.add(flying.claim.intent.presented)
@@ -407,6 +410,7 @@ BROKEN: dict[str, tuple[Any, str, Any]] = {
     "replays never wait": (schedule, "replay_at", never_waits),
     "open attempts are forgotten": (Intent, "without_one", property(lambda _: None)),
     "Retry-After is ignored": (schedule, "capped_retry_after", lambda _: 0.0),
+    "an exchange ends a pause": (commit_rule, "through", lambda _, after: after),
     "a replay is never an echo": (transition, "adopt_refresh", None),
 }
 

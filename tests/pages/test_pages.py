@@ -63,9 +63,7 @@ def test_every_call_in_a_shell_block_is_possible() -> None:
     assert len(found) > 10, "the README shows how the program is called"
     for name, given in found:
         assert name in COMMANDS, name
-        command = COMMANDS.get(name)
-        parameters = command.params if command else ()
-        known = {option for parameter in parameters for option in parameter.opts}
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         assert given <= known, name
 
 
