@@ -13,6 +13,7 @@ from refresher.cli.saying import say
 from refresher.domain.reasons import Reason
 from refresher.errors import ParameterRefused, RefresherError
 from refresher.settings.secret_places import Needed
+from refresher.times import read_instant
 
 FIELDS = (
     *("name", "client", "refresh_token", "access_token", "expires_at", "token_type"),
@@ -42,13 +43,13 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
 
     \b
     {"name": "acme", "client": "crm", "refresh_token": "...",
-     "access_token": "...", "expires_at": 1795000000, "scope": "read write",
-     "labels": {"access": "full"}}
+     "access_token": "...", "expires_at": "2030-01-31T12:00:00Z",
+     "scope": "read write", "labels": {"access": "full"}}
 
-    name, client and refresh_token are required. Every line is checked before the first
-    grant is added: a file with a bad line adds nothing and names the line. A refresh
-    token that was adopted before is left alone, for the vault knows its successor;
-    --replace takes it all the same.
+    name, client and refresh_token are required; expires_at may be in unix seconds. Every
+    line is checked before the first grant is added: a file with a bad line adds nothing
+    and names the line. A refresh token that was adopted before is left alone, for the
+    vault knows its successor; --replace takes it all the same.
     """  # noqa: D301  click wants a real backspace before what it must not wrap
     settings = load_settings(context)
     grants = read_lines(file, set(settings.clients))
@@ -132,6 +133,11 @@ def _read_line(line: bytes, clients: set[str]) -> tuple[dict[str, Any] | None, s
         value = content.get(field)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None, f"{field} is missing"
+    if isinstance(content.get("expires_at"), str):
+        try:
+            content["expires_at"] = read_instant(content["expires_at"])
+        except ValueError as error:
+            return None, f"expires_at {error}"
     try:
         grant = read_call(ImportedGrant, content)
     except ParameterRefused as refused:

@@ -33,7 +33,7 @@ NOW = 1_800_000_000.0
 
 KINDS: list[dict[str, Any]] = [
     {"state": GrantState.REAUTHORIZATION_REQUIRED, "reason": "revoked:invalid_grant",
-     "served_at": NOW},
+     "served_at": NOW, "due_at": None},
     {"state": GrantState.REAUTHORIZATION_REQUIRED, "reason": "rotation_lost:invalid_grant"},
     {"state": GrantState.PENDING, "reason": Reason.AWAITING_LOGIN,
      "refresh_token_fingerprint": None},
@@ -119,6 +119,12 @@ def test_a_name_longer_than_its_column_stands_alone() -> None:
     assert click.unstyle(first[1]).split()[0] == "crm"
     assert click.unstyle(first[1]).index("fresh") == click.unstyle(heading).index("STATE")
     assert len(second) == 1
+
+
+def test_a_command_is_never_wrapped() -> None:
+    lost = view_of(grant(name="n" * 60, **KINDS[0]))
+    [block] = drawing.table([lost], NOW, 80)[1]
+    assert f"    refresher refresh --lost {'n' * 60}" in block
 
 
 def test_wide_letters_take_two_columns() -> None:

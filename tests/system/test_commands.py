@@ -18,6 +18,7 @@ import pytest
 from refresher.cli.importing import FIELDS
 from refresher.cli.status import watch
 from refresher.sandbox import Application, SandboxOptions, Status, TokenPolicy
+from refresher.times import NO_INSTANT
 from tests.canary import Canary
 from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
@@ -290,7 +291,7 @@ def test_a_bad_line_imports_nothing(world: World) -> None:
         "line 5: name is outside the alphabet (1 to 128 of A-Z a-z 0-9 . _ : @ + -)",
         "line 6: refresh_token is missing",
         f"line 7: unknown field 'refresh': there are {', '.join(FIELDS)}",
-        "line 8: expires_at has the wrong type",
+        f"line 8: expires_at {NO_INSTANT}",
         "line 9: expires_at is no time in unix seconds",
         "line 10: expires_at is no time in unix seconds",
         "line 11: labels must be strings, their keys of a-z 0-9 _ only",
