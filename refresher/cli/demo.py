@@ -73,7 +73,7 @@ def demo(
     faults: bool,  # noqa: FBT001  click's flag
     as_json: bool,  # noqa: FBT001  click's flag
 ) -> None:
-    """Watch grants being kept fresh, with everything private to this command.
+    """Watch grants being kept fresh, in a world of their own.
 
     Starts a Valkey, an authorization server whose access tokens live 20 seconds and whose
     refresh tokens rotate, and the real daemon; reads every token four times a second and
@@ -155,7 +155,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Run the sandbox authorization server by itself, for tests of your own.
+    """Run the sandbox authorization server, for tests of your own.
 
     `refresher sandbox --help` of the server itself: python -m refresher.sandbox --help
     """

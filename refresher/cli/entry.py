@@ -1,7 +1,7 @@
 """The command line: the group of commands, and how an error becomes an exit code."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
@@ -39,30 +39,61 @@ Exit codes:
   78  the configuration cannot be used; `refresher check` lists every problem"""
 
 
-MODULES = ("demo", "setup", "daemon", "grants", "vault")
-"""What holds the commands, in the order a new user needs them."""
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Start": {
+        "demo": "demo",
+        "init": "setup",
+        "check": "setup",
+        "providers": "setup",
+        "sandbox": "demo",
+    },
+    "Run": {"run": "daemon", "health": "daemon"},
+    "Look": {"status": "grants"},
+    "Accounts": {
+        "login": "grants",
+        "import": "grants",
+        "show": "grants",
+        "set-token": "grants",
+        "refresh": "grants",
+        "revoke": "grants",
+        "remove": "grants",
+    },
+    "Keep": {"vault": "vault"},
+}
+"""What `--help` shows: every command in one section, with the module that holds it."""
 
 RUN = "run"
 """The command that receives the signals itself."""
 
-LIGHTEST_FIRST = ("daemon", "grants", "setup", "vault", "demo")
-"""The same by the time an import takes: ``health`` runs every few seconds."""
-
 
 class Commands(click.Group):
-    """Lists commands in the order of their modules; imports no more than it takes to find one."""
+    """Shows its commands in sections; imports no module but that of the command it looks for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return [str(command.name) for module in MODULES for command in _commands(module)]
+        return [name for section in SECTIONS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
-        everything = (command for module in LIGHTEST_FIRST for command in _commands(module))
-        return next((command for command in everything if command.name == cmd_name), None)
+        for section in SECTIONS.values():
+            if module := section.get(cmd_name):
+                found: Iterable[click.Command] = import_module(f"refresher.cli.{module}").COMMANDS
+                return next(command for command in found if command.name == cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.list_commands(ctx)))
+        for title, section in SECTIONS.items():
+            rows = []
+            for name in section:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                limit = formatter.width - width - BESIDE
+                rows.append((name.ljust(width), command.get_short_help_str(limit)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
-def _commands(module: str) -> Iterable[click.Command]:
-    commands: Iterable[click.Command] = import_module(f"refresher.cli.{module}").COMMANDS
-    return commands
+BESIDE = 6
+"""Columns of a line of the list beside name and words: what is left blank."""
 
 
 @click.group(

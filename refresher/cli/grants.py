@@ -35,7 +35,7 @@ from refresher.settings.secret_places import Needed
 @as_json_option
 @click.pass_context
 def status(context: click.Context, grant: str | None, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Show every grant, or one: state, time left, next attempt, and what mends it.
+    """Show every grant, or one, and what mends it.
 
     What `revoke` has parked, since its server does not revoke it now, is shown below.
     Exits 3 if a grant needs a human.
@@ -70,10 +70,10 @@ def status(context: click.Context, grant: str | None, as_json: bool) -> None:  #
 @as_json_option
 @click.pass_context
 def show(context: click.Context, grant: str, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Print the access token of GRANT that consumers read from Redis now.
+    """Print the access token of GRANT that consumers read now.
 
     \b
-    curl -H "Authorization: Bearer $(refresher show acme)" https://api.example.com/
+    curl -H "Authorization: Bearer $(refresher show acme)" https://api.example/
 
     Nothing but the token goes to stdout. Exits 1 if there is no valid token, 3 if that
     is so because the grant needs a human.
@@ -182,7 +182,7 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
 @as_json_option
 @click.pass_context
 def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
-    """Revoke the tokens of GRANT at its server, and forget them here and in Redis.
+    """Revoke GRANT at its server, and forget its tokens here.
 
     The grant stays, waiting for a login. What the server does not revoke now is parked: a
     running daemon goes on trying for 30 days, or until the tokens end; `refresher status`

@@ -74,7 +74,7 @@ def _write_settings(text: str, path: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def check(context: click.Context, verbose: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
-    """Validate the settings, every secret and the vault key; print all problems at once.
+    """Check settings, secrets and vault key; print every problem.
 
     Exits 78 if there is one, naming file, key and fix. What this user may not look at, as
     systemd's credentials outside of the unit, is listed as not seen.
@@ -143,7 +143,7 @@ def _print(problems: list[str], warnings: list[str], not_seen: list[str], found:
 @click.command("providers")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """List the providers the settings can name, with their scopes and documentation."""
+    """List the providers that the settings can name."""
     catalogue = providers()
     if as_json:
         shown = {

@@ -77,7 +77,7 @@ def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  
 @as_json_option
 @click.pass_context
 def key_status(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Count what is sealed under each line of the key file, and say which lines can go."""
+    """Count what each line of the key file seals; tell which can go."""
     settings = load_settings(context)
 
     async def ask() -> Any:
