@@ -105,3 +105,16 @@ class ParameterRefused(RefresherError):
 
 class ControlUnavailable(RefresherError):
     """Raised when no daemon answers on the control socket."""
+
+
+class ControlError(RefresherError):
+    """Raised when the daemon answered with an error, or took the request and did not answer.
+
+    Args:
+        kind: the class name of the daemon's ``RefresherError``, or a ``Fault`` of
+            ``refresher.ops.protocol``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -130,3 +130,6 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
             "offline_access or with access_type=offline (authorization_parameters)",
             err=True,
         )
+
+
+COMMANDS = (login,)

@@ -76,3 +76,6 @@ def _meaning(backup: Backup, now: float) -> str:
 
 def _date(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+COMMANDS = (restore,)
