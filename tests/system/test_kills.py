@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import RESTART_WITHIN, run_kills
+from tests.kills.run import RESTART_WITHIN, run_kills
 
 
 @pytest.mark.timeout(150)

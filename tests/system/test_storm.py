@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm import run_storm
+from tests.storm.run import run_storm
 
 
 @pytest.mark.timeout(120)
