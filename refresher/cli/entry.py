@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from refresher import __version__
-from refresher.cli.beginning import end_in_order_when_told
+from refresher.cli.beginning import end_in_order_when_told, end_undisturbed
 from refresher.cli.listing import Listed, ListedCommands
 from refresher.cli.saying import say, speak_any_encoding
 from refresher.errors import ControlError, ParameterRefused, RefresherError, SettingsError
@@ -27,6 +27,8 @@ class Exit(IntEnum):
     """A grant needs a human: its refresh token is gone or was never there."""
     CONFIGURATION = 78
     """The configuration cannot be used (EX_CONFIG of sysexits.h)."""
+    STOPPED = 130
+    """It was told to stop before it was done: Ctrl-C, SIGTERM or SIGHUP."""
 
 
 EXIT_CODES = """\b
@@ -35,7 +37,8 @@ Exit codes:
   1   the work failed; the message on stderr says why
   2   the command was typed wrongly
   3   a grant needs a human
-  78  the configuration cannot be used; `refresher check` lists every problem"""
+  78  the configuration cannot be used; `refresher check` lists every problem
+  130 it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
 
 
 SECTIONS: Mapping[str, Mapping[str, Listed]] = {
@@ -110,18 +113,30 @@ def run() -> None:
     """Run the command line and exit; an expected error is one message, never a traceback."""
     speak_any_encoding()
     try:
-        code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
+        try:
+            code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
+        finally:
+            end_undisturbed()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        say("stopped", err=True)
-        sys.exit(Exit.FAILED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        end_undisturbed()
+        sys.exit(_report_stop(error))
     except BaseExceptionGroup as group:
         sys.exit(_report_group(group))
     except RefresherError as error:
         sys.exit(report(error))
     sys.exit(code)
+
+
+def _report_stop(error: BaseException) -> Exit:
+    """Say that nothing more is done; a no as the answer to a question is no signal."""
+    said = error.__context__ or error
+    # What was asked, without an answer, has not ended its line.
+    is_within_question = error.__suppress_context__ and error.__cause__ is None
+    say("\nstopped" if is_within_question else "stopped", err=True)
+    return Exit.STOPPED if isinstance(said, KeyboardInterrupt) else Exit.FAILED
 
 
 def report(error: RefresherError) -> Exit:

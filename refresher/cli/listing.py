@@ -43,6 +43,12 @@ class ListedCommands(click.Group):
                 return next(command for command in found if command.name == cmd_name)
         return None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error  # what click makes of it itself, with an empty line
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.list_commands(ctx)))
         for title, section in self.sections.items():

@@ -1,10 +1,10 @@
 """``refresher login``: a person's consent becomes the first tokens of a grant."""
 
+import os
 import sys
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import click
 
 from refresher.cli.browser import opened
@@ -16,6 +16,9 @@ from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
+from refresher.threads import in_thread_of_its_own
+
+READ_AT_ONCE = 65_536
 
 
 @click.command()
@@ -88,16 +91,24 @@ async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -
         f"then paste the address the browser was sent to ({redirect_uri}?...), or the code in it",
         err=True,
     )
-    pasted = await anyio.to_thread.run_sync(_read_pasted)
+    try:
+        pasted = await in_thread_of_its_own(_read_pasted)
+    except anyio.get_cancelled_exc_class():
+        if sys.stdin.isatty():
+            click.echo(err=True)  # ends the line that nobody has answered
+        raise
     return await call("login_finish", login=login["login"], pasted=pasted)
 
 
 def _read_pasted() -> str:
-    stream = sys.stdin
-    if stream.isatty():
+    """A line of stdin, read past its buffer: Ctrl-C leaves this thread, and whatever it locked."""
+    if sys.stdin.isatty():
         click.echo("> ", nl=False, err=True)
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(sys.stdin.fileno(), READ_AT_ONCE)):
+        line += more
     try:
-        return stream.readline()
+        return line.decode()
     except UnicodeDecodeError:
         # Not chained: the error carries what was pasted.
         raise AuthorizationFailed("that is neither a redirected URL nor a code") from None
