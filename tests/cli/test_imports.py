@@ -87,3 +87,16 @@ def test_no_vault_needs_migrations_that_are_not_due(folder: Path) -> None:
     new, known = imported(folder, "status"), imported(folder, "status")
     assert "sqlalchemy" in new & known
     assert "alembic" not in new | known
+
+
+def test_a_daemon_imports_nothing_that_it_has_no_use_for() -> None:
+    useless = (
+        *("alembic", "mako", "pygments", "rich"),
+        *("sqlalchemy.dialects.postgresql", "sqlalchemy.orm"),
+    )
+    code = (
+        "import sys, refresher.cli.daemon, refresher.app.standby;"
+        f"print([name for name in {useless} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
