@@ -115,3 +115,21 @@ class ControlUnavailable(RefresherError):
 
 class DaemonStarting(RefresherError):
     """Raised when a daemon has the vault and does not answer commands yet, or no longer."""
+
+
+class ControlError(RefresherError):
+    """Raised when the daemon answered with an error, or took the request and did not answer.
+
+    Args:
+        kind: the class name of the daemon's ``RefresherError``, or a ``Fault`` of
+            ``refresher.ops.protocol``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def kind_of(error: RefresherError) -> str:
+    """The class name of ERROR, raised here or by the daemon."""
+    return error.kind if isinstance(error, ControlError) else type(error).__name__

@@ -79,11 +79,9 @@ def failure(*tests: str, **more: Any) -> Failure:
 
 
 def source_of(module: str) -> str:
-    """The text of what ``python -m`` runs, a module or a package."""
-    found = Path(str(import_module(module).__file__))
-    if found.name == "__init__.py":
-        found = found.with_name("__main__.py")
-    return found.read_text()
+    """The text of the package that ``python -m`` runs."""
+    package = Path(str(import_module(module).__file__)).parent
+    return "".join(path.read_text() for path in sorted(package.glob("*.py")))
 
 
 def marks_of(place: object) -> list[Any]:

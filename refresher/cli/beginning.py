@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from types import TracebackType
 
 HELD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
@@ -38,3 +39,30 @@ def end_in_order_when_told() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+def end_undisturbed() -> None:
+    """Let no signal interrupt the end of the process: what was asked for is done or given up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def show_no_interruption() -> None:
+    """Let Ctrl-C end the process without a traceback, wherever it strikes.
+
+    Nearly everywhere it is caught and told. In the few instructions where it is not, Python would
+    print where it was: at the end of a handler, or in a finalizer, which goes on after it.
+    """
+    show, show_unraisable = sys.excepthook, sys.unraisablehook
+
+    def unless_interrupted(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if kind is not KeyboardInterrupt:
+            show(kind, error, trace)
+
+    def unless_unraisable_interruption(told: "sys.UnraisableHookArgs") -> None:
+        if told.exc_type is not KeyboardInterrupt:
+            show_unraisable(told)
+
+    sys.excepthook, sys.unraisablehook = unless_interrupted, unless_unraisable_interruption

@@ -15,6 +15,7 @@ import click
 from refresher import logs
 from refresher.cli.saying import say
 from refresher.errors import (
+    ControlError,
     ControlUnavailable,
     DaemonStarting,
     RefresherError,
@@ -23,7 +24,7 @@ from refresher.errors import (
 )
 from refresher.files import read_file
 from refresher.logs import libraries
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.control_client import ControlClient
 from refresher.ops.protocol import Fault
 from refresher.settings.layers import LARGEST_FILE
 from refresher.settings.loading import find_file, load

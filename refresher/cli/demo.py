@@ -14,7 +14,6 @@ from rich.text import Text
 
 from refresher.cli.calling import run
 from refresher.cli.entry import Exit
-from refresher.cli.sandbox import sandbox
 from refresher.cli.status.wording import COLOURS
 from refresher.cli.typed import DURATION
 from refresher.clock import Clock, SystemClock
@@ -134,4 +133,4 @@ def _print_summary(summary: dict[str, Any]) -> None:
     click.echo(f"answer to consumer  p50 {latency['p50']} ms, p99 {latency['p99']} ms")
 
 
-COMMANDS = (demo, sandbox)
+COMMANDS = (demo,)

@@ -1,18 +1,17 @@
 """The command line: the group of commands, and how an error becomes an exit code."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
-from importlib import import_module
 from pathlib import Path
 
 import click
 
 from refresher import __version__
-from refresher.cli.beginning import end_in_order_when_told
+from refresher.cli.beginning import end_in_order_when_told, end_undisturbed
+from refresher.cli.listing import Listed, ListedCommands
 from refresher.cli.saying import say, speak_any_encoding
-from refresher.errors import ParameterRefused, RefresherError, SettingsError
-from refresher.ops.control_client import kind_of
+from refresher.errors import ParameterRefused, RefresherError, SettingsError, kind_of
 
 
 class Exit(IntEnum):
@@ -28,6 +27,8 @@ class Exit(IntEnum):
     """A grant needs a human: its refresh token is gone or was never there."""
     CONFIGURATION = 78
     """The configuration cannot be used (EX_CONFIG of sysexits.h)."""
+    STOPPED = 130
+    """It was told to stop before it was done: Ctrl-C, SIGTERM or SIGHUP."""
 
 
 EXIT_CODES = """\b
@@ -36,71 +37,54 @@ Exit codes:
   1   the work failed; the message on stderr says why
   2   the command was typed wrongly
   3   a grant needs a human
-  78  the configuration cannot be used; `refresher check` lists every problem"""
+  78  the configuration cannot be used; `refresher check` lists every problem
+  130 it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
 
 
-SECTIONS: Mapping[str, Mapping[str, str]] = {
+SECTIONS: Mapping[str, Mapping[str, Listed]] = {
     "Start": {
-        "demo": "demo",
-        "init": "setup",
-        "check": "setup",
-        "providers": "setup",
-        "sandbox": "demo",
+        "demo": Listed("demo", "Watch grants being kept fresh, in a world of their own."),
+        "init": Listed("setup", "Write a commented refresher.toml and a vault key."),
+        "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
+        "providers": Listed("setup", "List the providers that the settings can name."),
+        "sandbox": Listed("sandbox", "Run an authorization server to practise with."),
     },
-    "Run": {"run": "daemon", "health": "daemon"},
-    "Look": {"status": "grants"},
+    "Run": {
+        "run": Listed("daemon", "Run the daemon until SIGTERM."),
+        "health": Listed("daemon", "Ask the running daemon how it is; exits 0 or 1."),
+    },
+    "Look": {
+        "status": Listed(
+            "status.command", "Show how grants are and what mends them, or all of GRANT."
+        ),
+    },
     "Accounts": {
-        "login": "grants",
-        "import": "grants",
-        "export": "grants",
-        "token": "grants",
-        "set-token": "grants",
-        "refresh": "grants",
-        "pause": "grants",
-        "resume": "grants",
-        "revoke": "grants",
-        "remove": "grants",
+        "login": Listed("logins", "Authorize GRANT in a browser and store its tokens."),
+        "import": Listed(
+            "importing", "Add grants from FILE (- for stdin), one JSON object a line."
+        ),
+        "export": Listed("exporting", "Print grants with their refresh tokens, for `import`."),
+        "token": Listed("reading", "Print the access token of GRANT that consumers read now."),
+        "set-token": Listed("grants", "Replace the static token of GRANT with the one on stdin."),
+        "refresh": Listed("refreshing", "Ask for a refresh of GRANT now."),
+        "pause": Listed("pausing", "Send nothing for GRANT until `resume`, or for a while."),
+        "resume": Listed("pausing", "End the pause of GRANT, whatever its reason."),
+        "revoke": Listed("grants", "Revoke GRANT at its server, and forget its tokens here."),
+        "remove": Listed("grants", "Forget GRANT and its tokens, here and in Redis."),
     },
-    "Keep": {"vault": "vault"},
+    "Keep": {
+        "vault": Listed("vault", "Copy the vault, put a copy in its place, or change its key."),
+    },
 }
-"""What `--help` shows: every command in one section, with the module that holds it."""
+"""What `--help` shows: every command in one section."""
 
 RUN = "run"
 """The command that receives the signals itself."""
 
 
-class Commands(click.Group):
-    """Shows its commands in sections; imports no module but that of the command it looks for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return [name for section in SECTIONS.values() for name in section]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
-        for section in SECTIONS.values():
-            if module := section.get(cmd_name):
-                found: Iterable[click.Command] = import_module(f"refresher.cli.{module}").COMMANDS
-                return next(command for command in found if command.name == cmd_name)
-        return None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, self.list_commands(ctx)))
-        for title, section in SECTIONS.items():
-            rows = []
-            for name in section:
-                command = self.get_command(ctx, name)
-                assert command is not None
-                limit = formatter.width - width - BESIDE
-                rows.append((name.ljust(width), command.get_short_help_str(limit)))
-            with formatter.section(title):
-                formatter.write_dl(rows)
-
-
-BESIDE = 6
-"""Columns of a line of the list beside name and words: what is left blank."""
-
-
 @click.group(
-    cls=Commands,
+    cls=ListedCommands,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
@@ -134,18 +118,30 @@ def run() -> None:
     """Run the command line and exit; an expected error is one message, never a traceback."""
     speak_any_encoding()
     try:
-        code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
+        try:
+            code = cli(standalone_mode=False)  # what a command gave to context.exit, else None
+        finally:
+            end_undisturbed()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        say("stopped", err=True)
-        sys.exit(Exit.FAILED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        end_undisturbed()
+        sys.exit(_report_stop(error))
     except BaseExceptionGroup as group:
         sys.exit(_report_group(group))
     except RefresherError as error:
         sys.exit(report(error))
     sys.exit(code)
+
+
+def _report_stop(error: BaseException) -> Exit:
+    """Say that nothing more is done; a no as the answer to a question is no signal."""
+    said = error.__context__ or error
+    # What was asked, without an answer, has not ended its line.
+    is_within_question = error.__suppress_context__ and error.__cause__ is None
+    say("\nstopped" if is_within_question else "stopped", err=True)
+    return Exit.STOPPED if isinstance(said, KeyboardInterrupt) else Exit.FAILED
 
 
 def report(error: RefresherError) -> Exit:

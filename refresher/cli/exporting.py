@@ -66,3 +66,6 @@ def export(
     say(f"{count} exported and paused here, {len(left_out)} left out", err=True)
     is_left = any(one["is_worth_a_try"] for one in left_out)
     context.exit(Exit.FAILED if is_left else Exit.DONE)
+
+
+COMMANDS = (export,)

@@ -158,3 +158,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         raise _TwiceError
     return content
+
+
+COMMANDS = (import_command,)

@@ -1,10 +1,10 @@
 """``refresher login``: a person's consent becomes the first tokens of a grant."""
 
+import os
 import sys
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import click
 
 from refresher.cli.browser import opened
@@ -13,11 +13,13 @@ from refresher.cli.saying import say
 from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
-from refresher.errors import NotThisAnswer, RefresherError
+from refresher.errors import NotThisAnswer, RefresherError, kind_of
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
-from refresher.ops.control_client import kind_of
+from refresher.threads import in_thread_of_its_own
 from refresher.times import dated
+
+READ_AT_ONCE = 65_536
 
 
 @click.command()
@@ -95,7 +97,12 @@ async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -
         err=True,
     )
     while True:
-        pasted = await anyio.to_thread.run_sync(_read_pasted)
+        try:
+            pasted = await in_thread_of_its_own(_read_pasted)
+        except anyio.get_cancelled_exc_class():
+            if sys.stdin.isatty():
+                click.echo(err=True)  # ends the line that nobody has answered
+            raise
         try:
             return await call("login_finish", login=login["login"], pasted=pasted)
         except RefresherError as error:
@@ -106,11 +113,14 @@ async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -
 
 
 def _read_pasted() -> str:
-    stream = sys.stdin
-    if stream.isatty():
+    """A line of stdin, read past its buffer: Ctrl-C leaves this thread, and whatever it locked."""
+    if sys.stdin.isatty():
         click.echo("> ", nl=False, err=True)
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(sys.stdin.fileno(), READ_AT_ONCE)):
+        line += more
     try:
-        return stream.readline()
+        return line.decode()
     except UnicodeDecodeError:
         # Not chained: the error carries what was pasted.
         raise NotThisAnswer("that is neither a redirected URL nor a code") from None
@@ -144,3 +154,6 @@ def _tell(grant: dict[str, Any], *, as_json: bool) -> None:
             "offline_access or with access_type=offline (authorization_parameters)",
             err=True,
         )
+
+
+COMMANDS = (login,)

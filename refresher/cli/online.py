@@ -8,10 +8,10 @@ from refresher.cli.status.wording import total
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.findings import Finding, Level
-from refresher.errors import ControlUnavailable, RefresherError
+from refresher.errors import ControlError, ControlUnavailable, RefresherError
 from refresher.oauth import probing as servers
 from refresher.oauth.token_endpoint import TokenEndpoint
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.control_client import ControlClient
 from refresher.publication.keys import Keys
 from refresher.publication.server import probing as redis
 from refresher.publication.server.connection import Address, open_server

@@ -117,3 +117,6 @@ def _told(grant: Mapping[str, Any]) -> Iterator[str]:
         yield f"  warning: unless it is used before, its refresh token dies at {written(dies_at)}"
     if grant["exchange_out"]:
         yield "  an exchange is still out: what it brings is kept, and published"
+
+
+COMMANDS = (pause, resume)

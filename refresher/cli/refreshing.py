@@ -101,3 +101,6 @@ def _ask_lost(
     if not answer["asked"]:
         say("none of them was finally rejected with its refresh token kept", err=True)
         context.exit(Exit.FAILED)
+
+
+COMMANDS = (refresh,)

@@ -71,3 +71,6 @@ def _meaning(backup: Backup, now: float) -> str:
         f"{backup.refreshable} grants. Those that have rotated since are dead: each is "
         "presented once, a strict server may revoke its grant, and then it needs a login."
     )
+
+
+COMMANDS = (restore,)

@@ -169,3 +169,6 @@ def settings_of(server: Sandbox) -> str:
     grace = f"({options.grace_seconds:g})" if options.rotation == "grace" else ""
     lines.append(f'rotation = "{options.rotation}{grace}"')
     return "\n".join(["[clients.sandbox]", *lines, "", "[grants.practice]", 'client = "sandbox"'])
+
+
+COMMANDS = (sandbox,)

@@ -1,117 +1,22 @@
 """``refresher vault``: what concerns the vault as a whole, its copies and its key."""
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
-
-import anyio
 import click
 
-from refresher.cli.calling import as_json_option, calling, load_settings, run, tell
-from refresher.cli.restoring import restore
-from refresher.cli.saying import say
-from refresher.clock import SystemClock
-from refresher.settings.loading import load
-from refresher.settings.secret_places import Needed
-from refresher.vault.backup import back_up
+from refresher.cli.listing import Listed, ListedCommands
 
-LOOK_EVERY = 0.5
-"""Seconds between two questions whether everything is under the new key."""
-
-UNSEEN = (
-    "not seen from here: backups and other copies of the vault; each opens only with the lines "
-    "of its own time"
-)
+PARTS = {
+    "backup": Listed("backup", "Copy the vault to FILE, whether or not a daemon is running."),
+    "key-status": Listed("keys", "Count what each line of the key file seals; tell which can go."),
+    "restore": Listed(
+        "restoring", "Put the backup FILE in the vault's place; FILE stays as it is."
+    ),
+    "rotate-key": Listed("keys", "Bring in a new vault key, and seal everything anew under it."),
+}
 
 
-@click.group()
+@click.group(cls=ListedCommands, sections={"Commands": PARTS})
 def vault() -> None:
     """Copy the vault, put a copy in its place, or change its key."""
 
-
-@vault.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@as_json_option
-@click.pass_context
-def backup(context: click.Context, file: Path, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Copy the vault to FILE, whether or not a daemon is running.
-
-    The copy opens only with the vault key, which is not in it. Restore it, with `refresher
-    vault restore FILE`, only when the vault itself is gone: refresh tokens that rotated
-    since the copy are in no backup, and their grants will need a login.
-    """
-    settings = load(context.obj, needed=Needed.NONE).settings
-    size = back_up(settings.vault.path, file, SystemClock().now())
-    text = f"{file}: {size} bytes; keep {settings.vault.key_file} in another place"
-    tell({"file": str(file), "bytes": size}, text, as_json=as_json)
-
-
-@vault.command("rotate-key")
-@as_json_option
-@click.pass_context
-def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Bring in a new vault key, and seal everything anew under it.
-
-    The new key becomes the first line of the key file; the old lines stay, because backups
-    need them. The daemon goes on meanwhile. If this command, or the daemon, is killed on the
-    way, the next daemon sees it through. Each call brings in one more key.
-    """
-    settings = load_settings(context)
-
-    async def ask() -> Any:
-        async with calling(settings) as call:
-            key = (await call("rotate_key"))["key"]
-            status = await call("key_status")
-            if status["resealing"]:
-                say("the daemon seals everything anew, and goes on if you do not wait", err=True)
-            while status["resealing"]:
-                await anyio.sleep(LOOK_EVERY)
-                status = await call("key_status")
-            return {"key": key, **status}
-
-    _print(run(ask), settings.vault.key_file, as_json=as_json)
-
-
-@vault.command("key-status")
-@as_json_option
-@click.pass_context
-def key_status(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """Count what each line of the key file seals; tell which can go."""
-    settings = load_settings(context)
-
-    async def ask() -> Any:
-        async with calling(settings) as call:
-            return await call("key_status")
-
-    _print(run(ask), settings.vault.key_file, as_json=as_json)
-
-
-def _print(status: Mapping[str, Any], key_file: Path, *, as_json: bool) -> None:
-    if as_json:
-        say(json.dumps({**status, "key_file": str(key_file), "unseen": UNSEEN}))
-        return
-    say(f"{key_file}:")
-    for key in status["keys"]:
-        for line in _lines(key):
-            say(line)
-    if status["resealing"]:
-        say("the daemon is bringing everything under the first line")
-    say(UNSEEN)
-
-
-def _lines(key: Mapping[str, Any]) -> Iterator[str]:
-    """What is told of one KEY."""
-    counted = ", ".join(f"{count} {kind}" for kind, count in key["sealed"].items() if count)
-    place = "in no line" if key["line"] is None else f"line {key['line']}"
-    role = {None: " (nothing opens these)", 1: " (seals)"}.get(key["line"], "")
-    yield f"  {place}, key {key['key']}{role}: {counted or 'nothing'}"
-    if key["first_format"]:
-        yield f"    {key['first_format']} of these are of the first format, to be sealed anew"
-    if key["can_go"]:
-        yield "    this line can go, unless a backup needs it"
-
-
-vault.add_command(restore)
 
 COMMANDS = (vault,)

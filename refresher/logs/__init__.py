@@ -5,16 +5,14 @@ JSON when stdout is not a terminal, readable lines when it is. An event that is 
 a secret can reach a line only through a name chosen in the catalogue (guarantee G5).
 """
 
-import json
 import logging
 import sys
 import traceback
 from typing import TextIO
 
-import structlog
-from structlog.typing import EventDict, WrappedLogger
-
 from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
+from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
+from refresher.logs.rendering import ForTerminal, as_json, with_dates
 from refresher.logs.writer import END_WITHIN, LineWriter
 from refresher.text import plain_value
 
@@ -64,12 +62,9 @@ def configure(
         json_lines: None decides by whether OUTPUT is a terminal.
     """
     stream = output or sys.stdout
-    as_json = not stream.isatty() if json_lines is None else json_lines
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(serializer=_dump)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
-    )
+    is_terminal = stream.isatty()
+    for_machines = not is_terminal if json_lines is None else json_lines
+    renderer: Processor = as_json if for_machines else ForTerminal(colours=is_terminal)
     while _writers:
         _writers.pop().close()
     _writers.append(
@@ -78,9 +73,10 @@ def configure(
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(),
             only_known_fields,
             no_control_characters,
+            with_dates,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -118,7 +114,3 @@ def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def no_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Show what others wrote as plain text: a line is one line, and no terminal obeys it."""
     return {key: plain_value(value) for key, value in event.items()}
-
-
-def _dump(value: object, **_: object) -> str:
-    return json.dumps(value, default=str, separators=(",", ":"))

@@ -308,7 +308,6 @@ EVENTS: Mapping[Event, Entry] = {
         "what consumers wrote cannot be a request and was thrown away: count of them, reason; at "
         "most one line a minute for each reason",
     ),
-    Event.CLOCK_JUMPED: Entry(Level.WARNING, "wall time and elapsed time disagree"),
     Event.CLOCK_JUMPED: Entry(
         Level.WARNING,
         "the wall clock was set, or the machine slept; reason: how a step since the last run is "
@@ -330,14 +329,12 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "access", "attempt", "attempts", "client", "clients", "copied_at", "count", "deadline_s",
-        "due_at", "duration_ms", "endpoint", "ends_at", "error", "error_code", "expires_at",
-        "failures", "file", "grant", "grants", "instance", "key_id", "label", "login", "name",
-        "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path", "pid",
-        "problems", "provider", "publish_ms", "reason", "reconnects", "remaining_s", "repair",
-        "replay", "retry_s", "revision", "rotated", "sequence", "server", "setting", "signal",
-        "since", "state", "status", "task", "traceback", "vault", "version", "waited_ms",
-        "warnings",
+        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms", "ends_at",
+        "error", "error_code", "expires_at", "failures", "file", "grant", "grants", "instance",
+        "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path",
+        "pid", "problems", "reason", "remaining_s", "repair", "replay", "retry_s", "revision",
+        "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
+        "traceback", "vault", "version", "waited_ms", "warnings",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

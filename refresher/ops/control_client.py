@@ -1,36 +1,20 @@
 """The command's end of the control socket."""
 
-import io
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 
-import aiohttp
+import anyio
 
 from refresher.domain.secret import Secret
-from refresher.errors import ControlUnavailable, RefresherError
+from refresher.errors import ControlError, ControlUnavailable, RefresherError
+from refresher.ops.asking import Answer, CutOff, ask
 from refresher.ops.protocol import JSON, Fault, Sendable
 
 ANSWER_WITHIN = 60.0
 """Seconds a command waits by default: a login's exchange may take 30 of them."""
 
-
-class ControlError(RefresherError):
-    """Raised when the daemon answered with an error, or took the request and did not answer.
-
-    Args:
-        kind: the class name of the daemon's ``RefresherError``, or a ``Fault``.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-def kind_of(error: RefresherError) -> str:
-    """The class name of ERROR, raised here or by the daemon."""
-    return error.kind if isinstance(error, ControlError) else type(error).__name__
+OK = 200
 
 
 class ControlClient:
@@ -49,9 +33,9 @@ class ControlClient:
             ControlError: the daemon refused, or (kind ``NoAnswer``) was asked and fell
                 silent: what was asked for may still happen, do not do it yourself.
         """
-        status, text = await self._post(operation, _encode(parameters), answer_within)
-        answer = _decode(text)
-        if status == HTTPStatus.OK and "result" in answer:
+        came = await self._post(operation, _encode(parameters), answer_within)
+        answer = _decode(came.body)
+        if came.status == OK and "result" in answer:
             return answer["result"]
         match answer.get("error"):
             case {"kind": str(kind), "message": str(message)}:
@@ -61,36 +45,27 @@ class ControlClient:
                     Fault.NO_ANSWER, f"whatever listens on {self._path} is no refresher daemon"
                 )
 
-    async def _post(self, operation: str, body: bytes, answer_within: float) -> tuple[int, bytes]:
+    async def _post(self, operation: str, body: bytes, answer_within: float) -> Answer:
         try:
-            async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(self._path)),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    timeout=aiohttp.ClientTimeout(total=answer_within),
-                ) as session,
-                session.post(
-                    f"http://localhost/v1/{operation}", data=io.BytesIO(body), allow_redirects=False
-                ) as response,
-            ):
-                return response.status, await response.read()
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error) from error
+            with anyio.fail_after(answer_within):
+                return await ask(self._path, "POST", f"/v1/{operation}", body)
         except TimeoutError as error:
             raise ControlError(
                 Fault.NO_ANSWER,
                 f"the daemon did not answer {operation} within {answer_within:g} s; "
                 "it may still carry it out",
             ) from error
-        except aiohttp.ClientError as error:
+        except OSError as error:
+            raise self._unreachable(error) from error
+        except CutOff as error:
             raise ControlError(
                 Fault.NO_ANSWER,
                 f"the daemon closed the connection before it answered {operation}; "
                 "it may have carried it out",
             ) from error
 
-    def _unreachable(self, error: aiohttp.ClientConnectorError) -> RefresherError:
-        if isinstance(error.os_error, PermissionError):
+    def _unreachable(self, error: OSError) -> RefresherError:
+        if isinstance(error, PermissionError):
             return ControlError(
                 Fault.PERMISSION_DENIED,
                 f"the control socket {self._path} belongs to another user: "

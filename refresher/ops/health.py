@@ -13,12 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 
 import anyio
-from anyio.abc import SocketStream
+
+from refresher.ops.asking import CutOff, ask
 
 CHECK_WITHIN = 5.0
 """Seconds for a daemon to say how it is; it answers from memory."""
-
-_MAX_ANSWER = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +49,22 @@ async def check_health(
     """Ask the daemon behind the control socket PATH; never raises.
 
     The default is liveness, since what runs container health checks may kill on a no.
-    Plain HTTP by hand: importing a client would take longer than everything else here.
     """
     try:
         with anyio.fail_after(answer_within):
-            async with await anyio.connect_unix(path) as stream:
-                await stream.send(
-                    f"GET /health/{probe} HTTP/1.1\r\n"
-                    "Host: localhost\r\nConnection: close\r\n\r\n".encode()
-                )
-                answer = await _receive_all(stream)
+            answer = await ask(path, "GET", f"/health/{probe}")
     except TimeoutError:
         return Verdict((f"the daemon on {path} did not answer within {answer_within:g} s",))
     except OSError as error:
         return Verdict((f"no daemon answers on {path}: {error.strerror or error}",))
-    except anyio.BrokenResourceError:
+    except CutOff:
         return Verdict((f"the daemon on {path} closed the connection",))
-    return _read_verdict(answer)
+    return _read_verdict(answer.body)
 
 
-async def _receive_all(stream: SocketStream) -> bytes:
-    received = b""
+def _read_verdict(body: bytes) -> Verdict:
     try:
-        while len(received) < _MAX_ANSWER:
-            received += await stream.receive()
-    except anyio.EndOfStream:
-        pass
-    return received
-
-
-def _read_verdict(answer: bytes) -> Verdict:
-    try:
-        content = json.loads(answer.partition(b"\r\n\r\n")[2])
+        content = json.loads(body)
     except ValueError:
         content = None
     match content:

@@ -44,6 +44,11 @@ class Notifier:
         self._monotonic = monotonic
         self._lost = False
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a service manager at all."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The daemon has started, or has finished reloading."""
         self._send("READY=1")

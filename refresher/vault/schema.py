@@ -1,5 +1,8 @@
 """The tables, one set for SQLite and PostgreSQL.
 
+No option of PostgreSQL's own is given here: SQLAlchemy would load its whole dialect, 2 MB of
+every daemon that keeps its vault in SQLite.
+
 Removed grants stay as rows without secrets: their versions must go on growing when the
 name comes back, and their status must reach Redis again after a flush.
 """
@@ -112,14 +115,12 @@ Index(
     "ix_grants_ending",
     grants.c.expires_at,
     sqlite_where=IS_WORKED_ON,
-    postgresql_where=IS_WORKED_ON,
 )
 WAITS_FOR_A_PERSON = text("state IN ('paused', 'reauthorization_required')")
 Index(
     "ix_grants_ended_unnoticed",
     grants.c.expires_at,
     sqlite_where=WAITS_FOR_A_PERSON,
-    postgresql_where=WAITS_FOR_A_PERSON,
 )
 IS_DEGRADING = text("state = 'fresh' AND failures > 0")
 DEGRADES_AT: ColumnElement[float] = literal_column(
@@ -134,20 +135,17 @@ Index(
     DEGRADES_AT,
     _table=grants,
     sqlite_where=IS_DEGRADING,
-    postgresql_where=IS_DEGRADING,
 )
 FAILS_ALONE = text("state = 'fresh' AND fault = 'grant'")
 Index(
     "ix_grants_failing_alone",
     grants.c.failing_since,
     sqlite_where=FAILS_ALONE,
-    postgresql_where=FAILS_ALONE,
 )
 Index(
     "ix_grants_refresh_token_expires_at",
     grants.c.refresh_token_expires_at,
     sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
-    postgresql_where=grants.c.refresh_token_expires_at.is_not(None),
 )
 # What people list, in the order of names (``listing``). A refresh of a fresh grant writes
 # neither: it changes no client and no name, and the other one leaves fresh grants out.
@@ -157,7 +155,6 @@ Index(
     grants.c.state,
     grants.c.name,
     sqlite_where=NOT_FRESH,
-    postgresql_where=NOT_FRESH,
 )
 Index("ix_grants_listed_by_client", grants.c.client, grants.c.name)
 
@@ -224,13 +221,11 @@ Index(
     revocations.c.due_at,
     revocations.c.ends_at,
     sqlite_where=revocations.c.due_at.is_not(None),
-    postgresql_where=revocations.c.due_at.is_not(None),
 )
 Index(
     "ix_revocations_listed",
     revocations.c.grant_name,
     sqlite_where=revocations.c.due_at.is_not(None),
-    postgresql_where=revocations.c.due_at.is_not(None),
 )
 
 facts = Table(

@@ -20,9 +20,9 @@ from refresher.app.calls import Call, read_call
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.cli.entry import Exit, report
-from refresher.errors import ParameterRefused
+from refresher.errors import ControlError, ParameterRefused
 from refresher.ops.control import ControlServer
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Verdict
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, open_office

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from refresher.cli.entry import SECTIONS, cli
+from refresher.cli.listing import ListedCommands
 from tests.pages.reading import COMMANDS
 
 COLUMNS = 80
@@ -49,6 +50,18 @@ def test_every_command_stands_in_one_section() -> None:
     found = {title: [name for section, name, _ in lines if section == title] for title in WANTED}
     assert found == {title: names.split() for title, names in WANTED.items()}
     assert {title: list(section) for title, section in SECTIONS.items()} == found
+
+
+@pytest.mark.parametrize("group", [cli, cli.get_command(click.Context(cli), "vault")])
+def test_a_list_has_the_first_words_of_each_command(group: ListedCommands) -> None:
+    listed = {
+        name: each.words for section in group.sections.values() for name, each in section.items()
+    }
+    commands = {name: group.get_command(click.Context(group), name) for name in listed}
+    assert listed == {
+        name: None if command is None else command.get_short_help_str(1000)
+        for name, command in commands.items()
+    }
 
 
 @pytest.mark.parametrize("path", ["", "vault"])

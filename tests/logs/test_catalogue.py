@@ -1,12 +1,79 @@
 """The catalogue is closed, unknown fields are blanked, and a frame tells no secret."""
 
+import ast
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from refresher import logs
 from refresher.logs import EVENTS, FIELDS, Event, emit
 from tests.support.log_output import LogOutput
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Every module of FOLDER but the catalogue itself and this test of it."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path.name not in {"catalogue.py", "test_catalogue.py"}:
+            yield path, ast.parse(path.read_text())
+
+
+def emitted_fields(tree: ast.Module) -> Iterator[str]:
+    """What calls of ``emit`` in TREE name; of ``**more``, the keys of every dictionary beside."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"emit", "logs.emit"}:
+            for keyword in node.keywords:
+                if keyword.arg is not None:
+                    yield keyword.arg
+
+
+def spread_fields(tree: ast.Module) -> Iterator[str]:
+    """Keys of the dictionaries that TREE spreads into calls of ``emit``."""
+    spreads = any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "emit"
+        and any(keyword.arg is None for keyword in node.keywords)
+        for node in ast.walk(tree)
+    )
+    if spreads:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                for key in node.keys:
+                    if isinstance(key, ast.Constant) and key.value in FIELDS:
+                        yield str(key.value)
+
+
+def test_the_code_emits_every_event_and_no_other() -> None:
+    named = {
+        node.attr
+        for _, tree in trees("refresher")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"Event", "logs.Event"}
+    }
+    assert named == set(Event.__members__)
+
+
+def test_the_code_uses_every_field_and_no_other() -> None:
+    used = {
+        field
+        for _, tree in trees("refresher")
+        for field in (*emitted_fields(tree), *spread_fields(tree))
+    }
+    assert used == FIELDS
+
+
+def test_every_event_is_expected_by_a_test() -> None:
+    expected = set()
+    for _, tree in trees("tests"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                expected |= {event for event in Event if event.value == node.value}
+            elif isinstance(node, ast.Attribute) and node.attr in Event.__members__:
+                expected.add(Event[node.attr])
+    assert set(Event) - expected == set()
 
 
 def test_every_event_has_its_entry() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.boundaries import Row
+from tests.boundaries.run import Row
 from tests.matrix.failure import Verdict
 from tests.matrix.shown import ROOT, STANDARD_ERROR
 

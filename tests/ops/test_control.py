@@ -18,9 +18,9 @@ from anyio import to_thread
 from anyio.abc import SocketStream
 
 from refresher.domain.secret import Secret
-from refresher.errors import ControlUnavailable, SettingsError, UnknownGrant
+from refresher.errors import ControlError, ControlUnavailable, SettingsError, UnknownGrant
 from refresher.ops.control import ControlServer
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Judge
 from refresher.ops.protocol import JSON, MAX_BODY, Operation
 from refresher.ops.socket_file import ListenerRefused, SocketFile, bind_socket_file
@@ -379,8 +379,8 @@ def take_over(path: Path) -> SocketFile:
 CALL_AS_NOBODY = """
 import os, sys, anyio
 from pathlib import Path
-from refresher.errors import ControlUnavailable
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.errors import ControlError, ControlUnavailable
+from refresher.ops.control_client import ControlClient
 
 async def main():
     try:  # whatever is imported on the first call is out of nobody's reach later

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.boundaries import PROFILES, run_boundaries
+from tests.boundaries.run import PROFILES, run_boundaries
 from tests.support.probed_daemon import BOUNDARIES
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import run_kills
+from tests.kills.run import run_kills
 
 
 def test_no_kill_loses_a_grant(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def has_begun(process: subprocess.Popen[bytes]) -> bool:
+def has_begun(process: subprocess.Popen[Any]) -> bool:
     """Whether the first line of ours has run: SIGHUP is blocked or caught (proc(5))."""
     masks = dict.fromkeys(("SigBlk", "SigCgt"), 0)
     with suppress(OSError):
@@ -199,7 +199,7 @@ def test_a_command_commits_its_exchange_first(
         signal.signal(signal.SIGINT, before)
     wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
     command.send_signal(number)
-    assert command.wait(30) == 1
+    assert command.wait(30) == 130
     with closing(sqlite3.connect(world.daemon.folder / "refresher.db")) as vault:
         assert vault.execute("SELECT adopted_sequence, state FROM grants").fetchall() == [
             (1, "fresh")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm import run_storm
+from tests.storm.run import run_storm
 
 
 def test_a_crowd_waits_its_turn(tmp_path: Path) -> None:

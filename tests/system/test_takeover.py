@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.takeover import run_takeovers
+from tests.takeover.run import run_takeovers
 
 
 @pytest.mark.long

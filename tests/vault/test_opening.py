@@ -1,6 +1,7 @@
 """Opening the vault: its lock, its key, its schema, its files, and what is said when it fails."""
 
 import os
+import re
 import sqlite3
 import stat
 import sys
@@ -16,6 +17,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from refresher.errors import VaultError, VaultInUse, VaultKeyError, VaultTooNew, VaultUnavailable
 from refresher.vault import migrate
@@ -255,13 +257,44 @@ async def test_a_newer_vault_is_refused_untouched(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*expression-based index.*")
-async def test_migrations_make_exactly_the_schema(vault: Vault) -> None:
-    def differences() -> list[object]:
+async def test_migrations_make_exactly_the_schema_of_a_new_vault(tmp_path: Path) -> None:
+    with migrated(tmp_path / "migrated.db", "head") as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        grown = schema_of(connection)
+    async with opened(tmp_path) as vault:
         with vault._database._reader.connect() as connection:
-            context = MigrationContext.configure(connection)
-            return list(compare_metadata(context, metadata))
+            made = schema_of(connection)
+    assert made == grown
 
-    assert differences() == []
+
+@contextmanager
+def migrated(path: Path, revision: str) -> Iterator[sa.Connection]:
+    """A vault's tables as the migrations up to REVISION make them."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        yield connection
+    engine.dispose()
+
+
+def schema_of(connection: sa.Connection) -> dict[str, object]:
+    """Every table with its columns, every other thing as SQL, and the revision.
+
+    Not the defaults: they are for rows that were there before a migration.
+    """
+    things = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master").all()
+    found: dict[str, object] = {}
+    for kind, name, sql in things:
+        if kind == "table":
+            columns = connection.exec_driver_sql(f"PRAGMA table_info({name})").all()
+            found[name] = {(*column[1:4], column[5]) for column in columns}
+        else:
+            found[name] = re.sub(r"[\s()]+", " ", sql or "").replace("'", "").lower()
+    found["revision"] = connection.exec_driver_sql("SELECT * FROM alembic_version").all()
+    return found
 
 
 async def test_the_vault_is_set_up_to_lose_nothing(vault: Vault) -> None:
@@ -318,18 +351,19 @@ async def test_a_read_only_file_is_said(readable_folder: Path) -> None:
 
 async def test_a_migration_is_told_once(tmp_path: Path, lines: Lines) -> None:
     path = tmp_path / "vault.db"
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    with migrated(path, "0001"):
+        pass
     for _ in range(2):
         async with opened(tmp_path) as vault:
             await sow(vault, make_seed())
     [told] = lines.all()
     assert (told["event"], told["vault"]) == ("vault.migrated", str(path))
+
+
+def test_a_migrations_file_begins_with_its_revision() -> None:
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    assert migrate.known_revisions() == {each.revision for each in scripts.walk_revisions()}
+    assert scripts.get_heads() == [max(migrate.known_revisions())]
 
 
 async def test_a_new_vault_was_not_migrated(tmp_path: Path, lines: Lines) -> None:

@@ -170,3 +170,6 @@ def _say_all(lines: Iterable[str]) -> None:
 def _width() -> int | None:
     """Columns of the terminal; None where the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+COMMANDS = (status,)

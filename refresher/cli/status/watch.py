@@ -12,8 +12,8 @@ from refresher.cli.status.asking import Asked, one, overview
 from refresher.cli.status.single import page
 from refresher.cli.status.wording import total
 from refresher.clock import Clock
-from refresher.errors import ControlUnavailable
-from refresher.ops.control_client import ControlClient, ControlError
+from refresher.errors import ControlError, ControlUnavailable
+from refresher.ops.control_client import ControlClient
 from refresher.ops.protocol import Fault
 from refresher.times import written
 

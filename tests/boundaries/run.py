@@ -178,7 +178,3 @@ def main() -> int:
             sys.stdout.write(json.dumps(asdict(row)) + "\n")
             sys.stdout.flush()
     return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -220,7 +220,3 @@ def main() -> int:
         outcome = run_takeovers(Path(folder), options.times, options.seed)
     sys.stdout.write(json.dumps({"seed": options.seed, **asdict(outcome)}) + "\n")
     return 0 if outcome.holds else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -100,7 +100,3 @@ def main() -> int:
         outcome = run_kills(Path(folder), options.kills, options.seed)
     sys.stdout.write(json.dumps({"seed": options.seed, **asdict(outcome)}) + "\n")
     return 1 if outcome.lost or outcome.overlapping else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -181,7 +181,3 @@ def main() -> int:
         outcome = run_storm(Path(folder), options.grants, options.rate, options.seed)
     sys.stdout.write(json.dumps({"seed": options.seed, **asdict(outcome)}) + "\n")
     return 0 if outcome.holds else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

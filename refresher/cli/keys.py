@@ -1,0 +1,88 @@
+"""``refresher vault rotate-key`` and ``key-status``: what is sealed under which key."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from refresher.cli.calling import as_json_option, calling, load_settings, run
+from refresher.cli.saying import say
+
+LOOK_EVERY = 0.5
+"""Seconds between two questions whether everything is under the new key."""
+
+UNSEEN = (
+    "not seen from here: backups and other copies of the vault; each opens only with the lines "
+    "of its own time"
+)
+
+
+@click.command("rotate-key")
+@as_json_option
+@click.pass_context
+def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
+    """Bring in a new vault key, and seal everything anew under it.
+
+    The new key becomes the first line of the key file; the old lines stay, because backups
+    need them. The daemon goes on meanwhile. If this command, or the daemon, is killed on the
+    way, the next daemon sees it through. Each call brings in one more key.
+    """
+    settings = load_settings(context)
+
+    async def ask() -> Any:
+        async with calling(settings) as call:
+            key = (await call("rotate_key"))["key"]
+            status = await call("key_status")
+            if status["resealing"]:
+                say("the daemon seals everything anew, and goes on if you do not wait", err=True)
+            while status["resealing"]:
+                await anyio.sleep(LOOK_EVERY)
+                status = await call("key_status")
+            return {"key": key, **status}
+
+    _print(run(ask), settings.vault.key_file, as_json=as_json)
+
+
+@click.command("key-status")
+@as_json_option
+@click.pass_context
+def key_status(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  click's flag
+    """Count what each line of the key file seals; tell which can go."""
+    settings = load_settings(context)
+
+    async def ask() -> Any:
+        async with calling(settings) as call:
+            return await call("key_status")
+
+    _print(run(ask), settings.vault.key_file, as_json=as_json)
+
+
+def _print(status: Mapping[str, Any], key_file: Path, *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps({**status, "key_file": str(key_file), "unseen": UNSEEN}))
+        return
+    say(f"{key_file}:")
+    for key in status["keys"]:
+        for line in _lines(key):
+            say(line)
+    if status["resealing"]:
+        say("the daemon is bringing everything under the first line")
+    say(UNSEEN)
+
+
+def _lines(key: Mapping[str, Any]) -> Iterator[str]:
+    """What is told of one KEY."""
+    counted = ", ".join(f"{count} {kind}" for kind, count in key["sealed"].items() if count)
+    place = "in no line" if key["line"] is None else f"line {key['line']}"
+    role = {None: " (nothing opens these)", 1: " (seals)"}.get(key["line"], "")
+    yield f"  {place}, key {key['key']}{role}: {counted or 'nothing'}"
+    if key["first_format"]:
+        yield f"    {key['first_format']} of these are of the first format, to be sealed anew"
+    if key["can_go"]:
+        yield "    this line can go, unless a backup needs it"
+
+
+COMMANDS = (rotate_key, key_status)
