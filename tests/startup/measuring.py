@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from tests.support.daemon import DaemonProcess
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_until
 
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)")
 
@@ -37,7 +38,8 @@ def idle_daemon() -> Iterator[DaemonProcess]:
         daemon = DaemonProcess(Path(folder))
         try:
             daemon.prepare(redis_url=server.url, clients=CLIENT)
-            daemon.start()
+            daemon.process = daemon.spawn("run")
+            wait_until(daemon.ready_count, description="it is ready")
             yield daemon
         finally:
             if daemon.process is not None:

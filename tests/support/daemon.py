@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refresher.vault.sealing import write_key_file
-from tests.support.forked import run_command
+from tests.support.forked import ForkedProcess, run_command
 from tests.support.waiting import PATIENCE, wait_until
 
 SETTINGS = """
@@ -44,7 +44,7 @@ class DaemonProcess:
     """One folder with settings, key and vault, and the daemon that runs on it."""
 
     folder: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | ForkedProcess | None = None
     kills: list[float] = field(default_factory=list)
     """Wall times at which a daemon was killed."""
     _lines: list[dict[str, Any]] = field(default_factory=list)
@@ -77,9 +77,16 @@ class DaemonProcess:
         wait: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the daemon; WAIT until it says that it is ready."""
+        """Start the daemon; WAIT until it says that it is ready.
+
+        It is forked with its imports done; one that is started as a person does is ``spawn``'s.
+        """
         seen = self.ready_count()
-        self.process = self.spawn("run", *arguments, environment=environment)
+        self.process = ForkedProcess(
+            ["--config", str(self.config), "run", *arguments],
+            log=self.log,
+            environment={**os.environ, **(environment or {})},
+        )
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,

@@ -5,8 +5,10 @@ imports are spared, the longest part of a short life: half a second for each of 
 commands.
 """
 
+import atexit
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,12 +16,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from refresher.cli import main
+import refresher.cli
 
 FORKS = multiprocessing.get_context("forkserver")
 
+COMMANDS = [
+    f"refresher.cli.{path.stem}" for path in Path(refresher.cli.__file__).parent.glob("*.py")
+]
+
 FORKS.set_forkserver_preload(
-    ["refresher.cli", "refresher.app.standby", "tests.support.probed_daemon", "pytest"]
+    [
+        *COMMANDS,
+        "refresher.app.standby",
+        "refresher.app.without_daemon",
+        "tests.support.probed_daemon",
+        "pytest",
+    ]
 )
 # pytest: a fork imports whatever started the tests, which is pytest's own command.
 
@@ -50,6 +62,55 @@ def run_command(
         )
 
 
+class ForkedProcess:
+    """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it."""
+
+    def __init__(
+        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        log.touch()
+        files = (Path(os.devnull), log, log)
+        self._process = FORKS.Process(
+            target=_be, args=(arguments, dict(environment), files, Path.cwd()), daemon=True
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The same."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, once it has ended.
+
+        Raises:
+            TimeoutExpired: it has not after TIMEOUT seconds.
+        """
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("refresher", timeout or 0.0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it the signal NUMBER, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
 def take_streams(stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO) -> None:
     """Have these files as one's standard streams from now on."""
     for number, file in enumerate((stdin, stdout, stderr)):
@@ -67,8 +128,11 @@ def _be(
     os.environ.clear()
     os.environ.update(environment)
     stdin, stdout, stderr = files
-    with stdin.open("rb") as given, stdout.open("wb") as said, stderr.open("wb") as complained:
+    with stdin.open("rb") as given, stdout.open("ab") as said, stderr.open("ab") as complained:
         take_streams(given, said, complained)
     sys.argv = ["refresher", *arguments]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put /dev/null there
-    main()
+    try:
+        refresher.cli.main()
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out; the log's last lines are there

@@ -12,6 +12,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
+from tests.support.forked import ForkedProcess
 from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
@@ -101,7 +102,7 @@ def test_a_disk_that_takes_no_byte_is_outlived(world: World) -> None:
 
 
 @contextmanager
-def no_writes(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
+def no_writes(process: subprocess.Popen[bytes] | ForkedProcess | None) -> Iterator[None]:
     """Every write of PROCESS to a file fails while the block lasts."""
     assert process is not None
     _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
