@@ -260,8 +260,8 @@ class SecretWatch:
             return self._redis.password if key == "password" else self._redis.url
         client = self.clients[str(path[1])]
         if key == "proxy":
-            return None if client.proxy is None else Secret(client.proxy)
-        return client.client_secret
+            return None if client.route.proxy is None else Secret(client.route.proxy)
+        return client.authentication.secret
 
     async def _replace(self, secret: Rereadable, value: Secret) -> str | None:
         """Let VALUE count from now on; why it cannot, if so."""
@@ -286,9 +286,9 @@ class SecretWatch:
             return None
         client = self.clients[str(secret.path[1])]
         if key == "proxy":
-            client = replace(client, proxy=value.reveal())
+            client = replace(client, route=replace(client.route, proxy=value.reveal()))
         else:
-            client = replace(client, client_secret=value)
+            client = replace(client, authentication=replace(client.authentication, secret=value))
         self.clients[client.name] = client
         emit(Event.SECRET_REPLACED, setting=secret.key)
         if self._client_changed is not None:

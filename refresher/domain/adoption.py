@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass, replace
 
 from refresher.domain import schedule
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason, worded
 
 PROCESSED_WITHIN = 90.0
@@ -160,8 +161,8 @@ def assumed_lifetime(grant: Grant, client: Client) -> float | None:
     The client's default bounds it: what was itself assumed must not outlive a setting that
     was made to correct it.
     """
-    known = [life for life in (grant.lifetime, client.default_expires_in) if life is not None]
-    return min(known, default=None)
+    lives = (grant.lifetime, client.quirks.default_expires_in)
+    return min((life for life in lives if life is not None), default=None)
 
 
 def adopt_refresh(
@@ -200,7 +201,7 @@ def _echo_of(claim: Claim, client: Client, attempt: Attempt) -> float | None:
     the way and the answer to a second one too, a third can bring an echo later than N after
     the first. Only where the first is the only one before, and over for long, none is possible.
     """
-    intent, rotation = claim.intent, client.rotation
+    intent, rotation = claim.intent, client.quirks.rotation
     age = attempt.sent_at - intent.first_sent_at
     if not intent.is_replay or age < 0:
         return None
@@ -255,15 +256,15 @@ def _with_token(
             tokens.issued_at,
             tokens.expires_at,
             attempt.draw,
-            survive_outage=client.survive_outage,
+            survive_outage=client.policy.survive_outage,
             refresh_in=answer.refresh_in,
         )
         # From the issue, not from now: an echo of an earlier answer may be as good as over.
         floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
         due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
         due_at = max(due_at, _opening(grant, client, tokens.expires_at, attempt.draw))
-        if client.refresh_token_idle is not None:
-            due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
+        if client.quirks.refresh_token_idle is not None:
+            due_at = min(due_at, attempt.ended_at + client.quirks.refresh_token_idle / 2)
     is_over = tokens.expires_at <= attempt.ended_at
     reason = Reason.AWAITING_REFRESH if is_over else _narrowed(grant, client, tokens)
     if not has_refresh:
@@ -298,7 +299,7 @@ def _opening(grant: Grant, client: Client, expires_at: float, draw: float) -> fl
     A little inside the window, so that the clocks need not agree to the second, and early in
     it, so that there is room for retries.
     """
-    windows = [w for w in (grant.refresh_window, client.refresh_window) if w is not None]
+    windows = [w for w in (grant.refresh_window, client.quirks.refresh_window) if w is not None]
     if not windows:
         return -math.inf
     return expires_at - min(windows) * (0.9 - 0.2 * draw)

@@ -182,7 +182,7 @@ class Refresh:
         now, end = self._clock.now(), claim.grant.expires_at
         remaining = None if end is None else end - now
         wait = schedule.waiting(
-            client.rotation, client.response_timeout, claim.intent, now, remaining
+            client.quirks.rotation, client.quirks.response_timeout, claim.intent, now, remaining
         )
         late_after = wait.deadline if wait.reading > wait.deadline else None
         return Patience(wait.reading, late_after=late_after, on_late=on_late)

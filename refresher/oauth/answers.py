@@ -57,7 +57,7 @@ def read_answer(
     elif refresh_token is not None and written is not fields["refresh_token"]:
         is_odd = True
         warnings.append("the refresh_token is no string: the one before is kept too")
-    unit = client.expires_in_unit.seconds
+    unit = client.quirks.expires_in_unit.seconds
     end = read_end(fields, access_token, unit, now)
     warnings += [
         f"{name} is not understood as the end of the access token" for name in end.not_understood
@@ -71,7 +71,7 @@ def read_answer(
         since_issue=end.since_issue,
         refresh_in=read_duration(fields.get("refresh_in"), unit),
         refresh_token_expires_in=read_refresh_token_end(fields, unit, now),
-        scope=read_scope(fields.get("scope"), client.scope_separator),
+        scope=read_scope(fields.get("scope"), client.quirks.scope_separator),
         extras=_extras(fields, client, warnings),
         resource_owner=read_resource_owner(fields, client),
         warnings=tuple(warnings),
@@ -137,7 +137,7 @@ def _why_unusable(value: object) -> str:
 def _extras(fields: Fields, client: Client, warnings: list[str]) -> dict[str, str]:
     """The fields to be published, as strings; never one that holds a refresh token (G4)."""
     extras: dict[str, str] = {}
-    for name in client.extras:
+    for name in client.quirks.extras:
         if fields.get(name) is None:
             continue
         text = _extra(fields[name])

@@ -73,31 +73,31 @@ def begin(
     Raises:
         AuthorizationFailed: the client has no authorization endpoint.
     """
-    if client.authorization_endpoint is None:
+    if client.endpoints.authorization is None:
         raise AuthorizationFailed(
             f"client {client.name} has no authorization_endpoint in the settings"
         )
     state = secrets.token_urlsafe(24)
     parameters = {
-        **client.authorization_parameters,
+        **client.quirks.authorization_parameters,
         "response_type": "code",
         "client_id": client.client_id,
-        client.redirect_uri_parameter: redirect_uri,
+        client.quirks.redirect_uri_parameter: redirect_uri,
         "state": state,
     }
     if scope:
-        parameters["scope"] = client.scope_separator.join(scope)
-    verifier = secrets.token_urlsafe(48) if client.pkce else None
+        parameters["scope"] = client.quirks.scope_separator.join(scope)
+    verifier = secrets.token_urlsafe(48) if client.quirks.pkce else None
     if verifier is not None:
         parameters |= {"code_challenge": challenge(verifier), "code_challenge_method": "S256"}
-    endpoint = client.authorization_endpoint
+    endpoint = client.endpoints.authorization
     query = urlencode(parameters, quote_via=quote)  # %20 is a blank everywhere, + is not
     return AuthorizationRequest(
         url=f"{endpoint}{'&' if '?' in endpoint else '?'}{query}",
         state=Secret(state),
         redirect_uri=redirect_uri,
         code_verifier=None if verifier is None else Secret(verifier),
-        issuer=client.issuer,
+        issuer=client.endpoints.issuer,
         other_issuers=other_issuers,
     )
 

@@ -153,14 +153,14 @@ def find_error(fields: Fields, client: Client) -> ErrorCode | None:
 def _listed(fields: Fields, description: str, client: Client) -> ErrorCode | None:
     """What the client's own lists make of the error; later beats rejection in each pair."""
     prose = description.lower()
-    if any(phrase in prose for phrase in client.transient_descriptions):
+    if any(phrase in prose for phrase in client.quirks.transient_descriptions):
         return ErrorCode("transient_descriptions", Meaning.LATER)
-    if any(phrase in prose for phrase in client.rejection_descriptions):
+    if any(phrase in prose for phrase in client.quirks.rejection_descriptions):
         return ErrorCode("rejection_descriptions", Meaning.GRANT, needs_person=True)
     codes = [*_codes_in_error(fields), *_codes_elsewhere(fields)]
     for listed, meaning in (
-        (client.transient_codes, Meaning.LATER),
-        (client.rejection_codes, Meaning.GRANT),
+        (client.quirks.transient_codes, Meaning.LATER),
+        (client.quirks.rejection_codes, Meaning.GRANT),
     ):
         if (told := next((code for code in codes if code in listed), None)) is not None:
             return ErrorCode(_shown(told), meaning)

@@ -1,17 +1,18 @@
-"""Building requests to a server's endpoints: client authentication and placement.
+"""Building requests to a server's endpoints: parameters in their place.
 
 The result is ready for the wire; it shows nothing of itself (guarantee G5).
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 from yarl import URL
 
-from refresher.domain.clients import Client, ClientAuthentication, Placement
+from refresher.domain.clients import Client
+from refresher.domain.quirks import Placement
+from refresher.oauth.client_authentication import Proof, authenticate
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,15 @@ def build_request(
     Raises:
         ValueError: ENDPOINT is no URL.
     """
-    sent = {**parameters, **_credentials(client)} if authenticated else parameters
-    headers = _basic(client) if authenticated else {}
+    proof = authenticate(client) if authenticated else Proof()
+    sent = {**parameters, **proof.parameters}
     url = _endpoint(endpoint)
     if placement is Placement.FORM:
-        return WireRequest(url, urlencode(sent).encode(), headers)
+        return WireRequest(url, urlencode(sent).encode(), proof.headers)
     # A blank as %20: some servers do not read + as a blank outside of a form.
     query = urlencode(sent, quote_via=quote)
     joint = "&" if url.raw_query_string else "?"
-    return WireRequest(URL(f"{url}{joint}{query}", encoded=True), b"", headers)
+    return WireRequest(URL(f"{url}{joint}{query}", encoded=True), b"", proof.headers)
 
 
 def get_request(url: str) -> WireRequest:
@@ -63,25 +64,3 @@ def _endpoint(text: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("an endpoint is an http or https URL")
     return url
-
-
-def _credentials(client: Client) -> dict[str, str]:
-    """The parameters that name the client, where they are parameters (RFC 6749 2.3.1, 3.2.1)."""
-    if client.authentication is ClientAuthentication.BASIC:
-        return {}
-    named = {"client_id": client.client_id}
-    if client.authentication is ClientAuthentication.POST and client.client_secret is not None:
-        named["client_secret"] = client.client_secret.reveal()
-    return named
-
-
-def _basic(client: Client) -> dict[str, str]:
-    """HTTP Basic; RFC 6749 2.3.1 form-encodes both parts first, some servers do not decode."""
-    if client.authentication is not ClientAuthentication.BASIC:
-        return {}
-    secret = client.client_secret.reveal() if client.client_secret is not None else ""
-    user, password = client.client_id, secret
-    if client.encode_basic:
-        user, password = quote_plus(user), quote_plus(password)
-    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {encoded}"}

@@ -47,7 +47,7 @@ async def revoke(
 
     At most providers the other one dies with it. Never raises for network or server.
     """
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     if revocation is None:
         return RevocationResult.UNSUPPORTED
     token = _chosen(revocation, refresh_token, access_token)
@@ -71,7 +71,7 @@ async def revoke(
 
 def is_revocable(client: Client, refresh_token: Secret | None, access_token: Secret | None) -> bool:
     """Whether CLIENT's provider revokes one of both tokens."""
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     return revocation is not None and _chosen(revocation, refresh_token, access_token) is not None
 
 
@@ -81,10 +81,11 @@ def by_access_token(client: Client) -> Client:
     RFC 7009 2.1 has one parameter for either kind; a provider with one of its own takes what
     its documentation says, and nothing else.
     """
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     if revocation is None or revocation.parameter != STANDARD_PARAMETER:
         return client
-    return replace(client, revocation=replace(revocation, token=ACCESS_TOKEN))
+    revocation = replace(revocation, token=ACCESS_TOKEN)
+    return replace(client, endpoints=replace(client.endpoints, revocation=revocation))
 
 
 def _chosen(

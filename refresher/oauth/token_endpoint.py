@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from refresher.clock import Clock, SystemClock
-from refresher.domain.clients import Client, Placement
+from refresher.domain.clients import Client
 from refresher.domain.outcomes import (
     AnswerUnread,
     NotSent,
@@ -15,7 +15,10 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
 )
+from refresher.domain.quirks import Placement
 from refresher.domain.secret import Secret
+from refresher.oauth import authorization_code
+from refresher.oauth import refresh_token as refresh_token_grant
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import build_request, get_request
 from refresher.oauth.responses import classify
@@ -57,18 +60,12 @@ class TokenEndpoint:
         """Send one refresh_token grant (RFC 6749 6).
 
         Args:
-            redirect_uri: the one of the login, sent only for a client that asks for it;
-                None takes the client's first.
-            scope: sent only for a client that asks for it.
             patience: how long it may take once the request has left.
         """
-        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        if client.send_scope_on_refresh and scope:
-            parameters["scope"] = client.scope_separator.join(scope)
-        sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
-        if client.send_redirect_uri_on_refresh and sent_uri is not None:
-            parameters[client.redirect_uri_parameter] = sent_uri
-        return await self._exchange(client, parameters, patience)
+        sent = refresh_token_grant.parameters(
+            client, refresh_token, scope=scope, redirect_uri=redirect_uri
+        )
+        return await self._exchange(client, sent, patience)
 
     async def redeem(
         self,
@@ -80,14 +77,10 @@ class TokenEndpoint:
         patience: Patience,
     ) -> Outcome:
         """Send one authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.5)."""
-        parameters = {
-            "grant_type": "authorization_code",
-            "code": code.reveal(),
-            client.redirect_uri_parameter: redirect_uri,
-        }
-        if code_verifier is not None:
-            parameters["code_verifier"] = code_verifier.reveal()
-        return await self._exchange(client, parameters, patience)
+        sent = authorization_code.parameters(
+            client, code, redirect_uri=redirect_uri, code_verifier=code_verifier
+        )
+        return await self._exchange(client, sent, patience)
 
     async def post(
         self,
@@ -124,9 +117,9 @@ class TokenEndpoint:
         sent_at = self._clock.now()
         reply = await self.post(
             client,
-            client.token_endpoint,
-            {**client.token_parameters, **parameters},
-            placement=client.placement,
+            client.endpoints.token,
+            {**client.quirks.token_parameters, **parameters},
+            placement=client.quirks.placement,
             patience=patience,
         )
         if not isinstance(reply, Reply):

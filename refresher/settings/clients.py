@@ -2,11 +2,20 @@
 
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from refresher.domain.clients import Client, ClientAuthentication, Revocation
+from refresher.domain.clients import (
+    Authentication,
+    Client,
+    Endpoints,
+    Policy,
+    Revocation,
+    Route,
+)
 from refresher.domain.grants import NAME_RULE, is_valid_name
+from refresher.domain.quirks import ClientAuthentication, Quirks
 from refresher.domain.secret import Secret
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, providers
@@ -27,35 +36,6 @@ LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
-
-QUIRKS = (
-    "encode_basic",
-    "placement",
-    "scope_separator",
-    "send_scope_on_refresh",
-    "send_redirect_uri_on_refresh",
-    "redirect_uri_parameter",
-    "pkce",
-    "authorization_parameters",
-    "token_parameters",
-    "extras",
-    "rejection_codes",
-    "transient_codes",
-    "rejection_descriptions",
-    "transient_descriptions",
-    "rotation",
-    "on_unknown_outcome",
-    "expires_in_unit",
-    "default_expires_in",
-    "refresh_token_idle",
-    "response_timeout",
-    "refresh_window",
-    "doubt_for",
-    "survive_outage",
-    "concurrency",
-    "rate",
-)
-"""What a section may leave to the provider, and a provider to the domain's default."""
 
 
 class ClientBuilder:
@@ -79,7 +59,7 @@ class ClientBuilder:
         quirks = _quirks(section, provider)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
-        secret = self._client_secret(path, section, quirks.get("authentication"))
+        secret = self._client_secret(path, section, quirks)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
         self._require(path, "client_id", section.client_id, "set the id the server gave it")
@@ -88,18 +68,20 @@ class ClientBuilder:
         client = Client(
             name=name,
             client_id=section.client_id,
-            client_secret=secret,
-            token_endpoint=endpoints["token_endpoint"],
-            authorization_endpoint=endpoints.get("authorization_endpoint"),
-            issuer=self._issuer(path, section),
-            revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+            endpoints=Endpoints(
+                token=endpoints["token_endpoint"],
+                authorization=endpoints.get("authorization_endpoint"),
+                revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+                issuer=self._issuer(path, section),
+            ),
+            authentication=Authentication(secret=secret),
+            quirks=quirks,
+            policy=Policy(**section.policy),
+            route=Route(proxy=proxy, ca_bundle=ca_bundle),
             provider=section.provider,
             description=section.description,
             redirect_uris=section.redirect_uris,
             scope=section.scope,
-            proxy=proxy,
-            ca_bundle=ca_bundle,
-            **quirks,
         )
         check_client(path, section, client, self._report)
         return client
@@ -180,10 +162,10 @@ class ClientBuilder:
         return section.base_url
 
     def _client_secret(
-        self, path: KeyPath, section: ClientSection, authentication: ClientAuthentication | None
+        self, path: KeyPath, section: ClientSection, quirks: Quirks
     ) -> Secret | None:
         secret = self._secrets.read((*path, "client_secret"), section.client_secret)
-        is_public = authentication is ClientAuthentication.NONE
+        is_public = quirks.client_authentication is ClientAuthentication.NONE
         is_doubtful = any(
             self._report.is_faulty((*path, key)) for key in ("client_authentication", "provider")
         )
@@ -259,17 +241,14 @@ def warn_of_scope(
             report.warning(path, f"has {value}, which {provider.name} does not document{mend}")
 
 
-def _quirks(section: ClientSection, provider: Provider | None) -> dict[str, Any]:
-    """What the section or else the provider says; the domain knows the rest."""
-    chosen: dict[str, Any] = {}
-    for key in (*QUIRKS, "client_authentication"):
-        ours, theirs = getattr(section, key), getattr(provider, key, None)
-        value = theirs if ours is None else ours
-        if isinstance(ours, dict) and theirs:
-            value = {**theirs, **ours}
-        if value is not None:
-            chosen["authentication" if key == "client_authentication" else key] = value
-    return chosen
+def _quirks(section: ClientSection, provider: Provider | None) -> Quirks:
+    """What the section says, else the provider, else the standard."""
+    theirs = provider.quirks if provider else Quirks()
+    ours: dict[str, Any] = {
+        name: {**getattr(theirs, name), **value} if isinstance(value, dict) else value
+        for name, value in section.quirks.items()
+    }
+    return replace(theirs, **ours)
 
 
 def _endpoints_of(provider: Provider) -> dict[str, str]:

@@ -86,7 +86,7 @@ def world(tmp_path: Path) -> World:
 
 
 def secret_of(watch: SecretWatch, client: str = "acme") -> str | None:
-    secret = watch.clients[client].client_secret
+    secret = watch.clients[client].authentication.secret
     return secret.reveal() if secret else None
 
 
@@ -300,10 +300,10 @@ async def test_a_proxy_with_a_password_is_watched(world: World) -> None:
     async with world.watching(settings) as watch:
         proxy.write_text(f"ftp://me:{NEW}@proxy")
         await eventually(lambda: world.doubted, "it is told")
-        assert watch.clients["acme"].proxy == f"http://me:{OLD}@proxy:3128"
+        assert watch.clients["acme"].route.proxy == f"http://me:{OLD}@proxy:3128"
         proxy.write_text(f"http://me:{NEW}@proxy:3128")
         await eventually(lambda: world.replaced, "it is replaced")
-        assert watch.clients["acme"].proxy == f"http://me:{NEW}@proxy:3128"
+        assert watch.clients["acme"].route.proxy == f"http://me:{NEW}@proxy:3128"
         assert world.replaced == ["clients.acme.proxy"]
     assert not [line for line in world.lines if "canary" in str(line)]
 

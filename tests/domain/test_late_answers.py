@@ -1,9 +1,9 @@
 """Late answers that the state machines found to leave their attempt open."""
 
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Rotation, RotationProfile
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.outcomes import Refreshed
+from refresher.domain.quirks import Rotation, RotationProfile
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOT_SENT, NOW, REJECTED, make_client

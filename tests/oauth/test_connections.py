@@ -5,12 +5,12 @@ import anyio
 import pytest
 
 from refresher.demo.private_server import free_port
-from refresher.domain.clients import ClientAuthentication
 from refresher.domain.outcomes import (
     Misconfigured,
     Outcome,
     Refreshed,
 )
+from refresher.domain.quirks import ClientAuthentication
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -46,7 +46,7 @@ async def test_the_environment_sends_nothing_elsewhere(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     async with answering(http_answer(TOKENS)) as raw:
-        outcome = await refreshed(raw.url, authentication=ClientAuthentication.NONE)
+        outcome = await refreshed(raw.url, client_authentication=ClientAuthentication.NONE)
 
     assert isinstance(outcome, Refreshed)
     assert "authorization" not in raw.last[1]

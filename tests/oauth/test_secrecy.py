@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from refresher.domain.clients import ClientAuthentication, Placement, Revocation
+from refresher.domain.clients import Revocation
 from refresher.domain.outcomes import Outcome
+from refresher.domain.quirks import ClientAuthentication, Placement
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import revoke
@@ -62,7 +63,7 @@ async def exchanges(url: str, **client: Any) -> list[object]:
     """What becomes of a refresh, a login and a revocation with secrets everywhere."""
     app = make_client(
         url,
-        authentication=ClientAuthentication.POST,
+        client_authentication=ClientAuthentication.POST,
         placement=Placement.QUERY,
         revocation=Revocation(endpoint=url, placement=Placement.QUERY),
         **client,

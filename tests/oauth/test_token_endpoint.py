@@ -6,8 +6,8 @@ import pytest
 
 from refresher import __version__
 from refresher.clock import Clock
-from refresher.domain.clients import ClientAuthentication, Placement
 from refresher.domain.outcomes import GrantRejected, Refreshed, Transient
+from refresher.domain.quirks import ClientAuthentication, Placement
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -81,7 +81,7 @@ async def test_basic_without_a_secret_has_an_empty_one() -> None:
 
 async def test_post_puts_the_secret_into_the_form() -> None:
     _, headers, body = await sent_refresh(
-        client_secret=Secret(ODD), authentication=ClientAuthentication.POST
+        client_secret=Secret(ODD), client_authentication=ClientAuthentication.POST
     )
 
     assert parse_qs(body)["client_id"] == ["id"]
@@ -90,7 +90,7 @@ async def test_post_puts_the_secret_into_the_form() -> None:
 
 
 async def test_a_public_client_only_names_itself() -> None:
-    _, headers, body = await sent_refresh(authentication=ClientAuthentication.NONE)
+    _, headers, body = await sent_refresh(client_authentication=ClientAuthentication.NONE)
 
     assert parse_qs(body)["client_id"] == ["id"]
     assert "client_secret" not in body
@@ -100,7 +100,7 @@ async def test_a_public_client_only_names_itself() -> None:
 @pytest.mark.parametrize("query", ["", "?p=policy%26a"], ids=["bare", "with a query"])
 async def test_query_placement_is_encoded_exactly(query: str) -> None:
     line, headers, body = await sent_refresh(
-        ODD, query=query, placement=Placement.QUERY, authentication=ClientAuthentication.POST
+        ODD, query=query, placement=Placement.QUERY, client_authentication=ClientAuthentication.POST
     )
 
     _, target, _ = line.split(" ")

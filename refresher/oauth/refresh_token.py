@@ -1,0 +1,26 @@
+"""The refresh_token grant: what a refresh sends (RFC 6749 6)."""
+
+from collections.abc import Mapping
+
+from refresher.domain.clients import Client
+from refresher.domain.secret import Secret
+
+
+def parameters(
+    client: Client, refresh_token: Secret, *, scope: tuple[str, ...], redirect_uri: str | None
+) -> Mapping[str, str]:
+    """The parameters of a request of CLIENT that presents REFRESH_TOKEN.
+
+    Args:
+        scope: sent only for a client that asks for it.
+        redirect_uri: the one of the login, sent only for a client that asks for it; None takes
+            the client's first.
+    """
+    quirks = client.quirks
+    sent = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+    if quirks.send_scope_on_refresh and scope:
+        sent["scope"] = quirks.scope_separator.join(scope)
+    sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
+    if quirks.send_redirect_uri_on_refresh and sent_uri is not None:
+        sent[quirks.redirect_uri_parameter] = sent_uri
+    return sent
