@@ -49,7 +49,7 @@ def repair(grant: Grant) -> str | None:
             return _scope_wanted(grant)
         case GrantState.FRESH:
             return None
-        case GrantState.PENDING if grant.refresh_token_fingerprint is None:
+        case GrantState.PENDING if not grant.is_renewable:
             return _new_authorization(grant)
         case GrantState.PENDING if grant.reason in {None, Reason.AWAITING_REFRESH}:
             return _wait(grant, "refreshes")

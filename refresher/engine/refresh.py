@@ -36,7 +36,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
-from refresher.domain.secret import Secret
+from refresher.domain.renewal import Renewal
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.durability import Durability
@@ -58,13 +58,13 @@ class RefreshEndpoint(Protocol):
     async def refresh(
         self,
         client: Client,
-        refresh_token: Secret,
+        renewal: Renewal,
         *,
         scope: tuple[str, ...],
         redirect_uri: str | None,
         patience: Patience,
     ) -> Outcome:
-        """POST one refresh_token grant (RFC 6749 6)."""
+        """Send one token request that presents RENEWAL."""
 
 
 LONGEST_QUESTION = 1.0
@@ -233,7 +233,7 @@ class Refresh:
         try:
             outcome = await self._endpoint.refresh(
                 client,
-                claim.refresh_token,
+                claim.renewal,
                 scope=grant.scope or client.scope,
                 redirect_uri=grant.redirect_uri,
                 patience=patience,

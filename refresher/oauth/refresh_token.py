@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from refresher.domain.clients import Client
-from refresher.domain.secret import Secret
+from refresher.domain.renewal import RefreshToken
 
 
 def parameters(
-    client: Client, refresh_token: Secret, *, scope: tuple[str, ...], redirect_uri: str | None
+    client: Client, renewal: RefreshToken, *, scope: tuple[str, ...], redirect_uri: str | None
 ) -> Mapping[str, str]:
-    """The parameters of a request of CLIENT that presents REFRESH_TOKEN.
+    """The parameters of a request of CLIENT that presents RENEWAL.
 
     Args:
         scope: sent only for a client that asks for it.
@@ -17,7 +17,7 @@ def parameters(
             the client's first.
     """
     quirks = client.quirks
-    sent = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+    sent = {"grant_type": "refresh_token", "refresh_token": renewal.presents.reveal()}
     if quirks.send_scope_on_refresh and scope:
         sent["scope"] = quirks.scope_separator.join(scope)
     sent_uri = redirect_uri or next(iter(client.redirect_uris), None)

@@ -16,9 +16,9 @@ from refresher.domain.outcomes import (
     RefreshTokenOnly,
 )
 from refresher.domain.quirks import Placement
+from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
-from refresher.oauth import authorization_code
-from refresher.oauth import refresh_token as refresh_token_grant
+from refresher.oauth import authorization_code, refresh_token
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import build_request, get_request
 from refresher.oauth.responses import classify
@@ -51,20 +51,18 @@ class TokenEndpoint:
     async def refresh(
         self,
         client: Client,
-        refresh_token: Secret,
+        renewal: Renewal,
         *,
         scope: tuple[str, ...] = (),
         redirect_uri: str | None = None,
         patience: Patience,
     ) -> Outcome:
-        """Send one refresh_token grant (RFC 6749 6).
+        """Send one token request that presents RENEWAL.
 
         Args:
             patience: how long it may take once the request has left.
         """
-        sent = refresh_token_grant.parameters(
-            client, refresh_token, scope=scope, redirect_uri=redirect_uri
-        )
+        sent = refresh_token.parameters(client, renewal, scope=scope, redirect_uri=redirect_uri)
         return await self._exchange(client, sent, patience)
 
     async def redeem(

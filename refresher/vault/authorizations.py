@@ -109,7 +109,7 @@ def request_refresh(tx: Transaction, name: str) -> Grant | None:
     """
     stored = grant_of(existing_row(tx, name))
     is_lost = stored.state is GrantState.REAUTHORIZATION_REQUIRED
-    if is_lost or stored.refresh_token_fingerprint is None:
+    if is_lost or not stored.is_renewable:
         return None
     after = replace(stored, due_at=tx.now)
     if stored.state is GrantState.PAUSED:

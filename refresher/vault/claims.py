@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.reasons import Reason
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.repairs import repair
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
@@ -219,7 +220,7 @@ def _claim_row(
     row = row_by_id(tx, number)
     assert row is not None
     grant = grant_of(row)
-    refresh_token = tx.sealer.refresh_token(row)
+    renewal = RefreshToken(tx.sealer.refresh_token(row))
     access_token, _ = tx.sealer.access_token(row)
     sequence = grant.attempt_sequence + 1
     opened = grant.intent
@@ -239,7 +240,7 @@ def _claim_row(
     copied_at = older_than(grant.name)
     return Claim(
         grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
-        refresh_token=refresh_token,
+        renewal=renewal,
         access_token=access_token,
         granted_scope=row["granted_scope"],
         witness_at=None if grant.refused_at is None else _witness_at(tx, grant),

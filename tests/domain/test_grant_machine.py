@@ -167,7 +167,7 @@ class GrantMachine(RuleBasedStateMachine):
         claim = self.desk.claim(self.now)
         assert claim.intent.presented not in self.dead, "G6: dead once"
         self.open[claim.intent.sequence] = self.now
-        outcome = self.answer(fault, claim.refresh_token.reveal(), retry_after)
+        outcome = self.answer(fault, claim.renewal.presents.reveal(), retry_after)
         self.live = Flying(claim, outcome, self.now)
 
     @precondition(lambda self: self.live is not None)

@@ -19,7 +19,7 @@ def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     desk = Desk.empty(make_client(Rotation(RotationProfile.UNKNOWN)), NOW)
     desk.log_in(server.authorize(NOW), at(0))
     paused = desk.claim(NOW + 2700)
-    answer = server.exchange(paused.refresh_token.reveal(), NOW + 2700)
+    answer = server.exchange(paused.renewal.presents.reveal(), NOW + 2700)
     assert isinstance(answer, Refreshed)
     desk.recover(NOW + 2701, 0.5)
     assert desk.commit(desk.claim(NOW + 2702), NOT_SENT, at(2702)) is Verdict.APPLY

@@ -19,6 +19,7 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.quirks import Rotation, RotationProfile
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from tests.support import clients
@@ -72,7 +73,7 @@ def claimed(grant: Grant, *, attempts: int = 1, age: float = 0.0) -> Claim:
     intent = Intent(sequence=5, presented=b"stored", first_sent_at=NOW - age, attempts=attempts)
     return Claim(
         grant=replace(grant, intent=intent),
-        refresh_token=Secret("rt"),
+        renewal=RefreshToken(Secret("rt")),
         access_token=None if grant.version == 0 else Secret("at-0"),
     )
 

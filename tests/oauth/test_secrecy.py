@@ -13,6 +13,7 @@ import pytest
 from refresher.domain.clients import Revocation
 from refresher.domain.outcomes import Outcome
 from refresher.domain.quirks import ClientAuthentication, Placement
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import revoke
@@ -71,7 +72,7 @@ async def exchanges(url: str, **client: Any) -> list[object]:
     token = Secret(REFRESH_TOKEN)
     async with TokenEndpoint() as endpoint:
         outcomes: list[Outcome] = [
-            await endpoint.refresh(app, token, patience=Patience(0.2)),
+            await endpoint.refresh(app, RefreshToken(token), patience=Patience(0.2)),
             await endpoint.redeem(
                 app,
                 Secret(CODE),

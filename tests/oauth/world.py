@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -141,7 +142,9 @@ async def answering(*answers: bytes, tls: ssl.SSLContext | None = None) -> Async
 async def refreshed(url: str, *, deadline: float = 5.0, **client: Any) -> Outcome:
     async with TokenEndpoint() as endpoint:
         return await endpoint.refresh(
-            make_client(url, **client), Secret(REFRESH_TOKEN), patience=Patience(deadline)
+            make_client(url, **client),
+            RefreshToken(Secret(REFRESH_TOKEN)),
+            patience=Patience(deadline),
         )
 
 
