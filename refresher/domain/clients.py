@@ -41,6 +41,8 @@ class Endpoints:
     token: str
     authorization: str | None = None
     """Only login needs it."""
+    refresh: str | None = None
+    """Where refreshes go, if not to the token endpoint."""
     revocation: Revocation | None = None
     issuer: str | None = None
     """Of the server, as its metadata name it (RFC 8414 2)."""

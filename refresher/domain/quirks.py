@@ -37,12 +37,14 @@ class ClientAuthentication(StrEnum):
 class Placement(StrEnum):
     """Where the parameters of a token request go.
 
-    ``QUERY`` puts them in the URL, against RFC 6749 3.2, because some providers document
-    it; such a URL never reaches a log or an exception.
+    ``QUERY`` and ``GET`` put them in the URL, against RFC 6749 3.2, because some providers
+    document it; such a URL never reaches a log or an exception.
     """
 
     FORM = "form"
+    JSON = "json"
     QUERY = "query"
+    GET = "get"
 
 
 class LifetimeUnit(StrEnum):
@@ -161,10 +163,33 @@ class Quirks:
     token_parameters: Mapping[str, str] = key(
         {}, "More parameters of every token request, such as audience; never secrets."
     )
+    refresh_parameters: Mapping[str, str] = key({}, "The same of refreshes alone.")
+    code_parameters: Mapping[str, str] = key(
+        {}, "The same of the request alone that redeems the code of a login."
+    )
+    token_headers: Mapping[str, str] = key(
+        {}, "More headers of every token request, such as Notion-Version; never secrets."
+    )
+    refresh_headers: Mapping[str, str] = key({}, "The same of refreshes alone.")
+    code_headers: Mapping[str, str] = key(
+        {}, "The same of the request alone that redeems the code of a login."
+    )
+    parameter_names: Mapping[str, str] = key(
+        {},
+        "What the server calls a parameter of the standard in authorization and token requests, "
+        'as in { client_id = "client_key" }.',
+    )
+    code_parameter: str = key(
+        "code", "Name of the code in the redirect of a login, where not the standard one."
+    )
     placement: Placement = key(
         Placement.FORM,
-        "Where token request parameters go. query puts secrets in URLs, which proxies log: only "
-        "where the provider documents it.",
+        "Where token request parameters go: in the body, as a form or as JSON, or in the URL, of a "
+        "POST (query) or of a GET (get). URLs with secrets are logged by proxies: only where the "
+        "provider documents it.",
+    )
+    refresh_placement: Placement | None = key(
+        None, "The same for refreshes, where they go another way. None: as placement."
     )
     scope_separator: str = key(" ", "What separates scope values in requests, where not a space.")
     redirect_uri_parameter: str = key(
@@ -180,13 +205,38 @@ class Quirks:
         description="Send the redirect URI with every refresh, for servers that ask for it.",
     )
     pkce: bool = key(default=True, description="Protect logins with PKCE (RFC 7636, S256).")
-    extras: Words = key(
-        (), "Fields of the token response published with the token, such as instance_url."
+    answer_path: str = key(
+        "",
+        "Where the tokens are in an answer that nests them, as names with dots between them, such "
+        "as authed_user. An answer without that object is read as the standard has it.",
     )
+    answer_names: Mapping[str, str] = key(
+        {},
+        "What the server calls a field of the standard's answer, as in "
+        '{ access_token = "token", expires_in = "validUntil" }.',
+    )
+    extras: Words = key(
+        (),
+        "Fields of the token response published with the token, such as instance_url; dots lead "
+        "into objects (team.id). At most 2048 characters each, and never a secret.",
+    )
+    callback_extras: Words = key(
+        (),
+        "Parameters of the redirect of a login published with the token, such as realmId.",
+    )
+    error_field: str = key(
+        "",
+        "Where an answer of status 200 says that it failed, as names with dots between them, such "
+        "as status or error.code.",
+    )
+    success_codes: Words = key((), "What error_field holds when nothing failed, such as 0.")
     rejection_codes: Words = key(
         (), "Error codes of the server that mean invalid_grant: the grant is lost."
     )
     transient_codes: Words = key((), "Error codes of the server that mean: try again later.")
+    in_progress_codes: Words = key(
+        (), "Error codes of the server that mean: a request with this refresh token is at work."
+    )
     rejection_descriptions: Phrases = key(
         (),
         "Parts of the server's error descriptions that mean: a person must act. Compared without "
@@ -194,6 +244,9 @@ class Quirks:
     )
     transient_descriptions: Phrases = key(
         (), "Parts of the server's error descriptions that mean: try again later."
+    )
+    in_progress_descriptions: Phrases = key(
+        (), "Parts of the server's error descriptions that mean: a request is at work already."
     )
     rotation: Rotation = key(
         Rotation(RotationProfile.UNKNOWN),
@@ -209,6 +262,11 @@ class Quirks:
     default_expires_in: Seconds | None = key(
         None,
         "Seconds an access token lives whose answer does not tell. None: one hour, with a warning.",
+    )
+    no_expiry: bool = key(
+        default=False,
+        description="An access token whose answer tells no end has none: it is published until a "
+        "consumer rejects it, and refreshed then.",
     )
     refresh_token_idle: Seconds | None = key(
         None,

@@ -38,7 +38,8 @@ from refresher.engine.records import login_record
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest, is_answer
+from refresher.oauth.answers import with_extras
+from refresher.oauth.authorization import AuthorizationRequest, Callback, is_answer
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 
@@ -210,7 +211,7 @@ class Logins:
                 "part of it was pasted; start the login again"
             )
         with anyio.CancelScope(shield=True):
-            authorized = await self._redeem(login, callback.code)
+            authorized = await self._redeem(login, callback)
         grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
@@ -252,14 +253,14 @@ class Logins:
             and other.endpoints.authorization != client.endpoints.authorization
         )
 
-    async def _redeem(self, login: Login, code: Secret) -> Authorized:
+    async def _redeem(self, login: Login, callback: Callback) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent = Instant.of(self._clock)
         with self._durability.exchange():
             outcome = await self._endpoint.redeem(
                 login.client,
-                code,
+                callback.code,
                 redirect_uri=login.request.redirect_uri,
                 code_verifier=login.request.code_verifier,
                 patience=Patience(CODE_DEADLINE),
@@ -275,7 +276,8 @@ class Logins:
                 "start the login again"
             )
         attempt, set_back = attempt_since(sent, self._clock), self._vault.set_back
-        change = adopt_authorization(grant, login.client, outcome.answer, attempt)
+        answer = with_extras(outcome.answer, callback.extras)
+        change = adopt_authorization(grant, login.client, answer, attempt)
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
         redirect_uri = login.request.redirect_uri

@@ -3,19 +3,26 @@
 The browser's part of the same flow is in ``authorization``.
 """
 
-from collections.abc import Mapping
-
 from refresher.domain.clients import Client
 from refresher.domain.secret import Secret
+from refresher.oauth.requests import TokenRequest
 
 
-def parameters(
+def request(
     client: Client, code: Secret, *, redirect_uri: str, code_verifier: Secret | None
-) -> Mapping[str, str]:
-    """The parameters of a request of CLIENT that redeems CODE."""
+) -> TokenRequest:
+    """The request of CLIENT that redeems CODE."""
+    quirks = client.quirks
     sent = {
         "grant_type": "authorization_code",
         "code": code.reveal(),
-        client.quirks.redirect_uri_parameter: redirect_uri,
+        quirks.redirect_uri_parameter: redirect_uri,
     }
-    return sent if code_verifier is None else {**sent, "code_verifier": code_verifier.reveal()}
+    if code_verifier is not None:
+        sent["code_verifier"] = code_verifier.reveal()
+    return TokenRequest(
+        endpoint=client.endpoints.token,
+        placement=quirks.placement,
+        parameters={**quirks.token_parameters, **quirks.code_parameters, **sent},
+        headers={**quirks.token_headers, **quirks.code_headers},
+    )

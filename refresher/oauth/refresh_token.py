@@ -1,15 +1,14 @@
 """The refresh_token grant: what a refresh sends (RFC 6749 6)."""
 
-from collections.abc import Mapping
-
 from refresher.domain.clients import Client
 from refresher.domain.renewal import RefreshToken
+from refresher.oauth.requests import TokenRequest
 
 
-def parameters(
+def request(
     client: Client, renewal: RefreshToken, *, scope: tuple[str, ...], redirect_uri: str | None
-) -> Mapping[str, str]:
-    """The parameters of a request of CLIENT that presents RENEWAL.
+) -> TokenRequest:
+    """The request of CLIENT that presents RENEWAL.
 
     Args:
         scope: sent only for a client that asks for it.
@@ -23,4 +22,9 @@ def parameters(
     sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
     if quirks.send_redirect_uri_on_refresh and sent_uri is not None:
         sent[quirks.redirect_uri_parameter] = sent_uri
-    return sent
+    return TokenRequest(
+        endpoint=client.endpoints.refresh or client.endpoints.token,
+        placement=quirks.refresh_placement or quirks.placement,
+        parameters={**quirks.token_parameters, **quirks.refresh_parameters, **sent},
+        headers={**quirks.token_headers, **quirks.refresh_headers},
+    )

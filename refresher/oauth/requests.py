@@ -1,8 +1,9 @@
-"""Building requests to a server's endpoints: parameters in their place.
+"""Building requests to a server's endpoints: parameters under their names, in their place.
 
 The result is ready for the wire; it shows nothing of itself (guarantee G5).
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +14,16 @@ from yarl import URL
 from refresher.domain.clients import Client
 from refresher.domain.quirks import Placement
 from refresher.oauth.client_authentication import Proof, authenticate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What a flow asks of a token endpoint, under the names of the standard."""
+
+    endpoint: str
+    placement: Placement
+    parameters: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +37,28 @@ class WireRequest:
 
 
 def build_request(
-    client: Client,
-    endpoint: str,
-    parameters: Mapping[str, str],
-    *,
-    placement: Placement,
-    authenticated: bool = True,
+    client: Client, asked: TokenRequest, *, authenticated: bool = True
 ) -> WireRequest:
-    """PARAMETERS for ENDPOINT, as CLIENT proves itself and as it wants them placed.
+    """ASKED, as CLIENT proves itself and as its server names things.
 
     Raises:
-        ValueError: ENDPOINT is no URL.
+        ValueError: the endpoint is no URL.
     """
     proof = authenticate(client) if authenticated else Proof()
-    sent = {**parameters, **proof.parameters}
-    url = _endpoint(endpoint)
-    if placement is Placement.FORM:
-        return WireRequest(url, urlencode(sent).encode(), proof.headers)
-    # A blank as %20: some servers do not read + as a blank outside of a form.
-    query = urlencode(sent, quote_via=quote)
-    joint = "&" if url.raw_query_string else "?"
-    return WireRequest(URL(f"{url}{joint}{query}", encoded=True), b"", proof.headers)
+    names = client.quirks.parameter_names
+    sent = {names.get(name, name): each for name, each in asked.parameters.items()}
+    sent |= {names.get(name, name): each for name, each in proof.parameters.items()}
+    headers = {**asked.headers, **proof.headers}
+    url = _endpoint(asked.endpoint)
+    match asked.placement:
+        case Placement.FORM:
+            return WireRequest(url, urlencode(sent).encode(), headers)
+        case Placement.JSON:
+            typed = headers | {"Content-Type": "application/json"}
+            return WireRequest(url, json.dumps(sent).encode(), typed)
+        case Placement.QUERY | Placement.GET:
+            body = b"" if asked.placement is Placement.QUERY else None
+            return WireRequest(_with_query(url, sent), body, headers)
 
 
 def get_request(url: str) -> WireRequest:
@@ -56,6 +68,13 @@ def get_request(url: str) -> WireRequest:
         ValueError: it is no URL.
     """
     return WireRequest(_endpoint(url), None, {})
+
+
+def _with_query(url: URL, sent: Mapping[str, str]) -> URL:
+    # A blank as %20: some servers do not read + as a blank outside of a form.
+    query = urlencode(sent, quote_via=quote)
+    joint = "&" if url.raw_query_string else "?"
+    return URL(f"{url}{joint}{query}", encoded=True)
 
 
 @lru_cache(maxsize=1024)

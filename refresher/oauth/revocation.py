@@ -8,6 +8,7 @@ from refresher.domain.outcomes import NotSent
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import read_fields
 from refresher.oauth.patience import Patience
+from refresher.oauth.requests import TokenRequest
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
@@ -56,13 +57,11 @@ async def revoke(
     parameters = {revocation.parameter: token.reveal()}
     if revocation.parameter == STANDARD_PARAMETER:
         parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
-    reply = await endpoint.post(
-        client,
-        revocation.endpoint,
-        parameters,
-        placement=revocation.placement,
-        authenticated=revocation.authenticated,
-        patience=Patience(deadline),
+    asked = TokenRequest(
+        endpoint=revocation.endpoint, placement=revocation.placement, parameters=parameters
+    )
+    reply = await endpoint.send(
+        client, asked, authenticated=revocation.authenticated, patience=Patience(deadline)
     )
     if isinstance(reply, Reply):
         return _judged(reply, revocation)

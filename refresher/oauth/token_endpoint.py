@@ -1,6 +1,5 @@
 """Token requests: one exchange with an authorization server and what became of it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -15,12 +14,11 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
 )
-from refresher.domain.quirks import Placement
 from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.oauth import authorization_code, refresh_token
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import build_request, get_request
+from refresher.oauth.requests import TokenRequest, build_request, get_request
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
 
@@ -62,8 +60,8 @@ class TokenEndpoint:
         Args:
             patience: how long it may take once the request has left.
         """
-        sent = refresh_token.parameters(client, renewal, scope=scope, redirect_uri=redirect_uri)
-        return await self._exchange(client, sent, patience)
+        asked = refresh_token.request(client, renewal, scope=scope, redirect_uri=redirect_uri)
+        return await self._exchange(client, asked, patience)
 
     async def redeem(
         self,
@@ -75,26 +73,22 @@ class TokenEndpoint:
         patience: Patience,
     ) -> Outcome:
         """Send one authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.5)."""
-        sent = authorization_code.parameters(
+        asked = authorization_code.request(
             client, code, redirect_uri=redirect_uri, code_verifier=code_verifier
         )
-        return await self._exchange(client, sent, patience)
+        return await self._exchange(client, asked, patience)
 
-    async def post(
+    async def send(
         self,
         client: Client,
-        endpoint: str,
-        parameters: Mapping[str, str],
+        asked: TokenRequest,
         *,
-        placement: Placement,
         patience: Patience,
         authenticated: bool = True,
     ) -> Reply | NotSent | OutcomeUnknown:
-        """POST PARAMETERS to ENDPOINT as CLIENT."""
+        """Send what is ASKED, as CLIENT."""
         try:
-            request = build_request(
-                client, endpoint, parameters, placement=placement, authenticated=authenticated
-            )
+            request = build_request(client, asked, authenticated=authenticated)
         except ValueError:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)
@@ -109,17 +103,9 @@ class TokenEndpoint:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)
 
-    async def _exchange(
-        self, client: Client, parameters: Mapping[str, str], patience: Patience
-    ) -> Outcome:
+    async def _exchange(self, client: Client, asked: TokenRequest, patience: Patience) -> Outcome:
         sent_at = self._clock.now()
-        reply = await self.post(
-            client,
-            client.endpoints.token,
-            {**client.quirks.token_parameters, **parameters},
-            placement=client.quirks.placement,
-            patience=patience,
-        )
+        reply = await self.send(client, asked, patience=patience)
         if not isinstance(reply, Reply):
             return reply
         try:
@@ -130,7 +116,7 @@ class TokenEndpoint:
                 client,
                 sent_at,
                 broken=reply.broken,
-                sent=parameters,
+                sent=asked.parameters,
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)

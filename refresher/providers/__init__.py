@@ -69,6 +69,7 @@ class Provider(_Entry):
     base_url_example: str | None = None
     authorization_endpoint: str
     token_endpoint: str
+    refresh_endpoint: str | None = None
     revocation: RevocationEntry | None = None
     scopes: tuple[str, ...] = ()
     """Every scope the provider documents; empty where the list is open."""

@@ -35,7 +35,10 @@ from refresher.settings.urls import (
 LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
+ENDPOINTS = (
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    "revocation_endpoint",
+)
 
 
 class ClientBuilder:
@@ -71,6 +74,7 @@ class ClientBuilder:
             endpoints=Endpoints(
                 token=endpoints["token_endpoint"],
                 authorization=endpoints.get("authorization_endpoint"),
+                refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
                 issuer=self._issuer(path, section),
             ),
@@ -256,6 +260,8 @@ def _endpoints_of(provider: Provider) -> dict[str, str]:
         "authorization_endpoint": provider.authorization_endpoint,
         "token_endpoint": provider.token_endpoint,
     }
+    if provider.refresh_endpoint:
+        endpoints["refresh_endpoint"] = provider.refresh_endpoint
     if provider.revocation:
         endpoints["revocation_endpoint"] = provider.revocation.endpoint
     return endpoints

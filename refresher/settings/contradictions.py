@@ -14,48 +14,7 @@ from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report
 from refresher.settings.urls import is_loopback, redirect_uri_fault
-
-SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
-    "client_id": "client_id, and client_authentication where the server wants it as a parameter",
-    "client_secret": "client_secret",
-    "code": "refresher login",
-    "code_verifier": "pkce",
-    "grant_type": "nothing: refresher knows refresh_token and authorization_code only",
-    "redirect_uri": "redirect_uris, and send_redirect_uri_on_refresh",
-    "refresh_token": "refresh_token of a grant",
-    "scope": "scope, and send_scope_on_refresh",
-}
-"""Parameters of token requests that the daemon fills in itself, and the settings for them."""
-
-SENT_IN_AUTHORIZATION_REQUESTS: Mapping[str, str] = {
-    "client_id": "client_id",
-    "client_secret": "client_secret: a browser would show it",
-    "code_challenge": "pkce",
-    "code_challenge_method": "pkce",
-    "redirect_uri": "redirect_uris",
-    "response_type": "nothing: refresher knows code only",
-    "scope": "scope",
-    "state": "nothing: refresher draws it for each login",
-}
-"""The same of authorization requests."""
-
-OURS: Mapping[str, Mapping[str, str]] = {
-    "token_parameters": SENT_IN_TOKEN_REQUESTS,
-    "authorization_parameters": SENT_IN_AUTHORIZATION_REQUESTS,
-}
-"""Both, by the key whose parameters must be others."""
-
-SECRET_WORDS = (
-    *("api_key", "apikey", "assertion", "passphrase", "passwd", "password", "private_key"),
-    *("secret", "subject_token", "actor_token", "access_token", "id_token"),
-)
-"""What a parameter that holds a secret is called, among other words."""
-
-NO_SECRETS = ("_type", "_hint")
-"""What the names of parameters about such a one end in."""
-
-PUBLISHED = frozenset({"access_token", "token_type", "expires_at", "issued_at", "version", "scope"})
-"""Fields of the Redis contract, which no field of an answer replaces."""
+from refresher.settings.wire import check_wire
 
 SHARED: Mapping[str, Callable[[Client], object]] = {
     "client_secret": lambda client: client.authentication,
@@ -88,7 +47,7 @@ class _ClientCheck:
 
     def run(self) -> None:
         self._check_login()
-        self._check_parameters()
+        check_wire(self._path, self._section, self._client, self._report)
         self._check_answers()
         self._check_rotation()
         self._check_times()
@@ -142,28 +101,6 @@ class _ClientCheck:
         if section.ca_bundle and client.endpoints.token.startswith("http:"):
             self._warning("ca_bundle", "has no effect: token_endpoint is http://")
 
-    def _check_parameters(self) -> None:
-        """What the daemon sends itself wins over parameters of the same name, or stands twice."""
-        for table, sent in OURS.items():
-            given: Mapping[str, str] = self._section.quirks.get(table, {})
-            for name in given:
-                is_uri = name == self._client.quirks.redirect_uri_parameter
-                asked = "redirect_uri" if is_uri else name.lower()
-                if asked in sent:
-                    self._problem((table, name), f"is filled in by the daemon: use {sent[asked]}")
-                elif _sounds_secret(name):
-                    self._problem(
-                        (table, name),
-                        "sounds like a secret, and parameters are not kept as secrets: a client's "
-                        "goes into client_secret, a token into refresh_token or static_token of a "
-                        "grant",
-                    )
-        if self._client.quirks.authorization_parameters.get("response_mode", "query") != "query":
-            self._warning(
-                ("authorization_parameters", "response_mode"),
-                "keeps the code out of the URL in which login looks for it: take it away",
-            )
-
     def _check_answers(self) -> None:
         client = self._client
         for kind in ("codes", "descriptions"):
@@ -195,11 +132,6 @@ class _ClientCheck:
                     f"has {code}: a wrong client_secret would end every grant of the client; "
                     "take it out",
                 )
-        for name in client.quirks.extras:
-            if name in PUBLISHED:
-                self._warning("extras", f"has {name}, which is published anyway: take it out")
-            elif "refresh_token" in name:
-                self._warning("extras", f"has {name}: no refresh token is published; take it out")
 
     def _check_rotation(self) -> None:
         section, client, rotation = self._section, self._client, self._client.quirks.rotation
@@ -234,6 +166,10 @@ class _ClientCheck:
         life = client.quirks.default_expires_in
         if life is None:
             return
+        if client.quirks.no_expiry:
+            self._warning(
+                "default_expires_in", "has no effect: no_expiry says that there is no end"
+            )
         known = f"a life of {life:g} s (default_expires_in)"
         if client.policy.survive_outage > life / 2:
             self._warning(
@@ -309,11 +245,6 @@ def _server(client: Client) -> tuple[str, str | None, int | None]:
 def _port(url: str) -> int | None:
     parts = urlsplit(url)
     return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _sounds_secret(name: str) -> bool:
-    plain = name.lower().replace("-", "_")
-    return not plain.endswith(NO_SECRETS) and any(word in plain for word in SECRET_WORDS)
 
 
 def _is_path(endpoint: str | None) -> bool:

@@ -140,6 +140,9 @@ class _OwnClientSection(Section):
     token_endpoint: Text | None = Field(
         default=None, description="URL of the token endpoint. Required without a provider."
     )
+    refresh_endpoint: Text | None = Field(
+        default=None, description="URL that refreshes go to, where not the token endpoint."
+    )
     issuer: Text | None = Field(
         default=None,
         description="The authorization server's issuer, exactly as its metadata name it: login "

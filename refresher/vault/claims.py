@@ -221,7 +221,7 @@ def _claim_row(
     assert row is not None
     grant = grant_of(row)
     renewal = RefreshToken(tx.sealer.refresh_token(row))
-    access_token, _ = tx.sealer.access_token(row)
+    access_token, extras = tx.sealer.access_token(row)
     sequence = grant.attempt_sequence + 1
     opened = grant.intent
     if opened is not None and opened.presented != grant.refresh_token_fingerprint:
@@ -242,6 +242,7 @@ def _claim_row(
         grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
         renewal=renewal,
         access_token=access_token,
+        extras=extras,
         granted_scope=row["granted_scope"],
         witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
         is_of_copy=copied_at is not None and _is_untouched_since(grant, copied_at),

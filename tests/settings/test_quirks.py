@@ -17,6 +17,9 @@ KEYS = keys(Quirks)
 VALUES: dict[str, tuple[str, Any]] = {
     "client_authentication": ('"client_secret_post"', "client_secret_post"),
     "placement": ('"query"', "query"),
+    "refresh_placement": ('"json"', "json"),
+    "parameter_names": ('{ code = "word" }', {"code": "word"}),
+    "answer_names": ('{ scope = "word" }', {"scope": "word"}),
     "expires_in_unit": ('"milliseconds"', "milliseconds"),
     "rotation": ('"strict"', "strict"),
 }
