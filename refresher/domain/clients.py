@@ -1,6 +1,6 @@
 """Clients: OAuth 2.0 applications registered at an authorization server (RFC 6749 2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from refresher.domain.quirks import Count, Pause, Placement, Quirks, Rate, Seconds, key
@@ -53,6 +53,34 @@ class Authentication:
     """What the client proves itself with; how it does so is a quirk of its server."""
 
     secret: Secret | None = field(default=None, repr=False)
+    second_secret: Secret | None = field(default=None, repr=False)
+    """The other one, while the server's secret is being replaced."""
+    is_second: bool = False
+    """The server has refused the first."""
+    private_key: Secret | None = field(default=None, repr=False)
+    """In PEM form."""
+    key_id: str | None = None
+    certificate: str | None = None
+    """Path of a PEM file."""
+    certificate_key: str | None = None
+    """Path of the PEM file of its private key; None: in the same file."""
+
+    @property
+    def password(self) -> Secret | None:
+        """The client secret that counts (RFC 6749 2.3.1)."""
+        return self.second_secret if self.is_second else self.secret
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything of it that must be shown nowhere."""
+        known = (self.secret, self.second_secret, self.private_key)
+        return tuple(secret for secret in known if secret is not None)
+
+    def switched(self) -> "Authentication | None":
+        """With the second secret, the server having refused the first; None without another."""
+        if self.is_second or self.second_secret is None:
+            return None
+        return replace(self, is_second=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

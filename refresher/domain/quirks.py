@@ -31,7 +31,38 @@ class ClientAuthentication(StrEnum):
 
     BASIC = "client_secret_basic"
     POST = "client_secret_post"
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    """RFC 7523 2.2."""
+    TLS = "tls_client_auth"
+    SELF_SIGNED_TLS = "self_signed_tls_client_auth"
+    """Both RFC 8705 2: the server tells them apart, for us the certificate is what counts."""
     NONE = "none"
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a client secret is sent."""
+        return self in {ClientAuthentication.BASIC, ClientAuthentication.POST}
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether a client certificate is shown."""
+        return self in {ClientAuthentication.TLS, ClientAuthentication.SELF_SIGNED_TLS}
+
+
+class AssertionAlgorithm(StrEnum):
+    """What a client assertion is signed with (RFC 7518 3.1, RFC 8037 3.1)."""
+
+    RS256 = "RS256"
+    PS256 = "PS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
+class AssertionAudience(StrEnum):
+    """Whom a client assertion is for (RFC 7523 3)."""
+
+    ENDPOINT = "endpoint"
+    ISSUER = "issuer"
 
 
 class Placement(StrEnum):
@@ -149,8 +180,16 @@ class Quirks:
 
     client_authentication: ClientAuthentication = key(
         ClientAuthentication.BASIC,
-        "How the client proves itself: in an HTTP Basic header, as parameters, or not at all (a "
-        "public client).",
+        "How the client proves itself: its secret in an HTTP Basic header or as parameters, an "
+        "assertion it signs, a certificate of its own, or not at all (a public client). No other "
+        "way is ever tried.",
+    )
+    assertion_algorithm: AssertionAlgorithm = key(
+        AssertionAlgorithm.RS256, "What assertions of private_key_jwt are signed with."
+    )
+    assertion_audience: AssertionAudience = key(
+        AssertionAudience.ENDPOINT,
+        "Whom assertions are for: the URL of the token endpoint, or the issuer.",
     )
     encode_basic: bool = key(
         default=True,

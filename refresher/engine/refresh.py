@@ -73,11 +73,12 @@ LONGEST_QUESTION = 1.0
 Blame = Callable[[Client, Claim, Outcome], Fault | None]
 """Whose a failure was; ``Admission.blame`` knows what happens to other grants."""
 
-Reread = Callable[[Client], Awaitable[bool]]
-"""Looks again at the secrets of a client, as it was sent; whether they are others by now."""
+Reread = Callable[[Client, str], Awaitable[bool]]
+"""Looks again at the secrets of a client, as it was sent, that was refused with an error;
+whether they are others by now."""
 
 
-async def unchanged(_: Client) -> bool:
+async def unchanged(_: Client, __: str) -> bool:
     """The secrets of a command that has just read them."""
     return False
 
@@ -200,7 +201,7 @@ class Refresh:
 
     async def _asked_about(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         match outcome:
-            case ClientRejected(status=status) if await self._reread(client):
+            case ClientRejected(error=error, status=status) if await self._reread(client, error):
                 # Our secret was the old one: the same grant again, with the new one.
                 return Transient(reason=SECRET_REPLACED, status=status)
             case (

@@ -167,7 +167,7 @@ def _extras(
 
 def _secrets_of(client: Client, sent: Mapping[str, str]) -> list[Secret | None]:
     presented = sent.get("refresh_token")
-    return [client.authentication.secret, None if presented is None else Secret(presented)]
+    return [*client.authentication.secrets, None if presented is None else Secret(presented)]
 
 
 def _is_secret(name: str, text: str, hidden: Iterable[str]) -> bool:

@@ -14,6 +14,13 @@ from refresher.domain.clients import Client
 from refresher.domain.quirks import ClientAuthentication
 from refresher.domain.secret import Secret
 
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""RFC 7523 2.2."""
+
+
+class KeyUnusable(Exception):
+    """Raised when the client's private key cannot sign; nothing was sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -23,19 +30,35 @@ class Proof:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def authenticate(client: Client) -> Proof:
-    """What CLIENT puts into one request to prove itself."""
-    secret, named = client.authentication.secret, {"client_id": client.client_id}
+def authenticate(client: Client, now: float) -> Proof:
+    """What CLIENT puts into one request, sent NOW, to prove itself.
+
+    Raises:
+        KeyUnusable: its private key cannot sign.
+    """
+    secret, named = client.authentication.password, {"client_id": client.client_id}
     match client.quirks.client_authentication:
         case ClientAuthentication.BASIC:
             return Proof(headers=_basic(client, secret))
         case ClientAuthentication.POST:
             told = {} if secret is None else {"client_secret": secret.reveal()}
             return Proof({**named, **told})
+        case ClientAuthentication.PRIVATE_KEY_JWT:
+            return Proof({**named, **_assertion(client, now)})
+        case ClientAuthentication.TLS | ClientAuthentication.SELF_SIGNED_TLS:
+            return Proof(named)  # RFC 8705 2: the connection proves the rest
         case ClientAuthentication.NONE:
             return Proof(named)  # RFC 6749 3.2.1
         case _:
             assert_never(client.quirks.client_authentication)
+
+
+def _assertion(client: Client, now: float) -> dict[str, str]:
+    # Whoever signs nothing does without the library: it takes longer to load than we do.
+    from refresher.oauth.assertion import client_assertion  # noqa: PLC0415
+
+    signed = client_assertion(client, now)
+    return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": signed}
 
 
 def _basic(client: Client, secret: Secret | None) -> dict[str, str]:

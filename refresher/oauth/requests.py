@@ -37,14 +37,18 @@ class WireRequest:
 
 
 def build_request(
-    client: Client, asked: TokenRequest, *, authenticated: bool = True
+    client: Client, asked: TokenRequest, now: float, *, authenticated: bool = True
 ) -> WireRequest:
     """ASKED, as CLIENT proves itself and as its server names things.
 
+    Args:
+        now: when it is sent.
+
     Raises:
         ValueError: the endpoint is no URL.
+        KeyUnusable: the client's private key cannot sign.
     """
-    proof = authenticate(client) if authenticated else Proof()
+    proof = authenticate(client, now) if authenticated else Proof()
     names = client.quirks.parameter_names
     sent = {names.get(name, name): each for name, each in asked.parameters.items()}
     sent |= {names.get(name, name): each for name, each in proof.parameters.items()}

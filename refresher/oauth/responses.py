@@ -94,8 +94,7 @@ def classify(
         return NotSent(reason="proxy")
     if 300 <= status < 400:  # noqa: PLR2004  the class of status codes
         secrets = [sent.get(name, "") for name in SECRET_PARAMETERS]
-        if client.authentication.secret is not None:
-            secrets.append(client.authentication.secret.reveal())
+        secrets += [secret.reveal() for secret in client.authentication.secrets]
         return Misconfigured(error=_redirected(headers.get("Location"), secrets), status=status)
     reader = _Reader(client, _server_time(headers, now), sent)
     retry_after = read_retry_after(headers.get("Retry-After"), now)

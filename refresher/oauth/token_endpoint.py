@@ -17,6 +17,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.oauth import authorization_code, refresh_token
+from refresher.oauth.client_authentication import KeyUnusable
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import TokenRequest, build_request, get_request
 from refresher.oauth.responses import classify
@@ -88,7 +89,10 @@ class TokenEndpoint:
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send what is ASKED, as CLIENT."""
         try:
-            request = build_request(client, asked, authenticated=authenticated)
+            now = self._clock.now()
+            request = build_request(client, asked, now, authenticated=authenticated)
+        except KeyUnusable:
+            return NotSent(reason="client_private_key")
         except ValueError:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from refresher.domain.clients import (
-    Authentication,
     Client,
     Endpoints,
     Policy,
@@ -15,10 +14,10 @@ from refresher.domain.clients import (
     Route,
 )
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.domain.quirks import ClientAuthentication, Quirks
-from refresher.domain.secret import Secret
+from refresher.domain.quirks import Quirks
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, providers
+from refresher.settings.authentication import AuthenticationBuilder
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
@@ -51,6 +50,7 @@ class ClientBuilder:
     def __init__(self, *, base: Path, secrets: SecretReader, report: Report) -> None:
         self._base = base
         self._secrets = secrets
+        self._authentication = AuthenticationBuilder(base=base, secrets=secrets, report=report)
         self._report = report
 
     def build(self, name: str, section: ClientSection) -> Client | None:
@@ -62,7 +62,7 @@ class ClientBuilder:
         quirks = _quirks(section, provider)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
-        secret = self._client_secret(path, section, quirks)
+        authentication = self._authentication.build(path, section, quirks)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
         self._require(path, "client_id", section.client_id, "set the id the server gave it")
@@ -78,7 +78,7 @@ class ClientBuilder:
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
                 issuer=self._issuer(path, section),
             ),
-            authentication=Authentication(secret=secret),
+            authentication=authentication,
             quirks=quirks,
             policy=Policy(**section.policy),
             route=Route(proxy=proxy, ca_bundle=ca_bundle),
@@ -164,23 +164,6 @@ class ClientBuilder:
             self._report.problem((*path, "base_url"), fault)
             return None
         return section.base_url
-
-    def _client_secret(
-        self, path: KeyPath, section: ClientSection, quirks: Quirks
-    ) -> Secret | None:
-        secret = self._secrets.read((*path, "client_secret"), section.client_secret)
-        is_public = quirks.client_authentication is ClientAuthentication.NONE
-        is_doubtful = any(
-            self._report.is_faulty((*path, key)) for key in ("client_authentication", "provider")
-        )
-        if section.client_secret is None and not is_public and not is_doubtful:
-            self._require(
-                path,
-                "client_secret",
-                None,
-                'set it, or client_authentication = "none" for a public client',
-            )
-        return secret
 
     def _check_redirect_uris(self, path: KeyPath, uris: Sequence[str]) -> None:
         for position, uri in enumerate(uris):

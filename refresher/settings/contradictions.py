@@ -62,11 +62,14 @@ class _ClientCheck:
         section, client = self._section, self._client
         authentication = client.quirks.client_authentication
         is_public = authentication is ClientAuthentication.NONE
-        if is_public and section.client_secret is not None:
+        if section.client_secret is not None and not authentication.has_secret:
             self._problem(
                 "client_secret",
-                'is set, and client_authentication = "none" sends none: take one of the two away',
+                f'is set, and client_authentication = "{authentication}" sends none: take one of '
+                "the two away",
             )
+        if authentication.has_certificate and client.endpoints.token.startswith("http:"):
+            self._problem("client_certificate", "needs TLS, and token_endpoint is http://")
         if is_public and not client.quirks.pkce:
             self._warning(
                 "pkce",

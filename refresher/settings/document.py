@@ -168,7 +168,29 @@ class _OwnClientSection(Section):
     )
     client_secret: SecretValue | None = Field(
         default=None,
-        description="The client's secret. Required unless client_authentication is none.",
+        description="The client's secret. Required for client_secret_basic and client_secret_post.",
+    )
+    second_client_secret: SecretValue | None = Field(
+        default=None,
+        description="The other secret while the server's is being replaced. It counts once the "
+        "server has answered invalid_client to the first, until either is replaced.",
+    )
+    client_private_key: SecretValue | None = Field(
+        default=None,
+        description="The private key that signs assertions, in PEM form. Required for "
+        "private_key_jwt.",
+    )
+    client_key_id: Text | None = Field(
+        default=None, description="The kid of assertions, where the server knows several keys."
+    )
+    client_certificate: PathText | None = Field(
+        default=None,
+        description="PEM file of the client's certificate, read again when it changes. Required "
+        "for tls_client_auth and self_signed_tls_client_auth (RFC 8705).",
+    )
+    client_certificate_key: PathText | None = Field(
+        default=None,
+        description="PEM file of its private key, without a passphrase. Default: the same file.",
     )
     scope: Scope = Field(
         default=(),

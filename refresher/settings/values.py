@@ -236,7 +236,8 @@ READERS: Mapping[Any, Any] = {
     **{
         choice: choice
         for choice in (
-            *(quirks.ClientAuthentication, quirks.Placement, quirks.LifetimeUnit, UnknownOutcome),
+            *(quirks.ClientAuthentication, quirks.AssertionAlgorithm, quirks.AssertionAudience),
+            *(quirks.Placement, quirks.LifetimeUnit, UnknownOutcome),
         )
     },
 }

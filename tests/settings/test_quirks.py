@@ -16,6 +16,8 @@ KEYS = keys(Quirks)
 
 VALUES: dict[str, tuple[str, Any]] = {
     "client_authentication": ('"client_secret_post"', "client_secret_post"),
+    "assertion_algorithm": ('"ES256"', "ES256"),
+    "assertion_audience": ('"issuer"', "issuer"),
     "placement": ('"query"', "query"),
     "refresh_placement": ('"json"', "json"),
     "parameter_names": ('{ code = "word" }', {"code": "word"}),

@@ -41,7 +41,7 @@ from refresher.oauth.transport.faults import (
 from refresher.oauth.transport.names import Resolver
 from refresher.oauth.transport.replies import LARGEST_ANSWER, Reply, make_reply
 from refresher.oauth.transport.second_reader import Reading, read
-from refresher.oauth.transport.trust import Trust
+from refresher.oauth.transport.trust import CertificateUnusable, Trust, identity_of
 
 CONNECT_WITHIN = 5.0
 """Seconds for name, connection, proxy and TLS; failing there is harmless, so it is short."""
@@ -137,7 +137,9 @@ class Transport:
             patience: how long it may take once the request has left, the body included.
         """
         try:
-            context = self._trust.context(client.route.ca_bundle)
+            context = self._trust.context(client.route.ca_bundle, identity_of(client))
+        except CertificateUnusable:
+            return NotSent(reason="client_certificate")
         except (OSError, ValueError) as error:
             is_out = is_out_of_descriptors(error)
             return NotSent(reason=NO_DESCRIPTORS if is_out else "ca_bundle")
