@@ -279,7 +279,7 @@ class Claim:
     """What its exchange presents."""
     access_token: Secret | None
     """The one published now; an equal one in the answer means no progress."""
-    extras: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Published beside it; what an answer leaves out stays."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""

@@ -97,7 +97,7 @@ class _ClientCheck:
                     self._warning(key, "has no effect: login needs an authorization_endpoint")
         endpoints = (
             *(section.authorization_endpoint, section.token_endpoint),
-            section.revocation_endpoint,
+            *(section.refresh_endpoint, section.revocation_endpoint),
         )
         if section.base_url and section.provider is None and not any(map(_is_path, endpoints)):
             self._warning("base_url", "has no effect: no endpoint is a path; take it away")

@@ -35,3 +35,10 @@ def test_a_name_that_cannot_be_meant(bench: Bench, line: str, key: str, said: st
 def test_what_is_published_anyway(bench: Bench, key: str) -> None:
     [warning] = bench.load(f'{CLIENT}{URIS}{key} = ["version"]\n').warnings
     assert "published anyway" in warning
+
+
+def test_a_default_life_beside_no_expiry(bench: Bench) -> None:
+    text = f"{CLIENT}no_expiry = true\ndefault_expires_in = 900\n"
+    [warning] = bench.load(text).warnings
+    assert "default_expires_in" in warning
+    assert "no_expiry" in warning
