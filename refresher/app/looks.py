@@ -95,8 +95,8 @@ def full_view(details: Details, client: Client | None) -> dict[str, JSON]:
             {"kind": one.kind, "count": one.count, "first_at": one.first_at, "last_at": one.last_at}
             for one in details.kept
         ],
-        "rotation": None if client is None else str(client.rotation),
-        "on_unknown_outcome": None if client is None else client.on_unknown_outcome.value,
+        "rotation": None if client is None else str(client.quirks.rotation),
+        "on_unknown_outcome": None if client is None else client.policy.on_unknown_outcome.value,
         "client_known": client is not None,
     }
 

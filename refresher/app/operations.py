@@ -197,7 +197,7 @@ def view(grant: Grant) -> dict[str, JSON]:
         "next_attempt_at": grant.due_at,
         "failures": grant.failures,
         "exchange_open": grant.intent is not None,
-        "refresh_token": grant.refresh_token_fingerprint is not None,
+        "refresh_token": grant.is_renewable,
         "refresh_token_expires_at": grant.refresh_token_expires_at,
         "scope": list(grant.scope),
         "authorized_by": grant.authorized_by,

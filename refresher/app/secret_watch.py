@@ -8,6 +8,7 @@ at everything when somebody was refused; what cannot be read keeps its last valu
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,6 +21,7 @@ from refresher.publication.server.connection import Address, check_address
 from refresher.settings.commands import COMMAND_TIMEOUT
 from refresher.settings.layers import KeyPath
 from refresher.settings.model import RedisSettings, Settings
+from refresher.settings.report import shown
 from refresher.settings.secret_places import (
     InFiles,
     Look,
@@ -48,6 +50,15 @@ FILES_WITHIN = 5.0
 
 ASKED_WITHIN = 15.0
 """Seconds whoever was refused waits for a look: longer than one command may take."""
+
+OF_CLIENT = {
+    "client_secret": "secret",
+    "second_client_secret": "second_secret",
+    "client_private_key": "private_key",
+}
+"""Keys of a client's secrets, and their fields of its authentication."""
+
+SECOND_COUNTS = "the server refuses it: second_client_secret counts now"
 
 FOLDERS_AT_ONCE, COMMANDS_AT_ONCE = 8, 4
 """Threads that look at files, and commands that run, at the same time; a folder that does
@@ -141,18 +152,21 @@ class SecretWatch:
                         looks.start_soon(self._look, spot, spot.secrets)
                 await anyio.sleep(self._look_every)
 
-    async def reread(self, client: Client) -> bool:
+    async def reread(self, client: Client, error: str) -> bool:
         """Look at once at the secrets of CLIENT: before a server's word against it counts.
 
         Args:
             client: as it was when the request was sent that the server refused; it may have
                 been exchanged since.
+            error: the server's word. None but ``invalid_client`` is about the secret.
 
         Returns:
             Whether ``clients`` holds another one now, with which to try again.
         """
         if self.clients.get(client.name) == client:
             await self._look_within_reason(("clients", client.name))
+        if error == "invalid_client":
+            await self._switch(client)
         return self.clients.get(client.name, client) != client
 
     async def reread_address(self) -> Address:
@@ -260,8 +274,9 @@ class SecretWatch:
             return self._redis.password if key == "password" else self._redis.url
         client = self.clients[str(path[1])]
         if key == "proxy":
-            return None if client.proxy is None else Secret(client.proxy)
-        return client.client_secret
+            return None if client.route.proxy is None else Secret(client.route.proxy)
+        found: Secret | None = getattr(client.authentication, OF_CLIENT[str(key)])
+        return found
 
     async def _replace(self, secret: Rereadable, value: Secret) -> str | None:
         """Let VALUE count from now on; why it cannot, if so."""
@@ -286,14 +301,26 @@ class SecretWatch:
             return None
         client = self.clients[str(secret.path[1])]
         if key == "proxy":
-            client = replace(client, proxy=value.reveal())
+            client = replace(client, route=replace(client.route, proxy=value.reveal()))
         else:
-            client = replace(client, client_secret=value)
-        self.clients[client.name] = client
+            changed: dict[str, Any] = {OF_CLIENT[str(key)]: value, "is_second": False}
+            client = replace(client, authentication=replace(client.authentication, **changed))
         emit(Event.SECRET_REPLACED, setting=secret.key)
+        await self._exchange(client)
+        return None
+
+    async def _switch(self, client: Client) -> None:
+        """Let the second secret of CLIENT count, whose first the server has refused."""
+        switched = client.authentication.switched()
+        if switched is not None and self.clients.get(client.name) == client:
+            setting = shown(("clients", client.name, "client_secret"))
+            emit(Event.SECRET_DOUBTED, setting=setting, reason=SECOND_COUNTS)
+            await self._exchange(replace(client, authentication=switched))
+
+    async def _exchange(self, client: Client) -> None:
+        self.clients[client.name] = client
         if self._client_changed is not None:
             await self._client_changed(client)
-        return None
 
 
 def _look_of(watched: _Watched, *, again: bool) -> Callable[[], Look]:

@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass, replace
 
 from refresher.domain import schedule
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason, worded
 
 PROCESSED_WITHIN = 90.0
@@ -127,6 +128,8 @@ def read_tokens(
     """
     counted_from = attempt.sent_at if made_at is None else made_at
     lifetime, warnings = answer.expires_in, answer.warnings
+    if lifetime is None and client.quirks.no_expiry:
+        return _token_set(answer, counted_from, counted_from, None), warnings
     if lifetime is None:
         lifetime = assumed_lifetime(grant, client)
         if lifetime is None:
@@ -140,7 +143,13 @@ def read_tokens(
             issued_at = attempt.sent_at - (answer.since_issue or 0.0)
         elif told < expires_at or answer.ends_in <= lifetime:
             expires_at, issued_at = told, attempt.sent_at
-    tokens = TokenSet(
+    return _token_set(answer, counted_from, issued_at, expires_at), warnings
+
+
+def _token_set(
+    answer: TokenAnswer, counted_from: float, issued_at: float, expires_at: float | None
+) -> TokenSet:
+    return TokenSet(
         access_token=answer.access_token,
         refresh_token=answer.refresh_token,
         token_type=answer.token_type,
@@ -150,7 +159,6 @@ def read_tokens(
         refresh_token_expires_at=refresh_token_end(answer, counted_from),
         extras=answer.extras,
     )
-    return tokens, warnings
 
 
 def assumed_lifetime(grant: Grant, client: Client) -> float | None:
@@ -160,8 +168,8 @@ def assumed_lifetime(grant: Grant, client: Client) -> float | None:
     The client's default bounds it: what was itself assumed must not outlive a setting that
     was made to correct it.
     """
-    known = [life for life in (grant.lifetime, client.default_expires_in) if life is not None]
-    return min(known, default=None)
+    lives = (grant.lifetime, client.quirks.default_expires_in)
+    return min((life for life in lives if life is not None), default=None)
 
 
 def adopt_refresh(
@@ -171,6 +179,7 @@ def adopt_refresh(
     grant = claim.grant
     made_at = _echo_of(claim, client, attempt)
     tokens, warnings = read_tokens(grant, client, answer, attempt, made_at=made_at)
+    tokens = replace(tokens, extras=_kept_extras(claim, client) | dict(tokens.extras))
     is_same = answer.access_token == claim.access_token
     window = grant.refresh_window if is_same else learned_window(grant, attempt)
     after = replace(served(grant, attempt), refresh_window=window)
@@ -192,6 +201,12 @@ def adopt_refresh(
     return Transition(grant=after, tokens=tokens, warnings=warnings)
 
 
+def _kept_extras(claim: Claim, client: Client) -> dict[str, str]:
+    """What was published beside the token before and is asked for still."""
+    asked = {*client.quirks.extras, *client.quirks.callback_extras}
+    return {name: value for name, value in claim.extras.items() if name in asked}
+
+
 def _echo_of(claim: Claim, client: Client, attempt: Attempt) -> float | None:
     """When the answer may have been made at the earliest; None where it is of this attempt.
 
@@ -204,7 +219,7 @@ def _echo_of(claim: Claim, client: Client, attempt: Attempt) -> float | None:
     server may repeat its answer of second 0, "expires in 60" included. That token ends at
     second 60, not at 80, so its life counts from second 0.
     """
-    intent, rotation = claim.intent, client.rotation
+    intent, rotation = claim.intent, client.quirks.rotation
     age = attempt.sent_at - intent.first_sent_at
     if not intent.is_replay or age < 0:
         return None
@@ -251,24 +266,8 @@ def _with_token(
     *,
     has_refresh: bool,
 ) -> Grant:
-    assert tokens.issued_at is not None
-    assert tokens.expires_at is not None
-    due_at: float | None = None
-    if has_refresh:
-        due_at = schedule.refresh_at(
-            tokens.issued_at,
-            tokens.expires_at,
-            attempt.draw,
-            survive_outage=client.survive_outage,
-            refresh_in=answer.refresh_in,
-        )
-        # From the issue, not from now: an echo of an earlier answer may be as good as over.
-        floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
-        due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
-        due_at = max(due_at, _opening(grant, client, tokens.expires_at, attempt.draw))
-        if client.refresh_token_idle is not None:
-            due_at = min(due_at, attempt.ended_at + client.refresh_token_idle / 2)
-    is_over = tokens.expires_at <= attempt.ended_at
+    due_at = _due_at(grant, client, tokens, answer, attempt) if has_refresh else None
+    is_over = tokens.expires_at is not None and tokens.expires_at <= attempt.ended_at
     reason = Reason.AWAITING_REFRESH if is_over else _narrowed(grant, client, tokens)
     if not has_refresh:
         reason = Reason.NO_REFRESH_TOKEN
@@ -287,6 +286,28 @@ def _with_token(
     )
 
 
+def _due_at(
+    grant: Grant, client: Client, tokens: TokenSet, answer: TokenAnswer, attempt: Attempt
+) -> float | None:
+    """When to refresh TOKENS; None for what neither ends nor has to be kept alive."""
+    idle = client.quirks.refresh_token_idle
+    kept_alive = None if idle is None else attempt.ended_at + idle / 2
+    if tokens.expires_at is None or tokens.issued_at is None:
+        return kept_alive
+    due_at = schedule.refresh_at(
+        tokens.issued_at,
+        tokens.expires_at,
+        attempt.draw,
+        survive_outage=client.policy.survive_outage,
+        refresh_in=answer.refresh_in,
+    )
+    # From the issue, not from now: an echo of an earlier answer may be as good as over.
+    floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
+    due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
+    due_at = max(due_at, _opening(grant, client, tokens.expires_at, attempt.draw))
+    return due_at if kept_alive is None else min(due_at, kept_alive)
+
+
 def _narrowed(grant: Grant, client: Client, tokens: TokenSet) -> str | None:
     """The reason that names what was asked for at the login and not granted, if anything."""
     if tokens.scope is None:  # as it was (RFC 6749 5.1)
@@ -302,7 +323,7 @@ def _opening(grant: Grant, client: Client, expires_at: float, draw: float) -> fl
     A little inside the window, so that the clocks need not agree to the second, and early in
     it, so that there is room for retries.
     """
-    windows = [w for w in (grant.refresh_window, client.refresh_window) if w is not None]
+    windows = [w for w in (grant.refresh_window, client.quirks.refresh_window) if w is not None]
     if not windows:
         return -math.inf
     return expires_at - min(windows) * (0.9 - 0.2 * draw)

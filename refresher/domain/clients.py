@@ -1,86 +1,10 @@
 """Clients: OAuth 2.0 applications registered at an authorization server (RFC 6749 2)."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from refresher.domain.quirks import Count, Pause, Placement, Quirks, Rate, Seconds, key
 from refresher.domain.secret import Secret
-
-
-class ClientAuthentication(StrEnum):
-    """How the client proves itself at the token endpoint (RFC 6749 2.3.1, RFC 7591 2)."""
-
-    BASIC = "client_secret_basic"
-    POST = "client_secret_post"
-    NONE = "none"
-
-
-class Placement(StrEnum):
-    """Where the parameters of a token request go.
-
-    ``QUERY`` puts them in the URL, against RFC 6749 3.2, because some providers document
-    it; such a URL never reaches a log or an exception.
-    """
-
-    FORM = "form"
-    QUERY = "query"
-
-
-class LifetimeUnit(StrEnum):
-    """What a server's ``expires_in`` counts; RFC 6749 5.1 says seconds."""
-
-    SECONDS = "seconds"
-    MILLISECONDS = "milliseconds"
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in one of them."""
-        return 0.001 if self is LifetimeUnit.MILLISECONDS else 1.0
-
-
-class RotationProfile(StrEnum):
-    """What the authorization server does with a refresh token that was just used."""
-
-    NONE = "none"
-    """It stays valid: a retry is free."""
-    GRACE = "grace"
-    """It is accepted again for a number of seconds."""
-    UNTIL_USED = "until_used"
-    """It is accepted until its successor is first used."""
-    STRICT = "strict"
-    """It is dead at once, and its reuse may revoke the whole grant."""
-    UNKNOWN = "unknown"
-    """Nobody knows: treated as strict."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """A rotation profile and, for ``grace`` alone, its window in seconds."""
-
-    profile: RotationProfile
-    grace: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "Rotation":
-        """Read ``none``, ``grace(30)``, ``until_used``, ``strict`` or ``unknown``.
-
-        Raises:
-            ValueError: for anything else.
-        """
-        if match := re.fullmatch(r"grace\((\d+(?:\.\d+)?)\)", text):
-            return cls(RotationProfile.GRACE, float(match[1]))
-        if text in {profile.value for profile in RotationProfile} - {"grace"}:
-            return cls(RotationProfile(text))
-        raise ValueError(
-            f"{text!r} is not a rotation profile: use none, grace(SECONDS), until_used, "
-            "strict or unknown"
-        )
-
-    def __str__(self) -> str:
-        if self.profile is RotationProfile.GRACE:
-            return f"grace({self.grace:g})"
-        return self.profile.value
 
 
 class UnknownOutcome(StrEnum):
@@ -111,68 +35,102 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the authorization server is asked (RFC 6749 3)."""
+
+    token: str
+    authorization: str | None = None
+    """Only login needs it."""
+    refresh: str | None = None
+    """Where refreshes go, if not to the token endpoint."""
+    revocation: Revocation | None = None
+    issuer: str | None = None
+    """Of the server, as its metadata name it (RFC 8414 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authentication:
+    """What the client proves itself with; how it does so is a quirk of its server."""
+
+    secret: Secret | None = field(default=None, repr=False)
+    second_secret: Secret | None = field(default=None, repr=False)
+    """The other one, while the server's secret is being replaced."""
+    is_second: bool = False
+    """The server has refused the first."""
+    private_key: Secret | None = field(default=None, repr=False)
+    """In PEM form."""
+    key_id: str | None = None
+    certificate: str | None = None
+    """Path of a PEM file."""
+    certificate_key: str | None = None
+    """Path of the PEM file of its private key; None: in the same file."""
+
+    @property
+    def password(self) -> Secret | None:
+        """The client secret that counts (RFC 6749 2.3.1)."""
+        return self.second_secret if self.is_second else self.secret
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything of it that must be shown nowhere."""
+        known = (self.secret, self.second_secret, self.private_key)
+        return tuple(secret for secret in known if secret is not None)
+
+    def switched(self) -> "Authentication | None":
+        """With the second secret, the server having refused the first; None without another."""
+        if self.is_second or self.second_secret is None:
+            return None
+        return replace(self, is_second=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator decides, whatever the server does."""
+
+    on_unknown_outcome: UnknownOutcome = key(
+        UnknownOutcome.REPLAY,
+        "After a lost answer under strict or unknown: replay at once, defer until the access "
+        "token nears its end, or pause for an operator.",
+    )
+    doubt_for: Seconds = key(
+        86_400.0,
+        "Seconds after which a refused grant counts as lost although no other grant of the client "
+        "was served since.",
+    )
+    survive_outage: Pause = key(
+        0.0,
+        "Seconds of outage of the authorization server that tokens should outlive; refreshes "
+        "earlier, up to half the lifetime.",
+    )
+    concurrency: Count = key(8, "Token requests in flight at once for this client.")
+    rate: Rate | None = key(
+        None, "Token requests a second for this client. None: as concurrency allows."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way from here to the authorization server."""
+
+    proxy: str | None = field(default=None, repr=False)
+    """URL of the outgoing proxy; may carry a password."""
+    ca_bundle: str | None = None
+    """Path of a PEM file with the certificate authorities to trust instead of the system's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One registered client, with everything a request to its server needs."""
 
     name: str
     client_id: str
-    client_secret: Secret | None = field(default=None, repr=False)
-    token_endpoint: str
-    authorization_endpoint: str | None = None
-    issuer: str | None = None
-    """Of the authorization server, as its metadata name it (RFC 8414 2)."""
-    revocation: Revocation | None = None
+    endpoints: Endpoints
+    authentication: Authentication = Authentication()
+    quirks: Quirks = Quirks()
+    policy: Policy = Policy()
+    route: Route = Route()
     provider: str | None = None
     description: str = ""
     redirect_uris: tuple[str, ...] = ()
-    authentication: ClientAuthentication = ClientAuthentication.BASIC
-    encode_basic: bool = True
-    """Form-encode id and secret inside HTTP Basic, as RFC 6749 2.3.1 says; some servers
-    do not decode them."""
-    placement: Placement = Placement.FORM
     scope: tuple[str, ...] = ()
     """Scope asked for at login when the grant names none."""
-    scope_separator: str = " "
-    send_scope_on_refresh: bool = False
-    """Off by default: at several servers it narrows the grant for ever."""
-    send_redirect_uri_on_refresh: bool = False
-    redirect_uri_parameter: str = "redirect_uri"
-    pkce: bool = True
-    authorization_parameters: Mapping[str, str] = field(default_factory=dict)
-    token_parameters: Mapping[str, str] = field(default_factory=dict)
-    """Extra parameters of every token request; never secrets."""
-    extras: tuple[str, ...] = ()
-    """Fields of the token response that are published with the token."""
-    rejection_codes: tuple[str, ...] = ()
-    """Vendor error codes that mean what ``invalid_grant`` means."""
-    transient_codes: tuple[str, ...] = ()
-    """Vendor error codes that mean "later"."""
-    rejection_descriptions: tuple[str, ...] = ()
-    """Parts of an error's description that mean "a person must act", in lower case."""
-    transient_descriptions: tuple[str, ...] = ()
-    """Parts of an error's description that mean "later", in lower case."""
-    rotation: Rotation = Rotation(RotationProfile.UNKNOWN)
-    on_unknown_outcome: UnknownOutcome = UnknownOutcome.REPLAY
-    expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
-    """Of ``expires_in`` and of everything else in an answer that tells a lifetime."""
-    default_expires_in: float | None = None
-    """Lifetime in seconds of access tokens whose answer does not tell it."""
-    refresh_token_idle: float | None = None
-    """Seconds after which an unused refresh token dies, where the provider says so."""
-    response_timeout: float = 30.0
-    """Seconds to wait for an answer once the request has left."""
-    refresh_window: float | None = None
-    """Seconds before its end from when on the server refreshes an access token; None: always."""
-    doubt_for: float = 86_400.0
-    """Seconds after which a refused grant counts as lost although no other grant of the
-    client was served since."""
-    survive_outage: float = 0.0
-    """Seconds of outage of the authorization server the tokens should survive."""
-    concurrency: int = 8
-    """Token requests in flight at once for this client."""
-    rate: float | None = None
-    """Token requests a second for this client; None: as many as concurrency allows."""
-    proxy: str | None = field(default=None, repr=False)
-    """URL of the outgoing proxy; may carry a password."""
-    ca_bundle: str | None = None
-    """Path of a PEM file with the certificate authorities to trust instead of the system's."""

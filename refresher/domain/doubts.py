@@ -11,9 +11,10 @@ from typing import assert_never
 
 from refresher.domain import schedule
 from refresher.domain.adoption import Attempt, in_state
-from refresher.domain.clients import Client, Rotation, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent
 from refresher.domain.outcomes import GrantRejected
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.reasons import Reason, worded
 
 
@@ -25,7 +26,7 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
     served; and where the server says in so many words that a person must act.
     """
     grant, error = claim.grant, outcome.error
-    rotates = client.rotation.profile is not RotationProfile.NONE
+    rotates = client.quirks.rotation.profile is not RotationProfile.NONE
     if rotates and claim.intent.is_replay:
         return _lost(grant, Reason.ROTATION_LOST, error, attempt)
     if rotates and claim.is_of_copy:
@@ -34,7 +35,7 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
         return _lost(grant, Reason.REVOKED, error, attempt)
     first_refused_at = attempt.ended_at if grant.refused_at is None else grant.refused_at
     if schedule.is_final_refusal(
-        first_refused_at, attempt.ended_at, claim.witness_at, client.doubt_for
+        first_refused_at, attempt.ended_at, claim.witness_at, client.policy.doubt_for
     ):
         return _lost(grant, Reason.REVOKED, error, attempt)
     return _doubted(grant, first_refused_at, error, attempt)

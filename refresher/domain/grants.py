@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
@@ -215,6 +216,11 @@ class Grant:
         return self.requested_at is not None and self.due_at == self.requested_at
 
     @property
+    def is_renewable(self) -> bool:
+        """Whether the vault has what renews it; where not, a person must authorize."""
+        return self.refresh_token_fingerprint is not None
+
+    @property
     def lifetime(self) -> float | None:
         """Seconds the current access token lives from issue to end."""
         if self.issued_at is None or self.expires_at is None:
@@ -270,9 +276,12 @@ class Claim:
     """A grant leased to this daemon with its intent written: exactly one exchange may follow."""
 
     grant: Grant
-    refresh_token: Secret
+    renewal: Renewal
+    """What its exchange presents."""
     access_token: Secret | None
     """The one published now; an equal one in the answer means no progress."""
+    extras: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Published beside it; what an answer leaves out stays."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""
     witness_at: float | None = None

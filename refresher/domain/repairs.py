@@ -16,6 +16,8 @@ UNREACHABLE = {
     "refused": "nothing listens at its token_endpoint: check host and port",
     "proxy": "check its proxy",
     "ca_bundle": "check the file of its ca_bundle",
+    "client_certificate": "check the files of its client_certificate and client_certificate_key",
+    "client_private_key": "check its client_private_key, which cannot sign by assertion_algorithm",
     "tls_certificate_expired": "the certificate of its token_endpoint has expired: only the "
     "server can mend that",
     "tls_certificate_untrusted": "its certificate is of an authority unknown here: set ca_bundle",
@@ -48,7 +50,7 @@ def repair(grant: Grant) -> str | None:
             return _scope_wanted(grant)
         case GrantState.FRESH:
             return None
-        case GrantState.PENDING if grant.refresh_token_fingerprint is None:
+        case GrantState.PENDING if not grant.is_renewable:
             return _new_authorization(grant)
         case GrantState.PENDING if grant.reason in {None, Reason.AWAITING_REFRESH}:
             return _wait(grant, "refreshes")

@@ -80,7 +80,7 @@ def _held(grant: Grant) -> tuple[Answer, float | None] | None:
     if grant.state is GrantState.PAUSED:
         return Answer.PAUSED, grant.due_at
     is_lost = grant.state is GrantState.REAUTHORIZATION_REQUIRED
-    if is_lost or grant.refresh_token_fingerprint is None:
+    if is_lost or not grant.is_renewable:
         return Answer.PERSON_NEEDED, None
     if grant.intent is not None:
         return Answer.EXCHANGE_OPEN, grant.due_at

@@ -8,8 +8,9 @@ every refresh early.
 import math
 from dataclasses import dataclass
 
-from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import Intent
+from refresher.domain.quirks import Rotation, RotationProfile
 
 DEFAULT_EXPIRES_IN = 3600.0
 """Lifetime assumed when nobody tells it; never "never" (FAILURES 45)."""

@@ -38,7 +38,7 @@ def pass_time(grant: Grant, now: float) -> Grant:
     ended = grant.expires_at is not None and grant.expires_at <= now
     if ended and grant.kind is GrantKind.STATIC:
         return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.TOKEN_ENDED, now)
-    if ended and grant.refresh_token_fingerprint is None:
+    if ended and not grant.is_renewable:
         return in_state(grant, GrantState.REAUTHORIZATION_REQUIRED, Reason.NO_REFRESH_TOKEN, now)
     state = state_by_time(grant, now)
     reason = grant.reason

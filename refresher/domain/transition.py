@@ -114,7 +114,7 @@ def _refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Atte
     after = refused(claim, client, outcome, attempt)
     is_final = after.state is GrantState.REAUTHORIZATION_REQUIRED
     if claim.grant.on_probation and (
-        is_final or is_predecessor_safe(claim.grant, client.rotation, attempt.ended_at)
+        is_final or is_predecessor_safe(claim.grant, client.quirks.rotation, attempt.ended_at)
     ):
         before = predecessor_again(claim, attempt)
         return Transition(grant=by_time(before, attempt.ended_at), restores_predecessor=True)
@@ -197,7 +197,8 @@ def _too_early(grant: Grant, client: Client, word: str, attempt: Attempt) -> Tra
         "the server refuses a refresh before the last part of a token's life: "
         f"set refresh_window of client {client.name}"
     )
-    is_first = refusals == 1 and client.refresh_window is None and grant.refresh_window is None
+    is_known = client.quirks.refresh_window is not None or grant.refresh_window is not None
+    is_first = refusals == 1 and not is_known
     return Transition(
         grant=by_time(after, attempt.ended_at), warnings=(warning,) if is_first else ()
     )
@@ -297,8 +298,8 @@ def _scheduled_replay(
     replay = schedule.replay_at(
         attempt.ended_at,
         intent,
-        client.rotation,
-        client.on_unknown_outcome,
+        client.quirks.rotation,
+        client.policy.on_unknown_outcome,
         after.due_at,
         expires_at=after.expires_at,
         lifetime=after.lifetime,
@@ -309,7 +310,7 @@ def _scheduled_replay(
         reason = after.reason if is_told else Reason.OUTCOME_UNKNOWN
         return in_state(replace(after, due_at=None), GrantState.PAUSED, reason, attempt.ended_at)
     earliest = attempt.ended_at + schedule.capped_retry_after(retry_after)
-    last = schedule.last_replay_at(intent.first_sent_at, client.rotation)
+    last = schedule.last_replay_at(intent.first_sent_at, client.quirks.rotation)
     if replay <= last < earliest:
         # Later nobody can fetch what an answer that was lost had brought: losing nothing
         # comes before the server's wish for quiet, for this one request.

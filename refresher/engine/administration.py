@@ -125,8 +125,9 @@ class Administration:
         client = self._clients.get(grant.client or "")
         used_at = grant.served_at or grant.refresh_token_obtained_at
         ends = [grant.refresh_token_expires_at]
-        if client is not None and client.refresh_token_idle is not None and used_at is not None:
-            ends.append(used_at + client.refresh_token_idle)
+        idle = None if client is None else client.quirks.refresh_token_idle
+        if idle is not None and used_at is not None:
+            ends.append(used_at + idle)
         return min((end for end in ends if end is not None), default=None)
 
     async def ask_lost(self, names: Sequence[str] | None, client: str | None) -> list[str]:

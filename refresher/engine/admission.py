@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from refresher.clock import Clock
 from refresher.domain import schedule
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.faults import usual_fault
 from refresher.domain.grants import Claim, Fault
 from refresher.domain.outcomes import (
@@ -28,6 +28,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
 from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
@@ -99,7 +100,7 @@ class Admission:
             gate = self._gate(client)
             if gate.closed_until > now:
                 waits.append(gate.closed_until - now)
-            elif (wait := gate.pace.seconds_to_next(client.rate)) is not None:
+            elif (wait := gate.pace.seconds_to_next(client.policy.rate)) is not None:
                 waits.append(wait)
         return min(waits, default=None)
 
@@ -189,7 +190,7 @@ class Admission:
 
     def pause_between(self, client: Client) -> float:
         """Seconds between two grants of CLIENT that are made due together."""
-        paces = [client.rate, self._gate(client).pace.learned, FASTEST]
+        paces = [client.policy.rate, self._gate(client).pace.learned, FASTEST]
         return 1.0 / min(pace for pace in paces if pace is not None)
 
     def sharing(self, client: Client) -> list[str]:
@@ -207,13 +208,13 @@ class Admission:
 
     def _room(self, gate: Gate, client: Client, places: int) -> Room | None:
         since = None
-        if client.rotation.profile is RotationProfile.GRACE:
-            since = self._clock.now() - schedule.GRACE_BUDGET * client.rotation.grace
+        if client.quirks.rotation.profile is RotationProfile.GRACE:
+            since = self._clock.now() - schedule.GRACE_BUDGET * client.quirks.rotation.grace
         room = Room(
             client=client.name,
             gate=gate.name,
             places=places,
-            failing=max(max(client.concurrency // FAILING_SHARE, 1) - gate.failing, 0),
+            failing=max(max(client.policy.concurrency // FAILING_SHARE, 1) - gate.failing, 0),
             doubted=max(1 - gate.doubted, 0),
             replays_since=since,
             last=gate.go_last(),
@@ -234,8 +235,8 @@ class Admission:
         if gate.closed_until > now:
             return 0
         is_alone = gate.probing or gate.trial is not None
-        limit = 1 if is_alone else min(client.concurrency for client in clients)
-        rates = [client.rate for client in clients if client.rate is not None]
+        limit = 1 if is_alone else min(client.policy.concurrency for client in clients)
+        rates = [client.policy.rate for client in clients if client.policy.rate is not None]
         allowed = gate.pace.allows(now, min(rates, default=None))
         free = limit - gate.in_flight
         return max(free if allowed is None else min(free, allowed), 0)
@@ -330,7 +331,7 @@ class Admission:
 
 
 def _address(client: Client) -> tuple[str, str]:
-    return client.token_endpoint, client.client_id
+    return client.endpoints.token, client.client_id
 
 
 def _is_throttle(outcome: Outcome) -> bool:

@@ -38,7 +38,8 @@ from refresher.engine.records import login_record
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest
+from refresher.oauth.answers import with_extras
+from refresher.oauth.authorization import AuthorizationRequest, Callback, is_answer
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 
@@ -199,18 +200,18 @@ class Logins:
             AuthorizationFailed: says what went wrong and what to do.
         """
         login = self._open.get(login_id)
-        if login is None or self._clock.now() - login.begun_at > LOGIN_MINUTES * 60:
+        if login is None or not self._is_open(login):
             raise AuthorizationFailed("this login has timed out: start it again")
         callback = authorization.read_callback(login.request, pasted)
         del self._open[login_id]
         if not callback.names_issuer and await self._promises_issuer(login.client):
             raise AuthorizationFailed(
-                f"the metadata of {login.client.issuer} promise that an answer names it (iss), and "
-                "this one does not: it comes from another server, or only a part of it was pasted; "
-                "start the login again"
+                f"the metadata of {login.client.endpoints.issuer} promise that an answer "
+                "names it (iss), and this one does not: it comes from another server, or only a "
+                "part of it was pasted; start the login again"
             )
         with anyio.CancelScope(shield=True):
-            authorized = await self._redeem(login, callback.code)
+            authorized = await self._redeem(login, callback)
         grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
@@ -225,6 +226,14 @@ class Logins:
         self._changed(grant.name)
         return authorized
 
+    def find(self, query: str) -> Login | None:
+        """The open login that a redirect with QUERY answers, by its state; None for none."""
+        found = (each for each in self._open.values() if self._is_open(each))
+        return next((one for one in found if is_answer(query, one.request.state)), None)
+
+    def _is_open(self, login: Login) -> bool:
+        return self._clock.now() - login.begun_at <= LOGIN_MINUTES * 60
+
     def _refuse_unknown(self, name: str, client_name: str | None) -> None:
         """Raise unless a login can make the grant NAME for the client CLIENT_NAME."""
         if client_name is None:
@@ -238,20 +247,20 @@ class Logins:
     def _other_issuers(self, client: Client) -> frozenset[str]:
         """The issuers of servers that CLIENT is not registered at."""
         return frozenset(
-            other.issuer
+            other.endpoints.issuer
             for other in self._clients.values()
-            if other.issuer is not None
-            and other.authorization_endpoint != client.authorization_endpoint
+            if other.endpoints.issuer is not None
+            and other.endpoints.authorization != client.endpoints.authorization
         )
 
-    async def _redeem(self, login: Login, code: Secret) -> Authorized:
+    async def _redeem(self, login: Login, callback: Callback) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable(self._clock.now())
         sent = Instant.of(self._clock)
         with self._durability.exchange():
             outcome = await self._endpoint.redeem(
                 login.client,
-                code,
+                callback.code,
                 redirect_uri=login.request.redirect_uri,
                 code_verifier=login.request.code_verifier,
                 patience=Patience(CODE_DEADLINE),
@@ -267,7 +276,8 @@ class Logins:
                 "start the login again"
             )
         attempt, set_back = attempt_since(sent, self._clock), self._vault.set_back
-        change = adopt_authorization(grant, login.client, outcome.answer, attempt)
+        answer = with_extras(outcome.answer, callback.extras)
+        change = adopt_authorization(grant, login.client, answer, attempt)
         for warning in change.warnings:
             emit(Event.ANSWER_DOUBTED, grant=grant.name, client=grant.client, reason=warning)
         redirect_uri = login.request.redirect_uri

@@ -12,6 +12,7 @@ from typing import Any
 
 from refresher.domain.adoption import Transition
 from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
+from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
@@ -85,7 +86,7 @@ class Rescued:
             tokens=None if tokens is None else _read_tokens(tokens),
             kept=None if kept is None else read_raw(kept),
         )
-        return Claim(grant=claimed, refresh_token=Secret(""), access_token=None), change
+        return Claim(grant=claimed, renewal=FORGOTTEN, access_token=None), change
 
 
 def exchange_record(claim: Claim, change: Transition) -> bytes | None:

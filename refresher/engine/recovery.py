@@ -15,6 +15,7 @@ from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, Grant, KeptAnswer
 from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
+from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
 from refresher.engine.announcements import announce_restored
@@ -156,7 +157,7 @@ def _understood(
         authorization_serial=kept.authorization_serial,
         intent=kept.intent,
     )
-    claim = Claim(grant=claimed, refresh_token=Secret(""), access_token=None)
+    claim = Claim(grant=claimed, renewal=FORGOTTEN, access_token=None)
     attempt = Attempt(sent_at=answer.sent_at, ended_at=clock.now(), draw=clock.draw())
     try:
         outcome = classify(answer.status, {}, answer.body, client, answer.sent_at)

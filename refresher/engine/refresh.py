@@ -36,7 +36,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
-from refresher.domain.secret import Secret
+from refresher.domain.renewal import Renewal
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.durability import Durability
@@ -58,13 +58,13 @@ class RefreshEndpoint(Protocol):
     async def refresh(
         self,
         client: Client,
-        refresh_token: Secret,
+        renewal: Renewal,
         *,
         scope: tuple[str, ...],
         redirect_uri: str | None,
         patience: Patience,
     ) -> Outcome:
-        """POST one refresh_token grant (RFC 6749 6)."""
+        """Send one token request that presents RENEWAL."""
 
 
 LONGEST_QUESTION = 1.0
@@ -73,11 +73,12 @@ LONGEST_QUESTION = 1.0
 Blame = Callable[[Client, Claim, Outcome], Fault | None]
 """Whose a failure was; ``Admission.blame`` knows what happens to other grants."""
 
-Reread = Callable[[Client], Awaitable[bool]]
-"""Looks again at the secrets of a client, as it was sent; whether they are others by now."""
+Reread = Callable[[Client, str], Awaitable[bool]]
+"""Looks again at the secrets of a client, as it was sent, that was refused with an error;
+whether they are others by now."""
 
 
-async def unchanged(_: Client) -> bool:
+async def unchanged(_: Client, __: str) -> bool:
     """The secrets of a command that has just read them."""
     return False
 
@@ -182,7 +183,7 @@ class Refresh:
         now, end = self._clock.now(), claim.grant.expires_at
         remaining = None if end is None else end - now
         wait = schedule.waiting(
-            client.rotation, client.response_timeout, claim.intent, now, remaining
+            client.quirks.rotation, client.quirks.response_timeout, claim.intent, now, remaining
         )
         late_after = wait.deadline if wait.reading > wait.deadline else None
         return Patience(wait.reading, late_after=late_after, on_late=on_late)
@@ -200,7 +201,7 @@ class Refresh:
 
     async def _asked_about(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         match outcome:
-            case ClientRejected(status=status) if await self._reread(client):
+            case ClientRejected(error=error, status=status) if await self._reread(client, error):
                 # Our secret was the old one: the same grant again, with the new one.
                 return Transient(reason=SECRET_REPLACED, status=status)
             case (
@@ -233,7 +234,7 @@ class Refresh:
         try:
             outcome = await self._endpoint.refresh(
                 client,
-                claim.refresh_token,
+                claim.renewal,
                 scope=grant.scope or client.scope,
                 redirect_uri=grant.redirect_uri,
                 patience=patience,

@@ -15,8 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher.clock import Clock
-from refresher.domain.clients import Client, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.grants import Grant
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.engine.logins import find_client
@@ -138,7 +139,7 @@ class Revoking:
                 f"changed; `refresher remove {name}` forgets it here alone"
             )
         result = None
-        with anyio.move_on_after(max(client.response_timeout, DEADLINE)):
+        with anyio.move_on_after(max(client.quirks.response_timeout, DEADLINE)):
             # The decision is durable: what the vault refuses from here on, the daemon does.
             with suppress(VaultUnavailable):
                 result = await self._carry_out(grant)
@@ -149,7 +150,7 @@ class Revoking:
             is_out=await self._vault.is_out(grant),
             is_unresolved=ended is not None
             and ended.is_unresolved
-            and client.rotation.profile is not RotationProfile.NONE,
+            and client.quirks.rotation.profile is not RotationProfile.NONE,
         )
 
     async def run(self) -> None:
@@ -168,7 +169,7 @@ class Revoking:
                 f"provider, then `refresher remove {grant.name}`"
             )
         client = find_client(self._clients, grant.client)
-        if client.revocation is None:
+        if client.endpoints.revocation is None:
             raise AuthorizationFailed(
                 f"grant {grant.name} was not revoked ({RevocationResult.UNSUPPORTED}): nothing "
                 f"has changed; if the provider of client {client.name} has a revocation endpoint, "

@@ -32,6 +32,7 @@ class Windows:
     def of(self, client: Client) -> Client:
         """CLIENT, with the widest window that enough of its grants have learned."""
         known = self._learned.get(client.name, {})
-        if client.refresh_window is not None or len(known) < ENOUGH:
+        if client.quirks.refresh_window is not None or len(known) < ENOUGH:
             return client
-        return replace(client, refresh_window=max(known.values()))
+        quirks = replace(client.quirks, refresh_window=max(known.values()))
+        return replace(client, quirks=quirks)

@@ -5,7 +5,8 @@ made safe for a header, a Redis value and a log line first.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -15,6 +16,13 @@ from refresher.domain.secret import Secret
 from refresher.oauth.documents import Fields, is_there
 from refresher.oauth.ends import read_duration, read_end, read_refresh_token_end
 from refresher.oauth.id_token import read_resource_owner
+from refresher.oauth.shapes import at
+
+SHORTEST_SECRET = 6
+"""Characters of a secret that cannot stand in a text by chance."""
+
+LONGEST_EXTRA = 2048
+"""Characters of a field that is published with the token, which every consumer reads along."""
 
 LONGEST_ACCESS_TOKEN = 64 * 1024
 """Characters that can still travel in a header; the longest real ones have half as many."""
@@ -57,7 +65,7 @@ def read_answer(
     elif refresh_token is not None and written is not fields["refresh_token"]:
         is_odd = True
         warnings.append("the refresh_token is no string: the one before is kept too")
-    unit = client.expires_in_unit.seconds
+    unit = client.quirks.expires_in_unit.seconds
     end = read_end(fields, access_token, unit, now)
     warnings += [
         f"{name} is not understood as the end of the access token" for name in end.not_understood
@@ -71,8 +79,8 @@ def read_answer(
         since_issue=end.since_issue,
         refresh_in=read_duration(fields.get("refresh_in"), unit),
         refresh_token_expires_in=read_refresh_token_end(fields, unit, now),
-        scope=read_scope(fields.get("scope"), client.scope_separator),
-        extras=_extras(fields, client, warnings),
+        scope=read_scope(fields.get("scope"), client.quirks.scope_separator),
+        extras=_extras(fields, client, [refresh_token, *_secrets_of(client, sent)], warnings),
         resource_owner=read_resource_owner(fields, client),
         warnings=tuple(warnings),
         is_searched=is_odd,
@@ -134,18 +142,37 @@ def _why_unusable(value: object) -> str:
     return "the access_token is not usable"
 
 
-def _extras(fields: Fields, client: Client, warnings: list[str]) -> dict[str, str]:
-    """The fields to be published, as strings; never one that holds a refresh token (G4)."""
+def with_extras(answer: TokenAnswer, told: Mapping[str, str]) -> TokenAnswer:
+    """ANSWER with what the redirect of its login TOLD beside the code, fit to be published."""
+    found = {name: _printable(value)[:LONGEST_EXTRA] for name, value in told.items()}
+    return replace(answer, extras=found | dict(answer.extras))
+
+
+def _extras(
+    fields: Fields, client: Client, secrets: Iterable[Secret | None], warnings: list[str]
+) -> dict[str, str]:
+    """The fields to be published, as strings; never one that holds a secret (G4, G5)."""
+    hidden = [secret.reveal() for secret in secrets if secret is not None]
     extras: dict[str, str] = {}
-    for name in client.extras:
-        if fields.get(name) is None:
+    for name in client.quirks.extras:
+        if (value := at(fields, name)) is None:
             continue
-        text = _extra(fields[name])
-        if text is None or "refresh_token" in name or "refresh_token" in text:
+        text = _extra(value)
+        if text is None or len(text) > LONGEST_EXTRA or _is_secret(name, text, hidden):
             warnings.append("a field of the answer that was to be published cannot be")
             continue
         extras[name] = text
     return extras
+
+
+def _secrets_of(client: Client, sent: Mapping[str, str]) -> list[Secret | None]:
+    presented = sent.get("refresh_token")
+    return [*client.authentication.secrets, None if presented is None else Secret(presented)]
+
+
+def _is_secret(name: str, text: str, hidden: Iterable[str]) -> bool:
+    is_named = "refresh_token" in name or "refresh_token" in text
+    return is_named or any(len(secret) >= SHORTEST_SECRET and secret in text for secret in hidden)
 
 
 def _extra(value: object) -> str | None:

@@ -47,6 +47,9 @@ class AuthorizationRequest:
     """Of the server that was asked: what ``iss`` must be (RFC 9207)."""
     other_issuers: Collection[str] = ()
     """Of other servers: what ``iss`` must not be where the issuer is not known."""
+    code_parameter: str = "code"
+    extras: Collection[str] = ()
+    """Parameters of the redirect that are published with the token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class Callback:
     """What a redirect that answers a login brought."""
 
     code: Secret
+    extras: Mapping[str, str] = field(default_factory=dict)
     names_issuer: bool
     """It carries ``iss``, and that was the right one."""
 
@@ -73,32 +77,36 @@ def begin(
     Raises:
         AuthorizationFailed: the client has no authorization endpoint.
     """
-    if client.authorization_endpoint is None:
+    if client.endpoints.authorization is None:
         raise AuthorizationFailed(
             f"client {client.name} has no authorization_endpoint in the settings"
         )
     state = secrets.token_urlsafe(24)
     parameters = {
-        **client.authorization_parameters,
+        **client.quirks.authorization_parameters,
         "response_type": "code",
         "client_id": client.client_id,
-        client.redirect_uri_parameter: redirect_uri,
+        client.quirks.redirect_uri_parameter: redirect_uri,
         "state": state,
     }
     if scope:
-        parameters["scope"] = client.scope_separator.join(scope)
-    verifier = secrets.token_urlsafe(48) if client.pkce else None
+        parameters["scope"] = client.quirks.scope_separator.join(scope)
+    verifier = secrets.token_urlsafe(48) if client.quirks.pkce else None
     if verifier is not None:
         parameters |= {"code_challenge": challenge(verifier), "code_challenge_method": "S256"}
-    endpoint = client.authorization_endpoint
-    query = urlencode(parameters, quote_via=quote)  # %20 is a blank everywhere, + is not
+    endpoint = client.endpoints.authorization
+    names = client.quirks.parameter_names
+    named = {names.get(name, name): value for name, value in parameters.items()}
+    query = urlencode(named, quote_via=quote)  # %20 is a blank everywhere, + is not
     return AuthorizationRequest(
         url=f"{endpoint}{'&' if '?' in endpoint else '?'}{query}",
         state=Secret(state),
         redirect_uri=redirect_uri,
         code_verifier=None if verifier is None else Secret(verifier),
-        issuer=client.issuer,
+        issuer=client.endpoints.issuer,
         other_issuers=other_issuers,
+        code_parameter=client.quirks.code_parameter,
+        extras=client.quirks.callback_extras,
     )
 
 
@@ -123,7 +131,7 @@ def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     if _URL.match(text):
         _refuse_other_redirect(request, text)
         query = _split(text).query
-    elif _QUERY.search(text):
+    elif _QUERY.search(text) or f"{request.code_parameter}=" in text:
         query = (text.partition("?")[2] or text).partition("#")[0]
     else:
         return Callback(code=_bare_code(text), names_issuer=False)
@@ -137,10 +145,11 @@ def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     _refuse_other_issuer(request, issuers)
     if "error" in found:
         raise AuthorizationFailed(_explained(found["error"][0]))
-    code = _only(found, "code")
+    code = _only(found, request.code_parameter)
     if code is None:
         raise AuthorizationFailed("the redirected URL carries no code: start the login again")
-    return Callback(code=Secret(code), names_issuer=bool(issuers))
+    extras = {name: found[name][0] for name in request.extras if name in found}
+    return Callback(code=Secret(code), extras=extras, names_issuer=bool(issuers))
 
 
 def is_answer(query: str, state: Secret) -> bool:

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from refresher.domain.clients import Client
 from refresher.oauth.descriptions import Prose, judge, read_descriptions
 from refresher.oauth.documents import Fields
+from refresher.oauth.shapes import at
 
 UNRECOGNIZED = "unrecognized_error"
 
@@ -146,21 +147,35 @@ def find_error(fields: Fields, client: Client) -> ErrorCode | None:
     is known of both.
     """
     description = read_descriptions(fields)
-    listed = _listed(fields, description, client)
-    return listed or _described(_coded(fields), description, fields)
+    own = _own(fields, client)
+    if own is not None and own in client.quirks.success_codes:
+        return None
+    listed = _listed(fields, own, description, client)
+    return listed or _described(_coded(fields, own), description, fields)
 
 
-def _listed(fields: Fields, description: str, client: Client) -> ErrorCode | None:
+def _own(fields: Fields, client: Client) -> str | None:
+    """What the field holds in which this server says that it failed."""
+    path = client.quirks.error_field
+    return next(_texts({path: at(fields, path)}, (path,), zero=True), None) if path else None
+
+
+def _listed(fields: Fields, own: str | None, description: str, client: Client) -> ErrorCode | None:
     """What the client's own lists make of the error; later beats rejection in each pair."""
-    prose = description.lower()
-    if any(phrase in prose for phrase in client.transient_descriptions):
+    quirks, prose = client.quirks, description.lower()
+    if any(phrase in prose for phrase in quirks.in_progress_descriptions):
+        return ErrorCode(BEING_PROCESSED, Meaning.LATER)
+    if any(phrase in prose for phrase in quirks.transient_descriptions):
         return ErrorCode("transient_descriptions", Meaning.LATER)
-    if any(phrase in prose for phrase in client.rejection_descriptions):
+    if any(phrase in prose for phrase in quirks.rejection_descriptions):
         return ErrorCode("rejection_descriptions", Meaning.GRANT, needs_person=True)
     codes = [*_codes_in_error(fields), *_codes_elsewhere(fields)]
+    codes = codes if own is None else [own, *codes]
+    if any(code in quirks.in_progress_codes for code in codes):
+        return ErrorCode(BEING_PROCESSED, Meaning.LATER)
     for listed, meaning in (
-        (client.transient_codes, Meaning.LATER),
-        (client.rejection_codes, Meaning.GRANT),
+        (quirks.transient_codes, Meaning.LATER),
+        (quirks.rejection_codes, Meaning.GRANT),
     ):
         if (told := next((code for code in codes if code in listed), None)) is not None:
             return ErrorCode(_shown(told), meaning)
@@ -207,9 +222,10 @@ def _entra_numbers(fields: Fields, description: str) -> Iterator[int]:
         yield int(match[1])
 
 
-def _coded(fields: Fields) -> ErrorCode | None:
+def _coded(fields: Fields, own: str | None) -> ErrorCode | None:
     """The error by its code alone."""
     stated, elsewhere = list(_codes_in_error(fields)), list(_codes_elsewhere(fields))
+    stated = stated if own is None else [own, *stated]
     codes = [*stated, *elsewhere]
     for code in codes:
         if (known := _known(code, is_stated=code in stated)) is not None:
@@ -258,10 +274,10 @@ def _codes_elsewhere(fields: Fields) -> Iterator[str]:
         yield from _texts({"number": number}, ("number",))
 
 
-def _texts(fields: Fields, names: tuple[str, ...]) -> Iterator[str]:
+def _texts(fields: Fields, names: tuple[str, ...], *, zero: bool = False) -> Iterator[str]:
     for name in names:
         value = fields.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value:
+        if isinstance(value, int) and not isinstance(value, bool) and (value or zero):
             yield str(value)
         elif isinstance(value, str) and value.strip():
             yield value.strip()

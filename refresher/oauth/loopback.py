@@ -129,7 +129,8 @@ class CallbackListener:
 
     async def _answer(self, request: web.Request) -> web.Response:
         query = request.rel_url.raw_query_string
-        if not self._is_for_us(request) or not {"code", "error"} & request.query.keys():
+        # Some servers have a name of their own for the code: the state tells an answer.
+        if not self._is_for_us(request) or not request.query.keys() - {"state", "iss"}:
             return _html("Nothing to see", "A login in progress is answered here.", status=400)
         if self._state is None or not is_answer(query, self._state):
             return _html(

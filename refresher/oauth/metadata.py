@@ -24,21 +24,22 @@ async def promises_issuer(endpoint: TokenEndpoint, client: Client) -> bool:
     Raises:
         AuthorizationFailed: nobody can tell now, or the metadata are those of another issuer.
     """
-    if client.issuer is None:
+    issuer = client.endpoints.issuer
+    if issuer is None:
         return False
-    for url in places(client.issuer):
+    for url in places(issuer):
         reply = await endpoint.get(client, url, patience=Patience(METADATA_DEADLINE))
         if not isinstance(reply, Reply) or reply.status >= 500 or reply.broken is not None:  # noqa: PLR2004  the class of status codes
             raise AuthorizationFailed(
-                f"the metadata of {client.issuer} cannot be read now, so nobody knows whether the "
+                f"the metadata of {issuer} cannot be read now, so nobody knows whether the "
                 "answer lacks its `iss`: start the login again"
             )
         fields = read_fields(reply.body) if reply.status == 200 else None  # noqa: PLR2004  OK
         if fields is None:
             continue
-        if fields.get("issuer") != client.issuer:
+        if fields.get("issuer") != issuer:
             raise AuthorizationFailed(
-                f"the metadata of {client.issuer} name another issuer: write `issuer` of client "
+                f"the metadata of {issuer} name another issuer: write `issuer` of client "
                 f"{client.name} exactly as they do"
             )
         return fields.get(PROMISE) is True

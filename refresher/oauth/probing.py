@@ -61,9 +61,9 @@ async def probe(endpoint: TokenEndpoint, client: Client, clock: Clock) -> list[F
 
 
 def _endpoints(client: Client) -> Iterator[tuple[str, str]]:
-    yield "token_endpoint", client.token_endpoint
-    if client.authorization_endpoint is not None:
-        yield "authorization_endpoint", client.authorization_endpoint
+    yield "token_endpoint", client.endpoints.token
+    if client.endpoints.authorization is not None:
+        yield "authorization_endpoint", client.endpoints.authorization
 
 
 def _reached(
@@ -75,7 +75,7 @@ def _reached(
 ) -> Finding:
     """What the answer of one endpoint says."""
     subject, where = f"client {client.name}", f"its {setting} at {_shown(url)}"
-    way = "" if client.proxy is None else " through its proxy"
+    way = "" if client.route.proxy is None else " through its proxy"
     if not isinstance(reply, Reply):
         told = WORDS.get(reply.reason, reply.reason)
         return Finding(
@@ -142,17 +142,17 @@ async def _metadata(
     endpoint: TokenEndpoint, client: Client
 ) -> tuple[dict[str, object], list[Finding]]:
     """The metadata of the issuer of CLIENT, and what they say against its settings."""
-    if client.issuer is None:
+    if client.endpoints.issuer is None:
         return {}, []
-    fields = await _document(endpoint, client, client.issuer)
+    fields = await _document(endpoint, client, client.endpoints.issuer)
     subject = f"client {client.name}"
     if fields is None:
-        return {}, [Finding(subject=subject, text=f"{client.issuer} shows no metadata")]
-    if fields.get("issuer") != client.issuer:
+        return {}, [Finding(subject=subject, text=f"{client.endpoints.issuer} shows no metadata")]
+    if fields.get("issuer") != client.endpoints.issuer:
         return {}, [
             Finding(
                 subject=subject,
-                text=f"the metadata of {client.issuer} name another issuer",
+                text=f"the metadata of {client.endpoints.issuer} name another issuer",
                 level=Level.PROBLEM,
                 mend="write its issuer exactly as they do; a login ends there otherwise",
             )

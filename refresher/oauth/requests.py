@@ -1,17 +1,29 @@
-"""Building requests to a server's endpoints: client authentication and placement.
+"""Building requests to a server's endpoints: parameters under their names, in their place.
 
 The result is ready for the wire; it shows nothing of itself (guarantee G5).
 """
 
-import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 from yarl import URL
 
-from refresher.domain.clients import Client, ClientAuthentication, Placement
+from refresher.domain.clients import Client
+from refresher.domain.quirks import Placement
+from refresher.oauth.client_authentication import Proof, authenticate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What a flow asks of a token endpoint, under the names of the standard."""
+
+    endpoint: str
+    placement: Placement
+    parameters: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +37,32 @@ class WireRequest:
 
 
 def build_request(
-    client: Client,
-    endpoint: str,
-    parameters: Mapping[str, str],
-    *,
-    placement: Placement,
-    authenticated: bool = True,
+    client: Client, asked: TokenRequest, now: float, *, authenticated: bool = True
 ) -> WireRequest:
-    """PARAMETERS for ENDPOINT, as CLIENT proves itself and as it wants them placed.
+    """ASKED, as CLIENT proves itself and as its server names things.
+
+    Args:
+        now: when it is sent.
 
     Raises:
-        ValueError: ENDPOINT is no URL.
+        ValueError: the endpoint is no URL.
+        KeyUnusable: the client's private key cannot sign.
     """
-    sent = {**parameters, **_credentials(client)} if authenticated else parameters
-    headers = _basic(client) if authenticated else {}
-    url = _endpoint(endpoint)
-    if placement is Placement.FORM:
-        return WireRequest(url, urlencode(sent).encode(), headers)
-    # A blank as %20: some servers do not read + as a blank outside of a form.
-    query = urlencode(sent, quote_via=quote)
-    joint = "&" if url.raw_query_string else "?"
-    return WireRequest(URL(f"{url}{joint}{query}", encoded=True), b"", headers)
+    proof = authenticate(client, now) if authenticated else Proof()
+    names = client.quirks.parameter_names
+    sent = {names.get(name, name): each for name, each in asked.parameters.items()}
+    sent |= {names.get(name, name): each for name, each in proof.parameters.items()}
+    headers = {**asked.headers, **proof.headers}
+    url = _endpoint(asked.endpoint)
+    match asked.placement:
+        case Placement.FORM:
+            return WireRequest(url, urlencode(sent).encode(), headers)
+        case Placement.JSON:
+            typed = headers | {"Content-Type": "application/json"}
+            return WireRequest(url, json.dumps(sent).encode(), typed)
+        case Placement.QUERY | Placement.GET:
+            body = b"" if asked.placement is Placement.QUERY else None
+            return WireRequest(_with_query(url, sent), body, headers)
 
 
 def get_request(url: str) -> WireRequest:
@@ -57,31 +74,16 @@ def get_request(url: str) -> WireRequest:
     return WireRequest(_endpoint(url), None, {})
 
 
+def _with_query(url: URL, sent: Mapping[str, str]) -> URL:
+    # A blank as %20: some servers do not read + as a blank outside of a form.
+    query = urlencode(sent, quote_via=quote)
+    joint = "&" if url.raw_query_string else "?"
+    return URL(f"{url}{joint}{query}", encoded=True)
+
+
 @lru_cache(maxsize=1024)
 def _endpoint(text: str) -> URL:
     url = URL(text).with_fragment(None)
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("an endpoint is an http or https URL")
     return url
-
-
-def _credentials(client: Client) -> dict[str, str]:
-    """The parameters that name the client, where they are parameters (RFC 6749 2.3.1, 3.2.1)."""
-    if client.authentication is ClientAuthentication.BASIC:
-        return {}
-    named = {"client_id": client.client_id}
-    if client.authentication is ClientAuthentication.POST and client.client_secret is not None:
-        named["client_secret"] = client.client_secret.reveal()
-    return named
-
-
-def _basic(client: Client) -> dict[str, str]:
-    """HTTP Basic; RFC 6749 2.3.1 form-encodes both parts first, some servers do not decode."""
-    if client.authentication is not ClientAuthentication.BASIC:
-        return {}
-    secret = client.client_secret.reveal() if client.client_secret is not None else ""
-    user, password = client.client_id, secret
-    if client.encode_basic:
-        user, password = quote_plus(user), quote_plus(password)
-    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {encoded}"}

@@ -29,13 +29,14 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
-from refresher.oauth.answers import read_answer
+from refresher.oauth.answers import SHORTEST_SECRET, read_answer
 from refresher.oauth.compression import decompressed
 from refresher.oauth.cut_off import read_members
 from refresher.oauth.documents import Fields, read_fields
 from refresher.oauth.ends import read_instant
 from refresher.oauth.error_codes import RETRY_LATER, ErrorCode, Meaning, find_error
 from refresher.oauth.search import is_page, may_hold_tokens, search
+from refresher.oauth.shapes import is_nested, shaped
 
 LATER_STATUSES = frozenset({408, 409, 423, 425, 429})
 """Time-out, conflict, locked, too early, too many: "later", whatever the body says."""
@@ -59,9 +60,7 @@ SECRET_PARAMETERS = ("refresh_token", "code", "code_verifier", "client_secret")
 
 LONGEST_PATH = 100
 LONGEST_NAME = 40
-SHORTEST_SECRET = 6
-"""Characters of a path that is told, of a part of it, and of a secret that cannot stand in it
-by chance."""
+"""Characters of a path that is told, and of a part of it."""
 
 _PLAIN_TO_TLS = re.compile(
     rb"plain HTTP request was sent to HTTPS port"  # nginx
@@ -95,8 +94,7 @@ def classify(
         return NotSent(reason="proxy")
     if 300 <= status < 400:  # noqa: PLR2004  the class of status codes
         secrets = [sent.get(name, "") for name in SECRET_PARAMETERS]
-        if client.client_secret is not None:
-            secrets.append(client.client_secret.reveal())
+        secrets += [secret.reveal() for secret in client.authentication.secrets]
         return Misconfigured(error=_redirected(headers.get("Location"), secrets), status=status)
     reader = _Reader(client, _server_time(headers, now), sent)
     retry_after = read_retry_after(headers.get("Retry-After"), now)
@@ -130,7 +128,8 @@ class _Reader:
 
     def tokens(self, fields: Fields, *odd: str) -> TokenAnswer | None:
         """The answer in FIELDS, if it holds a token that was not sent."""
-        answer = read_answer(fields, self.client, self.now, sent=self.sent, odd=odd)
+        told = shaped(fields, self.client.quirks)
+        answer = read_answer(told, self.client, self.now, sent=self.sent, odd=odd)
         return None if answer.access_token is None and answer.refresh_token is None else answer
 
 
@@ -141,6 +140,8 @@ def _adopted(
     odd = () if error is None else (f"tokens came together with the error {error.word}",)
     if fields is not None and (standard := reader.tokens(fields, *odd)) is not None:
         return standard
+    if fields is not None and is_nested(fields, reader.client.quirks):
+        return None  # what else is in it is another's
     if broken is None and (found := _searched(body, reader, odd)) is not None:
         # Beside an error a refresh token alone is more likely an echo, in whatever shape.
         return found if error is None or found.access_token is not None else None

@@ -8,6 +8,7 @@ from refresher.domain.outcomes import NotSent
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import read_fields
 from refresher.oauth.patience import Patience
+from refresher.oauth.requests import TokenRequest
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
@@ -47,7 +48,7 @@ async def revoke(
 
     At most providers the other one dies with it. Never raises for network or server.
     """
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     if revocation is None:
         return RevocationResult.UNSUPPORTED
     token = _chosen(revocation, refresh_token, access_token)
@@ -56,13 +57,11 @@ async def revoke(
     parameters = {revocation.parameter: token.reveal()}
     if revocation.parameter == STANDARD_PARAMETER:
         parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
-    reply = await endpoint.post(
-        client,
-        revocation.endpoint,
-        parameters,
-        placement=revocation.placement,
-        authenticated=revocation.authenticated,
-        patience=Patience(deadline),
+    asked = TokenRequest(
+        endpoint=revocation.endpoint, placement=revocation.placement, parameters=parameters
+    )
+    reply = await endpoint.send(
+        client, asked, authenticated=revocation.authenticated, patience=Patience(deadline)
     )
     if isinstance(reply, Reply):
         return _judged(reply, revocation)
@@ -71,7 +70,7 @@ async def revoke(
 
 def is_revocable(client: Client, refresh_token: Secret | None, access_token: Secret | None) -> bool:
     """Whether CLIENT's provider revokes one of both tokens."""
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     return revocation is not None and _chosen(revocation, refresh_token, access_token) is not None
 
 
@@ -81,10 +80,11 @@ def by_access_token(client: Client) -> Client:
     RFC 7009 2.1 has one parameter for either kind; a provider with one of its own takes what
     its documentation says, and nothing else.
     """
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     if revocation is None or revocation.parameter != STANDARD_PARAMETER:
         return client
-    return replace(client, revocation=replace(revocation, token=ACCESS_TOKEN))
+    revocation = replace(revocation, token=ACCESS_TOKEN)
+    return replace(client, endpoints=replace(client.endpoints, revocation=revocation))
 
 
 def _chosen(

@@ -1,12 +1,11 @@
 """Token requests: one exchange with an authorization server and what became of it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from refresher.clock import Clock, SystemClock
-from refresher.domain.clients import Client, Placement
+from refresher.domain.clients import Client
 from refresher.domain.outcomes import (
     AnswerUnread,
     NotSent,
@@ -15,9 +14,12 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
 )
+from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
+from refresher.oauth import authorization_code, refresh_token
+from refresher.oauth.client_authentication import KeyUnusable
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import build_request, get_request
+from refresher.oauth.requests import TokenRequest, build_request, get_request
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
 
@@ -48,27 +50,19 @@ class TokenEndpoint:
     async def refresh(
         self,
         client: Client,
-        refresh_token: Secret,
+        renewal: Renewal,
         *,
         scope: tuple[str, ...] = (),
         redirect_uri: str | None = None,
         patience: Patience,
     ) -> Outcome:
-        """Send one refresh_token grant (RFC 6749 6).
+        """Send one token request that presents RENEWAL.
 
         Args:
-            redirect_uri: the one of the login, sent only for a client that asks for it;
-                None takes the client's first.
-            scope: sent only for a client that asks for it.
             patience: how long it may take once the request has left.
         """
-        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        if client.send_scope_on_refresh and scope:
-            parameters["scope"] = client.scope_separator.join(scope)
-        sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
-        if client.send_redirect_uri_on_refresh and sent_uri is not None:
-            parameters[client.redirect_uri_parameter] = sent_uri
-        return await self._exchange(client, parameters, patience)
+        asked = refresh_token.request(client, renewal, scope=scope, redirect_uri=redirect_uri)
+        return await self._exchange(client, asked, patience)
 
     async def redeem(
         self,
@@ -80,30 +74,25 @@ class TokenEndpoint:
         patience: Patience,
     ) -> Outcome:
         """Send one authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.5)."""
-        parameters = {
-            "grant_type": "authorization_code",
-            "code": code.reveal(),
-            client.redirect_uri_parameter: redirect_uri,
-        }
-        if code_verifier is not None:
-            parameters["code_verifier"] = code_verifier.reveal()
-        return await self._exchange(client, parameters, patience)
+        asked = authorization_code.request(
+            client, code, redirect_uri=redirect_uri, code_verifier=code_verifier
+        )
+        return await self._exchange(client, asked, patience)
 
-    async def post(
+    async def send(
         self,
         client: Client,
-        endpoint: str,
-        parameters: Mapping[str, str],
+        asked: TokenRequest,
         *,
-        placement: Placement,
         patience: Patience,
         authenticated: bool = True,
     ) -> Reply | NotSent | OutcomeUnknown:
-        """POST PARAMETERS to ENDPOINT as CLIENT."""
+        """Send what is ASKED, as CLIENT."""
         try:
-            request = build_request(
-                client, endpoint, parameters, placement=placement, authenticated=authenticated
-            )
+            now = self._clock.now()
+            request = build_request(client, asked, now, authenticated=authenticated)
+        except KeyUnusable:
+            return NotSent(reason="client_private_key")
         except ValueError:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)
@@ -118,17 +107,9 @@ class TokenEndpoint:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)
 
-    async def _exchange(
-        self, client: Client, parameters: Mapping[str, str], patience: Patience
-    ) -> Outcome:
+    async def _exchange(self, client: Client, asked: TokenRequest, patience: Patience) -> Outcome:
         sent_at = self._clock.now()
-        reply = await self.post(
-            client,
-            client.token_endpoint,
-            {**client.token_parameters, **parameters},
-            placement=client.placement,
-            patience=patience,
-        )
+        reply = await self.send(client, asked, patience=patience)
         if not isinstance(reply, Reply):
             return reply
         try:
@@ -139,7 +120,7 @@ class TokenEndpoint:
                 client,
                 sent_at,
                 broken=reply.broken,
-                sent=parameters,
+                sent=asked.parameters,
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)

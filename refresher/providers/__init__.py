@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
-
-from refresher.domain.clients import (
-    ClientAuthentication,
-    LifetimeUnit,
-    Placement,
-    Revocation,
-    Rotation,
-    RotationProfile,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    InstanceOf,
+    PlainValidator,
+    create_model,
+    model_validator,
 )
+
+from refresher.domain.clients import Revocation
+from refresher.domain.quirks import Placement, Quirks, Rotation, keys
 
 __all__ = ["Provider", "providers"]
 
@@ -29,6 +30,10 @@ class _Entry(BaseModel):
     """A table of the catalogue; an unknown key is a mistake of ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+READERS = {Rotation: Annotated[Rotation, PlainValidator(Rotation.parse)]}
+"""How a type of a quirk is read that is more than its value in the file."""
 
 
 class RevocationEntry(_Entry):
@@ -46,12 +51,16 @@ class RevocationEntry(_Entry):
         return Revocation(**{**self.model_dump(), "endpoint": endpoint})
 
 
+_FIELDS: dict[str, Any] = {
+    key.name: (READERS.get(key.type, key.type), key.default) for key in keys(Quirks)
+}
+_QuirksEntry = create_model("_QuirksEntry", __base__=_Entry, **_FIELDS)
+
+
 class Provider(_Entry):
     """One entry of the catalogue.
 
-    Endpoints are URLs, or paths to be joined to a client's ``base_url``. The quirks mean
-    what the fields of the same name mean in ``domain.clients.Client``, whose defaults
-    they share.
+    Endpoints are URLs, or paths to be joined to a client's ``base_url``.
     """
 
     name: str
@@ -60,35 +69,23 @@ class Provider(_Entry):
     base_url_example: str | None = None
     authorization_endpoint: str
     token_endpoint: str
+    refresh_endpoint: str | None = None
     revocation: RevocationEntry | None = None
     scopes: tuple[str, ...] = ()
     """Every scope the provider documents; empty where the list is open."""
     notes: tuple[str, ...] = ()
     """What an operator should know, one sentence each."""
 
-    client_authentication: ClientAuthentication = ClientAuthentication.BASIC
-    encode_basic: bool = True
-    placement: Placement = Placement.FORM
-    scope_separator: str = " "
-    send_scope_on_refresh: bool = False
-    send_redirect_uri_on_refresh: bool = False
-    redirect_uri_parameter: str = "redirect_uri"
-    pkce: bool = True
-    authorization_parameters: Mapping[str, str] = Field(default_factory=dict)
-    token_parameters: Mapping[str, str] = Field(default_factory=dict)
-    extras: tuple[str, ...] = ()
-    rejection_codes: tuple[str, ...] = ()
-    transient_codes: tuple[str, ...] = ()
-    rejection_descriptions: tuple[str, ...] = ()
-    transient_descriptions: tuple[str, ...] = ()
-    rotation: Annotated[Rotation, PlainValidator(Rotation.parse)] = Rotation(
-        RotationProfile.UNKNOWN
-    )
-    expires_in_unit: LifetimeUnit = LifetimeUnit.SECONDS
-    default_expires_in: float | None = None
-    refresh_token_idle: float | None = None
-    response_timeout: float | None = None
-    refresh_window: float | None = None
+    quirks: InstanceOf[Quirks] = Quirks()
+    """Stand in the entry itself, beside everything else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_quirks(cls, entry: dict[str, Any]) -> dict[str, Any]:
+        names = {key.name for key in keys(Quirks)} & entry.keys()
+        told = _QuirksEntry.model_validate({name: entry[name] for name in names})
+        quirks = Quirks(**{name: getattr(told, name) for name in names})
+        return {name: entry[name] for name in entry.keys() - names} | {"quirks": quirks}
 
     @property
     def needs_base_url(self) -> bool:

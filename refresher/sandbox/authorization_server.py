@@ -185,7 +185,9 @@ class AuthorizationServer:
             raise Refused("invalid_request", "the client is unknown")
         redirect_uri = self._redirect_uri(application, query)
         try:
-            answer = {"code": self._approve(application, redirect_uri, query)}
+            manners = self.options.manners
+            code = self._approve(application, redirect_uri, query)
+            answer = {manners.code_parameter: code, **manners.in_redirect}
         except Refused as refused:
             answer = {"error": refused.error, "error_description": refused.description}
         if "state" in query:

@@ -7,6 +7,7 @@ the connection ends, which is how ``gone_at`` is known.
 """
 
 import asyncio
+import json
 import socket
 import struct
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from refresher.sandbox.faults import (
     is_processed,
     waits,
 )
+from refresher.sandbox.options import SandboxOptions
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -70,7 +72,7 @@ class TokenExchanges:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one token request, or the way its fault wants it."""
-        token_request = await read_token_request(request, self._server.options.parameters_in)
+        token_request = await read_token_request(request, self._server.options)
         exchange = self._open(request, token_request)
         self._tasks.start_soon(self._work, exchange, str(request.url.with_query(None)))
         record = exchange.record
@@ -123,6 +125,7 @@ class TokenExchanges:
 
     def _process(self, exchange: _Exchange) -> Answer:
         processed = self._server.token(exchange.request)
+        answer = self._server.options.manners.write(processed.answer, self._clock())
         record = exchange.record
         record.processed_at = self._clock()
         record.error = processed.answer.error
@@ -131,7 +134,7 @@ class TokenExchanges:
             record.family_id = processed.family.family_id
             record.subject = processed.family.subject
             record.client_id = processed.family.client_id
-        return processed.answer
+        return answer
 
     def _deliver(self, request: web.Request, exchange: _Exchange) -> web.StreamResponse:
         record, delivery = exchange.record, exchange.delivery
@@ -163,11 +166,12 @@ def http_response(answer: Answer) -> web.Response:
     return response
 
 
-async def read_token_request(request: web.Request, parameters_in: str) -> TokenRequest:
+async def read_token_request(request: web.Request, options: SandboxOptions) -> TokenRequest:
     """Read the parameters from where they may be, with the form's own errors."""
+    parameters_in = options.parameters_in
     pairs: list[tuple[str, str]] = []
     problem: Refused | None = None
-    if parameters_in in {"query", "either"}:
+    if parameters_in in {"query", "get", "either"}:
         pairs += request.query.items()
     body = await request.read()
     if parameters_in in {"form", "either"} and body:
@@ -175,10 +179,22 @@ async def read_token_request(request: web.Request, parameters_in: str) -> TokenR
             pairs += parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
         else:
             problem = Refused("invalid_request", "the body is not a form")
+    if parameters_in == "json":
+        if request.content_type == "application/json":
+            pairs += json.loads(body).items()
+        else:
+            problem = Refused("invalid_request", "the body is not JSON")
+    if (request.method == "GET") != (parameters_in == "get"):
+        problem = Refused("invalid_request", "that is another method's place")
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
         # RFC 6749 section 3.2: parameters must not be included more than once.
         problem = Refused("invalid_request", "a parameter is repeated")
+    parameters = options.manners.read(parameters)
+    try:
+        options.manners.check(parameters, request.headers, request.path)
+    except Refused as refused:
+        problem = problem or refused
     return TokenRequest(
         parameters=parameters,
         authorization=request.headers.get("Authorization"),

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from refresher.sandbox.families import TokenPolicy
 from refresher.sandbox.faults import FaultMix
+from refresher.sandbox.manners import Manners
 
 Dialect = Literal["standard", "survilla"]
 
@@ -54,6 +55,7 @@ class SandboxOptions(TokenPolicy):
         code_lifetime: of an authorization code, in seconds.
         names_issuer: redirects carry ``iss``, and the metadata promise it (RFC 9207).
         parameters_in: where the token endpoint looks for its parameters.
+        manners: what it calls them, and how it answers.
         redirect_parameter: what the redirect URI is called in requests.
         latency: seconds from, to, which every token answer takes.
         rate_limit: token requests a second that are taken, and as many at once; more are
@@ -72,7 +74,8 @@ class SandboxOptions(TokenPolicy):
     consent: Literal["approve", "deny"] = "approve"
     code_lifetime: float = 60.0
     names_issuer: bool = False
-    parameters_in: Literal["form", "query", "either"] = "form"
+    parameters_in: Literal["form", "json", "query", "get", "either"] = "form"
+    manners: Manners = Manners()
     redirect_parameter: Literal["redirect_uri", "redirect_url"] = "redirect_uri"
     latency: tuple[float, float] = (0.0, 0.0)
     rate_limit: float | None = None

@@ -261,21 +261,28 @@ class Sandbox:
         return [
             *routes,
             web.get("/authorize", self._authorize),
-            web.post("/token", exchanges.handle),
+            *self._token_routes(exchanges),
             web.post("/revoke", self._revoke),
             web.get("/.well-known/oauth-authorization-server", self._metadata),
         ]
 
+    def _token_routes(self, exchanges: TokenExchanges) -> list[web.RouteDef]:
+        paths = ["/token", *filter(None, [self.options.manners.refresh_path])]
+        routes = [web.post(path, exchanges.handle) for path in paths]
+        return routes + [web.get(path, exchanges.handle) for path in paths]
+
     async def _authorize(self, request: web.Request) -> web.StreamResponse:
         try:
             issuer = self.base_url if self.options.names_issuer else None
-            location = self._server.authorize(request.query, issuer=issuer)
+            manners = self.options.manners
+            manners.check_login(request.query)
+            location = self._server.authorize(manners.read(request.query), issuer=issuer)
         except Refused as refused:
             return web.Response(status=400, text=refused.description)
         return web.Response(status=302, headers={"Location": location})
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
-        token_request = await read_token_request(request, self.options.parameters_in)
+        token_request = await read_token_request(request, self.options)
         return http_response(self._server.revoke(token_request))
 
     async def _resource(self, request: web.Request) -> web.StreamResponse:

@@ -2,14 +2,22 @@
 
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from refresher.domain.clients import Client, ClientAuthentication, Revocation
+from refresher.domain.clients import (
+    Client,
+    Endpoints,
+    Policy,
+    Revocation,
+    Route,
+)
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.domain.secret import Secret
+from refresher.domain.quirks import Quirks
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, providers
+from refresher.settings.authentication import AuthenticationBuilder
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
@@ -26,36 +34,10 @@ from refresher.settings.urls import (
 LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
-
-QUIRKS = (
-    "encode_basic",
-    "placement",
-    "scope_separator",
-    "send_scope_on_refresh",
-    "send_redirect_uri_on_refresh",
-    "redirect_uri_parameter",
-    "pkce",
-    "authorization_parameters",
-    "token_parameters",
-    "extras",
-    "rejection_codes",
-    "transient_codes",
-    "rejection_descriptions",
-    "transient_descriptions",
-    "rotation",
-    "on_unknown_outcome",
-    "expires_in_unit",
-    "default_expires_in",
-    "refresh_token_idle",
-    "response_timeout",
-    "refresh_window",
-    "doubt_for",
-    "survive_outage",
-    "concurrency",
-    "rate",
+ENDPOINTS = (
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    "revocation_endpoint",
 )
-"""What a section may leave to the provider, and a provider to the domain's default."""
 
 
 class ClientBuilder:
@@ -68,6 +50,7 @@ class ClientBuilder:
     def __init__(self, *, base: Path, secrets: SecretReader, report: Report) -> None:
         self._base = base
         self._secrets = secrets
+        self._authentication = AuthenticationBuilder(base=base, secrets=secrets, report=report)
         self._report = report
 
     def build(self, name: str, section: ClientSection) -> Client | None:
@@ -79,7 +62,7 @@ class ClientBuilder:
         quirks = _quirks(section, provider)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
-        secret = self._client_secret(path, section, quirks.get("authentication"))
+        authentication = self._authentication.build(path, section, quirks)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
         self._require(path, "client_id", section.client_id, "set the id the server gave it")
@@ -88,18 +71,21 @@ class ClientBuilder:
         client = Client(
             name=name,
             client_id=section.client_id,
-            client_secret=secret,
-            token_endpoint=endpoints["token_endpoint"],
-            authorization_endpoint=endpoints.get("authorization_endpoint"),
-            issuer=self._issuer(path, section),
-            revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+            endpoints=Endpoints(
+                token=endpoints["token_endpoint"],
+                authorization=endpoints.get("authorization_endpoint"),
+                refresh=endpoints.get("refresh_endpoint"),
+                revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+                issuer=self._issuer(path, section),
+            ),
+            authentication=authentication,
+            quirks=quirks,
+            policy=Policy(**section.policy),
+            route=Route(proxy=proxy, ca_bundle=ca_bundle),
             provider=section.provider,
             description=section.description,
             redirect_uris=section.redirect_uris,
             scope=section.scope,
-            proxy=proxy,
-            ca_bundle=ca_bundle,
-            **quirks,
         )
         check_client(path, section, client, self._report)
         return client
@@ -179,23 +165,6 @@ class ClientBuilder:
             return None
         return section.base_url
 
-    def _client_secret(
-        self, path: KeyPath, section: ClientSection, authentication: ClientAuthentication | None
-    ) -> Secret | None:
-        secret = self._secrets.read((*path, "client_secret"), section.client_secret)
-        is_public = authentication is ClientAuthentication.NONE
-        is_doubtful = any(
-            self._report.is_faulty((*path, key)) for key in ("client_authentication", "provider")
-        )
-        if section.client_secret is None and not is_public and not is_doubtful:
-            self._require(
-                path,
-                "client_secret",
-                None,
-                'set it, or client_authentication = "none" for a public client',
-            )
-        return secret
-
     def _check_redirect_uris(self, path: KeyPath, uris: Sequence[str]) -> None:
         for position, uri in enumerate(uris):
             fault = redirect_uri_fault(uri)
@@ -259,17 +228,14 @@ def warn_of_scope(
             report.warning(path, f"has {value}, which {provider.name} does not document{mend}")
 
 
-def _quirks(section: ClientSection, provider: Provider | None) -> dict[str, Any]:
-    """What the section or else the provider says; the domain knows the rest."""
-    chosen: dict[str, Any] = {}
-    for key in (*QUIRKS, "client_authentication"):
-        ours, theirs = getattr(section, key), getattr(provider, key, None)
-        value = theirs if ours is None else ours
-        if isinstance(ours, dict) and theirs:
-            value = {**theirs, **ours}
-        if value is not None:
-            chosen["authentication" if key == "client_authentication" else key] = value
-    return chosen
+def _quirks(section: ClientSection, provider: Provider | None) -> Quirks:
+    """What the section says, else the provider, else the standard."""
+    theirs = provider.quirks if provider else Quirks()
+    ours: dict[str, Any] = {
+        name: {**getattr(theirs, name), **value} if isinstance(value, dict) else value
+        for name, value in section.quirks.items()
+    }
+    return replace(theirs, **ours)
 
 
 def _endpoints_of(provider: Provider) -> dict[str, str]:
@@ -277,6 +243,8 @@ def _endpoints_of(provider: Provider) -> dict[str, str]:
         "authorization_endpoint": provider.authorization_endpoint,
         "token_endpoint": provider.token_endpoint,
     }
+    if provider.refresh_endpoint:
+        endpoints["refresh_endpoint"] = provider.refresh_endpoint
     if provider.revocation:
         endpoints["revocation_endpoint"] = provider.revocation.endpoint
     return endpoints

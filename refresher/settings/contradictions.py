@@ -4,11 +4,12 @@ A problem is what can never work, or would cost a grant; a warning what has no e
 another one than its author may think. Every line names the way out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from urllib.parse import urlsplit
 
-from refresher.domain.clients import Client, ClientAuthentication, RotationProfile
+from refresher.domain.clients import Client
+from refresher.domain.quirks import ClientAuthentication, RotationProfile
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report
@@ -18,50 +19,14 @@ from refresher.settings.urls import (
     redirect_uri_doubt,
     redirect_uri_fault,
 )
+from refresher.settings.wire import check_wire
 
-SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
-    "client_id": "client_id, and client_authentication where the server wants it as a parameter",
-    "client_secret": "client_secret",
-    "code": "refresher login",
-    "code_verifier": "pkce",
-    "grant_type": "nothing: refresher knows refresh_token and authorization_code only",
-    "redirect_uri": "redirect_uris, and send_redirect_uri_on_refresh",
-    "refresh_token": "refresh_token of a grant",
-    "scope": "scope, and send_scope_on_refresh",
+SHARED: Mapping[str, Callable[[Client], object]] = {
+    "client_secret": lambda client: client.authentication,
+    "rotation": lambda client: client.quirks.rotation,
+    "concurrency": lambda client: client.policy.concurrency,
+    "rate": lambda client: client.policy.rate,
 }
-"""Parameters of token requests that the daemon fills in itself, and the settings for them."""
-
-SENT_IN_AUTHORIZATION_REQUESTS: Mapping[str, str] = {
-    "client_id": "client_id",
-    "client_secret": "client_secret: a browser would show it",
-    "code_challenge": "pkce",
-    "code_challenge_method": "pkce",
-    "redirect_uri": "redirect_uris",
-    "response_type": "nothing: refresher knows code only",
-    "scope": "scope",
-    "state": "nothing: refresher draws it for each login",
-}
-"""The same of authorization requests."""
-
-OURS: Mapping[str, Mapping[str, str]] = {
-    "token_parameters": SENT_IN_TOKEN_REQUESTS,
-    "authorization_parameters": SENT_IN_AUTHORIZATION_REQUESTS,
-}
-"""Both, by the key whose parameters must be others."""
-
-SECRET_WORDS = (
-    *("api_key", "apikey", "assertion", "passphrase", "passwd", "password", "private_key"),
-    *("secret", "subject_token", "actor_token", "access_token", "id_token"),
-)
-"""What a parameter that holds a secret is called, among other words."""
-
-NO_SECRETS = ("_type", "_hint")
-"""What the names of parameters about such a one end in."""
-
-PUBLISHED = frozenset({"access_token", "token_type", "expires_at", "issued_at", "version", "scope"})
-"""Fields of the Redis contract, which no field of an answer replaces."""
-
-SHARED = ("client_secret", "rotation", "concurrency", "rate")
 """What two entries for one registered client should say alike."""
 
 
@@ -88,7 +53,7 @@ class _ClientCheck:
     def run(self) -> None:
         self._check_login()
         self._check_urls()
-        self._check_parameters()
+        check_wire(self._path, self._section, self._client, self._report)
         self._check_answers()
         self._check_rotation()
         self._check_times()
@@ -101,123 +66,102 @@ class _ClientCheck:
 
     def _check_login(self) -> None:
         section, client = self._section, self._client
-        authentication = client.authentication
+        authentication = client.quirks.client_authentication
         is_public = authentication is ClientAuthentication.NONE
-        if is_public and section.client_secret is not None:
+        if section.client_secret is not None and not authentication.has_secret:
             self._problem(
                 "client_secret",
-                'is set, and client_authentication = "none" sends none: take one of the two away',
+                f'is set, and client_authentication = "{authentication}" sends none: take one of '
+                "the two away",
             )
-        if is_public and not client.pkce:
+        if authentication.has_certificate and client.endpoints.token.startswith("http:"):
+            self._problem("client_certificate", "needs TLS, and token_endpoint is http://")
+        if is_public and not client.quirks.pkce:
             self._warning(
                 "pkce",
                 "is off for a client without a secret: whoever sees a code can use it; "
                 "set pkce = true",
             )
-        if section.encode_basic is not None and authentication is not ClientAuthentication.BASIC:
+        if "encode_basic" in section.quirks and authentication is not ClientAuthentication.BASIC:
             self._warning(
                 "encode_basic",
                 f'has no effect: client_authentication is "{authentication}", not '
                 f'"{ClientAuthentication.BASIC}"',
             )
-        if client.send_redirect_uri_on_refresh and not client.redirect_uris:
-            tell = self._problem if section.send_redirect_uri_on_refresh else self._warning
+        if client.quirks.send_redirect_uri_on_refresh and not client.redirect_uris:
+            is_ours = "send_redirect_uri_on_refresh" in section.quirks
+            tell = self._problem if is_ours else self._warning
             tell(
                 "send_redirect_uri_on_refresh",
                 "needs the URI to send: set redirect_uris, exactly as registered",
             )
-        if section.redirect_uri_parameter is not None and not client.redirect_uris:
+        if "redirect_uri_parameter" in section.quirks and not client.redirect_uris:
             self._warning("redirect_uri_parameter", "has no effect without redirect_uris: set them")
-        if client.authorization_endpoint is None:
+        if client.endpoints.authorization is None:
             for key in ("authorization_parameters", "pkce"):
-                if getattr(section, key) is not None:
+                if key in section.quirks:
                     self._warning(key, "has no effect: login needs an authorization_endpoint")
         endpoints = (
             *(section.authorization_endpoint, section.token_endpoint),
-            section.revocation_endpoint,
+            *(section.refresh_endpoint, section.revocation_endpoint),
         )
         if section.base_url and section.provider is None and not any(map(_is_path, endpoints)):
             self._warning("base_url", "has no effect: no endpoint is a path; take it away")
-        if section.ca_bundle and client.token_endpoint.startswith("http:"):
+        if section.ca_bundle and client.endpoints.token.startswith("http:"):
             self._warning("ca_bundle", "has no effect: token_endpoint is http://")
 
     def _check_urls(self) -> None:
         """What lets others read what is sent there."""
-        client = self._client
-        endpoints = {
-            "authorization_endpoint": client.authorization_endpoint,
-            "token_endpoint": client.token_endpoint,
-            "revocation_endpoint": client.revocation.endpoint if client.revocation else None,
+        endpoints = self._client.endpoints
+        named = {
+            "authorization_endpoint": endpoints.authorization,
+            "token_endpoint": endpoints.token,
+            "refresh_endpoint": endpoints.refresh,
+            "revocation_endpoint": endpoints.revocation.endpoint if endpoints.revocation else None,
         }
-        for key, url in endpoints.items():
+        for key, url in named.items():
             if url is not None and (doubt := endpoint_doubt(url)):
                 self._warning(key, doubt)
-        for position, uri in enumerate(client.redirect_uris):
+        for position, uri in enumerate(self._client.redirect_uris):
             if redirect_uri_fault(uri) is None and (doubt := redirect_uri_doubt(uri)):
                 self._warning(("redirect_uris", position), doubt)
-
-    def _check_parameters(self) -> None:
-        """What the daemon sends itself wins over parameters of the same name, or stands twice."""
-        for table, sent in OURS.items():
-            given: Mapping[str, str] = getattr(self._section, table) or {}
-            for name in given:
-                is_uri = name == self._client.redirect_uri_parameter
-                asked = "redirect_uri" if is_uri else name.lower()
-                if asked in sent:
-                    self._problem((table, name), f"is filled in by the daemon: use {sent[asked]}")
-                elif _sounds_secret(name):
-                    self._problem(
-                        (table, name),
-                        "sounds like a secret, and parameters are not kept as secrets: a client's "
-                        "goes into client_secret, a token into refresh_token or static_token of a "
-                        "grant",
-                    )
-        if self._client.authorization_parameters.get("response_mode", "query") != "query":
-            self._warning(
-                ("authorization_parameters", "response_mode"),
-                "keeps the code out of the URL in which login looks for it: take it away",
-            )
 
     def _check_answers(self) -> None:
         client = self._client
         for kind in ("codes", "descriptions"):
-            rejections: tuple[str, ...] = getattr(client, f"rejection_{kind}")
-            for word in sorted({*rejections} & {*getattr(client, f"transient_{kind}")}):
+            rejections: tuple[str, ...] = getattr(client.quirks, f"rejection_{kind}")
+            for word in sorted({*rejections} & {*getattr(client.quirks, f"transient_{kind}")}):
                 self._problem(
                     f"rejection_{kind}",
                     f"has {word}, which transient_{kind} has as well: either a person must act or "
                     "it is tried again later; take it out of one",
                 )
-        for person, later in product(client.rejection_descriptions, client.transient_descriptions):
+        quirks = client.quirks
+        for person, later in product(quirks.rejection_descriptions, quirks.transient_descriptions):
             if person != later and (person in later or later in person):
                 self._warning(
                     "rejection_descriptions",
                     f'has "{person}", and transient_descriptions has "{later}": one holds the '
                     "other, so both fit the longer one; make them differ",
                 )
-        if "invalid_grant" in client.transient_codes:
+        if "invalid_grant" in client.quirks.transient_codes:
             self._warning(
                 "transient_codes",
                 "has invalid_grant: a dead refresh token would be sent again for ever, and nobody "
                 "asked to log in; name what means later in transient_descriptions",
             )
         for code in ("invalid_client", "unauthorized_client"):
-            if code in client.rejection_codes:
+            if code in client.quirks.rejection_codes:
                 self._warning(
                     "rejection_codes",
                     f"has {code}: a wrong client_secret would end every grant of the client; "
                     "take it out",
                 )
-        for name in client.extras:
-            if name in PUBLISHED:
-                self._warning("extras", f"has {name}, which is published anyway: take it out")
-            elif "refresh_token" in name:
-                self._warning("extras", f"has {name}: no refresh token is published; take it out")
 
     def _check_rotation(self) -> None:
-        section, client, rotation = self._section, self._client, self._client.rotation
+        section, client, rotation = self._section, self._client, self._client.quirks.rotation
         is_free = rotation.profile in {RotationProfile.NONE, RotationProfile.UNTIL_USED}
-        if section.on_unknown_outcome is not None and is_free:
+        if "on_unknown_outcome" in section.policy and is_free:
             self._warning(
                 "on_unknown_outcome",
                 f'has no effect with rotation = "{rotation}": a lost answer is asked for again',
@@ -226,7 +170,9 @@ class _ClientCheck:
             return
         if rotation.grace == 0:
             self._warning("rotation", f'has a window of 0 s: write "{RotationProfile.STRICT}"')
-        elif section.response_timeout is not None and client.response_timeout > rotation.grace:
+        elif (
+            "response_timeout" in section.quirks and client.quirks.response_timeout > rotation.grace
+        ):
             self._warning(
                 "response_timeout",
                 f'is longer than the window of rotation = "{rotation}": no replay fits behind it, '
@@ -234,19 +180,23 @@ class _ClientCheck:
             )
 
     def _check_times(self) -> None:
-        client, window = self._client, self._client.refresh_window
-        if window is not None and window < client.survive_outage:
+        client, window = self._client, self._client.quirks.refresh_window
+        if window is not None and window < client.policy.survive_outage:
             self._problem(
-                "survive_outage" if self._section.refresh_window is None else "refresh_window",
+                "refresh_window" if "refresh_window" in self._section.quirks else "survive_outage",
                 f"cannot be kept: the server refreshes only {window:g} s before the end "
-                f"(refresh_window), so no outage of {client.survive_outage:g} s "
+                f"(refresh_window), so no outage of {client.policy.survive_outage:g} s "
                 "(survive_outage) can be survived; lower the latter",
             )
-        life = client.default_expires_in
+        life = client.quirks.default_expires_in
         if life is None:
             return
+        if client.quirks.no_expiry:
+            self._warning(
+                "default_expires_in", "has no effect: no_expiry says that there is no end"
+            )
         known = f"a life of {life:g} s (default_expires_in)"
-        if client.survive_outage > life / 2:
+        if client.policy.survive_outage > life / 2:
             self._warning(
                 "survive_outage", f"is more than half of {known}, the most that can be survived"
             )
@@ -254,7 +204,7 @@ class _ClientCheck:
             return
         if life <= window:
             self._warning("refresh_window", f"has no effect: it is no shorter than {known}")
-        idle = client.refresh_token_idle
+        idle = client.quirks.refresh_token_idle
         if idle is not None and idle / 2 < life - window:
             self._warning(
                 "refresh_token_idle",
@@ -274,8 +224,8 @@ def check_together(document: Document, clients: Mapping[str, Client], report: Re
     _check_redirect_uris(clients, report)
     known: dict[tuple[str, str], Client] = {}
     for client in clients.values():
-        first = known.setdefault((client.token_endpoint, client.client_id), client)
-        differing = [key for key in SHARED if getattr(first, key) != getattr(client, key)]
+        first = known.setdefault((client.endpoints.token, client.client_id), client)
+        differing = [key for key, of in SHARED.items() if of(first) != of(client)]
         if differing:
             report.warning(
                 ("clients", client.name),
@@ -313,18 +263,13 @@ def _landing(uri: str) -> tuple[str, ...]:
 
 def _server(client: Client) -> tuple[str, str | None, int | None]:
     """The one that a code of CLIENT is sent to."""
-    parts = urlsplit(client.token_endpoint)
-    return parts.scheme, parts.hostname, _port(client.token_endpoint)
+    parts = urlsplit(client.endpoints.token)
+    return parts.scheme, parts.hostname, _port(client.endpoints.token)
 
 
 def _port(url: str) -> int | None:
     parts = urlsplit(url)
     return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _sounds_secret(name: str) -> bool:
-    plain = name.lower().replace("-", "_")
-    return not plain.endswith(NO_SECRETS) and any(word in plain for word in SECRET_WORDS)
 
 
 def _is_path(endpoint: str | None) -> bool:
@@ -338,7 +283,7 @@ def _check_scopes_on_refresh(
     for name, client in clients.items():
         scopes = [client.scope]
         scopes += [grant.scope for grant in document.grants.values() if grant.client == name]
-        if client.send_scope_on_refresh and not any(scopes):
+        if client.quirks.send_scope_on_refresh and not any(scopes):
             report.warning(
                 ("clients", name, "send_scope_on_refresh"),
                 "has no scope to send: set scope, at the client or at its grants",
@@ -352,10 +297,10 @@ def _check_response_times(
     deadline = document.daemon.shutdown_deadline
     silent: list[float] = []
     for name, client in clients.items():
-        if client.response_timeout <= deadline:
+        if client.quirks.response_timeout <= deadline:
             continue
-        if document.clients[name].response_timeout is None:
-            silent.append(client.response_timeout)
+        if "response_timeout" not in document.clients[name].quirks:
+            silent.append(client.quirks.response_timeout)
             continue
         report.warning(
             ("clients", name, "response_timeout"),

@@ -1,6 +1,5 @@
 """Every setting with its type, default, variable and meaning: the README's table."""
 
-import dataclasses
 from collections.abc import Iterator
 from enum import Enum
 from types import NoneType, UnionType
@@ -10,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from refresher.domain.clients import Client
+from refresher.domain.clients import Policy
+from refresher.domain.quirks import Quirks, keys
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import NESTED, PREFIX
 from refresher.settings.values import Kind
@@ -19,9 +19,6 @@ NAME = "NAME"
 """Stands for the name of a client or grant, which keeps its case in a variable."""
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
-
-DOMAIN_NAMES = {"client_authentication": "authentication"}
-"""Keys of a client whose field of ``domain.clients.Client`` has another name."""
 
 
 class SettingLine(NamedTuple):
@@ -55,7 +52,7 @@ def _lines(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[SettingLi
 def _line(model: type[BaseModel], path: tuple[str, ...], field: FieldInfo) -> SettingLine:
     default = field.get_default(call_default_factory=True)
     if default is None and model is ClientSection:
-        default = _domain_default(path[-1])
+        default = DOMAIN_DEFAULTS.get(path[-1])
     return SettingLine(
         key=".".join(path),
         type=_type_name(field.annotation, field.metadata),
@@ -71,13 +68,8 @@ def _table_in(annotation: Any) -> type[BaseModel] | None:
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
-def _domain_default(key: str) -> Any:
-    """What a client is without a word of the settings or of its provider."""
-    wanted = DOMAIN_NAMES.get(key, key)
-    for field in dataclasses.fields(Client):
-        if field.name == wanted and field.default is not dataclasses.MISSING:
-            return field.default
-    return None
+DOMAIN_DEFAULTS = {key.name: key.default for key in (*keys(Quirks), *keys(Policy))}
+"""What a client is without a word of the settings or of its provider."""
 
 
 def _type_name(annotation: Any, metadata: list[Any]) -> str:

@@ -4,34 +4,28 @@ The descriptions are the settings table of the README. Every key has a default, 
 one mistake never hides another: what is required is asked for in ``checks``.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from refresher.domain.clients import (
-    ClientAuthentication,
-    LifetimeUnit,
-    Placement,
-    UnknownOutcome,
-)
+from refresher.domain.clients import Policy
+from refresher.domain.quirks import Quirks, keys
 from refresher.logs import Level
 from refresher.settings.values import (
-    Duration,
+    READERS,
     Instant,
     Kind,
-    Phrases,
-    RotationValue,
+    Positive,
     Scope,
     SecretValue,
+    Text,
     Uris,
-    Words,
 )
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
-Text = Annotated[str, Field(min_length=1)]
 PathText = Annotated[str, Field(min_length=1), Kind("path")]
-Positive = Annotated[Duration, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -127,13 +121,13 @@ class DaemonSection(Section):
     )
 
 
-class ClientSection(Section):
+class _OwnClientSection(Section):
     """One OAuth 2.0 client: an application registered at an authorization server."""
 
     provider: Text | None = Field(
         default=None,
         description="An entry of the catalogue (refresher providers): its endpoints and quirks "
-        "are the defaults of everything below.",
+        "are the defaults of everything else.",
     )
     base_url: Text | None = Field(
         default=None,
@@ -145,6 +139,9 @@ class ClientSection(Section):
     )
     token_endpoint: Text | None = Field(
         default=None, description="URL of the token endpoint. Required without a provider."
+    )
+    refresh_endpoint: Text | None = Field(
+        default=None, description="URL that refreshes go to, where not the token endpoint."
     )
     issuer: Text | None = Field(
         default=None,
@@ -171,125 +168,33 @@ class ClientSection(Section):
     )
     client_secret: SecretValue | None = Field(
         default=None,
-        description="The client's secret. Required unless client_authentication is none.",
+        description="The client's secret. Required for client_secret_basic and client_secret_post.",
     )
-    client_authentication: ClientAuthentication | None = Field(
+    second_client_secret: SecretValue | None = Field(
         default=None,
-        description="How the client proves itself: in an HTTP Basic header, as parameters, or not "
-        "at all (a public client).",
+        description="The other secret while the server's is being replaced. It counts once the "
+        "server has answered invalid_client to the first, until either is replaced.",
     )
-    encode_basic: bool | None = Field(
+    client_private_key: SecretValue | None = Field(
         default=None,
-        description="Form-encode id and secret inside HTTP Basic (RFC 6749 2.3.1); some servers "
-        "fail to decode them.",
+        description="The private key that signs assertions, in PEM form. Required for "
+        "private_key_jwt.",
+    )
+    client_key_id: Text | None = Field(
+        default=None, description="The kid of assertions, where the server knows several keys."
+    )
+    client_certificate: PathText | None = Field(
+        default=None,
+        description="PEM file of the client's certificate, read again when it changes. Required "
+        "for tls_client_auth and self_signed_tls_client_auth (RFC 8705).",
+    )
+    client_certificate_key: PathText | None = Field(
+        default=None,
+        description="PEM file of its private key, without a passphrase. Default: the same file.",
     )
     scope: Scope = Field(
         default=(),
         description="Scope to ask for at login: a list, or a text parted at spaces and commas.",
-    )
-    authorization_parameters: dict[str, str] | None = Field(
-        default=None,
-        description='More parameters of authorization requests, such as access_type = "offline".',
-    )
-    token_parameters: dict[str, str] | None = Field(
-        default=None,
-        description="More parameters of every token request, such as audience; never secrets.",
-    )
-    placement: Placement | None = Field(
-        default=None,
-        description="Where token request parameters go. query puts secrets in URLs, which proxies "
-        "log: only where the provider documents it.",
-    )
-    scope_separator: Text | None = Field(
-        default=None, description="What separates scope values in requests, where not a space."
-    )
-    redirect_uri_parameter: Text | None = Field(
-        default=None, description="Name of the redirect URI parameter, where not the standard one."
-    )
-    send_scope_on_refresh: bool | None = Field(
-        default=None,
-        description="Send the scope with every refresh. Off: at several servers it narrows the "
-        "grant for ever.",
-    )
-    send_redirect_uri_on_refresh: bool | None = Field(
-        default=None,
-        description="Send the redirect URI with every refresh, for servers that ask for it.",
-    )
-    pkce: bool | None = Field(
-        default=None, description="Protect logins with PKCE (RFC 7636, S256)."
-    )
-    extras: Words | None = Field(
-        default=None,
-        description="Fields of the token response published with the token, such as instance_url.",
-    )
-    rejection_codes: Words | None = Field(
-        default=None,
-        description="Error codes of the server that mean invalid_grant: the grant is lost.",
-    )
-    transient_codes: Words | None = Field(
-        default=None, description="Error codes of the server that mean: try again later."
-    )
-    rejection_descriptions: Phrases | None = Field(
-        default=None,
-        description="Parts of the server's error descriptions that mean: a person must act. "
-        "Compared without regard to case, whatever the error code says.",
-    )
-    transient_descriptions: Phrases | None = Field(
-        default=None,
-        description="Parts of the server's error descriptions that mean: try again later.",
-    )
-    rotation: RotationValue | None = Field(
-        default=None,
-        description="What a refresh does to the refresh token it used: none (stays valid), "
-        "grace(SECONDS) (accepted again that long), until_used (until its successor is used), "
-        "strict (dead at once), unknown (as strict). Decides what is safe after a lost answer.",
-    )
-    on_unknown_outcome: UnknownOutcome | None = Field(
-        default=None,
-        description="After a lost answer under strict or unknown: replay at once, defer until the "
-        "access token nears its end, or pause for an operator.",
-    )
-    expires_in_unit: LifetimeUnit | None = Field(
-        default=None,
-        description="What expires_in counts, where a server does not mean seconds.",
-    )
-    default_expires_in: Positive | None = Field(
-        default=None,
-        description="Seconds an access token lives whose answer does not tell. None: one hour, "
-        "with a warning.",
-    )
-    refresh_token_idle: Positive | None = Field(
-        default=None,
-        description="Seconds after which an unused refresh token dies; it is used before half of "
-        "them have passed.",
-    )
-    response_timeout: Positive | None = Field(
-        default=None,
-        description="Seconds to wait for an answer once the request has left. None: 30. Raise it "
-        "for a slow token endpoint: an answer that nobody waits for may hold the only valid "
-        "refresh token.",
-    )
-    refresh_window: Positive | None = Field(
-        default=None,
-        description="Seconds before its end from when on the server refreshes an access token, "
-        "where it refuses earlier.",
-    )
-    doubt_for: Positive | None = Field(
-        default=None,
-        description="Seconds after which a refused grant counts as lost although no other grant of "
-        "the client was served since. None: a day.",
-    )
-    survive_outage: Duration | None = Field(
-        default=None,
-        description="Seconds of outage of the authorization server that tokens should outlive; "
-        "refreshes earlier, up to half the lifetime.",
-    )
-    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="Token requests in flight at once for this client."
-    )
-    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None,
-        description="Token requests a second for this client. None: as concurrency allows.",
     )
     proxy: SecretValue | None = Field(
         default=None,
@@ -299,6 +204,33 @@ class ClientSection(Section):
     ca_bundle: PathText | None = Field(
         default=None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
+    )
+
+    @property
+    def quirks(self) -> Mapping[str, Any]:
+        """What it says of its server, by key."""
+        return self._said(Quirks)
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """What the operator decides, by key."""
+        return self._said(Policy)
+
+    def _said(self, of: type) -> Mapping[str, Any]:
+        said = {key.name: getattr(self, key.name) for key in keys(of)}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+if TYPE_CHECKING:
+    ClientSection = _OwnClientSection
+else:
+    ClientSection = create_model(
+        "ClientSection",
+        __base__=_OwnClientSection,
+        **{
+            key.name: (READERS[key.type] | None, Field(default=None, description=key.description))
+            for key in (*keys(Quirks), *keys(Policy))
+        },
     )
 
 

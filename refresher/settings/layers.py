@@ -24,7 +24,8 @@ NAMED_SECTIONS = frozenset({"clients", "grants"})
 """Sections of tables whose names are the operator's and keep their case."""
 
 SECRET_KEYS = frozenset(
-    {"client_secret", "password", "proxy", "refresh_token", "static_token", "url"}
+    {"client_secret", "second_client_secret", "client_private_key", "password", "proxy"}
+    | {"refresh_token", "static_token", "url"}
 )
 """Keys whose table is one value: a form from one layer never mixes with that of another."""
 

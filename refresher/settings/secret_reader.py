@@ -22,6 +22,9 @@ from refresher.settings.values import (
     SecretSource,
 )
 
+STAND_IN = frozenset({"client_secret", "second_client_secret", "client_private_key"})
+"""Keys that something stands for where they are not read: what a client needs is not missing."""
+
 
 class SecretReader:
     """Resolves the secrets of one load and remembers how each came.
@@ -67,12 +70,12 @@ class SecretReader:
         if source is None:
             return None
         if not self.reads(path):
-            return Secret(UNREAD) if path[-1] == "client_secret" else None
+            return Secret(UNREAD) if path[-1] in STAND_IN else None
         try:
             secret = self._resolve(path, source)
         except Unseen as error:
             self._report.unseen(path, str(error), of_service=isinstance(error, OfService))
-            return Secret(UNREAD) if path[-1] == "client_secret" else None
+            return Secret(UNREAD) if path[-1] in STAND_IN else None
         except ValueError as error:
             self._report.problem(path, str(error))
             return None

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from refresher.domain.clients import Rotation
+from refresher.domain import quirks
+from refresher.domain.clients import UnknownOutcome
+from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.times import read_duration, read_instant
 
@@ -158,3 +160,26 @@ Uris = Annotated[tuple[str, ...], BeforeValidator(split_spaces), Kind("list of s
 Scope = Annotated[tuple[str, ...], BeforeValidator(read_scope), Kind("list of strings")]
 RotationValue = Annotated[Rotation, PlainValidator(read_rotation), Kind("rotation profile")]
 SecretValue = Annotated[SecretSource, PlainValidator(read_secret), Kind("secret")]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[Duration, Field(gt=0)]
+
+READERS: Mapping[Any, Any] = {
+    bool: bool,
+    str: Text,
+    quirks.Words: Words,
+    quirks.Phrases: Phrases,
+    quirks.Seconds: Positive,
+    quirks.Pause: Duration,
+    quirks.Count: Annotated[int, Field(ge=1, le=1024)],
+    quirks.Rate: Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    Mapping[str, str]: dict[str, str],
+    quirks.Rotation: RotationValue,
+    **{
+        choice: choice
+        for choice in (
+            *(quirks.ClientAuthentication, quirks.AssertionAlgorithm, quirks.AssertionAudience),
+            *(quirks.Placement, quirks.LifetimeUnit, UnknownOutcome),
+        )
+    },
+}
+"""How each type of a key that the domain declares is read."""

@@ -110,7 +110,7 @@ def request_refresh(tx: Transaction, name: str) -> Grant | None:
     """
     stored = at_its_end(grant_of(existing_row(tx, name)), tx.now)
     waits = stored.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-    if waits or stored.refresh_token_fingerprint is None:
+    if waits or not stored.is_renewable:
         return None
     return write(tx, replace(stored, due_at=tx.now), {"requested_at": tx.now})
 

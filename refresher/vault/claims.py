@@ -17,6 +17,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
+from refresher.domain.renewal import RefreshToken
 from refresher.errors import VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one, update_all
@@ -226,8 +227,8 @@ def _claim_row(
     if grant != stored:
         grant = replace(grant, revision=next_version(stored.revision, tx.now))
         ended = status_values(grant)
-    refresh_token = tx.sealer.refresh_token(row)
-    access_token, _ = tx.sealer.access_token(row)
+    renewal = RefreshToken(tx.sealer.refresh_token(row))
+    access_token, extras = tx.sealer.access_token(row)
     sequence = grant.attempt_sequence + 1
     opened = grant.intent
     if opened is not None and opened.presented != grant.refresh_token_fingerprint:
@@ -253,8 +254,9 @@ def _claim_row(
     copied_at = older_than(grant.name)
     return Claim(
         grant=grant_of(overlaid(row, ended | intent | {"attempt_sequence": sequence})),
-        refresh_token=refresh_token,
+        renewal=renewal,
         access_token=access_token,
+        extras=extras,
         granted_scope=row["granted_scope"],
         witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
         is_of_copy=copied_at is not None and _is_untouched_since(grant, copied_at),

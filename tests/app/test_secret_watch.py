@@ -86,7 +86,7 @@ def world(tmp_path: Path) -> World:
 
 
 def secret_of(watch: SecretWatch, client: str = "acme") -> str | None:
-    secret = watch.clients[client].client_secret
+    secret = watch.clients[client].authentication.secret
     return secret.reveal() if secret else None
 
 
@@ -130,7 +130,7 @@ def link_elsewhere(path: Path) -> None:
 async def test_a_replaced_file_counts(world: World, replace: Callable[[Path], None]) -> None:
     async with world.watching(world.load()) as watch:
         before = watch.clients["acme"]
-        assert await watch.reread(watch.clients["acme"]) is False
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         replace(world.secret)
         await eventually(lambda: secret_of(watch) == NEW, "the new secret")
         assert world.replaced == ["clients.acme.client_secret"]
@@ -219,7 +219,7 @@ async def test_what_cannot_be_read_keeps_the_last_value(
     async with world.watching(world.load()) as watch:
         spoil(world.secret)
         await eventually(lambda: world.doubted, "it is told")
-        assert await watch.reread(watch.clients["acme"]) is False
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         assert secret_of(watch) == OLD
         if world.secret.is_dir():
             world.secret.rmdir()
@@ -237,7 +237,7 @@ async def test_what_comes_back_as_it_was_is_no_change(world: World) -> None:
         world.secret.rename(world.folder / "away")
         await eventually(lambda: world.doubted, "it is told")
         (world.folder / "away").rename(world.secret)
-        assert await watch.reread(watch.clients["acme"]) is False
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         assert (world.replaced, world.changed) == ([], [])
 
 
@@ -259,15 +259,15 @@ async def test_a_secret_is_taken_when_it_was_written_to_its_end(world: World) ->
 async def test_whoever_was_refused_is_told_what_is_there_now(world: World) -> None:
     watch = SecretWatch(world.load(), world.clock)
     refused = watch.clients["acme"]
-    assert await watch.reread(refused) is False
+    assert await watch.reread(refused, "invalid_client") is False
     rewrite_with_the_times_of_before(world.secret)
-    assert await watch.reread(refused) is True
+    assert await watch.reread(refused, "invalid_client") is True
     assert secret_of(watch) == NEW
-    assert await watch.reread(watch.clients["acme"]) is False
+    assert await watch.reread(watch.clients["acme"], "invalid_client") is False
     # Its request was under way when another one's refusal, or a look, brought the new one.
-    assert await watch.reread(refused) is True
+    assert await watch.reread(refused, "invalid_client") is True
     watch.clients.clear()
-    assert await watch.reread(refused) is False
+    assert await watch.reread(refused, "invalid_client") is False
 
 
 async def test_all_who_ask_at_once_are_told_the_same(world: World) -> None:
@@ -277,7 +277,7 @@ async def test_all_who_ask_at_once_are_told_the_same(world: World) -> None:
     answers: list[bool] = []
 
     async def ask() -> None:
-        answers.append(await watch.reread(refused))
+        answers.append(await watch.reread(refused, "invalid_client"))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
@@ -290,7 +290,7 @@ async def test_what_cannot_change_is_not_looked_at(world: World, source: str) ->
     world.environment["ACME"] = OLD
     watch = SecretWatch(world.load(f"client_secret = {source}"), world.clock)
     world.environment["ACME"] = NEW
-    assert await watch.reread(watch.clients["acme"]) is False
+    assert await watch.reread(watch.clients["acme"], "invalid_client") is False
 
 
 async def test_a_proxy_with_a_password_is_watched(world: World) -> None:
@@ -300,10 +300,10 @@ async def test_a_proxy_with_a_password_is_watched(world: World) -> None:
     async with world.watching(settings) as watch:
         proxy.write_text(f"ftp://me:{NEW}@proxy")
         await eventually(lambda: world.doubted, "it is told")
-        assert watch.clients["acme"].proxy == f"http://me:{OLD}@proxy:3128"
+        assert watch.clients["acme"].route.proxy == f"http://me:{OLD}@proxy:3128"
         proxy.write_text(f"http://me:{NEW}@proxy:3128")
         await eventually(lambda: world.replaced, "it is replaced")
-        assert watch.clients["acme"].proxy == f"http://me:{NEW}@proxy:3128"
+        assert watch.clients["acme"].route.proxy == f"http://me:{NEW}@proxy:3128"
         assert world.replaced == ["clients.acme.proxy"]
     assert not [line for line in world.lines if "canary" in str(line)]
 
@@ -374,11 +374,11 @@ async def test_a_command_runs_when_asked_for_and_once_a_minute(world: World) -> 
     async with world.watching(world.load(by_command("cat acme.secret"))) as watch:
         rename_over(world.secret)
         assert runs(world) == 1  # at the start
-        assert await watch.reread(watch.clients["acme"]) is True
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is True
         assert (secret_of(watch), runs(world)) == (NEW, 2)
         world.secret.write_text("canary-third")
         for _ in range(3):
-            assert await watch.reread(watch.clients["acme"]) is False
+            assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         assert runs(world) == 2
         world.clock.move(60)
         # It was asked for too early, so it runs by itself when its minute is over.
@@ -408,16 +408,16 @@ async def test_a_command_that_fails_keeps_the_last_value(
     settings = world.load(by_command(script))
     (world.folder / "broken").touch()
     async with world.watching(settings) as watch:
-        assert await watch.reread(watch.clients["acme"]) is False
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         world.clock.move(61)
-        assert await watch.reread(watch.clients["acme"]) is False
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False
         assert secret_of(watch) == OLD
         [told] = world.doubted
         assert reason in told
         (world.folder / "broken").unlink()
         rename_over(world.secret)
         world.clock.move(61)
-        assert await watch.reread(watch.clients["acme"]) is True
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is True
     assert not [line for line in world.lines if "canary" in str(line)]
 
 
@@ -433,7 +433,7 @@ async def test_a_slow_command_holds_up_nobody(world: World) -> None:
         answered: list[str] = []
 
         async def ask(client: str) -> None:
-            assert await watch.reread(watch.clients[client])
+            assert await watch.reread(watch.clients[client], "invalid_client")
             answered.append(client)
 
         longest = 0.0
@@ -473,7 +473,7 @@ async def test_a_file_system_that_hangs_is_left_alone(
             await eventually(lambda: world.doubted, "it is told")
             rename_over(world.secret)
             await eventually(lambda: secret_of(watch) == NEW, "the others are looked at")
-            assert await watch.reread(watch.clients["dead"]) is False
+            assert await watch.reread(watch.clients["dead"], "invalid_client") is False
             assert len(held) == 1  # one thread, however often it was asked for
             is_mended.set()
             (world.folder / "dead" / "secret").write_text(NEW)
@@ -507,7 +507,7 @@ async def test_settings_loaded_again_win_over_a_look_under_way(world: World) -> 
         answers: list[bool] = []
 
         async def ask() -> None:
-            answers.append(await watch.reread(watch.clients["acme"]))
+            answers.append(await watch.reread(watch.clients["acme"], "invalid_client"))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
@@ -548,9 +548,43 @@ Path.stat = lambda *_, **__: threading.Event().wait()
 async def main():
     with anyio.move_on_after(0.2):
         watch = SecretWatch(settings, SystemClock())
-        await watch.reread(watch.clients["acme"])
+        await watch.reread(watch.clients["acme"], "invalid_client")
 anyio.run(main)
 """
     world.load()
     with anyio.fail_after(PATIENCE):
         await anyio.run_process([sys.executable, "-c", script])
+
+
+SECOND = "second-client-secret"
+TWO = f'client_secret = {{ file = "acme.secret" }}\nsecond_client_secret = "{SECOND}"'
+
+
+def counting(watch: SecretWatch) -> str | None:
+    password = watch.clients["acme"].authentication.password
+    return password.reveal() if password else None
+
+
+async def test_the_second_secret_counts_once_the_first_is_refused(world: World) -> None:
+    async with world.watching(world.load(TWO)) as watch:
+        refused = watch.clients["acme"]
+        assert await watch.reread(refused, "unauthorized_client") is False, "of no secret"
+        assert counting(watch) == OLD
+        assert await watch.reread(refused, "invalid_client") is True
+        assert counting(watch) == SECOND
+        # Another one of its requests was under way: it is told, and nothing goes back.
+        assert await watch.reread(refused, "invalid_client") is True
+        assert counting(watch) == SECOND
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is False, "both are"
+        assert counting(watch) == SECOND
+        assert world.doubted == ["the server refuses it: second_client_secret counts now"]
+        assert [client.name for client in world.changed] == ["acme"]
+
+
+async def test_a_replaced_first_secret_counts_first_again(world: World) -> None:
+    async with world.watching(world.load(TWO)) as watch:
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is True
+        rename_over(world.secret)
+        await eventually(lambda: counting(watch) == NEW, "the new secret")
+        assert await watch.reread(watch.clients["acme"], "invalid_client") is True
+        assert counting(watch) == SECOND

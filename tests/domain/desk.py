@@ -9,6 +9,7 @@ from refresher.domain.commit_rule import Verdict, next_version
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
 from refresher.domain.outcomes import Outcome, TokenAnswer
 from refresher.domain.reasons import Reason
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 
 
@@ -52,7 +53,7 @@ class Desk:
         self.grant = replace(grant, intent=intent, attempt_sequence=intent.sequence)
         return Claim(
             grant=self.grant,
-            refresh_token=Secret(self.refresh_token),
+            renewal=RefreshToken(Secret(self.refresh_token)),
             access_token=Secret(self.access_token) if self.access_token else None,
         )
 

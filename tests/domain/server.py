@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from refresher.domain.clients import Rotation, RotationProfile
 from refresher.domain.outcomes import GrantRejected, Outcome, Refreshed, TokenAnswer
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.secret import Secret
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import Fault, GrantState
 from refresher.domain.outcomes import (
     SECRET_REPLACED,
@@ -16,6 +16,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.transition import resume_unresolved, transition
 from tests.domain.world import (

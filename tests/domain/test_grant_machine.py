@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from refresher.domain import adoption, commit_rule, schedule, states, transition
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, Grant, GrantState, Intent
 from refresher.domain.outcomes import (
@@ -38,10 +38,12 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.pauses import is_ordered
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.reasons import Reason
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOW, make_client
+from tests.support.clients import changed
 
 ROTATIONS = [
     Rotation(RotationProfile.NONE),
@@ -185,7 +187,7 @@ class GrantMachine(RuleBasedStateMachine):
         claim = self.desk.claim(self.now)
         assert claim.intent.presented not in self.dead, "G6: dead once"
         self.open[claim.intent.sequence] = self.now
-        outcome = self.answer(fault, claim.refresh_token.reveal(), retry_after)
+        outcome = self.answer(fault, claim.renewal.presents.reveal(), retry_after)
         self.live = Flying(claim, outcome, self.now)
 
     @precondition(lambda self: self.live is not None)
@@ -312,7 +314,7 @@ class GrantMachine(RuleBasedStateMachine):
                 self.check_refresh_instant(self.now)
 
     def check_refresh_instant(self, now: float) -> None:
-        grant, idle = self.desk.grant, self.desk.client.refresh_token_idle
+        grant, idle = self.desk.grant, self.desk.client.quirks.refresh_token_idle
         assert grant.due_at is not None
         assert grant.issued_at is not None
         assert grant.expires_at is not None
@@ -340,7 +342,7 @@ class GrantMachine(RuleBasedStateMachine):
         assert grant.status_reason == expected
         if expected == Reason.REVOKED:
             assert before.refused_at is not None, "doubted before dead"
-            assert self.now - before.refused_at >= self.desk.client.doubt_for - MOMENT
+            assert self.now - before.refused_at >= self.desk.client.policy.doubt_for - MOMENT
         tolerant = {RotationProfile.NONE, RotationProfile.UNTIL_USED}
         assert self.server.revoked or self.server.rotation.profile not in tolerant
 
@@ -351,14 +353,15 @@ class GrantMachine(RuleBasedStateMachine):
         if is_ordered(grant):
             return
         if grant.due_at is None:
-            assert self.desk.client.on_unknown_outcome is UnknownOutcome.PAUSE
+            assert self.desk.client.policy.on_unknown_outcome is UnknownOutcome.PAUSE
             assert grant.status_reason == Reason.OUTCOME_UNKNOWN
             assert self.open, "only an open exchange pauses a grant"
             return
         wait = grant.due_at - self.now
         asked = min(getattr(outcome, "retry_after", None) or 0.0, 3600.0)
         if grant.intent is not None:  # the last chance of a grace window comes before quiet
-            last = schedule.last_replay_at(grant.intent.first_sent_at, self.desk.client.rotation)
+            rotation = self.desk.client.quirks.rotation
+            last = schedule.last_replay_at(grant.intent.first_sent_at, rotation)
             asked = min(asked, last - self.now) if last >= self.now - MOMENT else asked
         assert wait >= asked - MOMENT
         assert grant.due_at <= max(self.now + 3600.0, grant.expires_at or 0.0) + MOMENT
@@ -423,7 +426,7 @@ def test_a_broken_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
         def broken(claim: Claim, client: Any, answer: Any, attempt: Attempt) -> Any:
             return original(
-                claim, replace(client, rotation=Rotation(RotationProfile.STRICT)), answer, attempt
+                claim, changed(client, rotation=Rotation(RotationProfile.STRICT)), answer, attempt
             )
 
     monkeypatch.setattr(module, function, broken)

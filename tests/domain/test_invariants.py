@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Client, Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Fault, Grant, GrantState, Intent
 from refresher.domain.outcomes import (
     GrantRejected,
@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
 from refresher.domain.states import pass_time
@@ -124,7 +125,7 @@ def test_every_outcome_keeps_the_invariants(
 
 
 @given(
-    clients.filter(lambda client: client.on_unknown_outcome is not UnknownOutcome.PAUSE),
+    clients.filter(lambda client: client.policy.on_unknown_outcome is not UnknownOutcome.PAUSE),
     st.lists(st.sampled_from([NOT_SENT, THROTTLED, UNKNOWN]), min_size=2, max_size=12),
     st.one_of(st.none(), st.floats(-1e4, LIFE)),
 )

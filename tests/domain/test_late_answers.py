@@ -1,9 +1,9 @@
 """Late answers that the state machines found to leave their attempt open."""
 
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Rotation, RotationProfile
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.outcomes import Refreshed
+from refresher.domain.quirks import Rotation, RotationProfile
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOT_SENT, NOW, REJECTED, make_client
@@ -19,7 +19,7 @@ def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     desk = Desk.empty(make_client(Rotation(RotationProfile.UNKNOWN)), NOW)
     desk.log_in(server.authorize(NOW), at(0))
     paused = desk.claim(NOW + 2700)
-    answer = server.exchange(paused.refresh_token.reveal(), NOW + 2700)
+    answer = server.exchange(paused.renewal.presents.reveal(), NOW + 2700)
     assert isinstance(answer, Refreshed)
     desk.recover(NOW + 2701, 0.5)
     assert desk.commit(desk.claim(NOW + 2702), NOT_SENT, at(2702)) is Verdict.APPLY

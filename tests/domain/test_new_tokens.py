@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from refresher.domain.adoption import adopt_authorization, read_tokens
-from refresher.domain.clients import Client, Rotation
+from refresher.domain.clients import Client
 from refresher.domain.grants import Fault, GrantState
 from refresher.domain.outcomes import (
     RefreshTokenOnly,
     TokenAnswer,
 )
+from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from tests.domain.world import (

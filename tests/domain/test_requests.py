@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from refresher.domain.clients import Rotation, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import Answer, Grant, GrantKind, GrantState, Rejection
 from refresher.domain.outcomes import TooEarly
+from refresher.domain.quirks import Rotation
 from refresher.domain.reasons import Reason
 from refresher.domain.requests import Rejected, answered, current_of
 from refresher.domain.transition import held_back

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.domain import schedule
-from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import Intent
+from refresher.domain.quirks import Rotation, RotationProfile
 
 NOW = 1_800_000_000.0
 SLACK = 1e-6

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 
 from refresher.domain import schedule
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import Rotation, RotationProfile, UnknownOutcome
+from refresher.domain.clients import UnknownOutcome
 from refresher.domain.grants import Intent
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.transition import transition
 from tests.domain.world import NOW, answered, claimed, make_client, make_grant
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.domain.clients import Rotation, RotationProfile
 from refresher.domain.grants import Grant, GrantKind, is_valid_name
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.secret import Secret
 
 ALLOWED = "ABCXYZabcxyz0189._:@+-"

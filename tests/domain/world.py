@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from refresher.domain.adoption import Attempt, Transition
-from refresher.domain.clients import Client, Rotation, RotationProfile
+from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
 from refresher.domain.outcomes import (
     ClientRejected,
@@ -18,8 +18,11 @@ from refresher.domain.outcomes import (
     TokenAnswer,
     Transient,
 )
+from refresher.domain.quirks import Rotation, RotationProfile
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
+from tests.support import clients
 
 NOW = 1_800_000_000.0
 LIFE = 3600.0
@@ -38,9 +41,7 @@ REQUEST_REJECTED = RequestRejected(error="invalid_request", status=400)
 
 
 def make_client(rotation: Rotation = STRICT, **parts: Any) -> Client:
-    return Client(
-        name="crm", client_id="id", token_endpoint="https://x.example", rotation=rotation, **parts
-    )
+    return clients.make_client("crm", rotation=rotation, **parts)
 
 
 def make_grant(left: float | None = 900.0, **parts: Any) -> Grant:
@@ -72,7 +73,7 @@ def claimed(grant: Grant, *, attempts: int = 1, age: float = 0.0) -> Claim:
     intent = Intent(sequence=5, presented=b"stored", first_sent_at=NOW - age, attempts=attempts)
     return Claim(
         grant=replace(grant, intent=intent),
-        refresh_token=Secret("rt"),
+        renewal=RefreshToken(Secret("rt")),
         access_token=None if grant.version == 0 else Secret("at-0"),
     )
 

@@ -56,8 +56,8 @@ class Revocations:
     ) -> RevocationResult:
         assert deadline > 0
         self.asked.append((client.name, refresh_token, access_token))
-        assert client.revocation is not None
-        self.kinds.append(client.revocation.token)
+        assert client.endpoints.revocation is not None
+        self.kinds.append(client.endpoints.revocation.token)
         self.at_once[client.name] += 1
         most = max(self.most_at_once.get(client.name, 0), self.at_once[client.name])
         self.most_at_once[client.name] = most
@@ -96,7 +96,7 @@ def open_office(
     woken: list[None] = []
 
     async def promised(client: Client) -> bool:
-        return client.issuer in PROMISING
+        return client.endpoints.issuer in PROMISING
 
     durability, watched = Durability(vault), WatchedClock(clock, vault.clock_set_back)
     administration = Administration(

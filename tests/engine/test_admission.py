@@ -23,6 +23,7 @@ from refresher.engine.gate import FAILURES_TO_OPEN, LONGEST_PAUSE
 from refresher.vault.claims import Room
 from tests.domain.world import claimed, make_grant
 from tests.engine.world import FakeClock, Lines
+from tests.support.clients import changed
 from tests.vault.world import NOW, answered, make_client
 
 SUCCESS = answered("at")
@@ -531,7 +532,7 @@ def test_clients_of_other_endpoints_go_on() -> None:
 
 def test_clients_that_share_an_application_share_its_room() -> None:
     """Two entries of the settings, one registered client: its server counts them as one."""
-    twin = replace(WIDE, name="twin", concurrency=3)
+    twin = changed(WIDE, name="twin", concurrency=3)
     door = Door(WIDE, twin)
     totals = [dict(door.room) for _ in range(2)]
     assert [sum(total.values()) for total in totals] == [3, 3]
@@ -707,7 +708,7 @@ def test_what_waited_for_an_endpoint_comes_at_its_pace() -> None:
     door = Door(WIDE)
     assert door.admission.pause_between(WIDE) == pytest.approx(0.05)
     assert door.admission.pause_between(make_client(rate=2.0)) == pytest.approx(0.5)
-    twin = replace(WIDE, name="twin")
+    twin = changed(WIDE, name="twin")
     assert Door(WIDE, twin).admission.sharing(twin) == ["crm", "twin"]
 
 

@@ -34,6 +34,7 @@ from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.engine.office import REDIRECT, Office, callback, open_office
 from tests.engine.world import Call, Lines
+from tests.support.clients import changed
 from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
@@ -109,7 +110,7 @@ async def test_a_login_replaces_a_dead_authorization(vault: Vault) -> None:
 
 async def test_a_login_asks_for_the_grants_scope(vault: Vault) -> None:
     await sow(vault, make_seed(refresh_token=None, scope=("own",)), make_seed("other", None))
-    office = open_office(vault, clients={"crm": replace(CRM, scope=("a", "b"))})
+    office = open_office(vault, clients={"crm": changed(CRM, scope=("a", "b"))})
     for name, scope in (("acme", "own"), ("other", "a b"), ("new", "a b")):
         login = await office.logins.begin(name, client_name="crm")
         assert parse_qs(urlsplit(login.request.url).query)["scope"] == [scope]
@@ -241,9 +242,9 @@ async def test_the_oldest_of_many_logins_gives_way(vault: Vault) -> None:
 @pytest.mark.parametrize(
     ("client", "message"),
     [
-        (replace(CRM, redirect_uris=()), "client crm has no redirect_uris in the settings"),
+        (changed(CRM, redirect_uris=()), "client crm has no redirect_uris in the settings"),
         (
-            replace(CRM, authorization_endpoint=None),
+            changed(CRM, authorization_endpoint=None),
             "client crm has no authorization_endpoint in the settings",
         ),
     ],
@@ -274,7 +275,7 @@ async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
 
 async def test_a_login_is_for_what_the_settings_say(vault: Vault) -> None:
     await sow(vault, make_seed())
-    clients = {"crm": replace(CRM, redirect_uris=(REDIRECT, "http://127.0.0.1/b")), "erp": CRM}
+    clients = {"crm": changed(CRM, redirect_uris=(REDIRECT, "http://127.0.0.1/b")), "erp": CRM}
     target = open_office(vault, clients=clients).logins.target
     known, new = await target("acme"), await target("new", client_name="crm")
     assert (known.client.name, known.redirect_uri) == ("crm", REDIRECT)
@@ -289,7 +290,7 @@ async def test_a_login_is_for_what_the_settings_say(vault: Vault) -> None:
     assert len(await vault.grants()) == 1
 
 
-PROMISING_CRM = replace(CRM, issuer="https://promising.example")
+PROMISING_CRM = changed(CRM, issuer="https://promising.example")
 
 
 @pytest.mark.parametrize(
@@ -298,8 +299,8 @@ PROMISING_CRM = replace(CRM, issuer="https://promising.example")
         (PROMISING_CRM, "https://promising.example", None),
         (PROMISING_CRM, None, "promise that an answer names it"),
         (PROMISING_CRM, "https://other.example", "names another issuer than https://promising"),
-        (replace(CRM, issuer="https://silent.example"), None, None),
-        (replace(CRM, issuer="https://silent.example"), "https://x.example", "another issuer than"),
+        (changed(CRM, issuer="https://silent.example"), None, None),
+        (changed(CRM, issuer="https://silent.example"), "https://x.example", "another issuer than"),
         (CRM, "https://unknown.example", None),
         (CRM, "https://other.example", "names the issuer of another client"),
     ],
@@ -307,7 +308,7 @@ PROMISING_CRM = replace(CRM, issuer="https://promising.example")
 async def test_an_answer_comes_from_the_server_that_was_asked(
     vault: Vault, client: Client, iss: str | None, message: str | None
 ) -> None:
-    other = replace(
+    other = changed(
         CRM,
         name="other",
         issuer="https://other.example",
@@ -336,7 +337,7 @@ async def test_a_bare_code_cannot_keep_a_promise(vault: Vault) -> None:
 async def test_the_issuer_of_ones_own_server_is_known_from_a_neighbour(vault: Vault) -> None:
     clients = {
         "crm": CRM,
-        "neighbour": replace(CRM, name="neighbour", issuer="https://crm.example"),
+        "neighbour": changed(CRM, name="neighbour", issuer="https://crm.example"),
     }
     office = open_office(vault, answered("at", "rt"), clients=clients)
     login = await office.logins.begin("acme", client_name="crm")
@@ -463,3 +464,16 @@ async def test_no_line_of_a_login_holds_a_secret(
     seen = lines.output.getvalue() + str(raised.value) + repr(raised.value)
     assert lines.events() == ["grant.added", "grant.authorized"]
     assert canary.found_in(seen.encode()) == set()
+
+
+async def test_a_login_is_found_by_its_state(vault: Vault) -> None:
+    office = open_office(vault, clients={"crm": CRM})
+    first = await office.logins.begin("one", client_name="crm")
+    second = await office.logins.begin("two", client_name="crm")
+    state = second.request.state.reveal()
+    assert office.logins.find(f"code=x&state={state}") is second
+    assert office.logins.find(f"code=x&state={first.request.state.reveal()}") is first
+    assert office.logins.find("code=x&state=other") is None
+    assert office.logins.find(f"state={state}&state={state}") is None
+    office.clock.move(LOGIN_MINUTES * 60 + 1)
+    assert office.logins.find(f"code=x&state={state}") is None

@@ -192,7 +192,7 @@ async def test_nobody_waits_longer_than_an_exchange_may_take(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(revoking, "DEADLINE", 0.05)
-    hasty = make_client(revocation=REVOCABLE.revocation, response_timeout=0.05)
+    hasty = make_client(revocation=REVOCABLE.endpoints.revocation, response_timeout=0.05)
     await sow(vault, make_seed())
     claimed = await claim_one(vault)
     office = open_office(vault, clients={"crm": hasty})
@@ -208,7 +208,7 @@ async def test_a_server_that_hangs_holds_no_command(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(revoking, "DEADLINE", 0.05)
-    hasty = make_client(revocation=REVOCABLE.revocation, response_timeout=0.05)
+    hasty = make_client(revocation=REVOCABLE.endpoints.revocation, response_timeout=0.05)
     await sow(vault, make_seed())
     office = open_office(vault, clients={"crm": hasty})
     office.revocations.hangs.add("crm")

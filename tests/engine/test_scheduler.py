@@ -428,7 +428,7 @@ async def test_a_claim_that_no_longer_stands_is_not_sent(vault: Vault) -> None:
     async def overtaken(*arguments: Any, **options: Any) -> list[Claim]:
         claims = await claim(*arguments, **options)
         for one in claims:
-            if one.refresh_token.reveal() == "rt-0":
+            if one.renewal.presents.reveal() == "rt-0":
                 change = login_of(await get(vault), answered("at-login", "rt-login"))
                 await vault.authorize("acme", change, NOW)
         return claims

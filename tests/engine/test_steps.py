@@ -48,7 +48,7 @@ async def test_what_is_written_after_a_step_back_is_not_moved_by_it(vault: Vault
 async def test_a_step_while_a_secret_is_read_again_is_followed(vault: Vault) -> None:
     """It comes after the answer was dated, and before what it means is written."""
 
-    async def reread(_: Client) -> bool:
+    async def reread(_: Client, __: str) -> bool:
         parts.clock.step(-7200)
         return False
 

@@ -8,6 +8,7 @@ from refresher.engine.windows import Windows
 from refresher.vault.vault import Vault
 from tests.domain.world import make_grant
 from tests.engine.world import Call, Endpoint, assemble, run
+from tests.support.clients import changed
 from tests.vault.world import CRM, LIFE, NOW, answered, get, make_seed, sow
 
 EARLY = TooEarly(error="access_denied", status=400)
@@ -24,15 +25,15 @@ def test_two_grants_teach_their_client() -> None:
     windows.note(learned(1, 31.0))
     assert windows.of(CRM) == CRM, "one grant is one witness"
     windows.note(learned(2, 40.0))
-    assert windows.of(CRM).refresh_window == 40.0
+    assert windows.of(CRM).quirks.refresh_window == 40.0
     windows.note(learned(3, 35.0))
-    assert windows.of(CRM).refresh_window == 40.0
+    assert windows.of(CRM).quirks.refresh_window == 40.0
     windows.note(learned(2, None))
     assert windows.of(CRM) == CRM, "an earlier success took its word back"
 
 
 def test_a_setting_is_not_overruled() -> None:
-    windows, told = Windows(), replace(CRM, refresh_window=60.0)
+    windows, told = Windows(), changed(CRM, refresh_window=60.0)
     for number in (1, 2):
         windows.note(learned(number, 30.0))
     assert windows.of(told) is told

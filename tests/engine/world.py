@@ -13,6 +13,7 @@ from refresher.clock import SinceBoot
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
 from refresher.domain.outcomes import Outcome
+from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
@@ -86,7 +87,7 @@ class Endpoint:
     async def refresh(
         self,
         client: Client,
-        refresh_token: Secret,
+        renewal: Renewal,
         *,
         scope: tuple[str, ...],
         redirect_uri: str | None,
@@ -95,7 +96,7 @@ class Endpoint:
         return await self._answer(
             Call(
                 client=client.name,
-                secret=refresh_token.reveal(),
+                secret=renewal.presents.reveal(),
                 scope=scope,
                 deadline=patience.deadline,
                 redirect_uri=redirect_uri,

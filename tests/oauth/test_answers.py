@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from refresher.domain.clients import LifetimeUnit
 from refresher.domain.outcomes import TokenAnswer
+from refresher.domain.quirks import LifetimeUnit
 from refresher.domain.secret import Secret
 from refresher.oauth.answers import read_answer
 from tests.oauth.world import make_client

@@ -5,12 +5,13 @@ import anyio
 import pytest
 
 from refresher.demo.private_server import free_port
-from refresher.domain.clients import ClientAuthentication
 from refresher.domain.outcomes import (
     Misconfigured,
     Outcome,
     Refreshed,
 )
+from refresher.domain.quirks import ClientAuthentication
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -46,7 +47,7 @@ async def test_the_environment_sends_nothing_elsewhere(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     async with answering(http_answer(TOKENS)) as raw:
-        outcome = await refreshed(raw.url, authentication=ClientAuthentication.NONE)
+        outcome = await refreshed(raw.url, client_authentication=ClientAuthentication.NONE)
 
     assert isinstance(outcome, Refreshed)
     assert "authorization" not in raw.last[1]
@@ -57,7 +58,9 @@ async def test_cookies_are_not_kept() -> None:
     async with answering(answer) as raw, TokenEndpoint() as endpoint:
         named = raw.url.replace("127.0.0.1", "localhost")  # cookies are for names
         for _ in range(2):
-            await endpoint.refresh(make_client(named), Secret("RT"), patience=Patience(5))
+            await endpoint.refresh(
+                make_client(named), RefreshToken(Secret("RT")), patience=Patience(5)
+            )
 
         assert len(raw.requests) == 2
         assert "cookie" not in raw.last[1]
@@ -66,7 +69,9 @@ async def test_cookies_are_not_kept() -> None:
 async def test_connections_are_used_again() -> None:
     async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
         for _ in range(5):
-            await endpoint.refresh(make_client(raw.url), Secret("RT"), patience=Patience(5))
+            await endpoint.refresh(
+                make_client(raw.url), RefreshToken(Secret("RT")), patience=Patience(5)
+            )
 
     assert len(raw.requests) == 5
     assert raw.connections == 1
@@ -85,9 +90,13 @@ async def test_an_idle_connection_closed_is_not_used() -> None:
         closed.set()
 
     async with serving(handle) as raw, TokenEndpoint() as endpoint:
-        first = await endpoint.refresh(make_client(raw.url), Secret("RT"), patience=Patience(5))
+        first = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT")), patience=Patience(5)
+        )
         await closed.wait()
-        second = await endpoint.refresh(make_client(raw.url), Secret("RT"), patience=Patience(5))
+        second = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT")), patience=Patience(5)
+        )
 
     assert isinstance(first, Refreshed)
     assert isinstance(second, Refreshed)
@@ -108,14 +117,17 @@ async def test_a_cancelled_exchange_breaks_nothing() -> None:
 
     async with serving(handle) as raw, TokenEndpoint() as endpoint:
         client = make_client(raw.url)
-        task = asyncio.create_task(endpoint.refresh(client, Secret("RT"), patience=Patience(5)))
+        task = asyncio.create_task(
+            endpoint.refresh(client, RefreshToken(Secret("RT")), patience=Patience(5))
+        )
         await arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
         assert isinstance(
-            await endpoint.refresh(client, Secret("RT"), patience=Patience(5)), Refreshed
+            await endpoint.refresh(client, RefreshToken(Secret("RT")), patience=Patience(5)),
+            Refreshed,
         )
 
 
@@ -124,7 +136,9 @@ async def test_many_exchanges_run_side_by_side() -> None:
 
     async def one(endpoint: TokenEndpoint, url: str) -> None:
         outcomes.append(
-            await endpoint.refresh(make_client(url), Secret("RT"), patience=Patience(5))
+            await endpoint.refresh(
+                make_client(url), RefreshToken(Secret("RT")), patience=Patience(5)
+            )
         )
 
     async with (

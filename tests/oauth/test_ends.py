@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from refresher.domain.clients import LifetimeUnit
 from refresher.domain.outcomes import Refreshed, TokenAnswer
+from refresher.domain.quirks import LifetimeUnit
 from refresher.domain.schedule import LONGEST_EXPIRES_IN
 from refresher.oauth.answers import read_answer
 from refresher.oauth.responses import classify

@@ -7,6 +7,7 @@ import pytest
 from aiohttp.http import RawResponseMessage
 
 from refresher.domain.outcomes import OutcomeUnknown
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -95,7 +96,9 @@ async def test_few_of_many_interim_answers_are_parsed(monkeypatch: pytest.Monkey
 async def test_an_answer_of_many_pieces_is_read_by_the_library() -> None:
     body = b'{"padding": "' + b"x" * 200_000 + b'", ' + JSON[1:]
     async with replying(head(length_of(body)) + body) as raw, TokenEndpoint() as endpoint:
-        outcome = await endpoint.refresh(make_client(raw.url), Secret("RT1"), patience=Patience(9))
+        outcome = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT1")), patience=Patience(9)
+        )
     assert is_adopted(outcome)
     assert not outcome.answer.is_searched  # type: ignore[union-attr]  # it is adopted
 

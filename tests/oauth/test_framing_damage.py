@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refresher.domain.outcomes import Outcome
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -92,7 +93,9 @@ class Damager:
     async def _refresh(self) -> Outcome:
         self._is_done = asyncio.Event()
         client = make_client(self._raw.url)
-        outcome = await self._endpoint.refresh(client, Secret("RT1"), patience=Patience(5))
+        outcome = await self._endpoint.refresh(
+            client, RefreshToken(Secret("RT1")), patience=Patience(5)
+        )
         await self._is_done.wait()
         return outcome
 

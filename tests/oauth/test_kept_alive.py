@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -48,7 +49,7 @@ async def refresh(
     endpoint: TokenEndpoint, url: str, *, deadline: float = 5.0, **client: object
 ) -> Outcome:
     made = make_client(url, **client)
-    return await endpoint.refresh(made, Secret("RT1"), patience=Patience(deadline))
+    return await endpoint.refresh(made, RefreshToken(Secret("RT1")), patience=Patience(deadline))
 
 
 @pytest.mark.parametrize("unasked", UNASKED.values(), ids=UNASKED.keys())
@@ -243,7 +244,9 @@ async def test_giving_up_ends_the_exchange_and_its_connection() -> None:
 
     async def exchange(endpoint: TokenEndpoint, url: str) -> None:
         client = make_client(url)
-        outcomes.append(await endpoint.refresh(client, Secret("RT1"), patience=patience))
+        outcomes.append(
+            await endpoint.refresh(client, RefreshToken(Secret("RT1")), patience=patience)
+        )
 
     async with serving(handle) as raw, TokenEndpoint() as endpoint:
         with anyio.fail_after(10):
@@ -260,7 +263,9 @@ async def test_giving_up_first_sends_nothing() -> None:
     patience = Patience(60)
     patience.give_up()
     async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
-        outcome = await endpoint.refresh(make_client(raw.url), Secret("RT1"), patience=patience)
+        outcome = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT1")), patience=patience
+        )
 
     assert isinstance(outcome, NotSent)
     assert raw.requests == []

@@ -101,6 +101,18 @@ async def test_a_broken_off_login_is_told_too() -> None:
     assert "Login not finished" in page.text
 
 
+async def test_a_code_of_another_name_is_heard() -> None:
+    page = Page()
+    async with (
+        anyio.create_task_group() as group,
+        expecting("http://127.0.0.1/cb") as listener,
+    ):
+        answer = "spapi_oauth_code=C&state=the-state"
+        group.start_soon(page.open, f"{listener.redirect_uri}?{answer}")
+        assert await listener.wait(5) == answer
+        listener.tell("Done", "Done")
+
+
 async def test_a_second_visit_is_answered_politely() -> None:
     first = Page()
     async with (

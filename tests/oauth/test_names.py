@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from refresher.domain.outcomes import NotSent, Outcome, Refreshed
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -167,7 +168,9 @@ async def test_endpoints_whose_names_hang_stop_no_other(
 
     async def refresh(endpoint: TokenEndpoint, url: str) -> None:
         client = make_client(url)
-        outcomes.append(await endpoint.refresh(client, Secret("RT1"), patience=Patience(5)))
+        outcomes.append(
+            await endpoint.refresh(client, RefreshToken(Secret("RT1")), patience=Patience(5))
+        )
 
     async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
         for _ in range(2):
@@ -177,7 +180,9 @@ async def test_endpoints_whose_names_hang_stop_no_other(
                         url = f"http://hangs-{number}.test:{port}/"
                         group.start_soon(refresh, endpoint, url)
                 named = make_client(raw.url.replace("127.0.0.1", "good.test"))
-                outcome = await endpoint.refresh(named, Secret("RT1"), patience=Patience(5))
+                outcome = await endpoint.refresh(
+                    named, RefreshToken(Secret("RT1")), patience=Patience(5)
+                )
             assert isinstance(outcome, Refreshed)
         name_server.answers.set()
 

@@ -10,6 +10,7 @@ from refresher.domain.outcomes import (
     OutcomeUnknown,
     Refreshed,
 )
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -136,9 +137,13 @@ async def test_an_unusable_bundle_sends_nothing(tmp_path: Path, content: bytes |
 async def test_without_descriptors_nothing_is_sent(url: str) -> None:
     async with TokenEndpoint() as endpoint:
         client = make_client(url)
-        await endpoint.refresh(client, Secret("RT"), patience=Patience(5))  # loads what it needs
+        await endpoint.refresh(
+            client, RefreshToken(Secret("RT")), patience=Patience(5)
+        )  # loads what it needs
         with without_descriptors():
-            outcome = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
+            outcome = await endpoint.refresh(
+                client, RefreshToken(Secret("RT")), patience=Patience(5)
+            )
 
     assert outcome == NotSent(reason="no_descriptors")
 
@@ -147,7 +152,9 @@ async def test_a_bundle_that_cannot_be_opened_for_want_of_descriptors(tmp_path: 
     client = make_client("https://127.0.0.1:9/", ca_bundle=str(make_certificate(tmp_path)))
     async with TokenEndpoint() as endpoint:
         with without_descriptors():
-            outcome = await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
+            outcome = await endpoint.refresh(
+                client, RefreshToken(Secret("RT")), patience=Patience(5)
+            )
 
     assert outcome == NotSent(reason="no_descriptors")
 

@@ -5,7 +5,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from refresher.domain.clients import Placement, Revocation
+from refresher.domain.clients import Revocation
+from refresher.domain.quirks import Placement
 from refresher.domain.secret import Secret
 from refresher.oauth.revocation import (
     RevocationResult,

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from refresher.domain.clients import ClientAuthentication, Placement, Revocation
+from refresher.domain.clients import Revocation
 from refresher.domain.outcomes import Outcome
+from refresher.domain.quirks import ClientAuthentication, Placement
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import revoke
@@ -62,7 +64,7 @@ async def exchanges(url: str, **client: Any) -> list[object]:
     """What becomes of a refresh, a login and a revocation with secrets everywhere."""
     app = make_client(
         url,
-        authentication=ClientAuthentication.POST,
+        client_authentication=ClientAuthentication.POST,
         placement=Placement.QUERY,
         revocation=Revocation(endpoint=url, placement=Placement.QUERY),
         **client,
@@ -70,7 +72,7 @@ async def exchanges(url: str, **client: Any) -> list[object]:
     token = Secret(REFRESH_TOKEN)
     async with TokenEndpoint() as endpoint:
         outcomes: list[Outcome] = [
-            await endpoint.refresh(app, token, patience=Patience(0.2)),
+            await endpoint.refresh(app, RefreshToken(token), patience=Patience(0.2)),
             await endpoint.redeem(
                 app,
                 Secret(CODE),

@@ -6,8 +6,9 @@ import pytest
 
 from refresher import __version__
 from refresher.clock import Clock
-from refresher.domain.clients import ClientAuthentication, Placement
 from refresher.domain.outcomes import GrantRejected, Refreshed, Transient
+from refresher.domain.quirks import ClientAuthentication, Placement
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -28,7 +29,7 @@ async def sent_refresh(
     async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
         known = make_client(raw.url + query, **client)
         outcome = await endpoint.refresh(
-            known, Secret(refresh_token), scope=scope, patience=Patience(5)
+            known, RefreshToken(Secret(refresh_token)), scope=scope, patience=Patience(5)
         )
         assert isinstance(outcome, Refreshed)
         return raw.last
@@ -81,7 +82,7 @@ async def test_basic_without_a_secret_has_an_empty_one() -> None:
 
 async def test_post_puts_the_secret_into_the_form() -> None:
     _, headers, body = await sent_refresh(
-        client_secret=Secret(ODD), authentication=ClientAuthentication.POST
+        client_secret=Secret(ODD), client_authentication=ClientAuthentication.POST
     )
 
     assert parse_qs(body)["client_id"] == ["id"]
@@ -90,7 +91,7 @@ async def test_post_puts_the_secret_into_the_form() -> None:
 
 
 async def test_a_public_client_only_names_itself() -> None:
-    _, headers, body = await sent_refresh(authentication=ClientAuthentication.NONE)
+    _, headers, body = await sent_refresh(client_authentication=ClientAuthentication.NONE)
 
     assert parse_qs(body)["client_id"] == ["id"]
     assert "client_secret" not in body
@@ -100,7 +101,7 @@ async def test_a_public_client_only_names_itself() -> None:
 @pytest.mark.parametrize("query", ["", "?p=policy%26a"], ids=["bare", "with a query"])
 async def test_query_placement_is_encoded_exactly(query: str) -> None:
     line, headers, body = await sent_refresh(
-        ODD, query=query, placement=Placement.QUERY, authentication=ClientAuthentication.POST
+        ODD, query=query, placement=Placement.QUERY, client_authentication=ClientAuthentication.POST
     )
 
     _, target, _ = line.split(" ")
@@ -172,7 +173,10 @@ async def test_the_redirect_uri_of_the_login_is_the_one_sent() -> None:
             raw.url, redirect_uris=("https://a/cb",), send_redirect_uri_on_refresh=True
         )
         await endpoint.refresh(
-            known, Secret("RT1"), redirect_uri="http://127.0.0.1:4711/cb", patience=Patience(5)
+            known,
+            RefreshToken(Secret("RT1")),
+            redirect_uri="http://127.0.0.1:4711/cb",
+            patience=Patience(5),
         )
         _, _, body = raw.last
 
@@ -215,12 +219,12 @@ async def test_a_refusal_comes_back_as_a_value() -> None:
     ):
         client = make_client(raw.url)
 
-        assert await endpoint.refresh(client, Secret("RT"), patience=Patience(5)) == GrantRejected(
-            error="invalid_grant", status=400
-        )
-        assert await endpoint.refresh(client, Secret("RT"), patience=Patience(5)) == Transient(
-            reason="http_429", status=429
-        )
+        assert await endpoint.refresh(
+            client, RefreshToken(Secret("RT")), patience=Patience(5)
+        ) == GrantRejected(error="invalid_grant", status=400)
+        assert await endpoint.refresh(
+            client, RefreshToken(Secret("RT")), patience=Patience(5)
+        ) == Transient(reason="http_429", status=429)
 
 
 class StoppedClock:
@@ -241,7 +245,9 @@ async def test_a_jwts_end_is_dated_by_the_clock() -> None:
     clock: Clock = StoppedClock()
     body = {"access_token": jwt({"exp": 1_800_000_077})}
     async with answering(http_answer(body)) as raw, TokenEndpoint(clock) as endpoint:
-        outcome = await endpoint.refresh(make_client(raw.url), Secret("RT"), patience=Patience(5))
+        outcome = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT")), patience=Patience(5)
+        )
 
     assert isinstance(outcome, Refreshed)
     assert outcome.answer.expires_in == 77.0

@@ -8,6 +8,7 @@ import pytest
 
 from refresher import logs
 from refresher.domain.outcomes import NotSent, Outcome, Refreshed
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -47,7 +48,7 @@ def certificate(pem: Path) -> bytes:
 async def refresh(endpoint: TokenEndpoint, url: str, bundle: Path) -> Outcome:
     """One exchange over a new connection."""
     client = make_client(url, ca_bundle=str(bundle))
-    return await endpoint.refresh(client, Secret("RT"), patience=Patience(5))
+    return await endpoint.refresh(client, RefreshToken(Secret("RT")), patience=Patience(5))
 
 
 async def test_a_bundle_that_is_written_anew_counts_at_once(

@@ -3,6 +3,7 @@
 import pytest
 
 from refresher.domain.outcomes import AnswerUnread
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth import token_endpoint
 from refresher.oauth.patience import Patience
@@ -22,7 +23,9 @@ async def test_an_answer_outlives_a_bug_in_its_reader(
     monkeypatch.setattr(token_endpoint, "classify", breaks)
     answer = http_answer(TOKENS, status)
     async with answering(answer) as raw, TokenEndpoint() as endpoint:
-        outcome = await endpoint.refresh(make_client(raw.url), Secret("RT1"), patience=Patience(5))
+        outcome = await endpoint.refresh(
+            make_client(raw.url), RefreshToken(Secret("RT1")), patience=Patience(5)
+        )
     body = answer.partition(b"\r\n\r\n")[2]
     assert outcome == AnswerUnread(status=status, body=body, bug=bug)
     assert outcome.may_hold_tokens is (status == 200)

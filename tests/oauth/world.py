@@ -19,9 +19,11 @@ from cryptography.x509.oid import NameOID
 
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
+from tests.support import clients
 
 REFRESH_TOKEN = "canary-RT1"
 CLIENT_SECRET = "canary-secret"
@@ -36,15 +38,9 @@ TOKENS = {"access_token": "AT2", "refresh_token": "RT2", "expires_in": 3600}
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def make_client(token_endpoint: str = "http://127.0.0.1:9/token", **fields: Any) -> Client:
-    parts: dict[str, Any] = {
-        "name": "app",
-        "client_id": "id",
-        "client_secret": Secret(CLIENT_SECRET),
-        "token_endpoint": token_endpoint,
-        **fields,
-    }
-    return Client(**parts)
+def make_client(token_endpoint: str = "http://127.0.0.1:9/token", **told: Any) -> Client:
+    parts: dict[str, Any] = {"client_secret": Secret(CLIENT_SECRET), **told}
+    return clients.make_client("app", token_endpoint=token_endpoint, **parts)
 
 
 def http_answer(
@@ -146,7 +142,9 @@ async def answering(*answers: bytes, tls: ssl.SSLContext | None = None) -> Async
 async def refreshed(url: str, *, deadline: float = 5.0, **client: Any) -> Outcome:
     async with TokenEndpoint() as endpoint:
         return await endpoint.refresh(
-            make_client(url, **client), Secret(REFRESH_TOKEN), patience=Patience(deadline)
+            make_client(url, **client),
+            RefreshToken(Secret(REFRESH_TOKEN)),
+            patience=Patience(deadline),
         )
 
 

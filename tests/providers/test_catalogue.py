@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from refresher.domain.clients import ClientAuthentication, Placement, Revocation, RotationProfile
+from refresher.domain.clients import Revocation
 from refresher.domain.grants import is_valid_name
+from refresher.domain.quirks import ClientAuthentication, Placement, Quirks, RotationProfile, keys
 from refresher.providers import Provider, RevocationEntry, providers
 
 CATALOGUE: dict[str, dict[str, Any]] = tomllib.loads(
@@ -19,7 +20,8 @@ CATALOGUE: dict[str, dict[str, Any]] = tomllib.loads(
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_key_is_a_known_field(name: str) -> None:
     entry = CATALOGUE[name]
-    assert set(entry) <= set(Provider.model_fields) - {"name"}
+    quirks = {key.name for key in keys(Quirks)}
+    assert set(entry) <= (set(Provider.model_fields) | quirks) - {"name", "quirks"}
     assert set(entry.get("revocation", {})) <= set(RevocationEntry.model_fields)
 
 
@@ -44,12 +46,12 @@ def test_survilla_sends_everything_in_the_query() -> None:
     assert survilla.needs_base_url
     assert survilla.authorization_endpoint == "/oauth2/auth"
     assert survilla.token_endpoint == "/oauth2/token"
-    assert survilla.placement is Placement.QUERY
-    assert survilla.client_authentication is ClientAuthentication.POST
-    assert survilla.scope_separator == ","
-    assert survilla.rotation.profile is RotationProfile.UNKNOWN
-    assert not survilla.pkce
-    assert not survilla.send_redirect_uri_on_refresh
+    assert survilla.quirks.placement is Placement.QUERY
+    assert survilla.quirks.client_authentication is ClientAuthentication.POST
+    assert survilla.quirks.scope_separator == ","
+    assert survilla.quirks.rotation.profile is RotationProfile.UNKNOWN
+    assert not survilla.quirks.pkce
+    assert not survilla.quirks.send_redirect_uri_on_refresh
     assert {"read", "liveview_ptz", "events"} < set(survilla.scopes)
 
 

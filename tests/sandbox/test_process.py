@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from refresher.cli.entry import cli
 from refresher.cli.sandbox import settings_of
 from refresher.domain.outcomes import Refreshed
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -205,6 +206,6 @@ async def test_what_it_prints_are_settings_that_work(
         client = loaded.settings.clients["sandbox"]
         assert [seed.client for seed in loaded.settings.seeds] == ["sandbox"]
         async with TokenEndpoint() as endpoint:
-            sent = Secret(server.mint().refresh_token)
+            sent = RefreshToken(Secret(server.mint().refresh_token))
             outcome = await endpoint.refresh(client, sent, patience=Patience(20.0))
         assert isinstance(outcome, Refreshed)

@@ -34,7 +34,7 @@ def test_a_command_gets_a_clean_environment(tmp_path: Path) -> None:
 def test_a_command_of_the_settings_sees_no_other_secret(bench: Bench) -> None:
     source = '{ command = ["sh", "-c", "env; echo; echo done"] }'
     loaded = bench.load(CLIENT.replace('"acme-secret"', source), ENVIRONMENT)
-    secret = loaded.settings.clients["acme"].client_secret
+    secret = loaded.settings.clients["acme"].authentication.secret
     assert secret is not None
     assert "PATH=" in secret.reveal()
     assert CANARY not in secret.reveal()

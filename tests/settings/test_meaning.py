@@ -9,21 +9,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from refresher.domain.clients import (
-    Client,
-    ClientAuthentication,
-    Placement,
-    Revocation,
-    Rotation,
-    RotationProfile,
-    UnknownOutcome,
-)
+from refresher.domain.clients import Revocation, UnknownOutcome
 from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.quirks import ClientAuthentication, Placement, Rotation, RotationProfile
 from refresher.domain.secret import Secret
 from refresher.logs import Level
 from refresher.settings import describe, service_manager
 from refresher.settings.document import Document, Section
 from tests.settings.conftest import CLIENT, Bench
+from tests.support.clients import make_client
 
 SURVILLA = """
 [clients.cameras]
@@ -36,8 +30,8 @@ scope = "read,liveview"
 
 
 def test_a_plain_client_has_the_defaults(bench: Bench) -> None:
-    assert bench.load(CLIENT).settings.clients["acme"] == Client(
-        name="acme",
+    assert bench.load(CLIENT).settings.clients["acme"] == make_client(
+        "acme",
         client_id="refresher",
         client_secret=Secret("acme-secret"),
         token_endpoint="https://auth.acme.example/token",
@@ -45,8 +39,8 @@ def test_a_plain_client_has_the_defaults(bench: Bench) -> None:
 
 
 def test_a_provider_fills_in_its_quirks(bench: Bench) -> None:
-    assert bench.load(SURVILLA).settings.clients["cameras"] == Client(
-        name="cameras",
+    assert bench.load(SURVILLA).settings.clients["cameras"] == make_client(
+        "cameras",
         provider="survilla",
         client_id="id",
         client_secret=Secret("secret"),
@@ -60,7 +54,7 @@ def test_a_provider_fills_in_its_quirks(bench: Bench) -> None:
             authenticated=False,
             success_field="success",
         ),
-        authentication=ClientAuthentication.POST,
+        client_authentication=ClientAuthentication.POST,
         placement=Placement.QUERY,
         scope=("read", "liveview"),
         scope_separator=",",
@@ -98,12 +92,12 @@ def test_a_client_overrides_every_quirk(bench: Bench) -> None:
         proxy = "http://proxy:3128"
         """
     client = bench.load(text).settings.clients["cameras"]
-    revocation = client.revocation
+    revocation = client.endpoints.revocation
     assert revocation is not None
     assert revocation.endpoint == "https://portal.example/revoke"
     assert revocation.parameter == "access_token"
-    assert client == Client(
-        name="cameras",
+    assert client == make_client(
+        "cameras",
         provider="survilla",
         client_id="id",
         client_secret=Secret("secret"),
@@ -136,7 +130,8 @@ def test_a_client_overrides_every_quirk(bench: Bench) -> None:
 def test_a_public_client_needs_no_secret(bench: Bench) -> None:
     text = CLIENT.replace('client_secret = "acme-secret"', 'client_authentication = "none"')
     client = bench.load(text).settings.clients["acme"]
-    assert (client.authentication, client.client_secret) == (ClientAuthentication.NONE, None)
+    assert client.quirks.client_authentication is ClientAuthentication.NONE
+    assert client.authentication.secret is None
 
 
 def test_an_undocumented_scope_is_warned_of(bench: Bench) -> None:
@@ -258,7 +253,7 @@ def test_a_ca_bundle_is_checked_and_handed_on(bench: Bench) -> None:
     )
     path = bench.write("ca.pem", certificate.decode())
     client = bench.load(CLIENT + 'ca_bundle = "ca.pem"').settings.clients["acme"]
-    assert client.ca_bundle == str(path)
+    assert client.route.ca_bundle == str(path)
 
 
 def test_the_summary_tells_what_was_found(bench: Bench) -> None:

@@ -284,12 +284,12 @@ def test_two_clients_may_have_equal_refresh_tokens(bench: Bench) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.9", "[::1]", "auth.localhost"])
 def test_plain_http_is_accepted_on_loopback(bench: Bench, host: str) -> None:
     text = CLIENT.replace("https://auth.acme.example", f"http://{host}:8080")
-    assert bench.load(text).settings.clients["acme"].token_endpoint == f"http://{host}:8080/token"
+    assert bench.load(text).settings.clients["acme"].endpoints.token == f"http://{host}:8080/token"
 
 
 def test_plain_http_can_be_allowed_elsewhere(bench: Bench) -> None:
     text = CLIENT.replace("https:", "http:") + "allow_plain_http = true"
-    assert bench.load(text).settings.clients["acme"].token_endpoint.startswith("http://auth")
+    assert bench.load(text).settings.clients["acme"].endpoints.token.startswith("http://auth")
 
 
 @pytest.mark.parametrize(

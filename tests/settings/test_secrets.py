@@ -43,7 +43,7 @@ def test_each_source_gives_the_secret(bench: Bench, source: str, origin: str) ->
         "REFRESHER_SECRETS_DIR": str(bench.folder / "secrets"),
     }
     loaded = bench.load(with_secret(source), environment)
-    secret = loaded.settings.clients["acme"].client_secret
+    secret = loaded.settings.clients["acme"].authentication.secret
     assert secret is not None
     assert secret.reveal() == CANARY
     assert loaded.secret_origins == {"clients.acme.client_secret": origin}
@@ -108,8 +108,8 @@ def test_a_hanging_command_is_ended_with_its_children(tmp_path: Path) -> None:
 def test_a_command_gets_no_shell(bench: Bench) -> None:
     source = '{ command = ["printf", "%s", "$(id); *"] }'
     secret = bench.load(with_secret(source), {"PATH": os.defpath}).settings.clients["acme"]
-    assert secret.client_secret is not None
-    assert secret.client_secret.reveal() == "$(id); *"
+    assert secret.authentication.secret is not None
+    assert secret.authentication.secret.reveal() == "$(id); *"
 
 
 def test_files_everybody_can_read_are_warned_of(bench: Bench) -> None:
@@ -157,7 +157,7 @@ def test_loaded_settings_show_no_secret(bench: Bench) -> None:
     shown = f"{loaded!r} {loaded} {loaded.summary()} {loaded.warnings}"
     assert CANARY not in shown
     assert loaded.settings.redis.location == "rediss://cache:6379/0"
-    assert loaded.settings.clients["acme"].proxy == f"http://user:{CANARY}@proxy:3128"
+    assert loaded.settings.clients["acme"].route.proxy == f"http://user:{CANARY}@proxy:3128"
 
 
 @pytest.mark.parametrize(

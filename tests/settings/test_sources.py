@@ -30,11 +30,11 @@ def test_variables_reach_every_depth(bench: Bench) -> None:
     client = settings.clients["acme"]
     assert settings.redis.location == "redis://cache:6380/2"
     assert (settings.daemon.workers, settings.daemon.standby) == (7, True)
-    assert client.client_secret is not None
-    assert client.client_secret.reveal() == "from-environment"
+    assert client.authentication.secret is not None
+    assert client.authentication.secret.reveal() == "from-environment"
     assert client.scope == ("read", "write")
-    assert client.survive_outage == 900.0
-    assert client.authorization_parameters == {"loginHint": "a@b"}
+    assert client.policy.survive_outage == 900.0
+    assert client.quirks.authorization_parameters == {"loginHint": "a@b"}
     assert settings.seeds[0].name == "Shop_1"
     assert settings.seeds[0].labels == {"site": "north"}
     assert loaded.secret_origins == {"clients.acme.client_secret": "environment"}
@@ -68,14 +68,14 @@ def test_a_secret_of_one_layer_replaces_the_other(bench: Bench) -> None:
     bench.write("other", "from-file")
     text = CLIENT.replace('"acme-secret"', '{ command = ["false"] }')
     loaded = bench.load(text, {"REFRESHER_CLIENTS__acme__CLIENT_SECRET__FILE": "other"})
-    secret = loaded.settings.clients["acme"].client_secret
+    secret = loaded.settings.clients["acme"].authentication.secret
     assert secret is not None
     assert secret.reveal() == "from-file"
 
 
 def test_a_client_may_be_named_like_a_secret(bench: Bench) -> None:
     loaded = bench.load(CLIENT.replace("acme]", "url]"), {"REFRESHER_CLIENTS__url__RATE": "2"})
-    assert loaded.settings.clients["url"].rate == 2.0
+    assert loaded.settings.clients["url"].policy.rate == 2.0
 
 
 def test_a_shorter_and_a_longer_name_clash(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_secret_directories_express_every_name(bench: Bench) -> None:
     bench.write("secrets/unrelated", "\0\xff")
     text = CLIENT.replace("acme]", '"a-b.c"]').replace('client_secret = "acme-secret"', "")
     loaded = bench.load('secrets_dir = "secrets"\n' + text)
-    secret = loaded.settings.clients["a-b.c"].client_secret
+    secret = loaded.settings.clients["a-b.c"].authentication.secret
     assert secret is not None
     assert secret.reveal() == "mounted"
     assert loaded.secret_origins == {'clients."a-b.c".client_secret': "secret directory"}
@@ -175,10 +175,10 @@ def test_dotenv_files_are_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch
 def test_a_second_load_reads_everything_again(bench: Bench) -> None:
     bench.write("acme", "first")
     text = CLIENT.replace('"acme-secret"', '{ file = "acme" }')
-    first = bench.load(text).settings.clients["acme"].client_secret
+    first = bench.load(text).settings.clients["acme"].authentication.secret
     bench.write("acme", "second")
     second = bench.load(text + 'description = "new"').settings.clients["acme"]
     assert first is not None
-    assert second.client_secret is not None
-    assert (first.reveal(), second.client_secret.reveal()) == ("first", "second")
+    assert second.authentication.secret is not None
+    assert (first.reveal(), second.authentication.secret.reveal()) == ("first", "second")
     assert second.description == "new"

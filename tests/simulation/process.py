@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
+from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
@@ -113,10 +114,10 @@ class Process:
         self._rescue.close()
 
     async def refresh(
-        self, client: Client, refresh_token: Secret, *, patience: Patience, **_: object
+        self, client: Client, renewal: Renewal, *, patience: Patience, **_: object
     ) -> Outcome:
         """The token endpoint as this process sees it."""
-        request = self._world.witness.wire.sending(self, client, refresh_token)
+        request = self._world.witness.wire.sending(self, client, renewal.presents)
         self.in_flight[request.name] = request
         self._world.people.interrupt(request.name)
         self._world.count_await()

@@ -7,9 +7,9 @@ and one set ahead cannot be told from a machine that slept.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from refresher.domain.clients import RotationProfile
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import GrantRejected
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from tests.simulation.network import Request
 from tests.simulation.rows import Row
@@ -141,7 +141,7 @@ class Refusals:
         if doubt is None:
             self.world.witness.violated(f"G6: {row.name} was lost and never refused")
             return
-        rotates = self.world.clients[row.client].rotation.profile is not RotationProfile.NONE
+        rotates = self.world.clients[row.client].quirks.rotation.profile is not RotationProfile.NONE
         if rotates and is_open and not is_lost:
             self.world.witness.violated(f"G3: {row.name} lost after an open exchange: {row.reason}")
         if is_lost and (before.intent_attempts or 0) < 2:

@@ -7,14 +7,16 @@ engine believes.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from refresher.domain.clients import Client, Revocation, Rotation, UnknownOutcome
+from refresher.domain.clients import Client, Revocation, UnknownOutcome
 from refresher.domain.outcomes import GrantRejected, Outcome, Refreshed, TokenAnswer, TooEarly
+from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.sandbox.answers import Refused
 from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
 from refresher.sandbox.families import Rotation as ServerRotation
 from tests.simulation.chance import Chance
 from tests.simulation.moods import WORDS, Moods
+from tests.support import clients
 
 GRACE = 30.0
 
@@ -57,8 +59,8 @@ KINDS = {
 def make_client(name: str) -> Client:
     """The client NAME as the settings describe it."""
     kind = KINDS[name]
-    return Client(
-        name=name,
+    return clients.make_client(
+        name,
         client_id=name,
         token_endpoint=f"https://{name}.example/token",
         authorization_endpoint=f"https://{name}.example/authorize",

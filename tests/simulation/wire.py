@@ -4,9 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from refresher.domain.clients import Client, RotationProfile, UnknownOutcome
+from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import Outcome, OutcomeUnknown, Transient
+from refresher.domain.quirks import RotationProfile
 from refresher.domain.secret import Secret
 from tests.simulation.network import Request
 from tests.simulation.rows import Row
@@ -82,7 +83,8 @@ class Wire:
         for other in self.world.processes:
             if other.is_running and name in other.in_flight:
                 self.world.witness.violated(f"G2: {name} has two requests in flight")
-        pauses = client.on_unknown_outcome is UnknownOutcome.PAUSE and name not in self.resumed
+        is_pausing = client.policy.on_unknown_outcome is UnknownOutcome.PAUSE
+        pauses = is_pausing and name not in self.resumed
         if pauses and any(not one.is_refused for one in self.unresolved.get(fingerprint, ())):
             self.world.witness.violated(f"G3: {name} was sent again, and no operator has said so")
 
@@ -90,7 +92,7 @@ class Wire:
         came_at, until = process.closed.get(client.name, (0.0, 0.0))
         is_patient = claimed_at <= came_at + CLAIMED_BEFORE or self.world.time() >= until
         # A grace window that may hold an answer that was lost may be about to close.
-        is_grace = client.rotation.profile is RotationProfile.GRACE
+        is_grace = client.quirks.rotation.profile is RotationProfile.GRACE
         is_replay = (self.world.witness.rows[name].intent_attempts or 0) > 1
         if not is_patient and not (is_grace and is_replay):
             self.world.witness.violated(
@@ -109,11 +111,18 @@ class Wire:
         """A process no longer reads the answer to REQUEST: where it matters, not too soon."""
         process, waited = request.process, self.world.time() - request.sent_at
         client = self.world.clients[request.client]
-        reads_on = client.rotation.profile in {RotationProfile.STRICT, RotationProfile.UNKNOWN}
+        reads_on = client.quirks.rotation.profile in {
+            RotationProfile.STRICT,
+            RotationProfile.UNKNOWN,
+        }
         if not reads_on or waited >= READ_FOR or process.is_stopping:
             return
         others = [one for one in process.in_flight.values() if one is not request]
-        late = [one for one in others if self.world.time() - one.sent_at >= client.response_timeout]
+        late = [
+            one
+            for one in others
+            if self.world.time() - one.sent_at >= client.quirks.response_timeout
+        ]
         if len(late) < process.workers:
             self.world.witness.violated(f"G3: {request.name} was given up after {waited:.0f} s")
 

@@ -235,7 +235,8 @@ class Witness:
         match outcome:
             case Refreshed(answer=answer) | RefreshTokenOnly(answer=answer):
                 self.answers[key] = self._answer_of(process, line, generation, answer)
-                if now - request.sent_at > self.world.clients[request.client].response_timeout:
+                quirks = self.world.clients[request.client].quirks
+                if now - request.sent_at > quirks.response_timeout:
                     self.world.chance.seen["read late"] += 1
             case OutcomeUnknown(body=bytes()):
                 self.answers[key] = Answer(process, line, now, None, generation, is_unreadable=True)

@@ -21,7 +21,7 @@ from refresher.app.parts import Parts
 from refresher.app.standby import run_daemon
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import Outcome
-from refresher.domain.secret import Secret
+from refresher.domain.renewal import Renewal
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.publisher import Publisher
@@ -107,7 +107,7 @@ class Probe:
             async def refresh(
                 self,
                 client: Client,
-                refresh_token: Secret,
+                renewal: Renewal,
                 *,
                 scope: tuple[str, ...] = (),
                 redirect_uri: str | None = None,
@@ -116,7 +116,7 @@ class Probe:
                 reach_soon("after_send", AFTER_SEND)
                 outcome = await super().refresh(
                     client,
-                    refresh_token,
+                    renewal,
                     scope=scope,
                     redirect_uri=redirect_uri,
                     patience=patience,

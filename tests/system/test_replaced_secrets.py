@@ -77,6 +77,25 @@ def test_the_secret_of_a_client(tmp_path: Path, canary: Canary) -> None:
         assert not steady.world.daemon.events("grant.expired", "settings.reloaded")
 
 
+def test_a_second_secret_of_a_client(tmp_path: Path, canary: Canary) -> None:
+    """The server is told the new secret at some moment: no refresh token is lost by it."""
+    new = canary.plant("second-client-secret")
+    change = ("[clients.box]", f'[clients.box]\nsecond_client_secret = "{new}"')
+    with steady_with(tmp_path, canary, change, lifetime=LONG_ENOUGH) as steady:
+        server, daemon = steady.world.server, steady.world.daemon
+        daemon.start()
+        bring_all(steady)
+        with steady.undisturbed():
+            changed = replace(server.sandbox.client, client_secret=new)
+            server.call(server.sandbox._server.applications.add, changed)
+            steady.rotate(spare=10)
+            steady.catch_up()
+        [line] = daemon.events("secret.doubted")
+        assert line["setting"] == "clients.box.client_secret"
+        assert not daemon.events("client.rejected", "grant.lost", "grant.doubted")
+        assert {steady.world.status(name)["state"] for name in steady.names} == {"fresh"}
+
+
 @pytest.mark.parametrize("kept", ["file", "command"])
 def test_the_password_of_redis(tmp_path: Path, canary: Canary, kept: str) -> None:
     old, new = canary.plant("old-redis-password"), canary.plant("new-redis-password")

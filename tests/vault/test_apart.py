@@ -291,7 +291,7 @@ async def test_a_find_that_is_refused_in_passing_costs_nothing(vault: Vault) -> 
     assert doubted is not None
     assert (doubted.on_probation, doubted.refused_at) == (True, NOW + 90)
     again = await claim_one(vault, doubted.due_at or 0.0)
-    assert again.refresh_token == Secret("rt-2")
+    assert again.renewal.presents == Secret("rt-2")
     served = (await finish(vault, again, answered("at-3", "rt-3"), NOW + 300)).grant
     assert served is not None
     assert holds(vault, served, "rt-3")
@@ -308,7 +308,7 @@ async def test_a_find_that_is_refused_gives_its_predecessor_one_more_try(vault: 
     assert (back.on_probation, back.due_at) == (False, NOW + 90)
     assert holds(vault, back, "rt-acme-1")
     claim = await claim_one(vault, NOW + 91)
-    assert claim.refresh_token == Secret("rt-acme-1")
+    assert claim.renewal.presents == Secret("rt-acme-1")
     assert claim.intent.is_replay
     lost = (await finish(vault, claim, REJECTED, NOW + 91)).grant
     assert lost is not None

@@ -189,4 +189,4 @@ async def test_a_token_no_key_opens_hinders_no_repair(vault: Vault) -> None:
     seeded = await vault.apply_seed(make_seed(refresh_token="rt-new"), NOW, DRAW, origin="runtime")
     assert seeded.result is SeedResult.ADOPTED
     assert await access_token(vault) is None
-    assert (await claim_one(vault)).refresh_token == Secret("rt-new")
+    assert (await claim_one(vault)).renewal.presents == Secret("rt-new")

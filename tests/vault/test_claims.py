@@ -115,7 +115,7 @@ async def test_only_the_named_grant_is_claimed(vault: Vault) -> None:
     await sow(vault, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
     [claim] = await vault.claim(NOW, rooms(crm=9), 9, only="b")
     assert claim.grant.name == "b"
-    assert claim.refresh_token == Secret("rt-b")
+    assert claim.renewal.presents == Secret("rt-b")
 
 
 async def test_static_and_removed_grants_are_never_due(vault: Vault) -> None:

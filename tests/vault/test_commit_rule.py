@@ -112,7 +112,7 @@ async def test_an_unapplied_later_failure_ends_the_lease(vault: Vault) -> None:
     assert (grant.state, grant.failures) == (GrantState.FRESH, 0)
     await vault.request_refresh("acme", NOW + 2)
     claim = await claim_one(vault, NOW + 2)
-    assert claim.refresh_token == Secret("rt-1")
+    assert claim.renewal.presents == Secret("rt-1")
 
 
 async def test_a_first_send_of_a_successor_is_no_replay(vault: Vault) -> None:
@@ -166,7 +166,7 @@ async def test_a_login_waits_for_the_exchange_it_voids(vault: Vault) -> None:
     await vault.request_refresh("acme", NOW)
     assert await vault.claim(NOW, rooms(crm=1), 1) == []
     await finish(vault, claim, REJECTED)
-    assert (await claim_one(vault)).refresh_token == Secret("rt-login")
+    assert (await claim_one(vault)).renewal.presents == Secret("rt-login")
 
 
 async def test_a_changed_seed_in_mid_exchange_voids_it(vault: Vault) -> None:
@@ -198,7 +198,7 @@ async def test_a_grant_added_anew_takes_no_old_answer(vault: Vault) -> None:
     assert late.verdict is Verdict.SUPERSEDED
     assert await access_token(vault) is None
     again = await claim_one(vault)
-    assert again.refresh_token == Secret("rt-again")
+    assert again.renewal.presents == Secret("rt-again")
     await finish(vault, again, answered("at-2", "rt-2"))
     assert await access_token(vault) == "at-2"
 
@@ -210,7 +210,7 @@ async def test_a_server_may_keep_the_refresh_token(vault: Vault, echoed: str | N
         now = NOW + number * 40
         await vault.request_refresh("acme", now)
         claim = await claim_one(vault, now)
-        assert claim.refresh_token == Secret("rt-0")
+        assert claim.renewal.presents == Secret("rt-0")
         committed = await finish(vault, claim, answered(f"at-{number}", echoed), now)
         assert committed.verdict is Verdict.APPLY
     assert await access_token(vault) == "at-2"

@@ -8,6 +8,7 @@ from refresher.domain.clients import UnknownOutcome
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import GrantRejected
+from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved
 from refresher.logs import Event
@@ -108,7 +109,7 @@ async def test_an_exchange_that_was_out_commits_into_the_pause(vault: Vault) -> 
     assert await access_token(vault) == "at-2"
     [(_, resumed)] = await vault.pauses.resume(ACME, NOW + 90)
     assert (resumed.state, resumed.due_at) == (GrantState.FRESH, NOW + 90)
-    assert (await claim_one(vault, NOW + 90)).refresh_token == Secret("rt-2")
+    assert (await claim_one(vault, NOW + 90)).renewal == RefreshToken(Secret("rt-2"))
 
 
 async def test_a_dead_process_leaves_a_paused_exchange_to_wait(vault: Vault) -> None:

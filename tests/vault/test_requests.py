@@ -123,7 +123,7 @@ async def test_a_login_brings_tokens_and_a_serial(vault: Vault) -> None:
     [publication] = await vault.read(["acme"])
     assert publication.scope == "a b"
     await vault.request_refresh("acme", NOW)
-    assert (await claim_one(vault)).refresh_token == Secret("rt-login")
+    assert (await claim_one(vault)).renewal.presents == Secret("rt-login")
 
 
 async def test_a_login_clears_a_dead_grant(vault: Vault) -> None:

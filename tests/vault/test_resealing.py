@@ -172,7 +172,7 @@ async def test_a_foreign_key_file_is_not_taken_over(vault: Vault, tmp_path: Path
             with pytest.raises(VaultKeyError):
                 await work()
         assert (tmp_path / "key").read_text() == content
-        assert (await claim_again(vault)).refresh_token == Secret("rt-0")
+        assert (await claim_again(vault)).renewal.presents == Secret("rt-0")
     (tmp_path / "key").write_text(new_key_line() + before)
     await vault.resealing.read_again()
     assert vault.resealing.is_due
@@ -225,7 +225,7 @@ async def test_a_vault_of_the_first_format_is_brought_to_the_newest(tmp_path: Pa
         await age(vault)
     async with opened(tmp_path) as vault:
         assert {mark[:1] for mark in (await sealed(vault)).values()} == {FIRST_FORMAT}
-        assert (await claim_again(vault, NOW + 90)).refresh_token == Secret("rt-1")
+        assert (await claim_again(vault, NOW + 90)).renewal.presents == Secret("rt-1")
         assert (await vault.resealing.status())[0].first_format == 6
         await vault.resealing.reseal()
         assert (await sealed(vault)).keys() == before.keys()

@@ -107,7 +107,7 @@ async def test_a_row_copied_over_another_does_not_open(vault: Vault) -> None:
     assert await vault.claim(NOW, rooms(crm=1), 1, only="poor") == []
     poor = await get(vault, "poor")
     assert (poor.state, poor.reason, poor.intent) == (GrantState.PAUSED, "unreadable", None)
-    assert (await claim_one(vault, NOW, "rich")).refresh_token == Secret("rt-rich")
+    assert (await claim_one(vault, NOW, "rich")).renewal.presents == Secret("rt-rich")
 
 
 def leaks(folder: Path, canary: Canary) -> dict[str, set[str]]:

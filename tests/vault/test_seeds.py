@@ -48,7 +48,7 @@ async def test_a_new_refresh_token_is_due_at_once(vault: Vault) -> None:
     )
     assert (grant.origin, dict(grant.labels), grant.scope) == ("settings", {"team": "a"}, ("read",))
     assert grant.authorization_serial == 1
-    assert (await claim_one(vault)).refresh_token == Secret("rt-0")
+    assert (await claim_one(vault)).renewal.presents == Secret("rt-0")
 
 
 async def test_a_grant_without_a_token_awaits_its_login(vault: Vault) -> None:
@@ -166,7 +166,7 @@ async def test_a_spent_seed_can_be_forced(vault: Vault) -> None:
     await vault.remove("acme", NOW)
     seeded = await apply(vault, make_seed(), replace_spent=True)
     assert seeded.result is SeedResult.ADDED
-    assert (await claim_one(vault, NOW + 100)).refresh_token == Secret("rt-0")
+    assert (await claim_one(vault, NOW + 100)).renewal.presents == Secret("rt-0")
 
 
 async def test_a_forced_seed_replaces_a_rotated_token(vault: Vault) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from refresher.domain.adoption import Attempt, Transition, adopt_authorization
-from refresher.domain.clients import Client, Rotation
+from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Grant, GrantKind, Seed
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
+from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from refresher.vault import kept
@@ -21,6 +22,7 @@ from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import write_key_file
 from refresher.vault.vault import Vault
+from tests.support import clients
 
 NOW = 1_800_000_000.0
 LIFE = 3600.0
@@ -31,8 +33,8 @@ NOT_SENT: Outcome = NotSent(reason="refused")
 
 def make_client(name: str = "crm", *, rotation: str = "strict", **changes: Any) -> Client:
     """A client of a server that rotates strictly, unless told otherwise."""
-    return Client(
-        name=name,
+    return clients.make_client(
+        name,
         client_id=f"{name}-id",
         client_secret=Secret("canary-client-secret"),
         token_endpoint=f"https://{name}.example/token",

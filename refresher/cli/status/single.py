@@ -7,8 +7,8 @@ import click
 
 from refresher.cli.status.drawing import Block, wrapped
 from refresher.cli.status.wording import COLOURS, Urgency, View, advice, urgency
-from refresher.domain.clients import RotationProfile
 from refresher.domain.grants import Answer, Fault, GrantKind, GrantState
+from refresher.domain.quirks import RotationProfile
 from refresher.text import plain
 from refresher.times import dated, duration, relative
 

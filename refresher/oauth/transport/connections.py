@@ -99,6 +99,9 @@ class Kept:
 class Holder(Protocol):
     """The exchange that a connection is made for."""
 
+    has_left: bool
+    """Its request has been sent, as far as anybody knows."""
+
     def hold(self, wire: "Wire", kept: Kept) -> None:
         """Take WIRE, and what comes over it, until the exchange lets go of it."""
 
@@ -284,8 +287,11 @@ class Pool(aiohttp.TCPConnector):
 
         Raises:
             aiohttp.ServerDisconnectedError: a new connection was closed, or spoken on, by
-                the server before anything was sent.
+                the server before anything was sent; or the request has left already, and the
+                library would send it again, as it does with every GET (guarantee G3).
         """
+        if HOLDER.get().has_left:
+            raise aiohttp.ServerDisconnectedError
         place = req.connection_key[:2]
         self._look_for_silence()
         while True:

@@ -41,7 +41,7 @@ from refresher.oauth.transport.faults import (
 from refresher.oauth.transport.names import Resolver
 from refresher.oauth.transport.replies import LARGEST_ANSWER, Reply, make_reply
 from refresher.oauth.transport.second_reader import Reading, read
-from refresher.oauth.transport.trust import Trust
+from refresher.oauth.transport.trust import CertificateUnusable, Trust, identity_of
 
 CONNECT_WITHIN = 5.0
 """Seconds for name, connection, proxy and TLS; failing there is harmless, so it is short."""
@@ -137,7 +137,9 @@ class Transport:
             patience: how long it may take once the request has left, the body included.
         """
         try:
-            context = self._trust.context(client.ca_bundle)
+            context = self._trust.context(client.route.ca_bundle, identity_of(client))
+        except CertificateUnusable:
+            return NotSent(reason="client_certificate")
         except (OSError, ValueError) as error:
             is_out = is_out_of_descriptors(error)
             return NotSent(reason=NO_DESCRIPTORS if is_out else "ca_bundle")
@@ -146,7 +148,7 @@ class Transport:
         try:
             with patience.scope() as scope:
                 try:
-                    await self._send(client.proxy, request, context, exchange)
+                    await self._send(client.route.proxy, request, context, exchange)
                 except TRANSPORT_FAULTS as error:
                     fault = error
                 if exchange.kept is not None and exchange.has_left and not exchange.is_sound:
@@ -156,8 +158,9 @@ class Transport:
                 self._pool.let_go(exchange.wire, exchange.kept)
         timed_out = scope.cancelled_caught
         if not exchange.has_left:
-            reason = "connect_timeout" if fault is None else reason_not_sent(fault, client.proxy)
-            return NotSent(reason=reason)
+            if fault is None:
+                return NotSent(reason="connect_timeout")
+            return NotSent(reason=reason_not_sent(fault, client.route.proxy))
         if timed_out and exchange.wire is not None and exchange.kept and not exchange.kept.received:
             self._pool.distrust(exchange.wire)
         reply = _answer(exchange, fault, timed_out=timed_out)
