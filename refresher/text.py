@@ -4,7 +4,10 @@ Terminals obey control characters, and bidirectional ones let a line read otherw
 is written. Log lines and messages show neither.
 """
 
+import math
+import re
 import unicodedata
+from typing import Any
 
 CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """C0 and C1, halves of surrogate pairs, and the line and paragraph separators."""
@@ -13,6 +16,9 @@ BIDIRECTIONAL = frozenset(
     map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 )
 """Marks, embeddings, overrides and isolates (UAX 9)."""
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""Seconds in each unit a duration may be written in."""
 
 
 def is_plain(text: str) -> bool:
@@ -36,3 +42,28 @@ def plain_value(value: object) -> object:
     if isinstance(value, list | tuple):
         return [plain_value(each) for each in value]
     return value
+
+
+def read_duration(value: Any) -> float:
+    """Seconds from a number, or from a text such as ``90s``, ``15m``, ``8h`` or ``60d``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    seconds: float | None = None
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+        seconds = float(match[1]) * UNITS[match[2]] if match else None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = to_float(value)
+    if seconds is not None and math.isfinite(seconds):
+        return seconds
+    raise ValueError('is not a duration: write seconds or a text such as "90s", "15m", "8h", "60d"')
+
+
+def to_float(number: float) -> float:
+    """NUMBER, which may be a whole one too large for a float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf

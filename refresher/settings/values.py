@@ -4,7 +4,6 @@ Everything in an environment variable is text, so every kind can be written as t
 message repeats the value it complains about: a secret may stand in the wrong place.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -18,9 +17,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from refresher.domain.clients import Rotation
 from refresher.domain.secret import Secret
-
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-"""Seconds in each unit a duration may be written in."""
+from refresher.text import read_duration, to_float
 
 LATEST_INSTANT = 1e11
 """Unix seconds: the year 5138; what is later was written in milliseconds, or is no number."""
@@ -78,23 +75,6 @@ SECRET_FORMS = 'a string, or one of { file = "..." }, { env = "..." }, { command
 SECRET_FORMS += '{ credential = "..." }'
 
 
-def read_duration(value: Any) -> float:
-    """Seconds from a number, or from a text such as ``90s``, ``15m``, ``8h`` or ``60d``.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    seconds: float | None = None
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-        seconds = float(match[1]) * UNITS[match[2]] if match else None
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = _float(value)
-    if seconds is not None and math.isfinite(seconds):
-        return seconds
-    raise ValueError('is not a duration: write seconds or a text such as "90s", "15m", "8h", "60d"')
-
-
 def read_instant(value: Any) -> float:
     """Unix seconds from a number, a TOML date-time or an ISO 8601 text, each with its offset.
 
@@ -106,20 +86,12 @@ def read_instant(value: Any) -> float:
         with suppress(ValueError):
             instant = float(value) if value.strip().isdigit() else _timestamp(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        instant = _float(value)
+        instant = to_float(value)
     elif isinstance(value, datetime) and value.tzinfo is not None:
         instant = value.timestamp()
     if instant is not None and instant < LATEST_INSTANT:
         return instant
     raise ValueError("is not an instant: write 2030-01-31T12:00:00Z or unix seconds")
-
-
-def _float(number: float) -> float:
-    """NUMBER, which may be a whole one too large for a float."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
 
 
 def _timestamp(text: str) -> float:
