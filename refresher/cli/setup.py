@@ -11,10 +11,10 @@ import click
 
 from refresher.cli.calling import load_completely
 from refresher.cli.entry import Exit
+from refresher.cli.providers import providers_command
 from refresher.cli.saying import say
 from refresher.errors import RefresherError, SettingsError, VaultKeyError
 from refresher.files import ABSENT, Unseen, make_folder
-from refresher.providers import providers
 from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
 from refresher.settings.template import template
@@ -138,24 +138,6 @@ def _print(problems: list[str], warnings: list[str], not_seen: list[str], found:
         say(f"problem: {problem}", err=True)
     if not problems:
         say("the settings are good" + (", as far as they can be seen" if not_seen else ""))
-
-
-@click.command("providers")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """List the providers the settings can name, with their scopes and documentation."""
-    catalogue = providers()
-    if as_json:
-        shown = {
-            name: {"title": entry.title, "documentation": entry.documentation}
-            for name, entry in catalogue.items()
-        }
-        say(json.dumps(shown))
-        return
-    for name, entry in catalogue.items():
-        say(f"{name}: {entry.title}")
-        say(f"  scopes         {' '.join(entry.scopes)}")
-        say(f"  documentation  {entry.documentation}")
 
 
 COMMANDS = (init, check, providers_command)

@@ -9,7 +9,13 @@ from refresher.domain.clients import Client, ClientAuthentication, Revocation
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.domain.secret import Secret
 from refresher.files import Unseen, read_file
-from refresher.providers import Provider, providers
+from refresher.providers import Provider, Variable
+from refresher.settings.catalogued import (
+    ENDPOINTS,
+    Catalogued,
+    read_catalogued,
+    with_refresh_token_scope,
+)
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
@@ -25,8 +31,6 @@ from refresher.settings.urls import (
 
 LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
-
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
 
 QUIRKS = (
     "encode_basic",
@@ -74,9 +78,10 @@ class ClientBuilder:
         """The client NAME, or None if so much is wrong that there is none."""
         path: KeyPath = ("clients", name)
         check_name(path, name, self._report)
-        provider = self._provider(path, section)
-        endpoints = self._endpoints(path, section, provider)
-        quirks = _quirks(section, provider)
+        catalogued = read_catalogued(path, section, self._report)
+        provider = catalogued.provider
+        endpoints = self._endpoints(path, section, catalogued)
+        quirks = _quirks(section, catalogued.quirks)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
         secret = self._client_secret(path, section, quirks.get("authentication"))
@@ -96,7 +101,7 @@ class ClientBuilder:
             provider=section.provider,
             description=section.description,
             redirect_uris=section.redirect_uris,
-            scope=section.scope,
+            scope=with_refresh_token_scope(section.scope, provider),
             proxy=proxy,
             ca_bundle=ca_bundle,
             **quirks,
@@ -104,30 +109,22 @@ class ClientBuilder:
         check_client(path, section, client, self._report)
         return client
 
-    def _provider(self, path: KeyPath, section: ClientSection) -> Provider | None:
-        known = providers()
-        if section.provider is None or section.provider in known:
-            return known.get(section.provider or "")
-        self._report.problem(
-            (*path, "provider"),
-            f"is not in the catalogue ({', '.join(sorted(known))}): without a provider set "
-            f"token_endpoint{suggestion(section.provider, known)}",
-        )
-        return None
-
     def _endpoints(
-        self, path: KeyPath, section: ClientSection, provider: Provider | None
+        self, path: KeyPath, section: ClientSection, catalogued: Catalogued
     ) -> dict[str, str]:
         """Absolute URLs of the endpoints that are known and right."""
-        catalogue = _endpoints_of(provider) if provider else {}
-        given = {key: getattr(section, key) or catalogue.get(key) for key in ENDPOINTS}
-        base_url = self._base_url(path, section, provider, given)
-        if not self._report.is_faulty((*path, "provider")):
+        given = {key: getattr(section, key) or catalogued.endpoints.get(key) for key in ENDPOINTS}
+        base_url = self._base_url(path, section, catalogued.base_url, given)
+        provider = catalogued.provider
+        is_told = provider is not None and provider.settings.token_endpoint is not None
+        if not (is_told or self._report.is_faulty((*path, "provider"))):
             self._require(
                 path,
                 "token_endpoint",
                 given["token_endpoint"],
-                f"set it, or a provider of the catalogue ({', '.join(sorted(providers()))})",
+                f"set it: the catalogue has none of {provider.name}"
+                if provider
+                else "set it, or a provider of the catalogue (`refresher providers` lists it)",
             )
         found: dict[str, str] = {}
         for key, endpoint in given.items():
@@ -155,13 +152,14 @@ class ClientBuilder:
         self,
         path: KeyPath,
         section: ClientSection,
-        provider: Provider | None,
+        variable: Variable | None,
         endpoints: Mapping[str, str | None],
     ) -> str | None:
         if section.base_url is None:
+            if variable is not None and variable.default is not None:
+                return variable.default
             relative = [key for key, url in endpoints.items() if url and url.startswith("/")]
-            example = provider.base_url_example if provider else None
-            hint = f" (for example {example})" if example else ""
+            hint = f", {variable.meaning} (for example {variable.example})" if variable else ""
             if relative:
                 self._require(
                     path,
@@ -259,11 +257,11 @@ def warn_of_scope(
             report.warning(path, f"has {value}, which {provider.name} does not document{mend}")
 
 
-def _quirks(section: ClientSection, provider: Provider | None) -> dict[str, Any]:
-    """What the section or else the provider says; the domain knows the rest."""
+def _quirks(section: ClientSection, catalogued: Mapping[str, Any]) -> dict[str, Any]:
+    """What the section or else the catalogue says; the domain knows the rest."""
     chosen: dict[str, Any] = {}
     for key in (*QUIRKS, "client_authentication"):
-        ours, theirs = getattr(section, key), getattr(provider, key, None)
+        ours, theirs = getattr(section, key), catalogued.get(key)
         value = theirs if ours is None else ours
         if isinstance(ours, dict) and theirs:
             value = {**theirs, **ours}
@@ -272,19 +270,7 @@ def _quirks(section: ClientSection, provider: Provider | None) -> dict[str, Any]
     return chosen
 
 
-def _endpoints_of(provider: Provider) -> dict[str, str]:
-    endpoints = {
-        "authorization_endpoint": provider.authorization_endpoint,
-        "token_endpoint": provider.token_endpoint,
-    }
-    if provider.revocation:
-        endpoints["revocation_endpoint"] = provider.revocation.endpoint
-    return endpoints
-
-
 def _revocation(provider: Provider | None, endpoint: str | None) -> Revocation | None:
     if endpoint is None:
         return None
-    if provider and provider.revocation:
-        return provider.revocation.at(endpoint)
-    return Revocation(endpoint=endpoint)
+    return provider.revocation.at(endpoint) if provider else Revocation(endpoint=endpoint)
