@@ -61,7 +61,8 @@ RotationText = Annotated[Rotation, PlainValidator(Rotation.parse), PlainSerializ
 class Entry(BaseModel):
     """A table of an entry; an unknown key is a mistake of ours."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: a start without a provider builds none of them.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Variable(Entry):
