@@ -46,7 +46,9 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "demo": Listed("demo", "Watch grants being kept fresh, in a world of their own."),
         "init": Listed("setup", "Write a commented refresher.toml and a vault key."),
         "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
-        "providers": Listed("setup", "List the providers that the settings can name."),
+        "providers": Listed(
+            "providers", "List the providers of the catalogue, or tell all of one."
+        ),
         "sandbox": Listed("sandbox", "Run an authorization server to practise with."),
     },
     "Run": {

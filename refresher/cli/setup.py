@@ -18,7 +18,6 @@ from refresher.clock import SystemClock
 from refresher.domain.findings import Finding, Level
 from refresher.errors import RefresherError, SettingsError, VaultKeyError
 from refresher.files import ABSENT, Unseen, make_folder
-from refresher.providers import providers
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
@@ -187,22 +186,4 @@ def _print(problems: list[str], warnings: list[str], not_seen: list[str], found:
         say("the settings are good" + (", as far as they can be seen" if not_seen else ""))
 
 
-@click.command("providers")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def providers_command(as_json: bool) -> None:  # noqa: FBT001  click's flag
-    """List the providers that the settings can name."""
-    catalogue = providers()
-    if as_json:
-        shown = {
-            name: {"title": entry.title, "documentation": entry.documentation}
-            for name, entry in catalogue.items()
-        }
-        say(json.dumps(shown))
-        return
-    for name, entry in catalogue.items():
-        say(f"{name}: {entry.title}")
-        say(f"  scopes         {' '.join(entry.scopes)}")
-        say(f"  documentation  {entry.documentation}")
-
-
-COMMANDS = (init, check, providers_command)
+COMMANDS = (init, check)

@@ -1,101 +1,59 @@
-"""The catalogue of providers: endpoints and quirks as data, no code per provider.
+"""The catalogue of providers: what each of them does and wants, as data, no code for any.
 
-An entry of ``catalogue.toml`` says what a provider's documentation says and leaves the
-rest to the standard. Adding a provider means adding an entry.
+An entry is a file of ``catalogue/``; its name is the provider's. README.md says what stands
+in one and how to add one. Only the entries that somebody asks for are read.
 """
 
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from types import MappingProxyType
-from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    InstanceOf,
-    PlainValidator,
-    create_model,
-    model_validator,
-)
+from refresher.providers.entries import Facts, Provider, RevocationEntry, Source, Variable
+from refresher.providers.needs import NEEDS
 
-from refresher.domain.clients import Revocation
-from refresher.domain.quirks import Placement, Quirks, Rotation, keys
+__all__ = [
+    "NEEDS",
+    "Facts",
+    "Provider",
+    "RevocationEntry",
+    "Source",
+    "Variable",
+    "all_providers",
+    "find_provider",
+    "provider_names",
+    "read_entry",
+]
 
-__all__ = ["Provider", "providers"]
-
-
-class _Entry(BaseModel):
-    """A table of the catalogue; an unknown key is a mistake of ours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-READERS = {Rotation: Annotated[Rotation, PlainValidator(Rotation.parse)]}
-"""How a type of a quirk is read that is more than its value in the file."""
-
-
-class RevocationEntry(_Entry):
-    """How the provider revokes, where that is not RFC 7009; see ``domain.Revocation``."""
-
-    endpoint: str
-    parameter: str = "token"
-    token: str = "refresh_token"
-    placement: Placement = Placement.FORM
-    authenticated: bool = True
-    success_field: str | None = None
-
-    def at(self, endpoint: str) -> Revocation:
-        """The same way of revoking at the absolute URL ENDPOINT."""
-        return Revocation(**{**self.model_dump(), "endpoint": endpoint})
-
-
-_FIELDS: dict[str, Any] = {
-    key.name: (READERS.get(key.type, key.type), key.default) for key in keys(Quirks)
-}
-_QuirksEntry = create_model("_QuirksEntry", __base__=_Entry, **_FIELDS)
-
-
-class Provider(_Entry):
-    """One entry of the catalogue.
-
-    Endpoints are URLs, or paths to be joined to a client's ``base_url``.
-    """
-
-    name: str
-    title: str
-    documentation: str
-    base_url_example: str | None = None
-    authorization_endpoint: str
-    token_endpoint: str
-    refresh_endpoint: str | None = None
-    revocation: RevocationEntry | None = None
-    scopes: tuple[str, ...] = ()
-    """Every scope the provider documents; empty where the list is open."""
-    notes: tuple[str, ...] = ()
-    """What an operator should know, one sentence each."""
-
-    quirks: InstanceOf[Quirks] = Quirks()
-    """Stand in the entry itself, beside everything else."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_quirks(cls, entry: dict[str, Any]) -> dict[str, Any]:
-        names = {key.name for key in keys(Quirks)} & entry.keys()
-        told = _QuirksEntry.model_validate({name: entry[name] for name in names})
-        quirks = Quirks(**{name: getattr(told, name) for name in names})
-        return {name: entry[name] for name in entry.keys() - names} | {"quirks": quirks}
-
-    @property
-    def needs_base_url(self) -> bool:
-        """Whether every customer of the provider has a host of its own."""
-        return self.token_endpoint.startswith("/")
+_SUFFIX = ".toml"
+_FOLDER = resources.files(__name__).joinpath("catalogue")
 
 
 @cache
-def providers() -> Mapping[str, Provider]:
-    """Every provider of the catalogue by its name."""
-    text = resources.files(__name__).joinpath("catalogue.toml").read_text("utf-8")
-    entries = tomllib.loads(text)
-    return MappingProxyType({name: Provider(name=name, **entries[name]) for name in entries})
+def provider_names() -> tuple[str, ...]:
+    """The name of every provider, in alphabetical order; reads no entry."""
+    files = (file.name for file in _FOLDER.iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX)))
+
+
+@cache
+def find_provider(name: str) -> Provider | None:
+    """The provider NAME, or None if the catalogue has no such entry."""
+    if name not in provider_names():
+        return None
+    return read_entry(name, _FOLDER.joinpath(name + _SUFFIX).read_text("utf-8"))
+
+
+def all_providers() -> tuple[Provider, ...]:
+    """Every provider of the catalogue, by name; reads every entry."""
+    found = (find_provider(name) for name in provider_names())
+    return tuple(provider for provider in found if provider is not None)
+
+
+def read_entry(name: str, text: str) -> Provider:
+    """The provider NAME that TEXT, the content of an entry, describes.
+
+    Raises:
+        pydantic.ValidationError: TEXT has a key that is not known, or a value of a wrong type.
+        tomllib.TOMLDecodeError: TEXT is not TOML.
+    """
+    return Provider(name=name, **tomllib.loads(text))

@@ -2,9 +2,8 @@
 
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from refresher.domain.clients import (
     Client,
@@ -14,10 +13,16 @@ from refresher.domain.clients import (
     Route,
 )
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.domain.quirks import Quirks
+from refresher.domain.quirks import Quirks, keys
 from refresher.files import Unseen, read_file
-from refresher.providers import Provider, providers
+from refresher.providers import Provider, Variable
 from refresher.settings.authentication import AuthenticationBuilder
+from refresher.settings.catalogued import (
+    ENDPOINTS,
+    Catalogued,
+    read_catalogued,
+    with_refresh_token_scope,
+)
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import KeyPath, absolute
@@ -31,13 +36,10 @@ from refresher.settings.urls import (
     redirect_uri_fault,
 )
 
+T = TypeVar("T")
+
 LARGEST_BUNDLE = 16 * 1024 * 1024
 """Bytes of a CA bundle; the system's has a few hundred thousand."""
-
-ENDPOINTS = (
-    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
-    "revocation_endpoint",
-)
 
 
 class ClientBuilder:
@@ -57,9 +59,10 @@ class ClientBuilder:
         """The client NAME, or None if so much is wrong that there is none."""
         path: KeyPath = ("clients", name)
         check_name(path, name, self._report)
-        provider = self._provider(path, section)
-        endpoints = self._endpoints(path, section, provider)
-        quirks = _quirks(section, provider)
+        catalogued = read_catalogued(path, section, self._report)
+        provider = catalogued.provider
+        endpoints = self._endpoints(path, section, catalogued)
+        quirks = _told(Quirks, section.quirks, catalogued)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
         authentication = self._authentication.build(path, section, quirks)
@@ -80,40 +83,32 @@ class ClientBuilder:
             ),
             authentication=authentication,
             quirks=quirks,
-            policy=Policy(**section.policy),
+            policy=_told(Policy, section.policy, catalogued),
             route=Route(proxy=proxy, ca_bundle=ca_bundle),
             provider=section.provider,
             description=section.description,
             redirect_uris=section.redirect_uris,
-            scope=section.scope,
+            scope=with_refresh_token_scope(section.scope, provider),
         )
         check_client(path, section, client, self._report)
         return client
 
-    def _provider(self, path: KeyPath, section: ClientSection) -> Provider | None:
-        known = providers()
-        if section.provider is None or section.provider in known:
-            return known.get(section.provider or "")
-        self._report.problem(
-            (*path, "provider"),
-            f"is not in the catalogue ({', '.join(sorted(known))}): without a provider set "
-            f"token_endpoint{suggestion(section.provider, known)}",
-        )
-        return None
-
     def _endpoints(
-        self, path: KeyPath, section: ClientSection, provider: Provider | None
+        self, path: KeyPath, section: ClientSection, catalogued: Catalogued
     ) -> dict[str, str]:
         """Absolute URLs of the endpoints that are known and right."""
-        catalogue = _endpoints_of(provider) if provider else {}
-        given = {key: getattr(section, key) or catalogue.get(key) for key in ENDPOINTS}
-        base_url = self._base_url(path, section, provider, given)
-        if not self._report.is_faulty((*path, "provider")):
+        given = {key: getattr(section, key) or catalogued.endpoints.get(key) for key in ENDPOINTS}
+        base_url = self._base_url(path, section, catalogued.base_url, given)
+        provider = catalogued.provider
+        is_told = provider is not None and provider.settings.token_endpoint is not None
+        if not (is_told or self._report.is_faulty((*path, "provider"))):
             self._require(
                 path,
                 "token_endpoint",
                 given["token_endpoint"],
-                f"set it, or a provider of the catalogue ({', '.join(sorted(providers()))})",
+                f"set it: the catalogue has none of {provider.name}"
+                if provider
+                else "set it, or a provider of the catalogue (`refresher providers` lists it)",
             )
         found: dict[str, str] = {}
         for key, endpoint in given.items():
@@ -141,13 +136,14 @@ class ClientBuilder:
         self,
         path: KeyPath,
         section: ClientSection,
-        provider: Provider | None,
+        variable: Variable | None,
         endpoints: Mapping[str, str | None],
     ) -> str | None:
         if section.base_url is None:
+            if variable is not None and variable.default is not None:
+                return variable.default
             relative = [key for key, url in endpoints.items() if url and url.startswith("/")]
-            example = provider.base_url_example if provider else None
-            hint = f" (for example {example})" if example else ""
+            hint = f", {variable.meaning} (for example {variable.example})" if variable else ""
             if relative:
                 self._require(
                     path,
@@ -228,31 +224,20 @@ def warn_of_scope(
             report.warning(path, f"has {value}, which {provider.name} does not document{mend}")
 
 
-def _quirks(section: ClientSection, provider: Provider | None) -> Quirks:
-    """What the section says, else the provider, else the standard."""
-    theirs = provider.quirks if provider else Quirks()
-    ours: dict[str, Any] = {
-        name: {**getattr(theirs, name), **value} if isinstance(value, dict) else value
-        for name, value in section.quirks.items()
+def _told(of: type[T], ours: Mapping[str, Any], catalogued: Catalogued) -> T:
+    """Quirks or policy: what the section says (OURS), else the catalogue, else the standard."""
+    kind: type = of
+    names = {key.name for key in keys(kind)} & catalogued.keys.keys()
+    theirs = {name: catalogued.keys[name] for name in names}
+    joined_tables = {
+        name: {**theirs[name], **value}
+        for name, value in ours.items()
+        if isinstance(value, Mapping) and name in theirs
     }
-    return replace(theirs, **ours)
-
-
-def _endpoints_of(provider: Provider) -> dict[str, str]:
-    endpoints = {
-        "authorization_endpoint": provider.authorization_endpoint,
-        "token_endpoint": provider.token_endpoint,
-    }
-    if provider.refresh_endpoint:
-        endpoints["refresh_endpoint"] = provider.refresh_endpoint
-    if provider.revocation:
-        endpoints["revocation_endpoint"] = provider.revocation.endpoint
-    return endpoints
+    return of(**{**theirs, **ours, **joined_tables})
 
 
 def _revocation(provider: Provider | None, endpoint: str | None) -> Revocation | None:
     if endpoint is None:
         return None
-    if provider and provider.revocation:
-        return provider.revocation.at(endpoint)
-    return Revocation(endpoint=endpoint)
+    return provider.revocation.at(endpoint) if provider else Revocation(endpoint=endpoint)

@@ -134,6 +134,16 @@ class _OwnClientSection(Section):
         description="What endpoints given as paths are joined to, where every customer or "
         "reseller of the provider has a host of its own.",
     )
+    tenant: Text | None = Field(
+        default=None,
+        description="What the provider of the catalogue calls its customer in its URLs: a "
+        "directory, a shop, a subdomain, a realm (refresher providers NAME).",
+    )
+    region: Text | None = Field(
+        default=None,
+        description="The part of the world in the URLs of a provider of the catalogue that has "
+        "several, such as a data centre.",
+    )
     authorization_endpoint: Text | None = Field(
         default=None, description="URL of the authorization endpoint; only login needs it."
     )

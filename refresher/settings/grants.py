@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from refresher.domain.grants import LABEL_RULE, GrantKind, Seed, is_valid_label
 from refresher.domain.secret import Secret
-from refresher.providers import providers
+from refresher.providers import find_provider
+from refresher.settings.catalogued import with_refresh_token_scope
 from refresher.settings.clients import check_name, warn_of_scope
 from refresher.settings.document import ClientSection, GrantSection
 from refresher.settings.layers import KeyPath
@@ -47,14 +48,14 @@ def _seed(
     _check_labels(path, section, report)
     _check_kind(path, section, report)
     client = _check_client(path, section, clients, report)
-    provider = providers().get(client.provider or "") if client else None
+    provider = find_provider(client.provider) if client and client.provider else None
     warn_of_scope((*path, "scope"), section.scope, provider, report)
     is_static = section.static_token is not None
     return Seed(
         name=name,
         kind=GrantKind.STATIC if is_static else GrantKind.REFRESHABLE,
         client=section.client,
-        scope=section.scope,
+        scope=with_refresh_token_scope(section.scope, provider) if section.scope else (),
         labels=section.labels,
         refresh_token=secrets.read((*path, "refresh_token"), section.refresh_token),
         access_token=secrets.read((*path, "static_token"), section.static_token),

@@ -10,6 +10,7 @@ from refresher.cli.entry import EXIT_CODES, cli
 from refresher.logs import EVENTS
 from refresher.oauth.error_codes import MEANINGS, Meaning
 from refresher.settings.describe import describe
+from tests.pages.catalogue import HEADS, provider_rows
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -90,12 +91,17 @@ def error_codes() -> str:
     return table(("Outcome", "Error codes"), lines)
 
 
+def providers() -> str:
+    return table(HEADS, provider_rows())
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "exit codes": exit_codes,
     "error codes": error_codes,
     "settings": settings,
     "events": events,
+    "providers": providers,
 }
 """What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
 

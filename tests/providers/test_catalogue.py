@@ -1,68 +1,203 @@
-"""The catalogue says what the provider's documentation says, in known fields only."""
+"""The catalogue says what documents say, in known fields, with a source for what is verified."""
 
-import tomllib
-from importlib import resources
-from typing import Any
+import subprocess
+import sys
 
 import pytest
 from pydantic import ValidationError
 
-from refresher.domain.clients import Revocation
-from refresher.domain.grants import is_valid_name
-from refresher.domain.quirks import ClientAuthentication, Placement, Quirks, RotationProfile, keys
-from refresher.providers import Provider, RevocationEntry, providers
-
-CATALOGUE: dict[str, dict[str, Any]] = tomllib.loads(
-    resources.files("refresher.providers").joinpath("catalogue.toml").read_text("utf-8")
+from refresher.domain.clients import Client, Revocation
+from refresher.domain.outcomes import (
+    ClientRejected,
+    GrantRejected,
+    Misconfigured,
+    Outcome,
+    TooEarly,
+    Transient,
 )
+from refresher.domain.quirks import ClientAuthentication, Placement, RotationProfile
+from refresher.domain.secret import Secret
+from refresher.oauth.responses import classify
+from refresher.providers import (
+    NEEDS,
+    Provider,
+    all_providers,
+    find_provider,
+    provider_names,
+    read_entry,
+)
+from tests.providers.checks import faults
+from tests.support.clients import make_client
+
+MEANT: dict[str, tuple[type[Outcome], ...]] = {
+    "dead": (GrantRejected,),
+    "later": (Transient,),
+    "early": (TooEarly,),
+    "configuration": (ClientRejected, Misconfigured),
+}
+
+COMPLETE = 40
+"""Entries that must say how refresh tokens rotate and how long both tokens live, with sources."""
+
+MINIMAL = """
+title = "Acme"
+documentation = "https://acme.example/oauth"
+console = "Ask Acme."
+
+[settings]
+token_endpoint = "https://acme.example/token"
+"""
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_every_key_is_a_known_field(name: str) -> None:
-    entry = CATALOGUE[name]
-    quirks = {key.name for key in keys(Quirks)}
-    assert set(entry) <= (set(Provider.model_fields) | quirks) - {"name", "quirks"}
-    assert set(entry.get("revocation", {})) <= set(RevocationEntry.model_fields)
+def provider(name: str) -> Provider:
+    found = find_provider(name)
+    assert found is not None
+    return found
 
 
-def test_an_unknown_key_is_refused() -> None:
-    entry = CATALOGUE["survilla"] | {"rotates": True}
-    with pytest.raises(ValidationError, match="rotates"):
-        Provider(name="survilla", **entry)
+def is_complete(entry: Provider) -> bool:
+    """Whether rotation, grace and both lifetimes are known and sourced.
+
+    Where the customer's own settings decide, the choices must be, and the defaults.
+    """
+
+    def is_sourced(*keys: str) -> bool:
+        return any(entry.source_of(key) for key in keys)
+
+    return (
+        is_sourced("rotation", "rotation_varies")
+        and is_sourced("access_token_lifetime")
+        and is_sourced("refresh_token_idle", "refresh_token_absolute")
+    )
 
 
-def test_the_catalogue_has_every_entry() -> None:
-    assert set(providers()) == set(CATALOGUE)
-    assert all(is_valid_name(name) and name == providers()[name].name for name in providers())
+def client_of(entry: Provider) -> Client:
+    """A client of ENTRY as far as reading answers goes."""
+    words = ("codes", "descriptions")
+    keys = [f"{kind}_{word}" for kind in ("rejection", "transient") for word in words]
+    told = {key: entry.defaults[key] for key in keys if key in entry.defaults}
+    return make_client(entry.name, client_secret=Secret("secret"), **told)
 
 
-def test_the_catalogue_cannot_be_changed() -> None:
-    with pytest.raises(TypeError):
-        providers()["other"] = providers()["survilla"]  # type: ignore[index]  # that is the point
+@pytest.mark.parametrize("name", provider_names())
+def test_an_entry_is_well_typed_and_consistent(name: str) -> None:
+    assert faults(provider(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ("\nrotates = true", "rotates"),
+        ('\n[facts]\nrotation = "sometimes"', "rotation"),
+        ('\n[facts]\naccess_token_lifetime = "an hour"', "access_token_lifetime"),
+        ('\n[[sources]]\nurl = "http://acme.example"\nread = 2026-11-26\nsays = []', "sources"),
+    ],
+)
+def test_an_entry_with_a_mistake_is_refused(mistake: str, told: str) -> None:
+    assert read_entry("acme", MINIMAL).title == "Acme"
+    with pytest.raises(ValidationError, match=told):
+        read_entry("acme", MINIMAL + mistake)
+
+
+def test_a_need_that_is_not_in_the_list_is_refused() -> None:
+    with pytest.raises(ValidationError, match="telepathy is not one of json_body"):
+        read_entry("acme", MINIMAL.replace("console", 'needs = ["telepathy"]\nconsole'))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ('[facts]\ndiscovery = "https://{tenant}.acme.example"', "uses the variables ['tenant']"),
+        (
+            '[[sources]]\nurl = "https://a.example"\nread = 2026-11-26\nsays = ["rotation"]',
+            "which the entry does not",
+        ),
+        ('[facts]\naccess_token_lifetime = "never"', "need no_expiry"),
+        ('[facts]\nrotation = "strict"\nhas_refresh_token = false', "has no refresh token"),
+        ('[facts]\nrotation = "grace(30)"', "needs a source"),
+    ],
+)
+def test_what_contradicts_itself_is_a_fault(mistake: str, told: str) -> None:
+    unsourced = "token_endpoint has no source: leave it out"
+    assert faults(read_entry("acme", MINIMAL)) == [unsourced]
+    found = faults(read_entry("acme", MINIMAL + mistake))
+    assert len(found) == 2
+    assert any(told in fault for fault in found)
+
+
+def test_at_least_forty_providers_are_known_completely() -> None:
+    complete = [entry.name for entry in all_providers() if is_complete(entry)]
+    assert len(complete) >= COMPLETE, complete
+
+
+def test_every_word_of_what_is_missing_is_used_and_explained() -> None:
+    assert {need for entry in all_providers() for need in entry.needs} == set(NEEDS)
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in all_providers() if entry.facts.answers], ids=lambda each: each.name
+)
+def test_answers_that_were_recorded_mean_what_the_entry_says(entry: Provider) -> None:
+    client = client_of(entry)
+    for answer in entry.facts.answers or ():
+        outcome = classify(answer.status, {}, answer.body.encode(), client, 0.0)
+        assert isinstance(outcome, MEANT[answer.means]), (answer, outcome)
+
+
+def test_one_provider_costs_the_reading_of_one_entry() -> None:
+    """A start of the daemon must not read a hundred files for one client."""
+    script = """
+import tomllib
+read = []
+loads = tomllib.loads
+tomllib.loads = lambda text: read.append(text) or loads(text)
+from refresher.providers import find_provider, provider_names
+assert len(provider_names()) > 100 and find_provider("nobody") is None and not read
+assert find_provider("xero") is find_provider("xero") and len(read) == 1
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_no_name_leaves_the_folder() -> None:
+    assert find_provider("../../../pyproject") is None
+
+
+def test_a_quota_of_a_client_within_an_hour_is_its_pace() -> None:
+    assert provider("autodesk").defaults["rate"] == pytest.approx(500 / 60)
+    assert "rate" not in provider("ebay").defaults  # 50,000 a day may well come at once
+    assert "rate" not in provider("zoho").defaults  # for each refresh token, not the client
 
 
 def test_survilla_sends_everything_in_the_query() -> None:
-    survilla = providers()["survilla"]
-    assert survilla.needs_base_url
-    assert survilla.authorization_endpoint == "/oauth2/auth"
-    assert survilla.token_endpoint == "/oauth2/token"
-    assert survilla.quirks.placement is Placement.QUERY
-    assert survilla.quirks.client_authentication is ClientAuthentication.POST
-    assert survilla.quirks.scope_separator == ","
-    assert survilla.quirks.rotation.profile is RotationProfile.UNKNOWN
-    assert not survilla.quirks.pkce
-    assert not survilla.quirks.send_redirect_uri_on_refresh
+    survilla = provider("survilla")
+    given = survilla.defaults
+    assert given["authorization_endpoint"] == "/oauth2/auth"
+    assert given["token_endpoint"] == "/oauth2/token"
+    assert given["placement"] is Placement.QUERY
+    assert given["client_authentication"] is ClientAuthentication.POST
+    assert given["scope_separator"] == ","
+    assert given["default_expires_in"] == 900
+    assert "rotation" not in given
+    assert not given["pkce"]
+    assert not given["send_redirect_uri_on_refresh"]
     assert {"read", "liveview_ptz", "events"} < set(survilla.scopes)
 
 
 def test_survilla_revokes_by_access_token_alone() -> None:
-    entry = providers()["survilla"].revocation
-    assert entry is not None
-    assert entry.at("https://portal.example/oauth2/revoke") == Revocation(
-        endpoint="https://portal.example/oauth2/revoke",
+    assert provider("survilla").revocation.at("https://portal.example/revoke") == Revocation(
+        endpoint="https://portal.example/revoke",
         parameter="access_token",
         token="access_token",
         placement=Placement.QUERY,
         authenticated=False,
         success_field="success",
     )
+
+
+def test_facts_become_settings() -> None:
+    xero = provider("xero").defaults
+    assert xero["rotation"].profile is RotationProfile.GRACE
+    assert xero["rotation"].grace == xero["default_expires_in"] == 1800
+    assert xero["refresh_token_idle"] == 60 * 86_400
+    assert "refresh_token_idle" not in provider("zoho").defaults  # it has no end
+    assert provider("exact-online").defaults["refresh_window"] == 30

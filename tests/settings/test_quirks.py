@@ -1,18 +1,23 @@
 """A quirk is declared once: the settings, the catalogue and the client have it from there."""
 
-import tomllib
-from importlib import resources
 from typing import Any
 
 import pytest
 
 from refresher.domain.clients import Policy
 from refresher.domain.quirks import Quirks, keys
-from refresher.providers import Provider
+from refresher.providers import read_entry
+from refresher.providers.entries import TOLD_BY_FACTS
 from refresher.settings.describe import describe
 from tests.settings.conftest import CLIENT, Bench
 
 KEYS = keys(Quirks)
+
+ENTRY = """
+title = "Acme"
+documentation = "https://acme.example/oauth"
+console = "Ask Acme."
+"""
 
 VALUES: dict[str, tuple[str, Any]] = {
     "client_authentication": ('"client_secret_post"', "client_secret_post"),
@@ -50,10 +55,10 @@ def test_settings_and_catalogue_take_every_quirk(bench: Bench, key: Any) -> None
     written, told = value_of(key.name, key.default)
     section = CLIENT + 'redirect_uris = ["https://app.example/callback"]'
     client = bench.load(f"{section}\n{key.name} = {written}").settings.clients["acme"]
-    entry = catalogue()["survilla"] | tomllib.loads(f"{key.name} = {written}")
-    provider = Provider(name="survilla", **entry)
-    for quirks in (client.quirks, provider.quirks):
-        found = getattr(quirks, key.name)
+    table = "facts" if key.name in TOLD_BY_FACTS else "settings"
+    endpoint = 'settings.token_endpoint = "https://acme.example/token"'
+    entry = read_entry("acme", f"{ENTRY}{endpoint}\n{table}.{key.name} = {written}")
+    for found in (getattr(client.quirks, key.name), entry.defaults[key.name]):
         assert (str(found) if isinstance(told, str) else found) == told
 
 
@@ -61,8 +66,3 @@ def test_the_settings_table_says_what_the_declaration_says() -> None:
     told = {line.key: line.description for line in describe()}
     for key in (*KEYS, *keys(Policy)):
         assert told[f"clients.NAME.{key.name}"] == key.description
-
-
-def catalogue() -> dict[str, dict[str, Any]]:
-    text = resources.files("refresher.providers").joinpath("catalogue.toml").read_text("utf-8")
-    return tomllib.loads(text)

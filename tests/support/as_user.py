@@ -22,7 +22,7 @@ import anyio
 
 import refresher
 from refresher.cli import main
-from refresher.providers import providers
+from refresher.providers import all_providers
 from refresher.vault import migrate
 from refresher.vault.opening import open_vault
 from refresher.vault.sealing import write_key_file
@@ -89,7 +89,7 @@ def load_everything() -> None:
             importlib.import_module(module.name)
     for name in LOADED_LATE:
         importlib.import_module(name)
-    providers()
+    all_providers()
     with tempfile.TemporaryDirectory() as folder:
         anyio.run(_open_a_vault, Path(folder))
 

@@ -1,0 +1,36 @@
+"""What a person pastes into the settings for a client of a provider."""
+
+from collections.abc import Iterator
+
+from refresher.domain.quirks import ClientAuthentication
+from refresher.providers.entries import Provider
+
+REDIRECT_URI = "http://127.0.0.1:8765/callback/{}"
+"""Where a login on this machine waits; each client has one of its own (RFC 9700 4.4)."""
+
+
+def settings_lines(provider: Provider, client: str | None = None) -> tuple[str, ...]:
+    """TOML for a client of PROVIDER that loads as it is, to be filled in.
+
+    Args:
+        client: its name; None is the provider's.
+    """
+    return tuple(_lines(provider, client or provider.name))
+
+
+def keys_to_fill_in(provider: Provider) -> dict[str, str]:
+    """Keys that only the customer of PROVIDER knows, each with an example."""
+    own = {key: each.example for key, each in provider.variables.items() if each.default is None}
+    is_told = provider.settings.token_endpoint is not None
+    return own if is_told else {**own, "token_endpoint": "https://auth.acme.example/token"}
+
+
+def _lines(provider: Provider, client: str) -> Iterator[str]:
+    yield f"[clients.{client}]"
+    yield f'provider = "{provider.name}"'
+    for key, example in keys_to_fill_in(provider).items():
+        yield f'{key} = "{example}"'
+    yield 'client_id = "..."'
+    if provider.defaults.get("client_authentication") is not ClientAuthentication.NONE:
+        yield f'client_secret = {{ file = "{client}.secret" }}'
+    yield f'redirect_uris = ["{REDIRECT_URI.format(client)}"]'
