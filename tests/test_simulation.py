@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1, 3, 7, 16):  # between them everything happens
+    for seed in (3, 4, 23, 26):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -223,7 +223,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_revoke_no_late_token, "revoke", (1,)),
         (_revoke_what_was_removed, "revoke", (4,)),
         (_send_the_dead, "I3", (1,)),
-        (_stop_the_client, "G8", (9, 4)),  # of the steady worlds
+        (_stop_the_client, "G8", (17, 4)),  # of the steady worlds
     ],
 )
 def test_a_broken_rule_is_noticed(

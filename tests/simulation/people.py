@@ -41,13 +41,15 @@ class People:
             ("revoke", 0.12, self._revoke),
             ("remove", 0.12, self._remove),
             ("refresh", 0.08, self._refresh),
-            ("pause", 0.1, self._pause),
             ("refresh --lost", 0.15, lambda _: self._ask_lost()),
         )
         for what, probability, work in acts:
             if chance.strikes(what, probability):
                 work(name)
                 return
+        if world.steadiness == 1.0 and chance.strikes("pause", 0.2):
+            self._pause(name)
+            return
         chance.seen["logins in mid-exchange"] += bool(busy)
         self._log_in(name)
 
