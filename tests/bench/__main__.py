@@ -80,11 +80,16 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> int:
     options = read_options(arguments)
     if options.plots is not None:
         options.plots.mkdir(parents=True, exist_ok=True)
-    environments = Environments(progress)
+    try:
+        environments = Environments(progress)
+        python = environments.python()
+    except NotMeasured as reason:
+        say(f"nothing can be measured without the peers' environment: {reason}")
+        return 1
     say(f"{machine()}\nrefresher {__version__} at {_commit()}; {environments.versions()}")
     if 3 in options.figures:
         say(_go(environments))
-    ground = Ground(environments.python())
+    ground = Ground(python)
     session = Session(ground, environments, QUICK if options.quick else WHOLE, progress)
     found: dict[int, Found] = {}
     try:

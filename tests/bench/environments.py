@@ -15,6 +15,7 @@ import tempfile
 import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from tests.bench.ground import NotMeasured
 
@@ -83,7 +84,7 @@ class Environments:
         """The versions of Go and of its libraries."""
         told = [_output([str(self._go()), "version"]).removeprefix("go version ")]
         for package in sorted(self._go_sources().glob("*.deb")):
-            name, version, *_ = package.name.split("_")
+            name, version, *_ = unquote(package.name).split("_")
             told.append(f"{name.removeprefix('golang-').removesuffix('-dev')} {version}")
         return ", ".join(told)
 

@@ -58,10 +58,10 @@ QUICK = Depth(
     steady_seconds=6.0,
     steady_rounds=1,
     sizes=(10_000,),
-    idle_seconds=4.0,
+    idle_seconds=3.0,
     busy_seconds=10.0,
-    drain_seconds=3.0,
-    patience=15.0,
+    drain_seconds=2.0,
+    patience=12.0,
     imported=500,
     profiled=2_000,
 )

@@ -13,6 +13,7 @@ from tests.bench import ground as bench_ground
 from tests.bench.__main__ import Options, measure, read_options
 from tests.bench.contenders import Peer, peer, pipeline
 from tests.bench.ground import ROOT, NotMeasured, Window, alternate, percentile, ratio
+from tests.bench.peers.endpoint import Books, refresh_token
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
 from tests.bench.report import as_json, table
@@ -119,6 +120,24 @@ def test_a_profile_tells_rooms_and_our_innermost_function(tmp_path: Path) -> Non
     [stack] = stacks
     assert [figure_6.room(file) for file, _ in stack[1:]] == ["refresher vault", "sqlalchemy"]
     assert figure_6.last_of_ours(stack) == "vault/claims.py claim"
+
+
+def test_the_endpoint_rotates_and_counts_a_token_that_is_not_the_last() -> None:
+    books = Books()
+    first = b"grant_type=refresh_token&refresh_token=" + refresh_token(7, 0).encode()
+    answer = json.loads(books.exchange(first).partition(b"\r\n\r\n")[2])
+    assert answer["refresh_token"] == refresh_token(7, 1)
+    assert books.exchange(first).startswith(b"HTTP/1.1 400")
+    assert (books.answered, books.wrong, books.marks[0]) == (1, 1, 7)
+
+
+def test_a_limited_endpoint_saves_nothing_up_before_it_begins() -> None:
+    books = Books()
+    books.told(b"/limit/0.001")
+    assert books.exchange(b"refresh_token=" + refresh_token(1, 0).encode()).startswith(
+        b"HTTP/1.1 429"
+    )
+    assert (books.answered, books.refused) == (0, 1)
 
 
 def test_one_tiny_round(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
