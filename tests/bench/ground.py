@@ -166,10 +166,10 @@ def in_time(measure: Callable[[float], T]) -> T:
     Raises:
         NotMeasured: even a long one is not.
     """
-    for times in (1, 2, 4, 8):
+    for times in (1, 2, 4, 8, 16):
         with suppress(TooLate):
             return measure(LEAD * times)
-    raise NotMeasured(f"the daemon was not ready within {LEAD * 8:g} s")
+    raise NotMeasured(f"the daemon was not ready within {LEAD * 16:g} s")
 
 
 Contenders = Mapping[str, Callable[[], Window]]
