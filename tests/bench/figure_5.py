@@ -1,0 +1,314 @@
+"""What grows with the number of grants, and should not.
+
+For each size: an import, the vault's bytes, the start, the idle daemon, 300 refreshes a second
+while people do things, a flushed Redis, and a backlog at a server that allows 310 a second.
+One vault is made for a size; the daemons that go on with it end in order between.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+from urllib.request import urlopen
+
+from refresher.demo.private_server import PrivateValkey
+from tests.bench.ground import LONGEST_WAIT, cpu_seconds, in_time, resident_mib
+from tests.bench.processes import Daemon
+from tests.bench.seeding import LATER, VAULT, import_line, make_due
+from tests.bench.servers import Endpoint, connect
+from tests.bench.session import Found, Row, Session
+
+TITLE = "what grows with the number of grants"
+
+STEADY = 300
+ALLOWED = 310.0
+"""Requests a second that the server of the backlog answers."""
+
+MORE = 1.0
+"""Seconds after a command in which it may still disturb."""
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Life:
+    """One vault, the servers around it, and the daemon that is started on it again and again."""
+
+    session: Session
+    daemon: Daemon
+    endpoint: Endpoint
+    valkey: PrivateValkey
+    size: int
+
+    def start(self) -> float:
+        """Start the daemon; the wall time at which that was asked for."""
+        at = time.time()
+        self.daemon.start(self.session.ground.cores.measured)
+        return at
+
+    def within(self, happened: Callable[[], bool]) -> float | None:
+        """Seconds until HAPPENED, or None if that takes longer than anybody waits."""
+        began = time.monotonic()
+        while not happened():
+            if time.monotonic() - began > self.session.depth.patience:
+                return None
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+
+def measure(session: Session) -> Found:
+    """Every size of the depth."""
+    rows: list[Row] = []
+    data: Data = {}
+    for size in session.depth.sizes:
+        found = data[str(size)] = _measured(session, size)
+        rows += _rows(size, found)
+    return Found(rows, data)
+
+
+def _measured(session: Session, size: int) -> Data:
+    ground = session.ground
+    with ground.servers() as (endpoint, valkey):
+        session.progress(f"{size} grants: import")
+        with ground.daemon(endpoint, valkey, 1, lambda _: time.time() + LATER) as daemon:
+            life = Life(session, daemon, endpoint, valkey, 1)
+            found: Data = {"import": _import(life, min(size, session.depth.imported))}
+    with ground.servers() as (endpoint, valkey):
+        session.progress(f"{size} grants: making the vault")
+        with ground.daemon(endpoint, valkey, size, lambda _: time.time() + LATER) as daemon:
+            life = Life(session, daemon, endpoint, valkey, size)
+            found["vault_bytes_a_grant"] = (daemon.folder / VAULT).stat().st_size / size
+            for name, step in {
+                "start": _start,
+                "idle": _idle,
+                "busy": _busy,
+                "all_due": _all_due,
+            }.items():
+                session.progress(f"{size} grants: {name}")
+                found[name] = step(life)
+    return found
+
+
+def _import(life: Life, count: int) -> Data:
+    """COUNT lines through the command, the daemon running."""
+    text = "\n".join(import_line(number) for number in range(1, count + 1))
+    life.start()
+    life.daemon.await_ready()
+    before, began = cpu_seconds(life.daemon.pid), time.monotonic()
+    command = subprocess.Popen(
+        life.daemon.command("import", "-"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert command.stdin is not None
+    command.stdin.write(text.encode())
+    command.stdin.close()
+    _, status, used = os.wait4(command.pid, 0)
+    command.returncode = os.waitstatus_to_exitcode(status)
+    assert command.returncode == 0, "the import failed"
+    took = time.monotonic() - began
+    cpu = cpu_seconds(life.daemon.pid) - before + used.ru_utime + used.ru_stime
+    return {
+        "lines": count,
+        "per_second": count / took,
+        "cpu_us_a_line": cpu / count * 1e6,
+        "command_mib": used.ru_maxrss / 1024,
+        "daemon_mib": resident_mib(life.daemon.pid, "VmHWM"),
+    }
+
+
+def _start(life: Life) -> Data:
+    """From the start to the first exchange, twice, and until Redis has everything."""
+    found: Data = {}
+    for name in ("cold", "warm"):
+        make_due(life.daemon.folder, 1, time.time(), 0)
+        if name == "cold":
+            _forget(life)
+        answered = life.endpoint.answered()
+        started = life.start()
+        life.within(partial(_has_answered_more, life, answered))
+        marks = life.endpoint.marks()[answered:]
+        found[name] = marks[0].came - started if marks else None
+        if name == "cold":
+            found["published"] = life.within(lambda: _keys(life) >= life.size)
+        life.daemon.end()
+    return found
+
+
+def _has_answered_more(life: Life, count: int) -> bool:
+    return life.endpoint.answered() > count
+
+
+def _forget(life: Life) -> None:
+    """Let the system drop the vault from its cache; programs and libraries stay in it."""
+    descriptor = os.open(life.daemon.folder / VAULT, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
+def _keys(life: Life) -> int:
+    """Keys in Redis: a token and a status for each grant, and a few more."""
+    with connect(life.valkey) as server:
+        return int(server.dbsize()) // 2
+
+
+def _idle(life: Life) -> Data:
+    """Nothing is due and nothing happens."""
+    make_due(life.daemon.folder, 1, time.time() + LATER, 0)
+    life.start()
+    life.daemon.await_ready(LONGEST_WAIT)
+    time.sleep(life.session.depth.idle_seconds)  # the mirror looks through everything first
+    before, began = cpu_seconds(life.daemon.pid), time.monotonic()
+    time.sleep(life.session.depth.idle_seconds)
+    cpu = (cpu_seconds(life.daemon.pid) - before) / (time.monotonic() - began)
+    found = {"cpu": cpu, "rss_mib": resident_mib(life.daemon.pid)}
+    life.daemon.end()
+    return found
+
+
+def _busy(life: Life) -> Data:
+    """300 a second, and meanwhile what people and programs do."""
+    return in_time(lambda lead: _busy_after(life, lead))
+
+
+def _busy_after(life: Life, lead: float) -> Data:
+    seconds = min(life.session.depth.busy_seconds, life.size / STEADY)
+    begin = time.time() + lead
+    make_due(life.daemon.folder, int(seconds * STEADY), begin, seconds)
+    life.daemon.start_before(begin, life.session.ground.cores.measured)
+    time.sleep(MORE)  # a rate that has just begun is none yet
+    answered, before = life.endpoint.answered(), cpu_seconds(life.daemon.pid)
+    spans = {"nothing": _spanned(lambda: time.sleep(MORE))}
+    spans["status"] = _spanned(lambda: _command(life, "status"))
+    spans["refresh"] = _spanned(lambda: _command(life, "refresh", f"g{life.size - 1}"))
+    spans["sighup"] = _spanned(life.daemon.hang_up)
+    spans["scrape"] = _spanned(lambda: _scrape(life))
+    time.sleep(MORE)
+    keys = _keys(life)
+    with connect(life.valkey) as server:
+        server.flushall()
+    flushed = time.time()
+    back = life.within(lambda: _keys(life) >= keys)
+    spans["flushall"] = (flushed, time.time())
+    cpu = cpu_seconds(life.daemon.pid) - before
+    came = sorted(mark.came for mark in life.endpoint.marks())
+    count = life.endpoint.answered() - answered
+    found = {
+        "cpu_us_a_refresh": cpu / max(1, count) * 1e6,
+        "rss_mib": resident_mib(life.daemon.pid),
+        "most_mib": resident_mib(life.daemon.pid, "VmHWM"),
+        "took_s": {name: end - first for name, (first, end) in spans.items()},
+        "without_exchange_s": {
+            name: _longest_gap(came, first, min(end + MORE, begin + seconds))
+            for name, (first, end) in spans.items()
+        },
+        "flushall_back_s": back,
+    }
+    life.daemon.end()
+    return found
+
+
+def _spanned(act: Callable[[], object]) -> tuple[float, float]:
+    began = time.time()
+    act()
+    return began, time.time()
+
+
+def _command(life: Life, *arguments: str) -> None:
+    with suppress(subprocess.TimeoutExpired):  # its time tells it
+        subprocess.run(
+            life.daemon.command(*arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,  # status says with its exit code how the grants are
+            timeout=life.session.depth.patience,
+        )
+
+
+def _scrape(life: Life) -> None:
+    address = f"http://127.0.0.1:{life.daemon.health_port}/health/ready"
+    with urlopen(address, timeout=life.session.depth.patience) as answer:
+        answer.read()
+
+
+def _longest_gap(came: Sequence[float], begin: float, end: float) -> float | None:
+    """The longest time between two of CAME that touches BEGIN to END; None if the rate was over."""
+    if begin >= end:
+        return None
+    inside = [at for at in came if begin <= at <= end]
+    return max(later - earlier for earlier, later in pairwise([begin, *inside, end]))
+
+
+def _all_due(life: Life) -> Data:
+    """A backlog at a server with a limit: how many times what the limit allows it takes."""
+    life.endpoint.limit(ALLOWED)
+    seconds = life.session.depth.drain_seconds
+    last = int(ALLOWED * seconds)
+    backlogs = {"start": life.size, "middle": life.size // 2, "end": last}
+    return {name: _drained(life, min(life.size, count)) for name, count in backlogs.items()}
+
+
+def _drained(life: Life, backlog: int) -> float | None:
+    """The rate that is allowed against the rate at which the first of BACKLOG go."""
+    make_due(life.daemon.folder, backlog, time.time(), 0)
+    before = life.endpoint.answered()
+    wanted = min(backlog, int(ALLOWED * life.session.depth.drain_seconds))
+    saved = min(int(ALLOWED), wanted // 2)  # what the server let nobody use before goes at once
+    life.start()
+    life.within(lambda: life.endpoint.answered() - before >= wanted)
+    life.daemon.end()
+    marks = life.endpoint.marks()[before + saved : before + wanted]
+    if len(marks) < 2:
+        return None
+    return ALLOWED * (marks[-1].came - marks[0].came) / (len(marks) - 1)
+
+
+def _rows(size: int, found: Data) -> list[Row]:
+    """What the table says of one size."""
+    imported, start, idle, busy = (found[name] for name in ("import", "start", "idle", "busy"))
+    gaps, took = busy["without_exchange_s"], busy["took_s"]
+    meanwhile = ", ".join(
+        f"{name} {_seconds(gap)} (took {_seconds(took[name])})" for name, gap in gaps.items()
+    )
+    drained = "/".join("-" if each is None else f"{each:.2f}" for each in found["all_due"].values())
+    return [
+        Row(
+            f"{size:,} import",
+            f"{imported['per_second']:.0f} lines/s",
+            ">= 5,000 lines/s; < 200 MiB",
+            f"{imported['lines']:,} lines, {imported['cpu_us_a_line']:.0f} us of CPU each; command "
+            f"{imported['command_mib']:.0f} MiB, daemon {imported['daemon_mib']:.0f} MiB at most; "
+            f"vault {found['vault_bytes_a_grant']:.0f} bytes a grant",
+        ),
+        Row(
+            f"{size:,} first exchange",
+            f"{_seconds(start['warm'])} warm, {_seconds(start['cold'])} cold",
+            "<= 1.5 s warm",
+            f"an empty Redis has everything after {_seconds(start['published'])}",
+        ),
+        Row(
+            f"{size:,} idle",
+            f"{idle['cpu']:.1%} of a core, {idle['rss_mib']:.0f} MiB",
+            "<= 2 %",
+        ),
+        Row(
+            f"{size:,} at {STEADY}/s",
+            f"{busy['rss_mib']:.0f} MiB (at most {busy['most_mib']:.0f})",
+            "<= 150 MiB",
+            f"{busy['cpu_us_a_refresh']:.0f} us of CPU a refresh, commands included",
+        ),
+        Row(f"{size:,} without exchange", _seconds(gaps["status"]), "<= 0.1 s", meanwhile),
+        Row(f"{size:,} FLUSHALL to all back", _seconds(busy["flushall_back_s"]), "<= 4 s"),
+        Row(f"{size:,} all due", f"{drained} x", "<= 1.2 x", "at the start/middle/end, by wall"),
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
