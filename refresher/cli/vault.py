@@ -14,7 +14,7 @@ from refresher.cli.saying import say
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
-from refresher.vault.backup import back_up
+from refresher.vault.sqlite.backup import back_up
 
 LOOK_EVERY = 0.5
 """Seconds between two questions whether everything is under the new key."""

@@ -53,7 +53,7 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        grant = await self._vault.request_refresh(name, self._clock.now())
+        grant = await self._vault.request_refresh(name)
         event = Event.REQUEST_IGNORED if grant is None else Event.REQUEST_ACCEPTED
         emit(event, grant=name, reason="operator")
         if grant is not None:
@@ -79,7 +79,7 @@ class Administration:
         for name in names or ():
             if await self._vault.find(name) is None:
                 raise UnknownGrant(name)
-        asked = await self._vault.ask_lost(self._clock.now(), names=names, client=client)
+        asked = await self._vault.ask_lost(names=names, client=client)
         for name in asked:
             emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
         self._changed(asked)
@@ -98,7 +98,7 @@ class Administration:
         Raises:
             VaultUnavailable: nothing was taken; the same may be said again.
         """
-        taken = await self._vault.take_rejections(rejected, self._clock.now())
+        taken = await self._vault.take_rejections(rejected)
         for before, after in taken.changed:
             announce_answer(after, rejected[after.name].reason)
             announce(before, after)
@@ -117,7 +117,7 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        removed = await self._vault.remove(name, self._clock.now())
+        removed = await self._vault.remove(name)
         emit(Event.GRANT_REMOVED, grant=name)
         self._changed([name])
         return removed
@@ -135,7 +135,7 @@ class Administration:
             UnknownGrant, GrantConflict: see ``Vault.set_token``.
         """
         grant = await self._vault.set_token(
-            name, token, self._clock.now(), expires_at=expires_at, token_type=token_type
+            name, token, expires_at=expires_at, token_type=token_type
         )
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
         self._changed([name])
@@ -167,9 +167,7 @@ class Administration:
         changed = []
         for seed in seeds:
             try:
-                seeded = await self._vault.apply_seed(
-                    seed, self._clock.now(), self._clock.draw(), origin="settings"
-                )
+                seeded = await self._vault.apply_seed(seed, self._clock.draw(), origin="settings")
             except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
@@ -190,10 +188,8 @@ class Administration:
         for seed in seeds:
             if seed.client is not None and seed.client not in self._clients:
                 raise AuthorizationFailed(f"grant {seed.name}: there is no client {seed.client}")
-        now, draw = self._clock.now(), self._clock.draw()
-        done = await self._vault.apply_seeds(
-            seeds, now, draw, origin="runtime", replace_spent=replace
-        )
+        draw = self._clock.draw()
+        done = await self._vault.apply_seeds(seeds, draw, origin="runtime", replace_spent=replace)
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])

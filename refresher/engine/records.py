@@ -11,28 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from refresher.domain.adoption import Transition
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
-_AFTER = (
-    "reason",
-    "since",
-    "due_at",
-    "failures",
-    "failing_since",
-    "fault",
-    "served_at",
-    "refused_at",
-    "refusals",
-    "refresh_window",
-    "early_refusals",
-    "issued_at",
-    "expires_at",
-    "refresh_token_expires_at",
-    "authorized_by",
-    "authorized_subject",
-)
+_AFTER = tuple(name for name in fields_with(Trait.OUTCOME) if name not in {"state", "revision"})
 """What an answer does to its grant besides its state, its intent and its tokens."""
 
 

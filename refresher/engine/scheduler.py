@@ -235,14 +235,14 @@ class Scheduler:
 
     async def _follow_up(self, client: Client, settled: Settled) -> None:
         """Let go on what has waited for what is SETTLED now."""
-        each, now = self._admission.pause_between(client), self._clock.now()
+        each = self._admission.pause_between(client)
         names = self._admission.sharing(client)
         match settled:
             case Settled.ENDPOINT_ANSWERS:
-                await self._vault.hasten_after_outage(names, each, now)
+                await self._vault.hasten_after_outage(names, each)
             case Settled.CLIENT_ACCEPTED:
                 for name in names:
-                    for grant in await self._vault.single_out(name, each, now):
+                    for grant in await self._vault.single_out(name, each):
                         announce_singled_out(grant)
                         self._refresh.publish(grant.name)
 
@@ -268,5 +268,5 @@ class Scheduler:
     async def _prove_recovery(self) -> None:
         """After a refusal, learn that the vault is back without waiting for a due grant."""
         if self._vault.outage.is_on:
-            await self._vault.prove_writable(self._clock.now())
+            await self._vault.prove_writable()
             self._vault.outage.over(self._vault)

@@ -5,14 +5,15 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import chain, zip_longest
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain import claiming
+from refresher.domain.claiming import Candidate, Room, in_order, shared_out
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.reasons import Reason
@@ -23,32 +24,6 @@ from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
 from refresher.vault.schema import grants
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """How many exchanges one client may begin now, and which of its due grants go first."""
-
-    client: str
-    gate: str
-    """Clients of one endpoint and client id share a gate, and its one place of its own."""
-    places: int
-    failing: int
-    """How many of them may go to grants whose last failure was their own."""
-    doubted: int
-    """How many of them may go to grants whose refresh token is refused."""
-    replays_since: float | None = None
-    """Wall time: a replay first sent after it still fits its grace window, and goes first."""
-    only_replays: bool = False
-    """The endpoint is closed: nothing but such a replay may be sent."""
-    last: frozenset[int] = frozenset()
-    """Grants that go last: the one that closed the endpoint is not its probe."""
-    is_probe: bool = False
-    """Endpoint or client is in doubt: the grant that was served last tells the most, and is
-    asked first. Those that were never served may all fail by themselves."""
-    has_reserve: bool = False
-    """Whether the gate's own place, which no other gate can take, is free."""
-
 
 # A turn of the scheduler asks all of this for every client. The statements are built once:
 # building one costs several times what SQLite needs to answer it.
@@ -99,15 +74,6 @@ _DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
 _FIRST, _FIRST_REPLAY = _first(), _first(_REPLAYED_SINCE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A due grant and its place in the order of claims."""
-
-    id: int
-    gate: str
-    order: tuple[float, ...]
-
-
 def claim(
     tx: Transaction,
     holder: str,
@@ -130,7 +96,7 @@ def claim(
     candidates = [each for room in rooms for each in _candidates(tx, room, only)]
     reserves = {room.gate for room in rooms if room.has_reserve}
     claims: list[Claim] = []
-    for candidate in _shared_out(candidates, reserves, shared):
+    for candidate in shared_out(candidates, reserves, shared):
         number = candidate.id
         try:
             claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, older_than))
@@ -143,7 +109,7 @@ def claim(
     return claims
 
 
-def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidate]:
+def _candidates(tx: Transaction, room: Room, only: str | None) -> list[Candidate]:
     """The due grants of ROOM in their order, no more than it has places.
 
     First replays whose window closes, the soonest first; then by time left; then grants that
@@ -154,16 +120,14 @@ def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidat
         return []
     ask = partial(_ranked, tx, room, only=only)
     limit = room.places + len(room.last)
-    found: list[_Candidate] = []
+    found: list[Candidate] = []
     if room.replays_since is not None:
         found += ask(0, limit, _REPLAYS, since=room.replays_since)
     if not room.only_replays:
         found += ask(1, limit, _HEALTHY[room.is_probe])
         found += ask(2, room.failing, _FAILING[room.is_probe])
         found += ask(3, room.doubted, _DOUBTED)
-    found.sort(key=lambda candidate: candidate.order)
-    unique = {candidate.id: candidate for candidate in reversed(found)}
-    return [each for each in found if unique[each.id] is each][: room.places]
+    return in_order(found, room.places)
 
 
 def _ranked(
@@ -175,7 +139,7 @@ def _ranked(
     *,
     only: str | None,
     **parameters: object,
-) -> list[_Candidate]:
+) -> list[Candidate]:
     """Up to LIMIT due grants that STATEMENT finds."""
     if limit <= 0:
         return []
@@ -189,25 +153,9 @@ def _ranked(
         **parameters,
     }
     return [
-        _Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
+        Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
         for place, grant_id in enumerate(tx.connection.scalars(statement, values))
     ]
-
-
-def _shared_out(
-    candidates: Sequence[_Candidate], reserves: set[str], shared: int
-) -> list[_Candidate]:
-    """Who of CANDIDATES gets a place: each gate its own first, then round by gate.
-
-    A gate whose server is slow can fill its own places and its share, and never another's.
-    """
-    queues: dict[str, list[_Candidate]] = {}
-    for candidate in candidates:
-        queues.setdefault(candidate.gate, []).append(candidate)
-    chosen = [queues[gate].pop(0) for gate in sorted(reserves & queues.keys())]
-    rounds = zip_longest(*queues.values())
-    in_turn = [each for each in chain.from_iterable(rounds) if each is not None]
-    return chosen + in_turn[: max(shared, 0)]
 
 
 def _claim_row(
@@ -221,36 +169,26 @@ def _claim_row(
     grant = grant_of(row)
     refresh_token = tx.sealer.refresh_token(row)
     access_token, _ = tx.sealer.access_token(row)
-    sequence = grant.attempt_sequence + 1
-    opened = grant.intent
-    if opened is not None and opened.presented != grant.refresh_token_fingerprint:
-        opened = None  # it presented a predecessor: this refresh token has never been sent
-    intent: Values = {
-        "intent_sequence": sequence,
-        "intent_presented": grant.refresh_token_fingerprint,
-        "intent_first_sent_at": opened.first_sent_at if opened else tx.now,
-        "intent_attempts": opened.attempts + 1 if opened else 1,
-    }
+    armed = claiming.armed(grant, tx.now)
     tx.connection.execute(
         sa.update(grants)
         .where(grants.c.id == grant.id)
-        .values(attempt_sequence=sequence, lease_holder=holder, lease_taken_at=tx.now, **intent)
+        .values(
+            attempt_sequence=armed.attempt_sequence,
+            lease_holder=holder,
+            lease_taken_at=tx.now,
+            **intent_values(armed.intent),
+        )
     )
     copied_at = older_than(grant.name)
     return Claim(
-        grant=grant_of(overlaid(row, intent | {"attempt_sequence": sequence})),
+        grant=armed,
         refresh_token=refresh_token,
         access_token=access_token,
         granted_scope=row["granted_scope"],
         witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
-        is_of_copy=copied_at is not None and _is_untouched_since(grant, copied_at),
+        is_of_copy=copied_at is not None and claiming.is_untouched_since(grant, copied_at),
     )
-
-
-def _is_untouched_since(grant: Grant, instant: float) -> bool:
-    """Whether neither an answer nor a person has given GRANT anything after INSTANT."""
-    known = (grant.issued_at, grant.refresh_token_obtained_at)
-    return all(at is None or at <= instant for at in known)
 
 
 def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:

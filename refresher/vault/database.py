@@ -5,32 +5,23 @@ event loop never waits for a disk. Writes that gather while one commit is under 
 the next.
 """
 
-import os
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import anyio
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from refresher import files
 from refresher.errors import VaultUnavailable
-from refresher.files import faults_of_own_folder, opened_to_write
 from refresher.vault.outage import Outage
-from refresher.vault.refusals import is_of_one_row, opening_refused, unavailable
-from refresher.vault.threads import OwnThread, Thread
+from refresher.vault.sqlite.refusals import is_of_one_row, unavailable
+from refresher.vault.threads import Thread
 
 T = TypeVar("T")
 
 LARGEST_BATCH = 256
 """Writes that share one commit at the most: bounds how long the first one waits."""
-
-BUSY_TIMEOUT_MS = 5_000
-"""How long a statement waits for another process, a backup for example."""
 
 HANGS_AFTER = 2.5
 """Seconds a write waits before the vault counts as refusing."""
@@ -120,13 +111,13 @@ class Database:
         await mine.settled.wait()
         return mine.result()
 
-    async def on_connection(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run WORK on the open connection that writes, outside of transactions.
+    async def on_connection(self, work: Callable[[Any], T]) -> T:
+        """Run WORK on the driver's open connection that writes, outside of transactions.
 
         Everything handed over before is written first.
 
         Raises:
-            VaultUnavailable: SQLite or the disk refuses.
+            VaultUnavailable: the database or the disk refuses.
         """
         with suppress(VaultUnavailable):  # what refuses a write may still be read
             await self.write(lambda _: None)
@@ -135,7 +126,6 @@ class Database:
         def run() -> None:
             pooled = self._writer.raw_connection()
             try:
-                assert isinstance(pooled.driver_connection, sqlite3.Connection)
                 done.value = work(pooled.driver_connection)
                 done.is_done = True
             except Exception as error:  # noqa: BLE001  it is raised where it was asked for
@@ -243,60 +233,3 @@ def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
 
 def _abandoned() -> VaultUnavailable:
     return VaultUnavailable("the process ends while the vault does not answer")
-
-
-def make_folder(path: Path) -> None:
-    """Make the vault's folder, for its owner alone, if it is missing.
-
-    Raises:
-        VaultUnavailable: it cannot be made, or others can put their own files there.
-    """
-    try:
-        files.make_folder(path)
-        faults = faults_of_own_folder(path)
-    except OSError as error:
-        raise opening_refused(f"the vault's folder {path} cannot be made", error) from error
-    if faults:
-        raise VaultUnavailable(f"others can change the vault's folder: {faults[0].text}")
-
-
-def open_sqlite(path: Path) -> Database:
-    """Open the SQLite file PATH, made with mode 0600 if missing.
-
-    Raises:
-        VaultUnavailable: it cannot be opened or written.
-    """
-    try:
-        os.close(opened_to_write(path))
-    except (OSError, ValueError) as error:
-        raise opening_refused(f"the vault {path} cannot be opened", error) from error
-    return Database(
-        _sqlite_engine(path, "IMMEDIATE"),
-        _sqlite_engine(path, "DEFERRED"),
-        write_thread=OwnThread("vault writer"),
-        read_thread=OwnThread("vault reader"),
-    )
-
-
-def _sqlite_engine(path: Path, mode: str) -> Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,
-        pool_size=1,
-        max_overflow=0,
-        connect_args={"check_same_thread": False},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A deferred BEGIN lets two writers start and fails one of them late.
-        connection.exec_driver_sql(f"BEGIN {mode}")
-
-    return engine

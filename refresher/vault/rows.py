@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import (
     Answer,
     Fault,
@@ -23,12 +25,15 @@ from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
+from refresher.vault.schema import grants
 from refresher.vault.sealing import Fingerprinter, Keyring, Place
 
 T = TypeVar("T")
 
 Values = dict[str, Any]
 """Column values of one row, ready for SQL."""
+
+DAMAGED = "its row holds what no refresher wrote"
 
 REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
@@ -38,24 +43,6 @@ _LARGEST_NUMBER = 2**62
 _LATEST = 1e13
 """Beyond any version, counter and unix second that this program writes."""
 
-_NUMBERS = (
-    *("id", "revision", "authorization_serial", "attempt_sequence", "adopted_sequence"),
-    *("version", "failures", "refusals", "early_refusals"),
-)
-_INSTANTS = (
-    *("refresh_token_obtained_at", "refresh_token_expires_at", "issued_at", "expires_at"),
-    *("due_at", "failing_since", "served_at", "refused_at", "refresh_window", "requested_at"),
-    *("intent_first_sent_at", "lease_taken_at", "request_interval", "rejection_until"),
-)
-_TEXTS = ("uid", "name", "origin", "token_type", "granted_scope")
-_MAYBE_TEXTS = (
-    *("client", "reason", "redirect_uri", "lease_holder"),
-    *("authorized_by", "authorized_subject"),
-)
-_MAYBE_BYTES = (
-    *("refresh_token_sealed", "refresh_token_fingerprint", "predecessor_fingerprint"),
-    *("predecessor_sealed", "token_sealed"),
-)
 _INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
 
 
@@ -65,30 +52,14 @@ def _refuse_damage(row: RowMapping) -> None:
     SQLite stores any value in any column, and one of a wrong type would only fail later,
     in the middle of the work on everybody's grants.
     """
-    sound = (
-        all(_is_number(row[name]) for name in _NUMBERS)
-        and _is_instant(row["since"])
-        and all(row[name] is None or _is_instant(row[name]) for name in _INSTANTS)
-        and all(_is_text(row[name]) for name in _TEXTS)
-        and all(row[name] is None or _is_text(row[name]) for name in _MAYBE_TEXTS)
-        and all(row[name] is None or isinstance(row[name], bytes) for name in _MAYBE_BYTES)
-        and isinstance(row["labels"], dict)
-        and isinstance(row["scope"], list)
-        and all(map(_is_text, row["scope"]))
-        and (all(row[name] is None for name in _INTENT) or _is_intent(row))
-        and (row["rejected_version"] is None or _is_number(row["rejected_version"]))
-    )
-    if not sound:
-        raise GrantSetAside("its row holds what no refresher wrote")
-
-
-def _is_intent(row: RowMapping) -> bool:
-    return (
-        _is_number(row["intent_sequence"])
-        and isinstance(row["intent_presented"], bytes)
-        and _is_instant(row["intent_first_sent_at"])
-        and _is_number(row["intent_attempts"])
-    )
+    for name, is_optional, is_sound in _CHECKS:
+        value = row[name]
+        if not (is_sound(value) if value is not None else is_optional):
+            raise GrantSetAside(DAMAGED)
+    intent = [row[name] is None for name in _INTENT]
+    is_listed = isinstance(row["scope"], list) and all(map(_is_text, row["scope"]))
+    if any(intent) > all(intent) or not is_listed or not isinstance(row["labels"], dict):
+        raise GrantSetAside(DAMAGED)
 
 
 def _is_number(value: object) -> bool:
@@ -110,6 +81,26 @@ def _encodes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes)
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, dict | list)
+
+
+_SOUND: Mapping[type[sa.types.TypeEngine[Any]], Callable[[object], bool]] = {
+    sa.BigInteger: _is_number,
+    sa.Integer: _is_number,
+    sa.Float: _is_instant,
+    sa.String: _is_text,
+    sa.LargeBinary: _is_bytes,
+    sa.JSON: _is_json,
+}
+_CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column in grants.c]
+"""What each column may hold, by its type."""
 
 
 def grant_of(row: RowMapping) -> Grant:
@@ -188,31 +179,13 @@ def _rejection_of(row: RowMapping) -> Rejection | None:
     return Rejection(row["rejected_version"], answer, row["rejection_until"])
 
 
+_OUTCOME = fields_with(Trait.OUTCOME)
+
+
 def status_values(grant: Grant) -> Values:
     """The columns an outcome may change, tokens aside."""
-    return {
-        "state": grant.state.value,
-        "reason": grant.reason,
-        "since": grant.since,
-        "revision": grant.revision,
-        "due_at": grant.due_at,
-        "failures": grant.failures,
-        "failing_since": grant.failing_since,
-        "fault": grant.fault,
-        "served_at": grant.served_at,
-        "refused_at": grant.refused_at,
-        "refusals": grant.refusals,
-        "refresh_window": grant.refresh_window,
-        "early_refusals": grant.early_refusals,
-        "issued_at": grant.issued_at,
-        "expires_at": grant.expires_at,
-        "refresh_token_expires_at": grant.refresh_token_expires_at,
-        "authorized_by": grant.authorized_by,
-        "authorized_subject": grant.authorized_subject,
-        "request_interval": grant.request_interval,
-        **intent_values(grant.intent),
-        **rejection_values(grant.rejection),
-    }
+    values = {name: getattr(grant, name) for name in _OUTCOME}
+    return values | intent_values(grant.intent) | rejection_values(grant.rejection)
 
 
 def rejection_values(rejection: Rejection | None) -> Values:
@@ -247,8 +220,8 @@ class Transaction:
 class Run(Protocol):
     """Runs an operation on the vault, in one transaction."""
 
-    async def __call__(self, operation: Callable[[Transaction], T], now: float) -> T:
-        """Run OPERATION at the instant NOW."""
+    async def __call__(self, operation: Callable[[Transaction], T]) -> T:
+        """Run OPERATION, dated now."""
 
 
 class Sealer:

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
+from refresher.clock import Clock
 from refresher.vault import clock_steps
 from refresher.vault.aside import Aside
 from refresher.vault.database import Database
-from refresher.vault.files import Files
 from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.sqlite.files import Files
 
 T = TypeVar("T")
 
@@ -25,13 +26,21 @@ class Transactions:
 
     Args:
         opening: names this opening of the vault.
+        clock: what everything in the vault is dated by.
     """
 
     def __init__(
-        self, database: Database, sealer: Sealer, aside: Aside, files: Files, opening: str
+        self,
+        database: Database,
+        sealer: Sealer,
+        aside: Aside,
+        files: Files,
+        *,
+        opening: str,
+        clock: Clock,
     ) -> None:
         self._database, self._sealer, self._aside = database, sealer, aside
-        self._files, self._opening = files, opening
+        self._files, self._opening, self._clock = files, opening, clock
         self._steps: list[float] = []
         self._followed = 0
         """How many of them the database is known to have made."""
@@ -48,13 +57,17 @@ class Transactions:
         """The wall clock was set back by OFFSET seconds, which is negative, just now."""
         self._steps.append(offset)
 
-    async def write(self, operation: Callable[[Transaction], T], now: float) -> T:
-        """Run OPERATION durably, NOW having been read right before.
+    async def write(self, operation: Callable[[Transaction], T], *, now: float | None = None) -> T:
+        """Run OPERATION durably, dated now.
+
+        Args:
+            now: read right before; None reads the clock.
 
         Raises:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
         """
         self._files.require_vault()
+        now = self._clock.now() if now is None else now
         steps = tuple(self._steps)
 
         def run(connection: Connection) -> T:
@@ -67,12 +80,13 @@ class Transactions:
         self._followed = max(self._followed, len(steps))
         return done
 
-    async def read(self, operation: Callable[[Transaction], T], now: float) -> T:
+    async def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run OPERATION, which writes nothing, against the last committed state.
 
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
+        now = self._clock.now()
         return await self._database.read(lambda c: operation(self._transaction(c, now)))
 
     def _transaction(self, connection: Connection, now: float) -> Transaction:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from refresher.domain import adoption, commit_rule, transition
+from refresher.domain import adoption, authorizing, claiming, commit_rule, transition
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict, next_version
-from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
+from refresher.domain.fields import Trait, fields_with
+from refresher.domain.grants import Claim, Grant, GrantKind
 from refresher.domain.outcomes import Outcome, TokenAnswer
 from refresher.domain.secret import Secret
 
@@ -38,16 +39,7 @@ class Desk:
         grant = self.grant
         assert self.refresh_token is not None
         assert grant.refresh_token_fingerprint is not None
-        opened = grant.intent
-        if opened is not None and opened.presented != grant.refresh_token_fingerprint:
-            opened = None
-        intent = Intent(
-            sequence=grant.attempt_sequence + 1,
-            presented=grant.refresh_token_fingerprint,
-            first_sent_at=opened.first_sent_at if opened else now,
-            attempts=opened.attempts + 1 if opened else 1,
-        )
-        self.grant = replace(grant, intent=intent, attempt_sequence=intent.sequence)
+        self.grant = claiming.armed(grant, now)
         return Claim(
             grant=self.grant,
             refresh_token=Secret(self.refresh_token),
@@ -72,14 +64,8 @@ class Desk:
     def log_in(self, answer: TokenAnswer, attempt: Attempt) -> None:
         """Adopt the tokens of a new authorization."""
         change = adoption.adopt_authorization(self.grant, self.client, answer, attempt)
-        serial = self.grant.authorization_serial + 1
-        after = self._kept(self.grant, change.grant)
-        self.grant = replace(
-            after,
-            authorization_serial=serial,
-            refresh_token_fingerprint=None,
-            predecessor_fingerprint=None,
-        )
+        after = authorizing.logged_in(self.grant, change.grant, attempt.ended_at)
+        self.grant = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)
         self.refresh_token = None
         self._adopt(change, attempt.ended_at, presented=None)
 
@@ -91,13 +77,7 @@ class Desk:
 
     def request(self, now: float) -> None:
         """An operator asks for a refresh, as ``vault.authorizations`` takes it."""
-        grant = self.grant
-        waits = grant.state is GrantState.REAUTHORIZATION_REQUIRED
-        if waits or grant.refresh_token_fingerprint is None:
-            return
-        self.grant = replace(grant, due_at=now)
-        if grant.state is GrantState.PAUSED:
-            self.grant = replace(self.grant, state=GrantState.DEGRADED, since=now)
+        self.grant = authorizing.asked_for(self.grant, now) or self.grant
 
     def _adopt(self, change: Transition, now: float, *, presented: bytes | None) -> None:
         tokens = change.tokens
@@ -117,22 +97,5 @@ class Desk:
     @staticmethod
     def _kept(stored: Grant, after: Grant) -> Grant:
         """STORED with the columns an outcome may change; the others are nobody's business."""
-        return replace(
-            stored,
-            state=after.state,
-            reason=after.reason,
-            since=after.since,
-            due_at=after.due_at,
-            failures=after.failures,
-            failing_since=after.failing_since,
-            fault=after.fault,
-            served_at=after.served_at,
-            refused_at=after.refused_at,
-            refusals=after.refusals,
-            refresh_window=after.refresh_window,
-            early_refusals=after.early_refusals,
-            issued_at=after.issued_at,
-            expires_at=after.expires_at,
-            refresh_token_expires_at=after.refresh_token_expires_at,
-            intent=after.intent,
-        )
+        changed = {name: getattr(after, name) for name in fields_with(Trait.OUTCOME)}
+        return replace(stored, intent=after.intent, rejection=after.rejection, **changed)

@@ -23,7 +23,6 @@ from refresher.vault.vault import Vault
 from tests.engine.world import (
     Call,
     Endpoint,
-    FakeClock,
     Lines,
     Parts,
     answering,
@@ -37,6 +36,8 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
+    clock_of,
     get,
     holds,
     make_seed,
@@ -181,7 +182,7 @@ async def test_a_process_ends_although_the_disk_hangs(tmp_path: Path, lines: Lin
             with pytest.raises(VaultUnavailable):
                 await vault.find("acme")
             with pytest.raises(VaultUnavailable):
-                await vault.prove_writable(NOW)
+                await vault.prove_writable()
     async with opened(tmp_path) as vault:
         assert len(vault.rescued.left) == 1
 
@@ -259,7 +260,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
         await eventually(lambda: lines.of(Event.GRANT_SET_ASIDE), "the damaged one")
     assert parts.published == ["other"]
     assert len(lines.of(Event.GRANT_SET_ASIDE)) == 1
-    clock = FakeClock()
+    clock = clock_of(vault)
 
     async def take_up(names: Sequence[str]) -> None:
         await readmit(vault, {"crm": CRM}, clock, names)
@@ -281,7 +282,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
     else:
         assert grant.intent is not None
         assert [line["grant"] for line in lines.of(Event.EXCHANGE_RESUMED)] == ["acme"]
-    claims = await vault.claim(NOW + 10_000, rooms(crm=2), 2)
+    claims = await at(vault, NOW + 10_000).claim(rooms(crm=2), 2)
     assert len(claims) == 2  # neither is leased any more
 
 
@@ -303,10 +304,10 @@ async def test_a_record_waits_for_its_damaged_row(tmp_path: Path, lines: Lines) 
     change_behind(tmp_path, "UPDATE grants SET labels = '' WHERE name = 'acme'")
     for _ in range(2):
         async with opened(tmp_path) as vault:
-            await readmit(vault, {"crm": CRM}, FakeClock(), ["acme"])
+            await readmit(vault, {"crm": CRM}, vault.clock, ["acme"])
             assert len(vault.rescued.left) == 1
     change_behind(tmp_path, "UPDATE grants SET labels = '{}' WHERE name = 'acme'")
     async with opened(tmp_path) as vault:
-        await readmit(vault, {"crm": CRM}, FakeClock(), ["acme"])
+        await readmit(vault, {"crm": CRM}, vault.clock, ["acme"])
         assert holds(vault, await get(vault), "rt-1")
         assert vault.rescued.left == {}

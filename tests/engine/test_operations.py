@@ -19,6 +19,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -131,7 +132,7 @@ async def test_the_status_shows_what_is_still_to_be_revoked(vault: Vault) -> Non
     parts = (office.administration, office.logins, office.revoking)
     operations = Operations(*parts, about).by_name()
     claimed = await claim_one(vault)
-    await vault.revocations.end("acme", NOW, lambda *_: True)
+    await at(vault, NOW).revocations.end("acme", lambda *_: True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
     answer = await operations["revoke"]({"name": "acme"})
     assert (answer["revoked"], answer["result"]) == (False, "not_sent")

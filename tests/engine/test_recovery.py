@@ -18,15 +18,17 @@ from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble
+from tests.engine.world import Call, Endpoint, Lines, assemble
 from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
     LIFE,
     NOW,
     UNKNOWN,
+    FakeClock,
     access_token,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -113,11 +115,11 @@ async def committed_and_rescued(
         await sow(vault, make_seed())
         if earlier is not None:
             await refresh(vault, earlier)
-            await vault.request_refresh("acme", NOW + 60)
+            await at(vault, NOW + 60).request_refresh("acme")
         claim = await leave_rescued(vault, outcome, NOW + 60)
     await anyio.to_thread.run_sync(shutil.copytree, original, copy)
     async with opened(original) as vault:
-        await vault.commit(claim, outcome_of(claim, outcome, NOW + 60), NOW + 60)
+        await at(vault, NOW + 60).commit(claim, outcome_of(claim, outcome, NOW + 60))
         [direct] = await vault.read(["acme"])
     async with opened(copy) as vault:
         await resume(vault, NOW + 90)
@@ -158,7 +160,7 @@ async def test_an_adopted_record_is_adopted_once(tmp_path: Path, lines: Lines) -
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         claim = await leave_rescued(vault, WHOLE)
-        await vault.commit(claim, outcome_of(claim, WHOLE), NOW)
+        await vault.commit(claim, outcome_of(claim, WHOLE))
         before = await get(vault)
     async with opened(tmp_path) as vault:
         await resume(vault)
@@ -174,7 +176,7 @@ async def test_a_record_of_an_older_authorization_is_orphaned(tmp_path: Path, li
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         await leave_rescued(vault, WHOLE)
-        await vault.authorize("acme", login_of(await get(vault), answered("at", "rt-login")), NOW)
+        await vault.authorize("acme", login_of(await get(vault), answered("at", "rt-login")))
     async with opened(tmp_path) as vault:
         await resume(vault)
         assert holds(vault, await get(vault), "rt-login")
@@ -188,7 +190,7 @@ async def test_a_record_of_a_removed_grant_is_orphaned(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         await leave_rescued(vault, WHOLE)
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
     async with opened(tmp_path) as vault:
         await resume(vault)
         assert await vault.find("acme") is None
@@ -229,10 +231,10 @@ async def test_a_rescued_login_undoes_nothing_newer(
         await sow(vault, make_seed())
         await leave_rescued_login(vault)
         if happened == "a removal":
-            await vault.remove("acme", NOW)
+            await vault.remove("acme")
         else:
             newer = login_of(await get(vault), answered("at-newer", "rt-newer"))
-            await vault.authorize("acme", newer, NOW)
+            await vault.authorize("acme", newer)
     async with opened(tmp_path) as vault:
         await resume(vault)
         grant = await vault.find("acme")
@@ -298,7 +300,7 @@ async def test_an_open_exchange_follows_its_profile(
 ) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
     await resume(vault, NOW + 70, client)
     grant = await get(vault)
@@ -321,7 +323,7 @@ async def test_an_open_exchange_follows_its_profile(
 async def test_an_unknown_clients_exchange_stays_open(vault: Vault, lines: Lines) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    await recover(vault, {}, FakeClock())
+    await recover(vault, {}, vault.clock)
     assert lines.events() == []
     assert (await get(vault)).intent == claim.intent
     assert (await claim_one(vault)).intent.is_replay

@@ -14,12 +14,14 @@ from refresher.engine.records import exchange_record
 from refresher.engine.recovery import recover
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import FakeClock, Lines, answering, assemble, run
+from tests.engine.world import Lines, answering, assemble, run
 from tests.vault.world import (
     CRM,
     NOW,
+    FakeClock,
     access_token,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -156,7 +158,7 @@ async def test_a_kept_answer_undoes_no_newer_login(vault: Vault, lines: Lines) -
     await sow(vault, make_seed())
     await run(parts)
     seed = make_seed(refresh_token="rt-imported")
-    await vault.apply_seed(seed, NOW + 1, 0.5, origin="runtime")
+    await at(vault, NOW + 1).apply_seed(seed, 0.5, origin="runtime")
     await restart(vault)
     assert holds(vault, await get(vault), "rt-imported")
     assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refresher.errors import VaultInUse, VaultUnavailable
 from refresher.files import opened_to_write
-from refresher.vault.refusals import opening_refused
+from refresher.vault.sqlite.refusals import opening_refused
 
 
 class FileLock:
