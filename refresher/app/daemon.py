@@ -106,6 +106,7 @@ class Daemon:
             self._secrets,
             self._vault,
             publish=self._mirror.publish,
+            publish_committed=self._mirror.publish_committed,
             wake=self._wake,
             clock=self._clock,
             parts=self._parts,

@@ -287,6 +287,9 @@ class Claim:
     """What the wall clock had been set back by when it was made, in seconds since the vault
     was opened: its instants, and those judged by them, are of that clock."""
 
+    seen: int = -1
+    """How much the vault had been disturbed when it was made (``Vault.is_held``)."""
+
     @property
     def intent(self) -> Intent:
         """The intent the claim wrote."""

@@ -6,8 +6,9 @@ they came, so that the largest answer needs hardly more room than itself.
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from refresher.domain.adoption import Transition
@@ -72,16 +73,16 @@ class Rescued:
         return Claim(grant=claimed, refresh_token=Secret(""), access_token=None), change
 
 
-def exchange_record(claim: Claim, change: Transition) -> bytes | None:
-    """The record of an exchange's answer; None when nothing came that could be lost."""
+def exchange_record(claim: Claim, change: Transition) -> Callable[[], bytes] | None:
+    """Makes the record of an exchange's answer; None when nothing came that could be lost."""
     if change.tokens is None and change.kept is None:
         return None
-    return _record(claim.grant, claim.intent, change, redirect_uri=None)
+    return partial(_record, claim.grant, claim.intent, change, redirect_uri=None)
 
 
-def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> bytes:
-    """The record of the tokens that a login brought for GRANT."""
-    return _record(grant, None, change, redirect_uri=redirect_uri)
+def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> Callable[[], bytes]:
+    """Makes the record of the tokens that a login brought for GRANT."""
+    return partial(_record, grant, None, change, redirect_uri=redirect_uri)
 
 
 def read_record(record: bytes) -> Rescued:

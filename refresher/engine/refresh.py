@@ -20,7 +20,7 @@ from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.faults import usual_fault
-from refresher.domain.grants import Claim, Fault
+from refresher.domain.grants import Claim, Fault, Publication
 from refresher.domain.outcomes import (
     SECRET_REPLACED,
     AnswerUnread,
@@ -93,6 +93,7 @@ class Refresh:
         durability: Durability,
         publish: Callable[[str], None],
         clock: Clock,
+        publish_committed: Callable[[Publication], None] | None = None,
         reread: Reread = unchanged,
     ) -> None:
         self._reread = reread
@@ -101,6 +102,7 @@ class Refresh:
         self._endpoint = endpoint
         self._durability = durability
         self.publish = publish
+        self._publish_committed = publish_committed or (lambda known: publish(known.grant.name))
         self._clock = clock
 
     async def claim(
@@ -148,7 +150,10 @@ class Refresh:
                 outcome = await self._doubted(claim, client, outcome)
             outcome, change = _judged(claim, self._windows.of(client), outcome, attempt, blame)
             committed = await self._commit(claim, change)
-            self.publish(claim.grant.name)
+            if committed.publication is not None:
+                self._publish_committed(committed.publication)
+            else:
+                self.publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
         return outcome
 

@@ -5,7 +5,7 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,41 +18,53 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
-from refresher.errors import VaultKeyError
+from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.logs import Event, emit
 from refresher.vault.aside import Aside
+from refresher.vault.database import Again
+from refresher.vault.prepared import ForSome, Prepared
 from refresher.vault.reading import guarded, read_all, read_one, update_all
-from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
+from refresher.vault.rows import (
+    INTENT,
+    Row,
+    Transaction,
+    Values,
+    as_row,
+    grant_of,
+    intent_values,
+    status_values,
+)
 from refresher.vault.schema import grants
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 # A turn of the scheduler asks all of this for every client. The statements are built once:
 # building one costs several times what SQLite needs to answer it.
 
-_OF_ONE_CLIENT = (
-    grants.c.client == sa.bindparam("client"),
-    grants.c.lease_holder.is_(None),
-    grants.c.id.not_in(sa.bindparam("aside", expanding=True)),
-)
+_OF_ONE_CLIENT = (grants.c.client == sa.bindparam("client"), grants.c.lease_holder.is_(None))
 _REPLAYED_SINCE = grants.c.intent_first_sent_at > sa.bindparam("since")
 
 
-def _due(
-    *conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]
-) -> sa.Select[int]:
+_Due = tuple[Prepared, Prepared]
+"""Of any grant, and of one that is named."""
+
+
+def _due(*conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]) -> _Due:
     """The due grants of one client under CONDITIONS, found in one index alone.
 
     After an outage everything is due at once, and each claim looks through all of it.
     """
     due = grants.c.due_at <= sa.bindparam("now")
     found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, due, *conditions)
-    return found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
+    found = found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
+    return Prepared(found), Prepared(found.where(grants.c.name == sa.bindparam("only")))
 
 
-def _first(*conditions: sa.ColumnElement[bool]) -> sa.Select[float]:
-    """When the first grant of one client under CONDITIONS is due."""
+def _first(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    """When the first grants of one client under CONDITIONS are due, and which they are."""
     known = grants.c.due_at.is_not(None)
-    found = sa.select(grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
-    return found.order_by(grants.c.due_at).limit(1)
+    found = sa.select(grants.c.id, grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
+    limit = sa.bindparam("limit", type_=sa.Integer)
+    return Prepared(found.order_by(grants.c.due_at).limit(limit))
 
 
 _FAILS_ALONE = grants.c.fault == Fault.GRANT.value
@@ -74,39 +86,108 @@ _DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
 _FIRST, _FIRST_REPLAY = _first(), _first(_REPLAYED_SINCE)
 
 
-def claim(
-    tx: Transaction,
-    holder: str,
-    rooms: Sequence[Room],
-    shared: int,
-    *,
-    only: str | None = None,
-    older_than: Callable[[str], float | None] = lambda _: None,
-    paused: list[Grant] | None = None,
-) -> list[Claim]:
-    """Lease due grants to HOLDER and write their intents.
+def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
+    """Lease the due ones of NUMBERS and write their intents, as ``claiming.armed`` says."""
+    now, sequence = sa.bindparam("now", type_=sa.Float), grants.c.attempt_sequence + 1
+    goes_on = grants.c.intent_presented == grants.c.refresh_token_fingerprint
+    armed = sa.update(grants).where(
+        grants.c.id.in_(numbers),
+        grants.c.lease_holder.is_(None),
+        grants.c.due_at <= now,
+        sa.or_(
+            sa.and_(*(grants.c[name].is_(None) for name in INTENT)),
+            sa.and_(*(grants.c[name].is_not(None) for name in INTENT)),
+        ),
+    )
+    return armed.values(
+        attempt_sequence=sequence,
+        intent_sequence=sequence,
+        intent_presented=grants.c.refresh_token_fingerprint,
+        intent_first_sent_at=sa.case((goes_on, grants.c.intent_first_sent_at), else_=now),
+        intent_attempts=sa.case((goes_on, grants.c.intent_attempts + 1), else_=1),
+        lease_holder=sa.bindparam("holder"),
+        lease_taken_at=now,
+    ).returning(*grants.c)
+
+
+_ARM = ForSome(_arm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What one turn of the scheduler may claim.
 
     Args:
         rooms: the clients that may begin exchanges; others are left alone.
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
-        older_than: before which instant what it holds of a grant may be older than the truth.
-        paused: takes the grants whose tokens no key opens, to be told once that is durable.
+        older_than: before which instant what is here of a grant may be older than the truth.
+        unsent: claims whose commit was refused: taken back first, should it have taken effect.
+        made: what is claimed, also where nobody knows whether that took effect.
     """
-    candidates = [each for room in rooms for each in _candidates(tx, room, only)]
-    reserves = {room.gate for room in rooms if room.has_reserve}
-    claims: list[Claim] = []
-    for candidate in shared_out(candidates, reserves, shared):
-        number = candidate.id
+
+    holder: str
+    rooms: Sequence[Room]
+    shared: int
+    only: str | None = None
+    older_than: Callable[[str], float | None] = lambda _: None
+    unsent: Sequence[Claim] = ()
+    made: list[Claim] = field(default_factory=list)
+
+
+Claimed = tuple[list[Claim], list[Grant]]
+"""Claims, and the grants that were paused because no key opens their tokens."""
+
+
+def claim(work: Sequence[tuple[Transaction, Wanted]]) -> list[Claimed]:
+    """Lease due grants and write their intents, one statement for all of them.
+
+    Raises:
+        Again: one of the rows makes trouble.
+    """
+    return [(_claim_at_once(tx, wanted), []) for tx, wanted in work]
+
+
+def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
+    numbers = _chosen(tx, wanted)
+    if not numbers:
+        return []
+    values = {"now": tx.now, "holder": wanted.holder}
+    try:
+        rows = [as_row(values) for values in _ARM.rows(tx.connection, numbers, values)]
+        claims = {row["id"]: _claim_of(tx, row, grant_of(row), wanted) for row in rows}
+    except Exception as error:
+        if isinstance(error, VaultKeyError | GrantSetAside) or is_of_one_row(error):
+            raise Again from error
+        raise
+    if len(claims) != len(numbers):
+        raise Again  # half an intent is no intent
+    wanted.made[:] = [claims[number] for number in numbers]
+    return wanted.made
+
+
+def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
+    """The same one by one: a row that cannot be read, or opened, holds up no other."""
+    wanted.made.clear()
+    paused: list[Grant] = []
+    for number in _chosen(tx, wanted):
         try:
-            claimed = guarded(tx, number, partial(_claim_row, tx, number, holder, older_than))
+            claimed = guarded(tx, number, partial(_claim_row, tx, number, wanted))
         except VaultKeyError:
             stopped = guarded(tx, number, partial(_pause, tx, number))
-            if stopped is not None and paused is not None:
-                paused.append(stopped)
+            paused += [] if stopped is None else [stopped]
         else:
-            claims += [] if claimed is None else [claimed]
-    return claims
+            wanted.made.extend([] if claimed is None else [claimed])
+    return wanted.made, paused
+
+
+def _chosen(tx: Transaction, wanted: Wanted) -> list[int]:
+    """Whose exchanges are to begin."""
+    take_back(tx, wanted.holder, wanted.unsent)
+    rooms = wanted.rooms
+    candidates = [each for room in rooms for each in _candidates(tx, room, wanted.only)]
+    reserves = {room.gate for room in rooms if room.has_reserve}
+    return [each.id for each in shared_out(candidates, reserves, wanted.shared)]
 
 
 def _candidates(tx: Transaction, room: Room, only: str | None) -> list[Candidate]:
@@ -135,59 +216,52 @@ def _ranked(
     room: Room,
     rank: int,
     limit: int,
-    statement: sa.Select[int],
+    due: _Due,
     *,
     only: str | None,
     **parameters: object,
 ) -> list[Candidate]:
-    """Up to LIMIT due grants that STATEMENT finds."""
+    """Up to LIMIT due grants that DUE finds."""
     if limit <= 0:
         return []
-    if only is not None:
-        statement = statement.where(grants.c.name == only)
-    values = {
-        "client": room.client,
-        "now": tx.now,
-        "aside": tx.aside.ids,
-        "limit": limit,
-        **parameters,
-    }
+    aside = tx.aside.ids
+    values = {"client": room.client, "now": tx.now, "limit": limit + len(aside), **parameters}
+    found = due[only is not None].rows(tx.connection, {**values, "only": only})
+    numbers = [number for (number,) in found if number not in aside][:limit]
     return [
-        Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
-        for place, grant_id in enumerate(tx.connection.scalars(statement, values))
+        Candidate(number, room.gate, (number in room.last, rank, place))
+        for place, number in enumerate(numbers)
     ]
 
 
-def _claim_row(
-    tx: Transaction,
-    number: int,
-    holder: str,
-    older_than: Callable[[str], float | None],
-) -> Claim:
+def _claim_row(tx: Transaction, number: int, wanted: Wanted) -> Claim:
     row = row_by_id(tx, number)
     assert row is not None
-    grant = grant_of(row)
-    refresh_token = tx.sealer.refresh_token(row)
-    access_token, _ = tx.sealer.access_token(row)
-    armed = claiming.armed(grant, tx.now)
+    armed = claiming.armed(grant_of(row), tx.now)
+    claim = _claim_of(tx, row, armed, wanted)
     tx.connection.execute(
         sa.update(grants)
-        .where(grants.c.id == grant.id)
+        .where(grants.c.id == number)
         .values(
             attempt_sequence=armed.attempt_sequence,
-            lease_holder=holder,
+            lease_holder=wanted.holder,
             lease_taken_at=tx.now,
             **intent_values(armed.intent),
         )
     )
-    copied_at = older_than(grant.name)
+    return claim
+
+
+def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
+    """The claim of ARMED, whose tokens are in ROW."""
+    copied_at = wanted.older_than(armed.name)
     return Claim(
         grant=armed,
-        refresh_token=refresh_token,
-        access_token=access_token,
+        refresh_token=tx.sealer.refresh_token(row),
+        access_token=tx.sealer.access_token(row)[0],
         granted_scope=row["granted_scope"],
-        witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
-        is_of_copy=copied_at is not None and claiming.is_untouched_since(grant, copied_at),
+        witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
+        is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
     )
 
 
@@ -294,10 +368,13 @@ def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> 
 
 def _first_due(connection: Connection, room: Room, aside: Aside) -> float | None:
     """When the first unleased grant is due that ROOM would let begin."""
-    values: Values = {"client": room.client, "aside": aside.ids}
-    if not room.only_replays:
-        return connection.scalar(_FIRST, values)
-    return connection.scalar(_FIRST_REPLAY, values | {"since": room.replays_since})
+    left_alone = aside.ids
+    first = _FIRST_REPLAY if room.only_replays else _FIRST
+    found = first.rows(
+        connection,
+        {"client": room.client, "since": room.replays_since, "limit": 1 + len(left_alone)},
+    )
+    return next((due_at for number, due_at in found if number not in left_alone), None)
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

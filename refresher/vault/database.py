@@ -5,8 +5,10 @@ event loop never waits for a disk. Writes that gather while one commit is under 
 the next.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -19,6 +21,7 @@ from refresher.vault.sqlite.refusals import is_of_one_row, unavailable
 from refresher.vault.threads import Thread
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 LARGEST_BATCH = 256
 """Writes that share one commit at the most: bounds how long the first one waits."""
@@ -34,7 +37,7 @@ class _Settled(Generic[T]):
     """What comes of something that a thread does."""
 
     def __init__(self) -> None:
-        self.settled = anyio.Event()
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_done = False
         """Whether it took effect: of a write, whether its commit has returned."""
         self.error: Exception | None = None
@@ -46,7 +49,8 @@ class _Settled(Generic[T]):
             reason = "no answer" if error is None else type(error).__name__
             self.error = VaultUnavailable(f"the vault's thread failed ({reason})")
             self.error.__cause__ = error
-        self.settled.set()
+        if not self.settled.done():
+            self.settled.set_result(None)
 
     def result(self) -> T:
         """What came of it."""
@@ -55,12 +59,28 @@ class _Settled(Generic[T]):
         return self.value  # type: ignore[return-value]  # None only where T allows it
 
 
-class _Waiting(_Settled[T]):
-    """One operation on its way through a thread."""
+class Again(Exception):
+    """Raised by what was to be done for many at once: each is to be done alone instead."""
 
-    def __init__(self, operation: Callable[[Connection], T]) -> None:
+
+class _Waiting(_Settled[T]):
+    """One operation on its way through a thread.
+
+    Args:
+        together: does it at once for the items of all of its KIND that wait in a row.
+        alone: does it for ITEM, whatever the trouble; run in a savepoint after a refusal.
+    """
+
+    def __init__(
+        self,
+        together: Callable[[Connection, Sequence[Any]], Sequence[T]],
+        alone: Callable[[Connection, Any], T],
+        item: object,
+        kind: Hashable,
+    ) -> None:
         super().__init__()
-        self.operation = operation
+        self.together, self.alone, self.item, self.kind = together, alone, item, kind
+        self.since = asyncio.get_running_loop().time()
 
 
 class Database:
@@ -73,29 +93,44 @@ class Database:
         self._write_thread, self._read_thread = write_thread, read_thread
         self._waiting: list[_Waiting[Any]] = []
         self._under_way: list[_Waiting[Any]] = []
+        self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run OPERATION in a transaction and return once it is durable.
 
-        Cancellation waits: a write under way is never half known.
+        Cancellation waits: a write under way is never half known. OPERATION may be run again,
+        after all that it has written was undone: whatever else it does has to bear that.
 
         Raises:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        mine = _Waiting(operation)
+        return await self._written(
+            _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
+        )
+
+    async def write_with_others(
+        self,
+        together: Callable[[Connection, Sequence[Item]], Sequence[T]],
+        alone: Callable[[Connection, Item], T],
+        item: Item,
+        kind: Hashable,
+    ) -> T:
+        """The same of what TOGETHER can do at once for many items of one KIND.
+
+        Where something in the same commit raises, or TOGETHER wants it, ALONE does it.
+        """
+        return await self._written(_Waiting(together, alone, item, kind))
+
+    async def _written(self, mine: _Waiting[T]) -> T:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
         self._commit_next()
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(HANGS_AFTER):
-                await mine.settled.wait()
-            if not mine.settled.is_set():
-                self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
-                await mine.settled.wait()
+            await mine.settled
         return mine.result()
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
@@ -104,11 +139,11 @@ class Database:
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
-        mine = _Waiting(operation)
+        mine = _Settled[T]()
         if self._is_abandoned:
             raise _abandoned()
-        self._read_thread.submit(lambda: self._look(mine), mine.settle)
-        await mine.settled.wait()
+        self._read_thread.submit(lambda: self._look(operation, mine), mine.settle)
+        await mine.settled
         return mine.result()
 
     async def on_connection(self, work: Callable[[Any], T]) -> T:
@@ -134,7 +169,7 @@ class Database:
                 pooled.close()
 
         self._write_thread.submit(run, done.settle)
-        await done.settled.wait()
+        await done.settled
         return done.result()
 
     def abandon(self) -> None:
@@ -169,9 +204,15 @@ class Database:
             return
         batch = self._under_way = self._waiting[:LARGEST_BATCH]
         del self._waiting[:LARGEST_BATCH]
+        loop = asyncio.get_running_loop()
+        # The oldest waits longest; one that waits for its second commit has been told of.
+        hangs_at = max(batch[0].since, loop.time() - HANGS_AFTER / 2) + HANGS_AFTER
+        self._until_hanging = loop.call_at(hangs_at, self._hangs)
 
         def ended(error: BaseException | None) -> None:
             self._under_way = []
+            if self._until_hanging is not None:
+                self._until_hanging.cancel()
             if error is None and any(waiting.is_done for waiting in batch):
                 self.outage.over(self)
             # First whoever waits for the next commit, then those who may add to the one after.
@@ -184,12 +225,21 @@ class Database:
         except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
             ended(error)
 
+    def _hangs(self) -> None:
+        self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
+
     def _commit(self, batch: list[_Waiting[Any]]) -> None:
         """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
-            with self._writer.begin() as connection:
-                for waiting in batch:
-                    _run_alone(connection, waiting)
+            try:
+                with self._writer.begin() as connection:
+                    _run_together(connection, batch)
+            except DBAPIError:
+                raise
+            except Exception:  # noqa: BLE001  who has raised it hears of it in the second run
+                with self._writer.begin() as connection:
+                    for waiting in batch:
+                        _run_alone(connection, waiting)
         except DBAPIError as error:
             if len(batch) > 1 and is_of_one_row(error):
                 for waiting in batch:
@@ -203,24 +253,33 @@ class Database:
         for waiting in batch:
             waiting.is_done = waiting.error is None
 
-    def _look(self, waiting: _Waiting[Any]) -> None:
+    def _look(self, operation: Callable[[Connection], T], done: _Settled[T]) -> None:
         try:
             with self._reader.connect() as connection:
-                waiting.value = waiting.operation(connection)
+                done.value = operation(connection)
         except DBAPIError as error:
-            waiting.error = unavailable(error)
-            waiting.error.__cause__ = error
+            done.error = unavailable(error)
+            done.error.__cause__ = error
         except Exception as error:  # noqa: BLE001  it is raised where it was asked for
-            waiting.error = error
+            done.error = error
         else:
-            waiting.is_done = True
+            done.is_done = True
+
+
+def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
+    """Run BATCH in its order, as few statements as that takes; the first refusal ends it."""
+    for _, row in groupby(batch, lambda waiting: waiting.kind):
+        alike = list(row)
+        values = alike[0].together(connection, [one.item for one in alike])
+        for one, value in zip(alike, values, strict=True):
+            one.value = value
 
 
 def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
     """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
     savepoint = connection.begin_nested()
     try:
-        waiting.value = waiting.operation(connection)
+        waiting.value = waiting.alone(connection, waiting.item)
     except DBAPIError:
         # The database refuses and has often rolled back by itself, the savepoint included.
         raise

@@ -1,12 +1,11 @@
 """Between rows and domain values; the only place that seals and opens a grant's columns."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 from refresher.domain.fields import Trait, fields_with
@@ -35,6 +34,9 @@ Values = dict[str, Any]
 
 DAMAGED = "its row holds what no refresher wrote"
 
+Row = sa.RowMapping | Mapping[str, Any]
+"""A whole row, as SQLAlchemy gives it or as ``as_row`` does."""
+
 REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
 
@@ -43,10 +45,10 @@ _LARGEST_NUMBER = 2**62
 _LATEST = 1e13
 """Beyond any version, counter and unix second that this program writes."""
 
-_INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
+INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
 
 
-def _refuse_damage(row: RowMapping) -> None:
+def _refuse_damage(row: Row) -> None:
     """Raise GrantSetAside for what no statement of this program writes.
 
     SQLite stores any value in any column, and one of a wrong type would only fail later,
@@ -56,7 +58,7 @@ def _refuse_damage(row: RowMapping) -> None:
         value = row[name]
         if not (is_sound(value) if value is not None else is_optional):
             raise GrantSetAside(DAMAGED)
-    intent = [row[name] is None for name in _INTENT]
+    intent = [row[name] is None for name in INTENT]
     is_listed = isinstance(row["scope"], list) and all(map(_is_text, row["scope"]))
     if any(intent) > all(intent) or not is_listed or not isinstance(row["labels"], dict):
         raise GrantSetAside(DAMAGED)
@@ -103,7 +105,7 @@ _CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column 
 """What each column may hold, by its type."""
 
 
-def grant_of(row: RowMapping) -> Grant:
+def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
 
     Raises:
@@ -167,7 +169,23 @@ def grant_of(row: RowMapping) -> Grant:
     )
 
 
-def _rejection_of(row: RowMapping) -> Rejection | None:
+NAMES = [column.name for column in grants.c]
+_JSON = [column.name for column in grants.c if isinstance(column.type, sa.JSON)]
+
+
+def as_row(values: Sequence[Any]) -> Values:
+    """A whole row as the driver gives it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    row = dict(zip(NAMES, values, strict=True))
+    for name in _JSON:
+        row[name] = json.loads(row[name])
+    return row
+
+
+def _rejection_of(row: Row) -> Rejection | None:
     """The rejection in ROW, if any.
 
     Raises:
@@ -255,7 +273,7 @@ class Sealer:
             values["granted_scope"] = tokens.scope
         return values
 
-    def refresh_token(self, row: RowMapping) -> Secret:
+    def refresh_token(self, row: Row) -> Secret:
         """The refresh token in ROW, which must hold one.
 
         Raises:
@@ -266,23 +284,23 @@ class Sealer:
             raise VaultKeyError("a refresh token in the vault is not the one of its fingerprint")
         return found
 
-    def predecessor(self, row: RowMapping) -> Secret:
+    def predecessor(self, row: Row) -> Secret:
         """The refresh token that the one in ROW, on probation, came from."""
         return Secret(self._open(row, "predecessor_sealed").decode())
 
-    def access_token(self, row: RowMapping) -> tuple[Secret | None, Mapping[str, str]]:
+    def access_token(self, row: Row) -> tuple[Secret | None, Mapping[str, str]]:
         """The access token in ROW, if any, and the provider's extras."""
         if row["token_sealed"] is None:
             return None, {}
         value, extras = json.loads(self._open(row, "token_sealed"))
         return Secret(value), extras
 
-    def tokens(self, row: RowMapping) -> tuple[Secret | None, Secret | None]:
+    def tokens(self, row: Row) -> tuple[Secret | None, Secret | None]:
         """The refresh token and the access token in ROW."""
         held = row["refresh_token_sealed"] is not None
         return self.refresh_token(row) if held else None, self.access_token(row)[0]
 
-    def publication(self, row: RowMapping) -> Publication:
+    def publication(self, row: Row) -> Publication:
         """Everything of ROW that goes to Redis.
 
         Raises:
@@ -303,7 +321,7 @@ class Sealer:
             extras=extras,
         )
 
-    def rebound(self, row: RowMapping, after: Grant, values: Values) -> Values:
+    def rebound(self, row: Row, after: Grant, values: Values) -> Values:
         """The cells that ROW keeps beside VALUES, sealed for AFTER, which it becomes.
 
         Whatever names a row otherwise, or gives it another authorization, has to write them. An
@@ -326,7 +344,7 @@ class Sealer:
                 kept[cell] = None
         return kept
 
-    def renewed(self, row: RowMapping, cell: str) -> bytes:
+    def renewed(self, row: Row, cell: str) -> bytes:
         """What is in CELL of ROW, in the newest format and under the newest key.
 
         Raises:
@@ -336,7 +354,7 @@ class Sealer:
         grant_of(row)
         return self.keyring.seal(self._open(row, cell), _place_in(row, cell))
 
-    def _open(self, row: RowMapping, cell: str) -> bytes:
+    def _open(self, row: Row, cell: str) -> bytes:
         """What is in CELL of ROW, of which ``grant_of`` has found that it is not damaged."""
         return self.keyring.open(row[cell], _place_in(row, cell))
 
@@ -358,6 +376,6 @@ def _place(grant: Grant, column: str) -> Place:
     return Place(grant.uid, column, _binding(grant))
 
 
-def _place_in(row: RowMapping, cell: str) -> Place:
+def _place_in(row: Row, cell: str) -> Place:
     binding = (row["name"], row["client"], row["authorization_serial"])
     return Place(row["uid"], CELLS[cell], binding)

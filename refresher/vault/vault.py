@@ -26,6 +26,7 @@ from refresher.vault import (
     seeds,
 )
 from refresher.vault.aside import Aside
+from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
 from refresher.vault.incidents import Incident
@@ -90,11 +91,7 @@ class Vault:
         return self._database.outage
 
     async def claim(
-        self,
-        rooms: Sequence[Room],
-        shared: int,
-        *,
-        only: str | None = None,
+        self, rooms: Sequence[Room], shared: int, *, only: str | None = None
     ) -> list[Claim]:
         """Lease due grants and write their intents; see ``claims.claim``.
 
@@ -102,38 +99,39 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        doubted, claimed, paused = list(self._doubted), list[Claim](), list[Grant]()
         self.files.require()
         now = self.clock.now()
-        set_back = self.set_back
-
-        def lease(tx: Transaction) -> list[Claim]:
-            claims.take_back(tx, self.holder, doubted)
-            paused.clear()
-            claimed[:] = claims.claim(
-                tx,
-                self.holder,
-                rooms,
-                shared,
-                only=only,
-                older_than=self.origin.older_than,
-                paused=paused,
-            )
-            return claimed
-
+        set_back, disturbances = self._transactions.set_back, self._transactions.disturbances
+        doubted = list(self._doubted)
+        wanted = Wanted(
+            holder=self.holder,
+            rooms=rooms,
+            shared=shared,
+            only=only,
+            older_than=self.origin.older_than,
+            unsent=doubted,
+        )
         try:
-            await self._write(lease, now=now)
+            claimed, paused = await self._transactions.write_with_others(
+                claims.claim, claims.claim_each, wanted, now
+            )
         except VaultUnavailable:
-            self._doubted += claimed
+            self._doubted += wanted.made
             raise
         self._believe(doubted)
         for grant in paused:
             claims.tell_paused(grant)
-        return [replace(each, set_back=set_back) for each in claimed]
+        return [replace(each, set_back=set_back, seen=disturbances) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``claims.is_held``."""
+        """Whether a claim may still be sent; see ``claims.is_held``.
+
+        Where the file lock is held nobody else writes here, and no read is needed unless
+        something but claims and commits was handed over since CLAIM was.
+        """
         self.files.require()
+        if self._lock.is_held and claim.seen == self._transactions.disturbances:
+            return True
         return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
@@ -147,10 +145,20 @@ class Vault:
             GrantSetAside: the grant's row can neither be read nor written.
         """
         now = self.clock.now()
-        current = claim.on_clock(self.set_back)
-        moved = outcome.moved(current.set_back - claim.set_back)
+        current = claim.on_clock(self._transactions.set_back)
+        exchange = (current, outcome.moved(current.set_back - claim.set_back))
+        is_plain = current is claim and claim.seen >= 0 and exchanges.is_plain(claim, outcome)
         try:
-            return await self._write(lambda tx: exchanges.commit(tx, current, moved), now=now)
+            if is_plain:
+                committed = await self._transactions.write_with_others(
+                    exchanges.commit_plain, exchanges.commit, exchange, now
+                )
+                # Without the lock another may have changed the row by the time it is sent.
+                return committed if self._lock.is_held else replace(committed, publication=None)
+            # What a dead process left may be of a grant whose next exchange has been claimed.
+            return await self._write(
+                lambda tx: exchanges.commit(tx, exchange), now=now, disturbs=claim.seen < 0
+            )
         except GrantSetAside as error:
             await self._set_aside(claim.grant.id, error)
             raise
@@ -189,14 +197,12 @@ class Vault:
         replace_spent: bool = False,
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
-
-        def apply(tx: Transaction) -> list[Seeded]:
-            return [
+        return await self._write(
+            lambda tx: [
                 seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
                 for seed in wanted
             ]
-
-        return await self._write(apply)
+        )
 
     async def authorize(
         self, name: str, outcome: Transition, *, redirect_uri: str | None = None
@@ -259,7 +265,7 @@ class Vault:
             claims.take_back(tx, self.holder, doubted)
             clock_steps.mark(tx, since_boot)
 
-        await self._write(touch, now=now)
+        await self._write(touch, now=now, disturbs=False)
         self._believe(doubted)
 
     async def hasten(self, client: str) -> list[str]:

@@ -202,6 +202,7 @@ async def test_one_outage_is_told_once(
     await sow(vault, make_seed("a"))
     # Not due yet: else the scheduler may claim it before the vault refuses.
     await sow(vault, make_seed("b", refresh_token="rt-b"), now=NOW + 60)
+    at(vault, NOW)
     async with scheduling(parts) as scheduler:
         await eventually(lambda: parts.endpoint.calls, "the send")
         set_writable(vault, writable=False)

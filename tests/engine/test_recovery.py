@@ -25,7 +25,6 @@ from tests.vault.world import (
     LIFE,
     NOW,
     UNKNOWN,
-    FakeClock,
     access_token,
     answered,
     at,
@@ -61,7 +60,7 @@ async def leave_rescued(vault: Vault, outcome: Outcome, now: float = NOW) -> Cla
     claim = await claim_one(vault, now)
     record = exchange_record(claim, outcome_of(claim, outcome, now))
     assert record is not None
-    await rescue(vault, record)
+    await rescue(vault, record())
     return claim
 
 
@@ -71,7 +70,7 @@ def timeless(grant: Grant) -> Grant:
 
 
 async def resume(vault: Vault, now: float = NOW, client: Client = CRM) -> None:
-    await recover(vault, {"crm": client}, FakeClock(now))
+    await recover(at(vault, now), {"crm": client}, vault.clock)
 
 
 async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: Lines) -> None:
@@ -203,7 +202,7 @@ async def leave_rescued_login(vault: Vault) -> None:
     grant = await get(vault)
     owner = ResourceOwner(name="ann", subject="1")
     change = login_of(grant, answered("at-login", "rt-login", resource_owner=owner))
-    await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback"))
+    await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback")())
 
 
 async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
@@ -264,7 +263,7 @@ async def test_a_record_carries_its_whole_claim(vault: Vault) -> None:
     change = outcome_of(claim, WHOLE)
     record = exchange_record(claim, change)
     assert record is not None
-    read, transition = read_record(record).on(await get(vault))
+    read, transition = read_record(record()).on(await get(vault))
     assert read.grant == claim.grant
     assert read.intent == claim.intent
     assert transition.tokens == change.tokens

@@ -18,7 +18,6 @@ from tests.engine.world import Lines, answering, assemble, run
 from tests.vault.world import (
     CRM,
     NOW,
-    FakeClock,
     access_token,
     answered,
     at,
@@ -41,7 +40,7 @@ def unread(status: int = 200, body: bytes = BODY) -> Outcome:
 
 
 async def restart(vault: Vault, now: float = NOW + 60) -> None:
-    await recover(vault, {"crm": CRM}, FakeClock(now))
+    await recover(at(vault, now), {"crm": CRM}, vault.clock)
 
 
 async def test_an_unread_answer_is_kept_and_nothing_is_sent_again(
@@ -173,7 +172,7 @@ async def test_an_unread_answer_is_rescued_too(tmp_path: Path) -> None:
         claim = await claim_one(vault)
         record = exchange_record(claim, outcome_of(claim, unread()))
         assert record is not None
-        await rescue(vault, record)
+        await rescue(vault, record())
     async with opened(tmp_path) as vault:
         await restart(vault)
         assert holds(vault, await get(vault), "rt-1")

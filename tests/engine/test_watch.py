@@ -46,6 +46,7 @@ class Observed:
 
     async def look(self, now: float) -> None:
         """What the watch does once a second."""
+        self.clock.move(now - self.clock.now())
         await self.watch._look(now)
 
     async def watch_for(self, seconds: float) -> None:

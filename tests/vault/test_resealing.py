@@ -78,7 +78,7 @@ async def test_a_rotation_brings_everything_under_the_new_key(tmp_path: Path, li
     async with opened(tmp_path) as vault:
         assert (await sealed(vault)).keys() == before.keys()
         assert holds(vault, await get(vault), "rt-1")
-        again = await vault.apply_seed(make_seed("acme", "rt-acme"), NOW, DRAW, origin="settings")
+        again = await vault.apply_seed(make_seed("acme", "rt-acme"), DRAW, origin="settings")
         assert again.result is SeedResult.UNCHANGED  # fingerprints are those of before
 
 

@@ -158,7 +158,7 @@ async def test_what_came_after_the_backup_is_adopted_from_the_rescue_file(tmp_pa
         back_up(tmp_path / "vault.db", tmp_path / "backup.db", NOW + 5)
         record = exchange_record(claim, outcome_of(claim, answered("at-1", "rt-1")))
         assert record is not None
-        await rescue(vault, record)
+        await rescue(vault, record())
     restore(tmp_path)
     async with opened(tmp_path) as vault:
         await recover(vault, {"crm": CRM}, vault.clock)

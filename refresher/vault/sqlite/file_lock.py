@@ -42,6 +42,11 @@ class FileLock:
         _write_pid(descriptor)
         self._descriptor = descriptor
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process is the only one that writes."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let the next one in."""
         if self._descriptor is not None:
