@@ -249,7 +249,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
 
     async def script(call: Call) -> Outcome:
         if call.secret == "rt-0":
-            change_behind(tmp_path, "UPDATE grants SET scope = '{' WHERE name = 'acme'")
+            change_behind(tmp_path, "UPDATE grants SET requested_at = 'x' WHERE name = 'acme'")
             if brings == "nothing":
                 raise ZeroDivisionError
         return answered(f"at-{call.secret}", f"{call.secret}-next")
@@ -271,7 +271,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
     )
     await watch._look(NOW)
     assert (parts.published, len(vault.rescued.left)) == (["other"], int(brings == "tokens"))
-    change_behind(tmp_path, "UPDATE grants SET scope = '[]' WHERE name = 'acme'")
+    change_behind(tmp_path, "UPDATE grants SET requested_at = NULL WHERE name = 'acme'")
     clock.move(ASIDE_EVERY)
     await watch._look(NOW)
     assert parts.published == ["other", "acme"]
