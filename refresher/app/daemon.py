@@ -23,11 +23,9 @@ from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.signals import Signals
 from refresher.app.stall import end_when_stalled
-from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
 from refresher.engine.files_watch import FilesWatch
-from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.supervision import supervise
@@ -75,13 +73,12 @@ class Daemon:
         settings: Settings,
         load: Callable[[], Settings],
         vault: Vault,
-        clock: Clock,
         parts: Parts,
     ) -> None:
         self._settings = settings
         self._load = load
         self._vault = vault
-        self._clock = clock = WatchedClock(clock, vault.clock_set_back)
+        self._clock = clock = vault.clock
         self._parts = parts
         manager = service_manager()
         self._notifier = Notifier(
@@ -116,6 +113,7 @@ class Daemon:
             self._secrets,
             self._vault,
             publish=self._mirror.publish,
+            publish_committed=self._mirror.publish_committed,
             wake=self._wake,
             clock=self._clock,
             parts=self._parts,
@@ -290,7 +288,7 @@ class Daemon:
             VaultUnavailable: its grants stay due when they were.
         """
         admission.forget(client)
-        await self._vault.hasten(client.name, self._clock.now())
+        await self._vault.hasten(client.name)
         self._wake()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:

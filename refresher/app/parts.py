@@ -8,6 +8,7 @@ from functools import partial
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
+from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
@@ -52,6 +53,7 @@ async def opened_core(
     vault: Vault,
     *,
     publish: Callable[[str], None],
+    publish_committed: Callable[[Publication], None] | None = None,
     wake: Callable[[], None],
     clock: Clock,
     parts: Parts,
@@ -69,6 +71,7 @@ async def opened_core(
                 endpoint=endpoint,
                 durability=durability,
                 publish=publish,
+                publish_committed=publish_committed,
                 clock=clock,
                 reread=secrets.reread,
             ),

@@ -14,8 +14,8 @@ from refresher.errors import SettingsError, VaultInUse
 from refresher.logs import Event, emit, flush, libraries
 from refresher.settings.model import Settings
 from refresher.threads import in_thread_of_its_own
-from refresher.vault.fence import Fence
 from refresher.vault.opening import lock_path
+from refresher.vault.sqlite.fence import Fence
 from refresher.vault.vault import Vault
 
 LATE_TOO = 2
@@ -61,13 +61,13 @@ async def _run(
     settings: Settings, load: Callable[[], Settings], signals: Signals, clock: Clock, parts: Parts
 ) -> None:
     async with _ending_a_start_that_hangs(signals) as started:
-        opened = await _open_or_stand_by(settings, load, signals, parts)
+        opened = await _open_or_stand_by(settings, load, signals, clock, parts)
         if opened is None:
             return
         settings, vault = opened
         emit(Event.VAULT_OPENED, vault=str(settings.vault.path))
         try:
-            await Daemon(settings, load, vault, clock, parts).run(signals, started)
+            await Daemon(settings, load, vault, parts).run(signals, started)
         finally:
             vault.close()
 
@@ -95,7 +95,11 @@ async def _ending_a_start_that_hangs(signals: Signals) -> AsyncIterator[Callable
 
 
 async def _open_or_stand_by(
-    settings: Settings, load: Callable[[], Settings], signals: Signals, parts: Parts
+    settings: Settings,
+    load: Callable[[], Settings],
+    signals: Signals,
+    clock: Clock,
+    parts: Parts,
 ) -> tuple[Settings, Vault] | None:
     """The open vault and the settings it was opened with; None when told to stop before."""
     waiting = False
@@ -108,6 +112,7 @@ async def _open_or_stand_by(
                 # Each gate has a worker of its own, and no more gates than clients there are.
                 answers=LATE_TOO * settings.daemon.workers + len(settings.clients),
                 is_daemon=True,
+                clock=clock,
             )
         except VaultInUse as error:
             if not settings.daemon.standby:

@@ -9,15 +9,14 @@ from refresher.app.looks import Looks
 from refresher.app.operations import Operations, view
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
-from refresher.clock import Clock, SystemClock
+from refresher.clock import Clock
+from refresher.domain.claiming import Room
 from refresher.domain.grants import Grant
-from refresher.engine.instants import WatchedClock
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
-from refresher.vault.claims import Room
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
 
@@ -34,8 +33,8 @@ async def alone(
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
     """
-    vault = await open_vault(settings.vault.path, settings.vault.key_file)
-    clock = WatchedClock(clock or SystemClock(), vault.clock_set_back)
+    vault = await open_vault(settings.vault.path, settings.vault.key_file, clock=clock)
+    clock = vault.clock
     secrets = SecretWatch(settings, clock)
     changed: set[str] = set()
     try:

@@ -8,7 +8,7 @@ from refresher.cli.calling import as_json_option, tell
 from refresher.clock import SystemClock
 from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
-from refresher.vault.backup import back_up
+from refresher.vault.sqlite.backup import back_up
 
 
 @click.command()

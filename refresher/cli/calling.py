@@ -115,8 +115,8 @@ async def _is_answered(client: ControlClient) -> bool:
 
 async def _has_started(client: ControlClient, vault: Path) -> bool:
     """Wait for a daemon that has VAULT already; whether it answers now."""
-    from refresher.vault.file_lock import daemon_in  # noqa: PLC0415  it takes as long as ``alone``
     from refresher.vault.opening import lock_path  # noqa: PLC0415  see above
+    from refresher.vault.sqlite.file_lock import daemon_in  # noqa: PLC0415  it takes as long as ``alone``
 
     for look in range(LOOKS):
         pid = daemon_in(lock_path(vault))

@@ -12,11 +12,11 @@ from refresher.settings.loading import load
 from refresher.settings.secret_places import Needed
 from refresher.settings.user import become_owner_of
 from refresher.times import dated, written
-from refresher.vault.database import make_folder
-from refresher.vault.file_lock import FileLock
 from refresher.vault.opening import lock_path
-from refresher.vault.restoring import Backup, examine, finish, stage
 from refresher.vault.sealing import Keyring
+from refresher.vault.sqlite.engine import make_folder
+from refresher.vault.sqlite.file_lock import FileLock
+from refresher.vault.sqlite.restoring import Backup, examine, finish, stage
 
 
 @click.command()

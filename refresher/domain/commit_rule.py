@@ -9,11 +9,11 @@ owns the only good refresh token (DESIGN 5, FAILURES 10, 30, 31).
 from dataclasses import replace
 from enum import StrEnum
 
-from refresher.domain.grants import INSTANTS, Grant, GrantState, Intent, TokenSet
+from refresher.domain.fields import Trait, fields_with
+from refresher.domain.grants import Grant, GrantState, Intent, TokenSet
 from refresher.domain.pauses import through
 
-ENDED_BY_TOKENS = {"failing_since", "refused_at"}
-"""Instants of a grant that are None once its server has brought tokens."""
+_LEFT, _FAILING = fields_with(Trait.LEFT), fields_with(Trait.FAILING)
 
 
 class Verdict(StrEnum):
@@ -78,9 +78,8 @@ def _merged(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Gran
     has_tokens = after.served_at != claimed.served_at
     untouched = {
         name: getattr(stored, name)
-        for name in INSTANTS
-        if getattr(after, name) == getattr(claimed, name)
-        and not (has_tokens and name in ENDED_BY_TOKENS)
+        for name in _LEFT
+        if getattr(after, name) == getattr(claimed, name) and not (has_tokens and name in _FAILING)
     }
     after = replace(after, **untouched)
     if not has_tokens:

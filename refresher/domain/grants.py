@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any
 
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
+
+_INSTANTS = fields_with(Trait.INSTANT)
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 """Names become parts of Redis keys and channels, ACL patterns and log fields."""
@@ -236,7 +240,7 @@ class Grant:
 
     def moved(self, offset: float) -> "Grant":
         """With every instant OFFSET seconds later: the clock was set, no time has passed."""
-        found = {name: getattr(self, name) for name in (*INSTANTS, "due_at")}
+        found = {name: getattr(self, name) for name in _INSTANTS}
         moved = {name: at + offset for name, at in found.items() if at is not None}
         intent = self.intent
         if intent is not None:
@@ -245,6 +249,16 @@ class Grant:
         if rejection is not None and rejection.until is not None:
             rejection = replace(rejection, until=rejection.until + offset)
         return replace(self, intent=intent, rejection=rejection, **moved)
+
+    @property
+    def reauthorized(self) -> "Grant":
+        """Under its next authorization: older exchanges are void.
+
+        Nothing that the last one has taught (failures, refusals, when its server refreshes)
+        says anything about the next.
+        """
+        serial = self.authorization_serial + 1
+        return replace(self, authorization_serial=serial, intent=None, rejection=None, **_UNTAUGHT)
 
     @property
     def status_reason(self) -> str | None:
@@ -257,18 +271,9 @@ class Grant:
         return self.reason.partition(":")[2] if self.reason else ""
 
 
-INSTANTS = (
-    "since",
-    "refresh_token_obtained_at",
-    "issued_at",
-    "expires_at",
-    "refresh_token_expires_at",
-    "failing_since",
-    "served_at",
-    "refused_at",
-    "requested_at",
-)
-"""Of a grant, those an outcome may leave as they were."""
+_UNTAUGHT: Mapping[str, Any] = {
+    known.name: known.default for known in fields(Grant) if known.name in fields_with(Trait.TAUGHT)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +296,9 @@ class Claim:
     set_back: float = 0.0
     """What the wall clock had been set back by when it was made, in seconds since the vault
     was opened: its instants, and those judged by them, are of that clock."""
+
+    seen: int = -1
+    """How much the vault had been disturbed when it was made (``Vault.is_held``)."""
 
     @property
     def intent(self) -> Intent:

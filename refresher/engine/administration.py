@@ -75,7 +75,7 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        grant = await self._vault.request_refresh(name, self._clock.now())
+        grant = await self._vault.request_refresh(name)
         event = Event.REQUEST_IGNORED if grant is None else Event.REQUEST_ACCEPTED
         emit(event, grant=name, reason="operator")
         if grant is not None:
@@ -91,7 +91,7 @@ class Administration:
         Raises:
             UnknownGrant: there is none of a name; none was paused.
         """
-        until = None if seconds is None else self._clock.now() + seconds
+        until = None if seconds is None else self._vault.clock.now() + seconds
         pause = partial(self._vault.pauses.pause, until=until)
         return await self._change(selected, pause, Event.GRANT_PAUSE_ORDERED, ends_at=until)
 
@@ -113,7 +113,7 @@ class Administration:
         """
         for name in (selected.names or ()) if after == 0 else ():
             await self.grant(name)
-        page = await self._vault.pauses.export(selected, self._clock.now(), after=after)
+        page = await self._vault.pauses.export(selected, after=after)
         for one in page.exported:
             name, client = one.grant.name, one.grant.client
             emit(Event.GRANT_PAUSE_ORDERED, grant=name, client=client, reason="exported")
@@ -148,7 +148,7 @@ class Administration:
         """
         for name in names or ():
             await self.grant(name)
-        asked = await self._vault.ask_lost(self._clock.now(), names=names, client=client)
+        asked = await self._vault.ask_lost(names=names, client=client)
         for name in asked:
             emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
         self._changed(asked)
@@ -167,7 +167,7 @@ class Administration:
         Raises:
             VaultUnavailable: nothing was taken; the same may be said again.
         """
-        taken = await self._vault.take_rejections(rejected, self._clock.now())
+        taken = await self._vault.take_rejections(rejected)
         for before, after in taken.changed:
             announce_answer(after, rejected[after.name].reason)
             announce(before, after)
@@ -186,7 +186,7 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        removed = await self._vault.remove(name, self._clock.now())
+        removed = await self._vault.remove(name)
         emit(Event.GRANT_REMOVED, grant=name)
         self._changed([name])
         return removed
@@ -204,7 +204,7 @@ class Administration:
             UnknownGrant, GrantConflict: see ``Vault.set_token``.
         """
         grant = await self._vault.set_token(
-            name, token, self._clock.now(), expires_at=expires_at, token_type=token_type
+            name, token, expires_at=expires_at, token_type=token_type
         )
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
         self._changed([name])
@@ -236,9 +236,7 @@ class Administration:
         changed = []
         for seed in seeds:
             try:
-                seeded = await self._vault.apply_seed(
-                    seed, self._clock.now(), self._clock.draw(), origin="settings"
-                )
+                seeded = await self._vault.apply_seed(seed, self._clock.draw(), origin="settings")
             except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
@@ -259,10 +257,8 @@ class Administration:
         for seed in seeds:
             if seed.client is not None and seed.client not in self._clients:
                 raise AuthorizationFailed(f"grant {seed.name}: there is no client {seed.client}")
-        now, draw = self._clock.now(), self._clock.draw()
-        done = await self._vault.apply_seeds(
-            seeds, now, draw, origin="runtime", replace_spent=replace
-        )
+        draw = self._clock.draw()
+        done = await self._vault.apply_seeds(seeds, draw, origin="runtime", replace_spent=replace)
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])
@@ -279,7 +275,7 @@ class Administration:
         for name in selected.names or ():
             await self.grant(name)
         done, last = Changed(0, []), 0
-        while page := await change(selected, self._clock.now(), after=last):
+        while page := await change(selected, after=last):
             last = page[-1][1].id
             changed = [after for before, after in page if after != before]
             self._changed([grant.name for grant in changed])

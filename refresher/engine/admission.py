@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 from refresher.clock import Clock
 from refresher.domain import schedule
+from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.faults import usual_fault
 from refresher.domain.grants import Claim, Fault
@@ -33,7 +34,6 @@ from refresher.domain.reasons import Reason
 from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
 from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
 from refresher.logs import Event, emit
-from refresher.vault.claims import Room
 
 FAILING_SHARE = 8
 """Grants that fail by themselves get one place of so many of their client's, and never none."""

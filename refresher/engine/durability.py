@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -24,14 +24,19 @@ RESCUED_AFTER = 2.0
 """Seconds a commit may take before its answer is rescued beside it; it goes on."""
 
 
+Record = Callable[[], bytes]
+
+
 @dataclass(eq=False, slots=True)
 class _InHand:
     """An outcome on its way into the vault."""
 
     grant: Grant
-    record: bytes | None
-    """What the rescue file is to keep; None when nothing came that could be lost."""
+    record: Record | None
+    """Makes what the rescue file is to keep; None when nothing came that could be lost."""
     rescue: Rescue | None = None
+    kept: bytes = b""
+    """What RESCUE keeps."""
     told: Kept | None = None
 
     @property
@@ -68,9 +73,9 @@ class Durability:
         self._abandoned.set()
 
     async def until_written(
-        self, write: Callable[[], Awaitable[T]], *, grant: Grant, record: bytes | None = None
+        self, write: Callable[[], Awaitable[T]], *, grant: Grant, record: Record | None = None
     ) -> T:
-        """Call WRITE until the vault takes it; keep RECORD in the rescue file meanwhile.
+        """Call WRITE until the vault takes it; keep what RECORD makes in the rescue file meanwhile.
 
         RECORD is kept as soon as the vault refuses, and when it has not answered for
         ``RESCUED_AFTER``. It is never cancelled: a commit that hangs may succeed.
@@ -114,15 +119,14 @@ class Durability:
 
     async def _write_once(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
         """Call WRITE and wait for its end; RECORD is rescued unless that is a quick success."""
-        attempt = asyncio.ensure_future(write())
-        attempt.add_done_callback(_take_note)
-        await asyncio.wait([attempt], timeout=RESCUED_AFTER)
-        if not attempt.done():
-            self._rescue(hand)
-            await asyncio.wait([attempt])
-        if attempt.exception() is not None:
+        late = asyncio.get_running_loop().call_later(RESCUED_AFTER, self._rescue, hand)
+        try:
+            return await write()
+        except Exception:
             self._rescue(hand)  # after a bug it waits there for the next process
-        return attempt.result()
+            raise
+        finally:
+            late.cancel()
 
     def _rescue(self, hand: _InHand) -> None:
         """Put the record into the rescue file, unless it is there or on its way."""
@@ -134,20 +138,15 @@ class Durability:
                 hand.told = kept
                 emit(Event.ANSWER_RESCUED, grant=hand.grant.name, outcome=kept.value)
 
-        hand.rescue = self._vault.rescued.put(hand.record, tell)
+        hand.kept = hand.record()
+        hand.rescue = self._vault.rescued.put(hand.kept, tell)
 
     async def _is_left_for_later(self, hand: _InHand) -> bool:
         """Whether nothing of an outcome that cannot be written now has to be held in memory."""
         if hand.rescue is None:
             return True
         await hand.rescue.is_settled.wait()
-        if hand.rescue.slot is None or hand.record is None:
+        if hand.rescue.slot is None:
             return False
-        self._vault.rescued.left[hand.rescue.slot] = hand.record
+        self._vault.rescued.left[hand.rescue.slot] = hand.kept
         return True
-
-
-def _take_note(attempt: asyncio.Future[Any]) -> None:
-    """Spare asyncio its complaint about an error that the end of the process left unread."""
-    if not attempt.cancelled():
-        attempt.exception()

@@ -16,8 +16,8 @@ from refresher.clock import Clock
 from refresher.engine.announcements import announce_restored
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault.database import make_folder
-from refresher.vault.files import How, Part, Vanished, beside
+from refresher.vault.sqlite.engine import make_folder
+from refresher.vault.sqlite.files import How, Part, Vanished, beside
 from refresher.vault.vault import Vault
 
 LOOK_EVERY = 0.5
@@ -52,7 +52,7 @@ class FilesWatch:
         while True:
             await anyio.sleep(COUNT_EVERY)
             with suppress(VaultUnavailable):  # told as an outage; the next one counts
-                restored = await self._vault.origin.count(self._clock.now())
+                restored = await self._vault.origin.count()
                 if restored is not None:
                     announce_restored(restored)
 
@@ -82,7 +82,7 @@ class FilesWatch:
         copy, is_told = beside(path, f".saved-{stamp}"), False
         while True:
             try:
-                await self._vault.save(copy, self._clock.now())
+                await self._vault.save(copy)
             except VaultUnavailable as error:
                 if not is_told:
                     emit(Event.VAULT_REFUSED, reason=str(error))

@@ -12,7 +12,7 @@ from typing import Protocol, assert_never
 
 import anyio
 
-from refresher.clock import Clock
+from refresher.clock import Clock, Instant
 from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
@@ -33,7 +33,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
 from refresher.engine.durability import Durability
-from refresher.engine.instants import Instant, attempt_since
+from refresher.engine.instants import attempt_since
 from refresher.engine.records import login_record
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
@@ -255,7 +255,7 @@ class Logins:
 
     async def _redeem(self, login: Login, callback: Callback) -> Authorized:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
-        await self._vault.prove_writable(self._clock.now())
+        await self._vault.prove_writable()
         sent = Instant.of(self._clock)
         with self._durability.exchange():
             outcome = await self._endpoint.redeem(
@@ -283,9 +283,8 @@ class Logins:
         redirect_uri = login.request.redirect_uri
 
         async def write() -> Grant:
-            now = self._clock.now()
             moved = change.moved(self._vault.set_back - set_back)
-            return await self._vault.authorize(login.name, moved, now, redirect_uri=redirect_uri)
+            return await self._vault.authorize(login.name, moved, redirect_uri=redirect_uri)
 
         authorized = await self._durability.until_written(
             write, grant=grant, record=login_record(grant, change, redirect_uri)
@@ -295,10 +294,8 @@ class Logins:
 
     async def _add(self, name: str, client: Client) -> None:
         seed = Seed(name=name, client=client.name)
-        now, draw = self._clock.now(), self._clock.draw()
-        announce_seeded(
-            await self._vault.apply_seed(seed, now, draw, origin="runtime"), origin="login"
-        )
+        draw = self._clock.draw()
+        announce_seeded(await self._vault.apply_seed(seed, draw, origin="runtime"), origin="login")
         self._changed(name)
 
     def _changed(self, name: str) -> None:

@@ -6,34 +6,19 @@ they came, so that the largest answer needs hardly more room than itself.
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from refresher.domain.adoption import Transition
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
 from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
 
-_AFTER = (
-    "reason",
-    "since",
-    "due_at",
-    "failures",
-    "failing_since",
-    "fault",
-    "served_at",
-    "refused_at",
-    "refusals",
-    "refresh_window",
-    "early_refusals",
-    "issued_at",
-    "expires_at",
-    "refresh_token_expires_at",
-    "authorized_by",
-    "authorized_subject",
-)
+_AFTER = tuple(name for name in fields_with(Trait.OUTCOME) if name not in {"state", "revision"})
 """What an answer does to its grant besides its state, its intent and its tokens."""
 
 
@@ -89,16 +74,16 @@ class Rescued:
         return Claim(grant=claimed, renewal=FORGOTTEN, access_token=None), change
 
 
-def exchange_record(claim: Claim, change: Transition) -> bytes | None:
-    """The record of an exchange's answer; None when nothing came that could be lost."""
+def exchange_record(claim: Claim, change: Transition) -> Callable[[], bytes] | None:
+    """Makes the record of an exchange's answer; None when nothing came that could be lost."""
     if change.tokens is None and change.kept is None:
         return None
-    return _record(claim.grant, claim.intent, change, redirect_uri=None)
+    return partial(_record, claim.grant, claim.intent, change, redirect_uri=None)
 
 
-def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> bytes:
-    """The record of the tokens that a login brought for GRANT."""
-    return _record(grant, None, change, redirect_uri=redirect_uri)
+def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> Callable[[], bytes]:
+    """Makes the record of the tokens that a login brought for GRANT."""
+    return partial(_record, grant, None, change, redirect_uri=redirect_uri)
 
 
 def read_record(record: bytes) -> Rescued:

@@ -33,29 +33,28 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
-    since_boot = clock.since_boot()  # before the wall clock: see ``follow_unseen``
-    step = await vault.clock.follow_unseen(clock.now(), since_boot)
+    step = await vault.steps.follow_unseen()
     if step.offset:
         reason = "measured" if step.is_measured else "assumed"
         emit(Event.CLOCK_JUMPED, offset_s=round(step.offset, 1), reason=reason)
-    await vault.clock.hasten_misdated(clock.now())
-    if (restored := await vault.origin.learn(clock.now(), step.marked_at)) is not None:
+    await vault.steps.hasten_misdated()
+    if (restored := await vault.origin.learn(step.marked_at)) is not None:
         announce_restored(restored)
-    await _adopt_rescued(vault, clock)
+    await _adopt_rescued(vault)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)
-    await vault.clock.hasten_misdated(clock.now())  # a record may be of another clock, too
+    await vault.steps.hasten_misdated()  # a record may be of another clock, too
 
 
 async def readmit(
     vault: Vault, clients: Mapping[str, Client], clock: Clock, names: Sequence[str]
 ) -> None:
     """Take up what was left of the grants NAMES, which were set aside and are sound again."""
-    await _adopt_rescued(vault, clock, names)
+    await _adopt_rescued(vault, names)
     await _resume_open(vault, clients, clock, only=names)
 
 
-async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None = None) -> None:
+async def _adopt_rescued(vault: Vault, only: Sequence[str] | None = None) -> None:
     """Commit the answers that are left in the rescue file."""
     for record in list(vault.rescued.left.values()):
         rescued = read_record(record)
@@ -67,7 +66,7 @@ async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None 
             continue  # it waits for its row to be mended
         stored = rows[0].grant if rows else rescued.stray
         try:
-            verdict = await _commit_rescued(vault, rescued, stored, clock.now())
+            verdict = await _commit_rescued(vault, rescued, stored)
         except GrantSetAside:
             continue
         vault.rescued.forget(record)
@@ -75,22 +74,22 @@ async def _adopt_rescued(vault: Vault, clock: Clock, only: Sequence[str] | None 
             emit(Event.ANSWER_RESCUED, grant=rescued.name, outcome=verdict.value)
 
 
-async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant, now: float) -> Verdict:
+async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant) -> Verdict:
     """Let the commit rule decide; what it does not let count is sealed and kept."""
     claim, change = rescued.on(stored)
     if rescued.intent is not None:
-        return (await vault.commit(claim, change, now)).verdict
+        return (await vault.commit(claim, change)).verdict
     assert change.tokens is not None
     authorization = (rescued.uid, rescued.authorization_serial)
     if authorization == (stored.uid, stored.authorization_serial):
         with suppress(UnknownGrant, DuplicateRefreshToken):
-            await vault.authorize(rescued.name, change, now, redirect_uri=rescued.redirect_uri)
+            await vault.authorize(rescued.name, change, redirect_uri=rescued.redirect_uri)
             return Verdict.APPLY
     # The process may have died after the commit of this very login.
     is_next = authorization == (stored.uid, stored.authorization_serial - 1)
     if is_next and vault.is_refresh_token_of(stored, change.tokens.refresh_token):
         return Verdict.ALREADY_APPLIED
-    await vault.kept.keep_orphan(claim.grant, change.tokens, now)
+    await vault.kept.keep_orphan(claim.grant, change.tokens)
     return Verdict.SUPERSEDED
 
 
@@ -106,7 +105,7 @@ async def _resume_open(
             return None
         return resume_unresolved(grant, client, now, clock.draw())
 
-    for before, after in await vault.release_leases(now, resume, only=only):
+    for before, after in await vault.release_leases(resume, only=only):
         assert before.intent is not None
         emit(
             Event.EXCHANGE_RESUMED,
@@ -129,8 +128,8 @@ async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock)
             change = _understood(kept, row.grant, client, vault.fingerprint, clock)
             if change is None:
                 continue
-            verdict = (await vault.commit(*change, clock.now())).verdict
-            await vault.kept.forget(kept.id, clock.now())
+            verdict = (await vault.commit(*change)).verdict
+            await vault.kept.forget(kept.id)
             emit(
                 Event.ANSWER_ADOPTED,
                 grant=kept.name,

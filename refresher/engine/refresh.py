@@ -13,13 +13,14 @@ from typing import Protocol
 
 import anyio
 
-from refresher.clock import Clock
+from refresher.clock import Clock, Instant
 from refresher.domain import schedule
 from refresher.domain.adoption import Attempt, Transition
+from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.faults import usual_fault
-from refresher.domain.grants import Claim, Fault
+from refresher.domain.grants import Claim, Fault, Publication
 from refresher.domain.outcomes import (
     SECRET_REPLACED,
     AnswerUnread,
@@ -40,14 +41,13 @@ from refresher.domain.renewal import Renewal
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident
 from refresher.engine.durability import Durability
-from refresher.engine.instants import Instant, attempt_since
+from refresher.engine.instants import attempt_since
 from refresher.engine.records import exchange_record
 from refresher.engine.supervision import report_bug
 from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.oauth.patience import Patience
-from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
 
@@ -94,6 +94,7 @@ class Refresh:
         durability: Durability,
         publish: Callable[[str], None],
         clock: Clock,
+        publish_committed: Callable[[Publication], None] | None = None,
         reread: Reread = unchanged,
     ) -> None:
         self._reread = reread
@@ -102,6 +103,7 @@ class Refresh:
         self._endpoint = endpoint
         self._durability = durability
         self.publish = publish
+        self._publish_committed = publish_committed or (lambda known: publish(known.grant.name))
         self._clock = clock
 
     async def claim(
@@ -121,7 +123,7 @@ class Refresh:
         Raises:
             VaultUnavailable: nothing may be sent, and nothing was.
         """
-        return await self._vault.claim(self._clock.now(), rooms, shared, only=only)
+        return await self._vault.claim(rooms, shared, only=only)
 
     async def run(
         self,
@@ -149,7 +151,10 @@ class Refresh:
                 outcome = await self._doubted(claim, client, outcome)
             outcome, change = _judged(claim, self._windows.of(client), outcome, attempt, blame)
             committed = await self._commit(claim, change)
-            self.publish(claim.grant.name)
+            if committed.publication is not None:
+                self._publish_committed(committed.publication)
+            else:
+                self.publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
         return outcome
 
@@ -217,9 +222,7 @@ class Refresh:
         """Whether another grant of the client holds the refresh token that a search found."""
         if answer.refresh_token is None:
             return False
-        asking = asyncio.ensure_future(
-            self._vault.owner_of(claim.grant, answer.refresh_token, self._clock.now())
-        )
+        asking = asyncio.ensure_future(self._vault.owner_of(claim.grant, answer.refresh_token))
         # A vault that refuses or hangs is no reason to keep an answer in memory alone.
         asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait([asking], timeout=LONGEST_QUESTION)
@@ -245,16 +248,8 @@ class Refresh:
 
     async def _commit(self, claim: Claim, change: Transition) -> Committed:
         """Commit CHANGE, which is of the clock that CLAIM is of."""
-
-        async def write() -> Committed:
-            # A secret was read again, or the vault refused, for long: follow the clock.
-            now = self._clock.now()
-            current = claim.on_clock(self._vault.set_back)
-            moved = change.moved(current.set_back - claim.set_back)
-            return await self._vault.commit(current, moved, now)
-
         return await self._durability.until_written(
-            write,
+            lambda: self._vault.commit(claim, change),
             grant=claim.grant,
             record=exchange_record(claim, change),
         )

@@ -124,7 +124,6 @@ class Revoking:
         client = self._able(grant)
         ended = await self._vault.revocations.end(
             name,
-            self._clock.now(),
             lambda refresh_token, access_token: is_revocable(
                 _asking(client, refresh_token), refresh_token, access_token
             ),
@@ -204,7 +203,7 @@ class Revoking:
         waiting = await self._vault.revocations.waiting()
         if now >= self._next_sweep or any(ends_at <= now for _, ends_at in waiting.values()):
             self._next_sweep = now + SWEEP
-            for parked in await self._vault.revocations.drop_ended(now):
+            for parked in await self._vault.revocations.drop_ended():
                 _tell_dropped(parked, "its time is over")
         await self._tell_stranded(waiting.keys())
         while len(self._busy) < AT_ONCE:
@@ -212,7 +211,7 @@ class Revoking:
             free &= self._clients.keys() - self._busy
             if not free:
                 return
-            due = await self._vault.revocations.due(free, now)
+            due = await self._vault.revocations.due(free)
             if due is None or due.id in self._under_way:
                 return
             self._busy.add(due.client)
@@ -263,7 +262,7 @@ class Revoking:
             )
             if result is RevocationResult.REVOKED:
                 with anyio.CancelScope(shield=True):
-                    await self._vault.revocations.settle(parked, self._clock.now())
+                    await self._vault.revocations.settle(parked)
                 emit(Event.REVOCATION_DONE, grant=parked.name, client=parked.client)
             elif parked.attempts == 0:
                 _tell_parked(parked, result.value, due_at)
@@ -273,8 +272,7 @@ class Revoking:
 
     async def _taken(self, parked: Parked, due_at: float) -> ParkedTokens | None:
         """The tokens of PARKED for one try; None where nothing is to be sent."""
-        now = self._clock.now()
-        tokens = await self._vault.revocations.take(parked, due_at, now)
+        tokens = await self._vault.revocations.take(parked, due_at)
         if tokens is None:
             return None
         if tokens.unopened is not None:
@@ -282,7 +280,7 @@ class Revoking:
                 _tell_parked(parked, tokens.unopened, due_at)
             return None
         if tokens.owner is not None:
-            await self._vault.revocations.settle(parked, now)
+            await self._vault.revocations.settle(parked)
             _tell_dropped(parked, f"grant {tokens.owner} holds the same refresh token now")
             return None
         return tokens

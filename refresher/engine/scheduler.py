@@ -87,6 +87,8 @@ class Scheduler:
         self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
         self._is_stopping = False
+        self._is_behind = False
+        """The last claim filled every place, so more is likely to be due: no look before it."""
         self.turned_at = clock.monotonic()
         """Monotonic instant of the loop's last turn: the watchdog's evidence."""
 
@@ -167,10 +169,13 @@ class Scheduler:
             rooms = [room for room in rooms if room.has_reserve]
         if not rooms:
             return math.inf
-        due_at = await self._vault.next_due(rooms)
-        if due_at is None or due_at > self._clock.now():
-            return math.inf if due_at is None else due_at
+        was_behind = self._is_behind
+        if not was_behind:
+            due_at = await self._vault.next_due(rooms)
+            if due_at is None or due_at > self._clock.now():
+                return math.inf if due_at is None else due_at
         closed = {room.client for room in rooms if room.only_replays}
+        reserves = {room.gate for room in rooms if room.has_reserve}
         claimed = await self._refresh.claim(rooms, shared)
         for claim in claimed:
             client = clients[claim.grant.client or ""]
@@ -178,8 +183,12 @@ class Scheduler:
             work = _Work(claim, client, client.name in closed)
             self._working.add(work)
             self._claims.send_nowait(work)
+        places = min(sum(room.places for room in rooms), shared + len(reserves))
+        self._is_behind = 0 < places <= len(claimed)
+        if claimed or was_behind:
+            return -math.inf
         # Due, and not to be had: set aside, or claimed by a command meanwhile.
-        return -math.inf if claimed else self._clock.now() + EMPTY_HANDED
+        return self._clock.now() + EMPTY_HANDED
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, in slices short enough to notice a changed wall clock; ``wake`` ends it."""
@@ -235,14 +244,14 @@ class Scheduler:
 
     async def _follow_up(self, client: Client, settled: Settled) -> None:
         """Let go on what has waited for what is SETTLED now."""
-        each, now = self._admission.pause_between(client), self._clock.now()
+        each = self._admission.pause_between(client)
         names = self._admission.sharing(client)
         match settled:
             case Settled.ENDPOINT_ANSWERS:
-                await self._vault.hasten_after_outage(names, each, now)
+                await self._vault.hasten_after_outage(names, each)
             case Settled.CLIENT_ACCEPTED:
                 for name in names:
-                    for grant in await self._vault.single_out(name, each, now):
+                    for grant in await self._vault.single_out(name, each):
                         announce_singled_out(grant)
                         self._refresh.publish(grant.name)
 
@@ -268,5 +277,5 @@ class Scheduler:
     async def _prove_recovery(self) -> None:
         """After a refusal, learn that the vault is back without waiting for a due grant."""
         if self._vault.outage.is_on:
-            await self._vault.prove_writable(self._clock.now())
+            await self._vault.prove_writable()
             self._vault.outage.over(self._vault)

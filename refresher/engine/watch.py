@@ -10,11 +10,10 @@ from contextlib import suppress
 
 import anyio
 
-from refresher.clock import JUMP, Clock
+from refresher.clock import JUMP, Clock, Instant
 from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
 from refresher.engine.announcements import announce, announce_incident
-from refresher.engine.instants import Instant
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
@@ -94,7 +93,7 @@ class Watch:
         try:
             if abs(offset) > JUMP:
                 self._able_for = 0.0
-                await self._clock_jumped(now.wall, offset)
+                await self._clock_jumped(offset)
             # Only now: a step that the vault could not follow yet is followed next time.
             before = now
             await self._look(now.wall)
@@ -107,14 +106,14 @@ class Watch:
         elapsed = self._clock.monotonic()
         if elapsed >= self._next_proof:
             self._next_proof = elapsed + PROVEN_EVERY
-            await self._prove(now)
-        while moved := await self._vault.time_passed(now):
+            await self._prove()
+        while moved := await self._vault.time_passed():
             self._tell(moved)
         if elapsed >= self._next_pauses:
             self._next_pauses = elapsed + PAUSES_EVERY
-            while ended := await self._vault.pauses.end_due(now):
+            while ended := await self._vault.pauses.end_due():
                 self._tell(ended)
-        for incident in await self._vault.incidents_over(now):
+        for incident in await self._vault.incidents_over():
             announce_incident(incident, is_over=True)
         if elapsed >= self._next_overdue and self._able_for >= OVERDUE_AFTER:
             self._next_overdue = elapsed + OVERDUE_EVERY
@@ -124,24 +123,24 @@ class Watch:
             await self._announce_ends(now)
         if elapsed >= self._next_trial:
             self._next_trial = elapsed + ASIDE_EVERY
-            await self._try_set_aside(now)
+            await self._try_set_aside()
 
     def _tell(self, moved: Sequence[tuple[Grant, Grant]]) -> None:
         for before, after in moved:
             announce(before, after)
             self._publish(after.name)
 
-    async def _prove(self, now: float) -> None:
+    async def _prove(self) -> None:
         """Learn whether the vault can be written although nothing has to be."""
         try:
-            await self._vault.prove_writable(now, self._clock.since_boot())
+            await self._vault.prove_writable()
         except VaultUnavailable as error:
             self._vault.outage.met(self._vault, str(error))
             raise
         self._vault.outage.over(self._vault)
 
-    async def _try_set_aside(self, now: float) -> None:
-        self._sound |= set(await self._vault.look_at_set_aside(now))
+    async def _try_set_aside(self) -> None:
+        self._sound |= set(await self._vault.look_at_set_aside())
         if self._sound:
             await self._readmit(sorted(self._sound))
             for name in self._sound:
@@ -196,13 +195,13 @@ class Watch:
                 repair=repair(grant) or f"refresher login {name}",
             )
 
-    async def _clock_jumped(self, now: float, offset: float) -> None:
+    async def _clock_jumped(self, offset: float) -> None:
         """Set back: every instant follows. Ahead: a suspend looks the same; time has passed.
 
         The vault follows by itself, with the first write after the step (``WatchedClock``).
         """
         if offset < 0:
-            for name in await self._vault.clock.follow(now):
+            for name in await self._vault.steps.follow():
                 self._publish(name)
         emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
         self._wake()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from refresher.domain import authorizing
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
@@ -33,20 +34,7 @@ def authorize(
     stored = grant_of(row)
     tokens = outcome.tokens
     assert tokens is not None
-    authorized = outcome.grant
-    after = replace(
-        reauthorized(stored),
-        state=authorized.state,
-        reason=authorized.reason,
-        since=authorized.since,
-        issued_at=authorized.issued_at,
-        expires_at=authorized.expires_at,
-        due_at=authorized.due_at,
-        refresh_token_expires_at=authorized.refresh_token_expires_at,
-        served_at=tx.now,
-        authorized_by=authorized.authorized_by,
-        authorized_subject=authorized.authorized_subject,
-    )
+    after = authorizing.logged_in(stored, outcome.grant, tx.now)
     values: Values = {
         "refresh_token_sealed": None,
         "predecessor_sealed": None,
@@ -95,7 +83,7 @@ def remove(tx: Transaction, name: str) -> Grant:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
-    removed = without_tokens(tx, stored, GrantState.REMOVED, Reason.REMOVED_HERE)
+    removed = authorizing.without_tokens(stored, GrantState.REMOVED, Reason.REMOVED_HERE, tx.now)
     return write(tx, removed, dict(NO_SECRETS))
 
 
@@ -109,10 +97,8 @@ def request_refresh(tx: Transaction, name: str) -> Grant | None:
         UnknownGrant: there is none of this name.
     """
     stored = at_its_end(grant_of(existing_row(tx, name)), tx.now)
-    waits = stored.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-    if waits or not stored.is_renewable:
-        return None
-    return write(tx, replace(stored, due_at=tx.now), {"requested_at": tx.now})
+    after = authorizing.asked_for(stored, tx.now)
+    return None if after is None else write(tx, after, {"requested_at": after.requested_at})
 
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:
@@ -158,56 +144,9 @@ NO_SECRETS: Values = {
 """The columns of a grant that holds no token."""
 
 
-def reauthorized(stored: Grant) -> Grant:
-    """STORED under its next authorization: older exchanges are void.
-
-    Nothing that the last one has taught (failures, refusals, when its server refreshes)
-    says anything about the next.
-    """
-    return replace(
-        stored,
-        authorization_serial=stored.authorization_serial + 1,
-        intent=None,
-        failures=0,
-        failing_since=None,
-        fault=None,
-        served_at=None,
-        refused_at=None,
-        refusals=0,
-        refresh_window=None,
-        early_refusals=0,
-        refresh_token_expires_at=None,
-        authorized_by=None,
-        authorized_subject=None,
-        request_interval=None,
-        rejection=None,
-    )
-
-
-def without_tokens(tx: Transaction, stored: Grant, state: GrantState, reason: str | None) -> Grant:
-    """STORED in STATE with nothing to refresh and nothing to publish."""
-    return replace(
-        reauthorized(stored),
-        state=state,
-        reason=reason,
-        since=tx.now,
-        due_at=None,
-        issued_at=None,
-        expires_at=None,
-    )
-
-
 def set_static(tx: Transaction, stored: Grant, tokens: TokenSet) -> Grant:
     """Give STORED a new static token, which nobody but a person will replace."""
-    after = replace(
-        reauthorized(stored),
-        state=GrantState.FRESH,
-        reason=None,
-        since=tx.now,
-        issued_at=tx.now,
-        expires_at=tokens.expires_at,
-        due_at=None,
-    )
+    after = authorizing.given_static(stored, tokens.expires_at, tx.now)
     return renew(tx, stored, after, tokens, {})
 
 

@@ -5,79 +5,66 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, zip_longest
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain import claiming
+from refresher.domain.claiming import Candidate, Room, in_order, shared_out
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.renewal import RefreshToken
-from refresher.errors import VaultKeyError
+from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
+from refresher.vault.database import Again
+from refresher.vault.prepared import ForSome, Prepared
 from refresher.vault.reading import guarded, read_all, read_one, update_all
-from refresher.vault.rows import Transaction, Values, grant_of, intent_values, status_values
+from refresher.vault.rows import (
+    INTENT,
+    Row,
+    Transaction,
+    Values,
+    as_row,
+    grant_of,
+    intent_values,
+    status_values,
+)
 from refresher.vault.schema import grants
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """How many exchanges one client may begin now, and which of its due grants go first."""
-
-    client: str
-    gate: str
-    """Clients of one endpoint and client id share a gate, and its one place of its own."""
-    places: int
-    failing: int
-    """How many of them may go to grants whose last failure was their own."""
-    doubted: int
-    """How many of them may go to grants whose refresh token is refused."""
-    replays_since: float | None = None
-    """Wall time: a replay first sent after it still fits its grace window, and goes first."""
-    only_replays: bool = False
-    """The endpoint is closed: nothing but such a replay may be sent."""
-    last: frozenset[int] = frozenset()
-    """Grants that go last: the one that closed the endpoint is not its probe."""
-    is_probe: bool = False
-    """Endpoint or client is in doubt: the grant that was served last tells the most, and is
-    asked first. Those that were never served may all fail by themselves."""
-    has_reserve: bool = False
-    """Whether the gate's own place, which no other gate can take, is free."""
-
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 # A turn of the scheduler asks all of this for every client. The statements are built once:
 # building one costs several times what SQLite needs to answer it.
 
-_OF_ONE_CLIENT = (
-    grants.c.client == sa.bindparam("client"),
-    grants.c.lease_holder.is_(None),
-    grants.c.id.not_in(sa.bindparam("aside", expanding=True)),
-)
+_OF_ONE_CLIENT = (grants.c.client == sa.bindparam("client"), grants.c.lease_holder.is_(None))
 _REPLAYED_SINCE = grants.c.intent_first_sent_at > sa.bindparam("since")
 
 
-def _due(
-    *conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]
-) -> sa.Select[int]:
+_Due = tuple[Prepared, Prepared]
+"""Of any grant, and of one that is named."""
+
+
+def _due(*conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]) -> _Due:
     """The due grants of one client under CONDITIONS, found in one index alone.
 
     After an outage everything is due at once, and each claim looks through all of it.
     """
     due = grants.c.due_at <= sa.bindparam("now")
     found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, due, *conditions)
-    return found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
+    found = found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
+    return Prepared(found), Prepared(found.where(grants.c.name == sa.bindparam("only")))
 
 
-def _first(*conditions: sa.ColumnElement[bool]) -> sa.Select[float]:
-    """When the first grant of one client under CONDITIONS is due."""
+def _first(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    """When the first grants of one client under CONDITIONS are due, and which they are."""
     known = grants.c.due_at.is_not(None)
-    found = sa.select(grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
-    return found.order_by(grants.c.due_at).limit(1)
+    found = sa.select(grants.c.id, grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
+    limit = sa.bindparam("limit", type_=sa.Integer)
+    return Prepared(found.order_by(grants.c.due_at).limit(limit))
 
 
 _FAILS_ALONE = grants.c.fault == Fault.GRANT.value
@@ -99,54 +86,114 @@ _DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
 _FIRST, _FIRST_REPLAY = _first(), _first(_REPLAYED_SINCE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A due grant and its place in the order of claims."""
+def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
+    """Lease the due ones of NUMBERS and write their intents, as ``claiming.armed`` says."""
+    now, sequence = sa.bindparam("now", type_=sa.Float), grants.c.attempt_sequence + 1
+    goes_on = grants.c.intent_presented == grants.c.refresh_token_fingerprint
+    armed = sa.update(grants).where(
+        grants.c.id.in_(numbers),
+        grants.c.lease_holder.is_(None),
+        grants.c.due_at <= now,
+        sa.or_(
+            sa.and_(*(grants.c[name].is_(None) for name in INTENT)),
+            sa.and_(*(grants.c[name].is_not(None) for name in INTENT)),
+        ),
+    )
+    return armed.values(
+        attempt_sequence=sequence,
+        intent_sequence=sequence,
+        intent_presented=grants.c.refresh_token_fingerprint,
+        intent_first_sent_at=sa.case((goes_on, grants.c.intent_first_sent_at), else_=now),
+        intent_attempts=sa.case((goes_on, grants.c.intent_attempts + 1), else_=1),
+        lease_holder=sa.bindparam("holder"),
+        lease_taken_at=now,
+    ).returning(*grants.c)
 
-    id: int
-    gate: str
-    order: tuple[float, ...]
+
+_ARM = ForSome(_arm)
 
 
-def claim(
-    tx: Transaction,
-    holder: str,
-    rooms: Sequence[Room],
-    shared: int,
-    *,
-    only: str | None = None,
-    older_than: Callable[[str], float | None] = lambda _: None,
-    changed: list[Grant] | None = None,
-) -> list[Claim]:
-    """Lease due grants to HOLDER and write their intents.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What one turn of the scheduler may claim.
 
     Args:
         rooms: the clients that may begin exchanges; others are left alone.
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
         older_than: before which instant what it holds of a grant may be older than the truth.
-        changed: takes the grants whose tokens no key opens, which it pauses, and those whose
-            pause has come to its end, to be told once that is durable.
+        unsent: claims whose commit was refused: taken back first, should it have taken effect.
+        made: what is claimed, also where nobody knows whether that took effect.
     """
-    candidates = [each for room in rooms for each in _candidates(tx, room, only)]
-    reserves = {room.gate for room in rooms if room.has_reserve}
-    claims: list[Claim] = []
-    for candidate in _shared_out(candidates, reserves, shared):
-        number = candidate.id
+
+    holder: str
+    rooms: Sequence[Room]
+    shared: int
+    only: str | None = None
+    older_than: Callable[[str], float | None] = lambda _: None
+    unsent: Sequence[Claim] = ()
+    made: list[Claim] = field(default_factory=list)
+
+
+Claimed = tuple[list[Claim], list[Grant]]
+"""Claims, and the grants that were paused because no key opens their tokens, or whose pause has
+come to its end."""
+
+
+def claim(work: Sequence[tuple[Transaction, Wanted]]) -> list[Claimed]:
+    """Lease due grants and write their intents, one statement for all of them.
+
+    Raises:
+        Again: one of the rows makes trouble.
+    """
+    return [(_claim_at_once(tx, wanted), []) for tx, wanted in work]
+
+
+def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
+    numbers = _chosen(tx, wanted)
+    if not numbers:
+        return []
+    values = {"now": tx.now, "holder": wanted.holder}
+    try:
+        rows = [as_row(values) for values in _ARM.rows(tx.connection, numbers, values)]
+        armed = {row["id"]: grant_of(row) for row in rows}
+        claims = {row["id"]: _claim_of(tx, row, armed[row["id"]], wanted) for row in rows}
+    except Exception as error:
+        if isinstance(error, VaultKeyError | GrantSetAside) or is_of_one_row(error):
+            raise Again from error
+        raise
+    is_pause_over = any(grant.state is GrantState.PAUSED for grant in armed.values())
+    if len(claims) != len(numbers) or is_pause_over:
+        raise Again  # half an intent is no intent; the end of a pause changes more than that
+    wanted.made[:] = [claims[number] for number in numbers]
+    return wanted.made
+
+
+def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
+    """The same one by one: a row that cannot be read, or opened, holds up no other."""
+    wanted.made.clear()
+    changed: list[Grant] = []
+    for number in _chosen(tx, wanted):
         try:
-            claimed = guarded(
-                tx, number, partial(_claim_row, tx, number, holder, older_than, changed)
-            )
+            claimed = guarded(tx, number, partial(_claim_row, tx, number, wanted, changed))
         except VaultKeyError:
             stopped = guarded(tx, number, partial(_pause, tx, number))
-            if stopped is not None and changed is not None:
-                changed.append(stopped)
+            changed += [] if stopped is None else [stopped]
         else:
-            claims += [] if claimed is None else [claimed]
-    return claims
+            wanted.made.extend([] if claimed is None else [claimed])
+    return wanted.made, changed
 
 
-def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidate]:
+def _chosen(tx: Transaction, wanted: Wanted) -> list[int]:
+    """Whose exchanges are to begin."""
+    take_back(tx, wanted.holder, wanted.unsent)
+    rooms = wanted.rooms
+    candidates = [each for room in rooms for each in _candidates(tx, room, wanted.only)]
+    reserves = {room.gate for room in rooms if room.has_reserve}
+    return [each.id for each in shared_out(candidates, reserves, wanted.shared)]
+
+
+def _candidates(tx: Transaction, room: Room, only: str | None) -> list[Candidate]:
     """The due grants of ROOM in their order, no more than it has places.
 
     First replays whose window closes, the soonest first; then by time left; then grants that
@@ -157,16 +204,14 @@ def _candidates(tx: Transaction, room: Room, only: str | None) -> list[_Candidat
         return []
     ask = partial(_ranked, tx, room, only=only)
     limit = room.places + len(room.last)
-    found: list[_Candidate] = []
+    found: list[Candidate] = []
     if room.replays_since is not None:
         found += ask(0, limit, _REPLAYS, since=room.replays_since)
     if not room.only_replays:
         found += ask(1, limit, _HEALTHY[room.is_probe])
         found += ask(2, room.failing, _FAILING[room.is_probe])
         found += ask(3, room.doubted, _DOUBTED)
-    found.sort(key=lambda candidate: candidate.order)
-    unique = {candidate.id: candidate for candidate in reversed(found)}
-    return [each for each in found if unique[each.id] is each][: room.places]
+    return in_order(found, room.places)
 
 
 def _ranked(
@@ -174,52 +219,25 @@ def _ranked(
     room: Room,
     rank: int,
     limit: int,
-    statement: sa.Select[int],
+    due: _Due,
     *,
     only: str | None,
     **parameters: object,
-) -> list[_Candidate]:
-    """Up to LIMIT due grants that STATEMENT finds."""
+) -> list[Candidate]:
+    """Up to LIMIT due grants that DUE finds."""
     if limit <= 0:
         return []
-    if only is not None:
-        statement = statement.where(grants.c.name == only)
-    values = {
-        "client": room.client,
-        "now": tx.now,
-        "aside": tx.aside.ids,
-        "limit": limit,
-        **parameters,
-    }
+    aside = tx.aside.ids
+    values = {"client": room.client, "now": tx.now, "limit": limit + len(aside), **parameters}
+    found = due[only is not None].rows(tx.connection, {**values, "only": only})
+    numbers = [number for (number,) in found if number not in aside][:limit]
     return [
-        _Candidate(grant_id, room.gate, (grant_id in room.last, rank, place))
-        for place, grant_id in enumerate(tx.connection.scalars(statement, values))
+        Candidate(number, room.gate, (number in room.last, rank, place))
+        for place, number in enumerate(numbers)
     ]
 
 
-def _shared_out(
-    candidates: Sequence[_Candidate], reserves: set[str], shared: int
-) -> list[_Candidate]:
-    """Who of CANDIDATES gets a place: each gate its own first, then round by gate.
-
-    A gate whose server is slow can fill its own places and its share, and never another's.
-    """
-    queues: dict[str, list[_Candidate]] = {}
-    for candidate in candidates:
-        queues.setdefault(candidate.gate, []).append(candidate)
-    chosen = [queues[gate].pop(0) for gate in sorted(reserves & queues.keys())]
-    rounds = zip_longest(*queues.values())
-    in_turn = [each for each in chain.from_iterable(rounds) if each is not None]
-    return chosen + in_turn[: max(shared, 0)]
-
-
-def _claim_row(
-    tx: Transaction,
-    number: int,
-    holder: str,
-    older_than: Callable[[str], float | None],
-    changed: list[Grant] | None,
-) -> Claim:
+def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant]) -> Claim:
     row = row_by_id(tx, number)
     assert row is not None
     stored = grant_of(row)
@@ -227,46 +245,36 @@ def _claim_row(
     if grant != stored:
         grant = replace(grant, revision=next_version(stored.revision, tx.now))
         ended = status_values(grant)
-    renewal = RefreshToken(tx.sealer.refresh_token(row))
-    access_token, extras = tx.sealer.access_token(row)
-    sequence = grant.attempt_sequence + 1
-    opened = grant.intent
-    if opened is not None and opened.presented != grant.refresh_token_fingerprint:
-        opened = None  # it presented a predecessor: this refresh token has never been sent
-    intent: Values = {
-        "intent_sequence": sequence,
-        "intent_presented": grant.refresh_token_fingerprint,
-        "intent_first_sent_at": opened.first_sent_at if opened else tx.now,
-        "intent_attempts": opened.attempts + 1 if opened else 1,
-    }
+    armed = claiming.armed(grant, tx.now)
+    claim = _claim_of(tx, row, armed, wanted)
     tx.connection.execute(
         sa.update(grants)
-        .where(grants.c.id == grant.id)
+        .where(grants.c.id == number)
         .values(
-            **ended | intent,
-            attempt_sequence=sequence,
-            lease_holder=holder,
+            **ended | intent_values(armed.intent),
+            attempt_sequence=armed.attempt_sequence,
+            lease_holder=wanted.holder,
             lease_taken_at=tx.now,
         )
     )
-    if ended and changed is not None:
+    if ended:
         changed.append(grant)
-    copied_at = older_than(grant.name)
+    return claim
+
+
+def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
+    """The claim of ARMED, whose tokens are in ROW."""
+    copied_at = wanted.older_than(armed.name)
+    access_token, extras = tx.sealer.access_token(row)
     return Claim(
-        grant=grant_of(overlaid(row, ended | intent | {"attempt_sequence": sequence})),
-        renewal=renewal,
+        grant=armed,
+        renewal=RefreshToken(tx.sealer.refresh_token(row)),
         access_token=access_token,
         extras=extras,
         granted_scope=row["granted_scope"],
-        witness_at=None if grant.refused_at is None else _witness_at(tx, grant),
-        is_of_copy=copied_at is not None and _is_untouched_since(grant, copied_at),
+        witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
+        is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
     )
-
-
-def _is_untouched_since(grant: Grant, instant: float) -> bool:
-    """Whether neither an answer nor a person has given GRANT anything after INSTANT."""
-    known = (grant.issued_at, grant.refresh_token_obtained_at)
-    return all(at is None or at <= instant for at in known)
 
 
 def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
@@ -365,10 +373,13 @@ def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> 
 
 def _first_due(connection: Connection, room: Room, aside: Aside) -> float | None:
     """When the first unleased grant is due that ROOM would let begin."""
-    values: Values = {"client": room.client, "aside": aside.ids}
-    if not room.only_replays:
-        return connection.scalar(_FIRST, values)
-    return connection.scalar(_FIRST_REPLAY, values | {"since": room.replays_since})
+    left_alone = aside.ids
+    first = _FIRST_REPLAY if room.only_replays else _FIRST
+    found = first.rows(
+        connection,
+        {"client": room.client, "since": room.replays_since, "limit": 1 + len(left_alone)},
+    )
+    return next((due_at for number, due_at in found if number not in left_alone), None)
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

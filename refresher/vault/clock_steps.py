@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from refresher.clock import JUMP, SinceBoot
+from refresher.clock import JUMP, Clock, SinceBoot
 from refresher.domain import schedule
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Run, Transaction
@@ -36,21 +37,11 @@ SPREAD, EACH = 60.0, 0.1
 and for each of them where there are few."""
 
 _INSTANTS = (
-    grants.c.since,
-    grants.c.refresh_token_obtained_at,
-    grants.c.refresh_token_expires_at,
-    grants.c.issued_at,
-    grants.c.expires_at,
-    grants.c.failing_since,
-    grants.c.served_at,
-    grants.c.refused_at,
-    grants.c.due_at,
-    grants.c.requested_at,
+    *(grants.c[name] for name in fields_with(Trait.INSTANT)),
     grants.c.rejection_until,
     grants.c.intent_first_sent_at,
     grants.c.lease_taken_at,
 )
-
 
 _OF_A_TOKEN = (grants.c.issued_at, grants.c.expires_at)
 
@@ -74,20 +65,22 @@ class Step:
 class ClockSteps:
     """What is done to the vault about a stepped clock, each durably."""
 
-    def __init__(self, *, write: Run) -> None:
+    def __init__(self, *, write: Run, clock: Clock) -> None:
         self._write = write
+        self._clock = clock
 
-    async def follow(self, now: float) -> list[str]:
+    async def follow(self) -> list[str]:
         """Make the last step; the names of the grants that are to be published again."""
-        return await self._write(moving, now)
+        return await self._write(moving)
 
-    async def follow_unseen(self, now: float, since_boot: SinceBoot | None) -> Step:
+    async def follow_unseen(self) -> Step:
         """Follow a step while no process looked; see ``follow_unseen``."""
-        return await self._write(lambda tx: follow_unseen(tx, since_boot), now)
+        since_boot = self._clock.since_boot()
+        return await self._write(lambda tx: follow_unseen(tx, since_boot))
 
-    async def hasten_misdated(self, now: float) -> list[str]:
+    async def hasten_misdated(self) -> list[str]:
         """Make due what a clock ahead misdated; see ``hasten_misdated``."""
-        return await self._write(hasten_misdated, now)
+        return await self._write(hasten_misdated)
 
 
 def follow(tx: Transaction, opening: str, steps: Sequence[float], known: int) -> None:

@@ -5,32 +5,26 @@ event loop never waits for a disk. Writes that gather while one commit is under 
 the next.
 """
 
-import os
-import sqlite3
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 import anyio
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from refresher import files
 from refresher.errors import VaultUnavailable
-from refresher.files import faults_of_own_folder, opened_to_write
 from refresher.vault.outage import Outage
-from refresher.vault.refusals import is_of_one_row, opening_refused, unavailable
-from refresher.vault.threads import OwnThread, Thread
+from refresher.vault.sqlite.refusals import is_of_one_row, unavailable
+from refresher.vault.threads import Thread
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 LARGEST_BATCH = 256
 """Writes that share one commit at the most: bounds how long the first one waits."""
-
-BUSY_TIMEOUT_MS = 5_000
-"""How long a statement waits for another process, a backup for example."""
 
 HANGS_AFTER = 2.5
 """Seconds a write waits before the vault counts as refusing."""
@@ -43,7 +37,7 @@ class _Settled(Generic[T]):
     """What comes of something that a thread does."""
 
     def __init__(self) -> None:
-        self.settled = anyio.Event()
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_done = False
         """Whether it took effect: of a write, whether its commit has returned."""
         self.error: Exception | None = None
@@ -55,7 +49,8 @@ class _Settled(Generic[T]):
             reason = "no answer" if error is None else type(error).__name__
             self.error = VaultUnavailable(f"the vault's thread failed ({reason})")
             self.error.__cause__ = error
-        self.settled.set()
+        if not self.settled.done():
+            self.settled.set_result(None)
 
     def result(self) -> T:
         """What came of it."""
@@ -64,12 +59,28 @@ class _Settled(Generic[T]):
         return self.value  # type: ignore[return-value]  # None only where T allows it
 
 
-class _Waiting(_Settled[T]):
-    """One operation on its way through a thread."""
+class Again(Exception):
+    """Raised by what was to be done for many at once: each is to be done alone instead."""
 
-    def __init__(self, operation: Callable[[Connection], T]) -> None:
+
+class _Waiting(_Settled[T]):
+    """One operation on its way through a thread.
+
+    Args:
+        together: does it at once for the items of all of its KIND that wait in a row.
+        alone: does it for ITEM, whatever the trouble; run in a savepoint after a refusal.
+    """
+
+    def __init__(
+        self,
+        together: Callable[[Connection, Sequence[Any]], Sequence[T]],
+        alone: Callable[[Connection, Any], T],
+        item: object,
+        kind: Hashable,
+    ) -> None:
         super().__init__()
-        self.operation = operation
+        self.together, self.alone, self.item, self.kind = together, alone, item, kind
+        self.since = asyncio.get_running_loop().time()
 
 
 class Database:
@@ -82,29 +93,44 @@ class Database:
         self._write_thread, self._read_thread = write_thread, read_thread
         self._waiting: list[_Waiting[Any]] = []
         self._under_way: list[_Waiting[Any]] = []
+        self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
 
     async def write(self, operation: Callable[[Connection], T]) -> T:
         """Run OPERATION in a transaction and return once it is durable.
 
-        Cancellation waits: a write under way is never half known.
+        Cancellation waits: a write under way is never half known. OPERATION may be run again,
+        after all that it has written was undone: whatever else it does has to bear that.
 
         Raises:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        mine = _Waiting(operation)
+        return await self._written(
+            _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
+        )
+
+    async def write_with_others(
+        self,
+        together: Callable[[Connection, Sequence[Item]], Sequence[T]],
+        alone: Callable[[Connection, Item], T],
+        item: Item,
+        kind: Hashable,
+    ) -> T:
+        """The same of what TOGETHER can do at once for many items of one KIND.
+
+        Where something in the same commit raises, or TOGETHER wants it, ALONE does it.
+        """
+        return await self._written(_Waiting(together, alone, item, kind))
+
+    async def _written(self, mine: _Waiting[T]) -> T:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
         self._commit_next()
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(HANGS_AFTER):
-                await mine.settled.wait()
-            if not mine.settled.is_set():
-                self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
-                await mine.settled.wait()
+            await mine.settled
         return mine.result()
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
@@ -113,20 +139,20 @@ class Database:
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
-        mine = _Waiting(operation)
+        mine = _Settled[T]()
         if self._is_abandoned:
             raise _abandoned()
-        self._read_thread.submit(lambda: self._look(mine), mine.settle)
-        await mine.settled.wait()
+        self._read_thread.submit(lambda: self._look(operation, mine), mine.settle)
+        await mine.settled
         return mine.result()
 
-    async def on_connection(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run WORK on the open connection that writes, outside of transactions.
+    async def on_connection(self, work: Callable[[Any], T]) -> T:
+        """Run WORK on the driver's open connection that writes, outside of transactions.
 
         Everything handed over before is written first.
 
         Raises:
-            VaultUnavailable: SQLite or the disk refuses.
+            VaultUnavailable: the database or the disk refuses.
         """
         with suppress(VaultUnavailable):  # what refuses a write may still be read
             await self.write(lambda _: None)
@@ -135,7 +161,6 @@ class Database:
         def run() -> None:
             pooled = self._writer.raw_connection()
             try:
-                assert isinstance(pooled.driver_connection, sqlite3.Connection)
                 done.value = work(pooled.driver_connection)
                 done.is_done = True
             except Exception as error:  # noqa: BLE001  it is raised where it was asked for
@@ -144,7 +169,7 @@ class Database:
                 pooled.close()
 
         self._write_thread.submit(run, done.settle)
-        await done.settled.wait()
+        await done.settled
         return done.result()
 
     def abandon(self) -> None:
@@ -179,9 +204,15 @@ class Database:
             return
         batch = self._under_way = self._waiting[:LARGEST_BATCH]
         del self._waiting[:LARGEST_BATCH]
+        loop = asyncio.get_running_loop()
+        # The oldest waits longest; one that waits for its second commit has been told of.
+        hangs_at = max(batch[0].since, loop.time() - HANGS_AFTER / 2) + HANGS_AFTER
+        self._until_hanging = loop.call_at(hangs_at, self._hangs)
 
         def ended(error: BaseException | None) -> None:
             self._under_way = []
+            if self._until_hanging is not None:
+                self._until_hanging.cancel()
             if error is None and any(waiting.is_done for waiting in batch):
                 self.outage.over(self)
             # First whoever waits for the next commit, then those who may add to the one after.
@@ -194,12 +225,21 @@ class Database:
         except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
             ended(error)
 
+    def _hangs(self) -> None:
+        self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
+
     def _commit(self, batch: list[_Waiting[Any]]) -> None:
         """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
-            with self._writer.begin() as connection:
-                for waiting in batch:
-                    _run_alone(connection, waiting)
+            try:
+                with self._writer.begin() as connection:
+                    _run_together(connection, batch)
+            except DBAPIError:
+                raise
+            except Exception:  # noqa: BLE001  who has raised it hears of it in the second run
+                with self._writer.begin() as connection:
+                    for waiting in batch:
+                        _run_alone(connection, waiting)
         except DBAPIError as error:
             if len(batch) > 1 and is_of_one_row(error):
                 for waiting in batch:
@@ -213,24 +253,33 @@ class Database:
         for waiting in batch:
             waiting.is_done = waiting.error is None
 
-    def _look(self, waiting: _Waiting[Any]) -> None:
+    def _look(self, operation: Callable[[Connection], T], done: _Settled[T]) -> None:
         try:
             with self._reader.connect() as connection:
-                waiting.value = waiting.operation(connection)
+                done.value = operation(connection)
         except DBAPIError as error:
-            waiting.error = unavailable(error)
-            waiting.error.__cause__ = error
+            done.error = unavailable(error)
+            done.error.__cause__ = error
         except Exception as error:  # noqa: BLE001  it is raised where it was asked for
-            waiting.error = error
+            done.error = error
         else:
-            waiting.is_done = True
+            done.is_done = True
+
+
+def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
+    """Run BATCH in its order, as few statements as that takes; the first refusal ends it."""
+    for _, row in groupby(batch, lambda waiting: waiting.kind):
+        alike = list(row)
+        values = alike[0].together(connection, [one.item for one in alike])
+        for one, value in zip(alike, values, strict=True):
+            one.value = value
 
 
 def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
     """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
     savepoint = connection.begin_nested()
     try:
-        waiting.value = waiting.operation(connection)
+        waiting.value = waiting.alone(connection, waiting.item)
     except DBAPIError:
         # The database refuses and has often rolled back by itself, the savepoint included.
         raise
@@ -243,60 +292,3 @@ def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
 
 def _abandoned() -> VaultUnavailable:
     return VaultUnavailable("the process ends while the vault does not answer")
-
-
-def make_folder(path: Path) -> None:
-    """Make the vault's folder, for its owner alone, if it is missing.
-
-    Raises:
-        VaultUnavailable: it cannot be made, or others can put their own files there.
-    """
-    try:
-        files.make_folder(path)
-        faults = faults_of_own_folder(path)
-    except OSError as error:
-        raise opening_refused(f"the vault's folder {path} cannot be made", error) from error
-    if faults:
-        raise VaultUnavailable(f"others can change the vault's folder: {faults[0].text}")
-
-
-def open_sqlite(path: Path) -> Database:
-    """Open the SQLite file PATH, made with mode 0600 if missing.
-
-    Raises:
-        VaultUnavailable: it cannot be opened or written.
-    """
-    try:
-        os.close(opened_to_write(path))
-    except (OSError, ValueError) as error:
-        raise opening_refused(f"the vault {path} cannot be opened", error) from error
-    return Database(
-        _sqlite_engine(path, "IMMEDIATE"),
-        _sqlite_engine(path, "DEFERRED"),
-        write_thread=OwnThread("vault writer"),
-        read_thread=OwnThread("vault reader"),
-    )
-
-
-def _sqlite_engine(path: Path, mode: str) -> Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,
-        pool_size=1,
-        max_overflow=0,
-        connect_args={"check_same_thread": False},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A deferred BEGIN lets two writers start and fails one of them late.
-        connection.exec_driver_sql(f"BEGIN {mode}")
-
-    return engine

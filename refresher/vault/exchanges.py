@@ -3,21 +3,26 @@
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
-from refresher.domain.grants import Claim, Grant, GrantState, TokenSet
+from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Publication, TokenSet
 from refresher.vault import incidents
 from refresher.vault.claims import overlaid, row_by_id
+from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
+from refresher.vault.prepared import Prepared
 from refresher.vault.revocations import park_late
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +35,119 @@ class Committed:
     """The incident that this outcome has opened."""
     is_parked: bool = False
     """Its tokens are of an authorization that ``revoke`` has ended: they are to be revoked."""
+    publication: Publication | None = None
+    """What is to be published, where that is known without a look at the row."""
 
 
-def commit(tx: Transaction, claimed: Claim, outcome: Transition) -> Committed:
-    """Apply OUTCOME of the exchange CLAIMED allowed, if the commit rule lets it count.
+Exchange = tuple[Claim, Transition]
+"""What allowed it, and its outcome."""
+
+
+def is_plain(claimed: Claim, outcome: Transition) -> bool:
+    """Whether OUTCOME is what nearly every exchange brings: an access token, nothing doubted."""
+    tokens = outcome.tokens
+    return (
+        tokens is not None
+        and tokens.access_token is not None
+        and not tokens.on_probation
+        and outcome.kept is None
+        and claimed.grant.state is not GrantState.REAUTHORIZATION_REQUIRED
+        and outcome.grant.served_at != claimed.grant.served_at
+    )
+
+
+def _plain(*, rotated: bool) -> Prepared:
+    """Adopt tokens, provided that the grant is what it was when it was claimed.
+
+    Then the commit rule says yes, and nothing has been written that ``merge`` would keep.
+    """
+    names = [*_STATUS, "version", "adopted_sequence", "token_sealed", "token_type"]
+    names += ["granted_scope", *(_ROTATED if rotated else ())]
+    was = {name: grants.c[name].is_not_distinct_from(sa.bindparam(f"was_{name}")) for name in _WAS}
+    change = sa.update(grants).where(grants.c.id == sa.bindparam("number"), *was.values())
+    ended = {"lease_holder": None, "lease_taken_at": None, "predecessor_sealed": None}
+    return Prepared(change.values({**{name: sa.bindparam(name) for name in names}, **ended}))
+
+
+_STATUS = list(
+    status_values(Grant(id=0, uid="", name="", kind=GrantKind.STATIC, client=None, origin=""))
+)
+_ROTATED = (
+    "refresh_token_sealed",
+    "refresh_token_fingerprint",
+    "predecessor_fingerprint",
+    "refresh_token_obtained_at",
+)
+_WAS = (
+    *("uid", "authorization_serial", "attempt_sequence", "adopted_sequence", "revision"),
+    *("refresh_token_fingerprint", "refused_at", "requested_at"),
+)
+_PLAIN = {is_rotated: _plain(rotated=is_rotated) for is_rotated in (False, True)}
+
+
+def commit_plain(work: Sequence[tuple[Transaction, Exchange]]) -> list[Committed]:
+    """Apply plain outcomes, two statements for all of them.
+
+    Raises:
+        Again: one of the grants is not what it was any more: the commit rule has to decide.
+    """
+    values: dict[bool, list[Values]] = {False: [], True: []}
+    committed = []
+    for tx, (claimed, outcome) in work:
+        tokens, grant = outcome.tokens, claimed.grant
+        assert tokens is not None
+        new = status_values(outcome.grant) | tx.sealer.access_token_values(grant, tokens)
+        new |= {
+            "version": next_version(grant.version, tx.now),
+            "revision": next_version(grant.revision, tx.now),
+            "adopted_sequence": claimed.intent.sequence,
+        }
+        new.setdefault("granted_scope", claimed.granted_scope)
+        kept: Values = {name: new[name] for name in ("version", "revision", "adopted_sequence")}
+        if tokens.refresh_token is not None:
+            presented = claimed.intent.presented
+            rotated = tx.sealer.refresh_token_values(
+                grant, tokens.refresh_token, presented=presented, obtained_at=tx.now
+            )
+            new |= rotated
+            kept |= {name: rotated[name] for name in _ROTATED[1:]}
+        was = {f"was_{name}": getattr(grant, name) for name in _WAS}
+        values[tokens.refresh_token is not None].append(new | was | {"number": grant.id})
+        after = replace(outcome.grant, on_probation=False, **kept)
+        committed.append(
+            Committed(Verdict.APPLY, after, publication=_published(after, tokens, new))
+        )
+    connection = work[0][0].connection
+    try:
+        for is_rotated, many in values.items():
+            if many and _PLAIN[is_rotated].run(connection, many) != len(many):
+                raise Again
+    except DBAPIError as error:
+        if is_of_one_row(error):
+            raise Again from error
+        raise
+    return committed
+
+
+def _published(after: Grant, tokens: TokenSet, values: Values) -> Publication:
+    """What is to be published of AFTER, whose TOKENS were just written with VALUES."""
+    return Publication(
+        grant=after,
+        access_token=tokens.access_token,
+        token_type=values["token_type"],
+        scope=values["granted_scope"],
+        extras=tokens.extras,
+    )
+
+
+def commit(tx: Transaction, exchange: Exchange) -> Committed:
+    """Apply the outcome of an EXCHANGE, if the commit rule lets it count.
 
     Tokens that fail the rule are sealed: to be revoked where ``revoke`` has ended their
     authorization, else as an orphan. What nobody understood is kept whatever the verdict;
     nothing is ever thrown away.
     """
+    claimed, outcome = exchange
     row = row_by_id(tx, claimed.grant.id)
     stored = grant_of(row) if row is not None else None
     intent = claimed.intent

@@ -37,20 +37,20 @@ class Kept:
 
     async def of_kind(self, kind: str) -> list[tuple[str, int, float]]:
         """Those of KIND: grant name, attempt sequence, arrival."""
-        return await self._read(lambda tx: list_kept(tx.connection, kind), 0.0)
+        return await self._read(lambda tx: list_kept(tx.connection, kind))
 
     async def unreadable(self) -> list[KeptAnswer]:
         """The answers that nobody understood, oldest first."""
-        return await self._read(lambda tx: read_unreadable(tx.connection, tx.sealer), 0.0)
+        return await self._read(lambda tx: read_unreadable(tx.connection, tx.sealer))
 
-    async def forget(self, kept_id: int, now: float) -> None:
+    async def forget(self, kept_id: int) -> None:
         """Drop a kept answer whose content has found its place."""
-        await self._write(lambda tx: forget(tx, kept_id), now)
+        await self._write(lambda tx: forget(tx, kept_id))
 
-    async def keep_orphan(self, grant: Grant, tokens: TokenSet, now: float) -> None:
+    async def keep_orphan(self, grant: Grant, tokens: TokenSet) -> None:
         """Keep TOKENS that may not enter GRANT; see ``keep_orphan``."""
         sequence = grant.attempt_sequence
-        await self._write(lambda tx: keep_orphan(tx, grant, sequence, tokens), now)
+        await self._write(lambda tx: keep_orphan(tx, grant, sequence, tokens))
 
 
 def keep_unreadable(tx: Transaction, grant: Grant, intent: Intent, answer: RawAnswer) -> None:

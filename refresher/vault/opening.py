@@ -7,28 +7,36 @@ brought in.
 from functools import partial
 from pathlib import Path
 
+from refresher.clock import Clock, SystemClock
 from refresher.logs import Event, emit
-from refresher.vault.database import Database, make_folder, open_sqlite
-from refresher.vault.file_lock import FileLock
-from refresher.vault.files import Files, beside
+from refresher.vault.database import Database
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
-from refresher.vault.restoring import finish, take_up
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.sqlite.engine import make_folder, open_sqlite
+from refresher.vault.sqlite.file_lock import FileLock
+from refresher.vault.sqlite.files import Files, beside
+from refresher.vault.sqlite.restoring import finish, take_up
 from refresher.vault.threads import OwnThread, out_of_the_loop
 from refresher.vault.vault import Vault
 
 
 async def open_vault(
-    path: Path, key_file: Path, *, answers: int = 1, is_daemon: bool = False
+    path: Path,
+    key_file: Path,
+    *,
+    answers: int = 1,
+    is_daemon: bool = False,
+    clock: Clock | None = None,
 ) -> Vault:
     """Lock, open and migrate the vault PATH, sealed with the keys in KEY_FILE.
 
     Args:
         answers: how many exchanges can be out at once whose answers may have to be rescued.
         is_daemon: commands that find the vault in use wait for the control socket.
+        clock: dates all that is stored; None takes that of this machine.
 
     Raises:
         VaultInUse: another process has it.
@@ -56,7 +64,8 @@ async def open_vault(
             emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         files = Files(path, OwnThread("vault files"))
-        vault = Vault(database, Sealer(keyring, Fingerprinter(key)), lock, rescue, files)
+        sealer = Sealer(keyring, Fingerprinter(key))
+        vault = Vault(database, sealer, lock, rescue, files, clock=clock or SystemClock())
         await out_of_the_loop(vault.rescued.open)
         await database.read(lambda _: None)  # whatever is opened is open before it is remembered
         files.remember()

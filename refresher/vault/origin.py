@@ -16,11 +16,11 @@ from secrets import token_hex
 import sqlalchemy as sa
 
 from refresher.domain.grants import GrantState
-from refresher.vault.backup import set_restored_from, take_copied_at
 from refresher.vault.clock_steps import fact, set_fact
-from refresher.vault.files import Files, beside
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import grants
+from refresher.vault.sqlite.backup import set_restored_from, take_copied_at
+from refresher.vault.sqlite.files import Files, beside
 
 _COUNT = "count"
 """Fact: the vault's random name, and how often it has counted."""
@@ -70,7 +70,7 @@ class Origin:
         known = (self.restored_from, self._seen_newer.get(name))
         return max((instant for instant in known if instant is not None), default=None)
 
-    async def learn(self, now: float, last_seen: float | None = None) -> Restored | None:
+    async def learn(self, last_seen: float | None = None) -> Restored | None:
         """Learn what this vault is; what there is to say of it, once.
 
         Args:
@@ -91,11 +91,11 @@ class Origin:
                 restored = self._rolled_back(tx, tx.now if last_seen is None else last_seen)
             return name, number, restored
 
-        name, number, restored = await self._write(learn, now)
+        name, number, restored = await self._write(learn)
         await self._remember(name, number)
         return restored
 
-    async def count(self, now: float) -> Restored | None:
+    async def count(self) -> Restored | None:
         """Count on; what there is to say if the file was put back under this process.
 
         Raises:
@@ -106,7 +106,7 @@ class Origin:
             name, number, is_behind = _count(tx, self._remembered)
             return name, number, self._rolled_back(tx, tx.now) if is_behind else None
 
-        name, number, restored = await self._write(count, now)
+        name, number, restored = await self._write(count)
         await self._remember(name, number)
         return restored
 

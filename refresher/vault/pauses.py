@@ -37,14 +37,12 @@ class Pauses:
         self._write = write
         self._read = read
 
-    async def pause(
-        self, selected: Selection, now: float, *, until: float | None, after: int = 0
-    ) -> Changes:
+    async def pause(self, selected: Selection, *, until: float | None, after: int = 0) -> Changes:
         """Pause a page of SELECTED with ids above AFTER; empty at the end."""
         change = partial(paused, until=until, reason=Reason.PAUSED_HERE)
-        return await self._write(lambda tx: change_page(tx, selected, after, change), now)
+        return await self._write(lambda tx: change_page(tx, selected, after, change))
 
-    async def resume(self, selected: Selection, now: float, *, after: int = 0) -> Changes:
+    async def resume(self, selected: Selection, *, after: int = 0) -> Changes:
         """Resume a page of SELECTED with ids above AFTER; empty at the end.
 
         Of a whole client what was exported stays paused: whoever has its refresh token by now
@@ -57,17 +55,17 @@ class Pauses:
             is_meant = grant.state is GrantState.PAUSED and (is_named or not is_exported)
             return resumed(grant, now) if is_meant else grant
 
-        return await self._write(lambda tx: change_page(tx, selected, after, change), now)
+        return await self._write(lambda tx: change_page(tx, selected, after, change))
 
-    async def export(self, selected: Selection, now: float, *, after: int = 0) -> Page:
+    async def export(self, selected: Selection, *, after: int = 0) -> Page:
         """Hand out a page of refresh tokens, and pause their grants; see ``take_out``."""
-        return await self._write(lambda tx: take_out(tx, selected, after), now)
+        return await self._write(lambda tx: take_out(tx, selected, after))
 
-    async def end_due(self, now: float) -> Changes:
+    async def end_due(self) -> Changes:
         """End a page of the pauses whose end has come; empty when none is left."""
-        if not await self._read(lambda tx: bool(_due(tx.connection, tx.aside, now)), now):
+        if not await self._read(lambda tx: bool(_due(tx.connection, tx.aside, tx.now))):
             return []
-        return await self._write(end_due, now)
+        return await self._write(end_due)
 
 
 def change_page(

@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
-from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 T = TypeVar("T")
 

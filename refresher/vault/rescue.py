@@ -24,7 +24,7 @@ import anyio
 from refresher.errors import VaultUnavailable
 from refresher.files import ABSENT, opened_to_write
 from refresher.logs import Event, emit
-from refresher.vault.refusals import opening_refused
+from refresher.vault.sqlite.refusals import opening_refused
 from refresher.vault.threads import Thread
 
 SLOT_BYTES = 352 * 1024

@@ -25,7 +25,6 @@ from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault import kept, keys, revocations
 from refresher.vault.reading import guarded, read_all
-from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import CELLS, Run, Sealer, Transaction
 from refresher.vault.schema import grants, kept_answers
@@ -37,6 +36,7 @@ from refresher.vault.sealed_counts import (
     mark_of,
 )
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 BATCH = 64
 """Cells sealed anew in one commit: some 5 ms of the thread that reads."""
@@ -123,7 +123,7 @@ class Resealing:
             VaultKeyError: the key file cannot be written, or read.
         """
         keyring = self._sealer.keyring
-        key_id = await self._read(lambda tx: keys.bring_in(tx.connection, keyring), 0.0)
+        key_id = await self._read(lambda tx: keys.bring_in(tx.connection, keyring))
         emit(Event.VAULT_KEY_ADDED, key_id=key_id)
         self.request()
         return key_id
@@ -136,7 +136,7 @@ class Resealing:
         """
         keyring = self._sealer.keyring
         before = keyring.ids
-        await self._read(lambda tx: keys.read_again(tx.connection, keyring), 0.0)
+        await self._read(lambda tx: keys.read_again(tx.connection, keyring))
         if keyring.ids != before:
             self.request()
 
@@ -169,7 +169,7 @@ class Resealing:
         """
         await self.read_again()
         rescued = await self._rescued.marks()
-        found = await self._read(count, 0.0)
+        found = await self._read(count)
         for mark in rescued:
             found["rescued answers", mark] = found.get(("rescued answers", mark), 0) + 1
         return by_key(found, self._sealer.keyring.ids)
@@ -193,10 +193,10 @@ class Resealing:
         passed = _Pass()
         for cell in _CELLS:
             after = 0
-            while batch := await self._read(partial(_outdated, cell=cell, after=after), 0.0):
+            while batch := await self._read(partial(_outdated, cell=cell, after=after)):
                 after = batch[-1].number
                 new = [one for one in batch if one.new is not None]
-                done = await self._write(partial(store, cell=cell, batch=new), 0.0) if new else 0
+                done = await self._write(partial(store, cell=cell, batch=new)) if new else 0
                 passed.done += done
                 passed.missed += len(new) - done
                 self._count_unopened(passed, batch)
@@ -217,9 +217,9 @@ class Resealing:
         if keyring.accepts_first:
             # A key that is put back must still open what is left.
             rescued = (mark[:1] == FIRST_FORMAT for mark in self._rescued.unopened.values())
-            is_last = not any(rescued) and await self._read(_of_first_format, 0.0) <= spoilt
+            is_last = not any(rescued) and await self._read(_of_first_format) <= spoilt
         stored = await self._write(
-            lambda tx: keys.reseal_fingerprint_key(tx.connection, keyring, is_last=is_last), 0.0
+            lambda tx: keys.reseal_fingerprint_key(tx.connection, keyring, is_last=is_last)
         )
         keyring.accepts_first = not is_last
         return stored

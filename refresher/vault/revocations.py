@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain.authorizing import without_tokens
 from refresher.domain.grants import Grant, GrantState, TokenSet
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
@@ -20,7 +21,6 @@ from refresher.vault.authorizations import (
     NO_SECRETS,
     existing_row,
     owner_of,
-    without_tokens,
     write,
 )
 from refresher.vault.kept import UNREADABLE
@@ -95,34 +95,34 @@ class Revocations:
         self._read = read
 
     async def end(
-        self, name: str, now: float, is_revocable: Callable[[Secret | None, Secret | None], bool]
+        self, name: str, is_revocable: Callable[[Secret | None, Secret | None], bool]
     ) -> Ended | None:
         """End the authorization of a grant; see ``end``."""
-        return await self._write(lambda tx: end(tx, name, is_revocable), now)
+        return await self._write(lambda tx: end(tx, name, is_revocable))
 
     async def parked(self, uid: str | None = None) -> list[Parked]:
         """What has still to be revoked, of the grant UID or of all, the oldest first."""
-        return await self._read(lambda tx: list_parked(tx.connection, uid), 0.0)
+        return await self._read(lambda tx: list_parked(tx.connection, uid))
 
     async def waiting(self) -> dict[str, tuple[float, float]]:
         """Of each client with something to revoke: when the first is due, and the first ends."""
-        return await self._read(lambda tx: sum_up(tx.connection), 0.0)
+        return await self._read(lambda tx: sum_up(tx.connection))
 
-    async def due(self, clients: Collection[str], now: float) -> Parked | None:
+    async def due(self, clients: Collection[str]) -> Parked | None:
         """What is due longest of CLIENTS, if anything is."""
-        return await self._read(lambda tx: find_due(tx, clients), now)
+        return await self._read(lambda tx: find_due(tx, clients))
 
-    async def take(self, parked: Parked, due_at: float, now: float) -> ParkedTokens | None:
+    async def take(self, parked: Parked, due_at: float) -> ParkedTokens | None:
         """Begin one try; see ``take``."""
-        return await self._write(lambda tx: take(tx, parked.id, due_at), now)
+        return await self._write(lambda tx: take(tx, parked.id, due_at))
 
-    async def settle(self, parked: Parked, now: float) -> None:
+    async def settle(self, parked: Parked) -> None:
         """Forget revoked tokens; see ``settle``."""
-        await self._write(lambda tx: settle(tx, parked.id), now)
+        await self._write(lambda tx: settle(tx, parked.id))
 
-    async def drop_ended(self, now: float) -> list[Parked]:
+    async def drop_ended(self) -> list[Parked]:
         """Give up what has come to its end; see ``drop_ended``."""
-        return await self._write(drop_ended, now)
+        return await self._write(drop_ended)
 
 
 def end(
@@ -164,7 +164,7 @@ def end(
     known_end = stored.expires_at if refresh_token is None else stored.refresh_token_expires_at
     for tokens in parked:
         _park(tx, stored, *tokens, known_end=known_end)
-    after = without_tokens(tx, stored, GrantState.REAUTHORIZATION_REQUIRED, Reason.REVOKED_HERE)
+    after = without_tokens(stored, GrantState.REAUTHORIZATION_REQUIRED, Reason.REVOKED_HERE, tx.now)
     return Ended(
         before=stored,
         after=write(tx, after, dict(NO_SECRETS)),

@@ -1,13 +1,14 @@
 """Between rows and domain values; the only place that seals and opens a grant's columns."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import RowMapping
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import (
     Answer,
     Fault,
@@ -23,12 +24,18 @@ from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
+from refresher.vault.schema import grants
 from refresher.vault.sealing import Fingerprinter, Keyring, Place
 
 T = TypeVar("T")
 
 Values = dict[str, Any]
 """Column values of one row, ready for SQL."""
+
+DAMAGED = "its row holds what no refresher wrote"
+
+Row = sa.RowMapping | Mapping[str, Any]
+"""A whole row, as SQLAlchemy gives it or as ``as_row`` does."""
 
 REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
@@ -38,57 +45,23 @@ _LARGEST_NUMBER = 2**62
 _LATEST = 1e13
 """Beyond any version, counter and unix second that this program writes."""
 
-_NUMBERS = (
-    *("id", "revision", "authorization_serial", "attempt_sequence", "adopted_sequence"),
-    *("version", "failures", "refusals", "early_refusals"),
-)
-_INSTANTS = (
-    *("refresh_token_obtained_at", "refresh_token_expires_at", "issued_at", "expires_at"),
-    *("due_at", "failing_since", "served_at", "refused_at", "refresh_window", "requested_at"),
-    *("intent_first_sent_at", "lease_taken_at", "request_interval", "rejection_until"),
-)
-_TEXTS = ("uid", "name", "origin", "token_type", "granted_scope")
-_MAYBE_TEXTS = (
-    *("client", "reason", "redirect_uri", "lease_holder"),
-    *("authorized_by", "authorized_subject"),
-)
-_MAYBE_BYTES = (
-    *("refresh_token_sealed", "refresh_token_fingerprint", "predecessor_fingerprint"),
-    *("predecessor_sealed", "token_sealed"),
-)
-_INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
+INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
 
 
-def _refuse_damage(row: RowMapping) -> None:
+def _refuse_damage(row: Row) -> None:
     """Raise GrantSetAside for what no statement of this program writes.
 
     SQLite stores any value in any column, and one of a wrong type would only fail later,
     in the middle of the work on everybody's grants.
     """
-    sound = (
-        all(_is_number(row[name]) for name in _NUMBERS)
-        and _is_instant(row["since"])
-        and all(row[name] is None or _is_instant(row[name]) for name in _INSTANTS)
-        and all(_is_text(row[name]) for name in _TEXTS)
-        and all(row[name] is None or _is_text(row[name]) for name in _MAYBE_TEXTS)
-        and all(row[name] is None or isinstance(row[name], bytes) for name in _MAYBE_BYTES)
-        and isinstance(row["labels"], dict)
-        and isinstance(row["scope"], list)
-        and all(map(_is_text, row["scope"]))
-        and (all(row[name] is None for name in _INTENT) or _is_intent(row))
-        and (row["rejected_version"] is None or _is_number(row["rejected_version"]))
-    )
-    if not sound:
-        raise GrantSetAside("its row holds what no refresher wrote")
-
-
-def _is_intent(row: RowMapping) -> bool:
-    return (
-        _is_number(row["intent_sequence"])
-        and isinstance(row["intent_presented"], bytes)
-        and _is_instant(row["intent_first_sent_at"])
-        and _is_number(row["intent_attempts"])
-    )
+    for name, is_optional, is_sound in _CHECKS:
+        value = row[name]
+        if not (is_sound(value) if value is not None else is_optional):
+            raise GrantSetAside(DAMAGED)
+    intent = [row[name] is None for name in INTENT]
+    is_listed = isinstance(row["scope"], list) and all(map(_is_text, row["scope"]))
+    if any(intent) > all(intent) or not is_listed or not isinstance(row["labels"], dict):
+        raise GrantSetAside(DAMAGED)
 
 
 def _is_number(value: object) -> bool:
@@ -112,7 +85,27 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def grant_of(row: RowMapping) -> Grant:
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes)
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, dict | list)
+
+
+_SOUND: Mapping[type[sa.types.TypeEngine[Any]], Callable[[object], bool]] = {
+    sa.BigInteger: _is_number,
+    sa.Integer: _is_number,
+    sa.Float: _is_instant,
+    sa.String: _is_text,
+    sa.LargeBinary: _is_bytes,
+    sa.JSON: _is_json,
+}
+_CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column in grants.c]
+"""What each column may hold, by its type."""
+
+
+def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
 
     Raises:
@@ -176,7 +169,23 @@ def grant_of(row: RowMapping) -> Grant:
     )
 
 
-def _rejection_of(row: RowMapping) -> Rejection | None:
+NAMES = [column.name for column in grants.c]
+_JSON = [column.name for column in grants.c if isinstance(column.type, sa.JSON)]
+
+
+def as_row(values: Sequence[Any]) -> Values:
+    """A whole row as the driver gives it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    row = dict(zip(NAMES, values, strict=True))
+    for name in _JSON:
+        row[name] = json.loads(row[name])
+    return row
+
+
+def _rejection_of(row: Row) -> Rejection | None:
     """The rejection in ROW, if any.
 
     Raises:
@@ -188,31 +197,13 @@ def _rejection_of(row: RowMapping) -> Rejection | None:
     return Rejection(row["rejected_version"], answer, row["rejection_until"])
 
 
+_OUTCOME = fields_with(Trait.OUTCOME)
+
+
 def status_values(grant: Grant) -> Values:
     """The columns an outcome may change, tokens aside."""
-    return {
-        "state": grant.state.value,
-        "reason": grant.reason,
-        "since": grant.since,
-        "revision": grant.revision,
-        "due_at": grant.due_at,
-        "failures": grant.failures,
-        "failing_since": grant.failing_since,
-        "fault": grant.fault,
-        "served_at": grant.served_at,
-        "refused_at": grant.refused_at,
-        "refusals": grant.refusals,
-        "refresh_window": grant.refresh_window,
-        "early_refusals": grant.early_refusals,
-        "issued_at": grant.issued_at,
-        "expires_at": grant.expires_at,
-        "refresh_token_expires_at": grant.refresh_token_expires_at,
-        "authorized_by": grant.authorized_by,
-        "authorized_subject": grant.authorized_subject,
-        "request_interval": grant.request_interval,
-        **intent_values(grant.intent),
-        **rejection_values(grant.rejection),
-    }
+    values = {name: getattr(grant, name) for name in _OUTCOME}
+    return values | intent_values(grant.intent) | rejection_values(grant.rejection)
 
 
 def rejection_values(rejection: Rejection | None) -> Values:
@@ -247,8 +238,8 @@ class Transaction:
 class Run(Protocol):
     """Runs an operation on the vault, in one transaction."""
 
-    async def __call__(self, operation: Callable[[Transaction], T], now: float) -> T:
-        """Run OPERATION at the instant NOW."""
+    async def __call__(self, operation: Callable[[Transaction], T]) -> T:
+        """Run OPERATION, dated now."""
 
 
 class Sealer:
@@ -282,7 +273,7 @@ class Sealer:
             values["granted_scope"] = tokens.scope
         return values
 
-    def refresh_token(self, row: RowMapping) -> Secret:
+    def refresh_token(self, row: Row) -> Secret:
         """The refresh token in ROW, which must hold one.
 
         Raises:
@@ -293,23 +284,23 @@ class Sealer:
             raise VaultKeyError("a refresh token in the vault is not the one of its fingerprint")
         return found
 
-    def predecessor(self, row: RowMapping) -> Secret:
+    def predecessor(self, row: Row) -> Secret:
         """The refresh token that the one in ROW, on probation, came from."""
         return Secret(self._open(row, "predecessor_sealed").decode())
 
-    def access_token(self, row: RowMapping) -> tuple[Secret | None, Mapping[str, str]]:
+    def access_token(self, row: Row) -> tuple[Secret | None, Mapping[str, str]]:
         """The access token in ROW, if any, and the provider's extras."""
         if row["token_sealed"] is None:
             return None, {}
         value, extras = json.loads(self._open(row, "token_sealed"))
         return Secret(value), extras
 
-    def tokens(self, row: RowMapping) -> tuple[Secret | None, Secret | None]:
+    def tokens(self, row: Row) -> tuple[Secret | None, Secret | None]:
         """The refresh token and the access token in ROW."""
         held = row["refresh_token_sealed"] is not None
         return self.refresh_token(row) if held else None, self.access_token(row)[0]
 
-    def publication(self, row: RowMapping) -> Publication:
+    def publication(self, row: Row) -> Publication:
         """Everything of ROW that goes to Redis.
 
         Raises:
@@ -330,7 +321,7 @@ class Sealer:
             extras=extras,
         )
 
-    def rebound(self, row: RowMapping, after: Grant, values: Values) -> Values:
+    def rebound(self, row: Row, after: Grant, values: Values) -> Values:
         """The cells that ROW keeps beside VALUES, sealed for AFTER, which it becomes.
 
         Whatever names a row otherwise, or gives it another authorization, has to write them. An
@@ -353,7 +344,7 @@ class Sealer:
                 kept[cell] = None
         return kept
 
-    def renewed(self, row: RowMapping, cell: str) -> bytes:
+    def renewed(self, row: Row, cell: str) -> bytes:
         """What is in CELL of ROW, in the newest format and under the newest key.
 
         Raises:
@@ -363,7 +354,7 @@ class Sealer:
         grant_of(row)
         return self.keyring.seal(self._open(row, cell), _place_in(row, cell))
 
-    def _open(self, row: RowMapping, cell: str) -> bytes:
+    def _open(self, row: Row, cell: str) -> bytes:
         """What is in CELL of ROW, of which ``grant_of`` has found that it is not damaged."""
         return self.keyring.open(row[cell], _place_in(row, cell))
 
@@ -385,6 +376,6 @@ def _place(grant: Grant, column: str) -> Place:
     return Place(grant.uid, column, _binding(grant))
 
 
-def _place_in(row: RowMapping, cell: str) -> Place:
+def _place_in(row: Row, cell: str) -> Place:
     binding = (row["name"], row["client"], row["authorization_serial"])
     return Place(row["uid"], CELLS[cell], binding)

@@ -10,16 +10,14 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from refresher.domain import schedule
+from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
-from refresher.domain.states import state_by_time
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
     NO_SECRETS,
     existing_row,
-    reauthorized,
     refuse_duplicate,
     renew,
     row_by_name,
@@ -151,25 +149,15 @@ def _adopt_seed(
 def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
-    after = replace(reauthorized(grant), reason=None, since=tx.now, due_at=tx.now)
+    end = tokens.expires_at
+    is_live = tokens.access_token is not None and end is not None and end > tx.now
+    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw)
     values = tx.sealer.refresh_token_values(
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
     values |= {"redirect_uri": None, "predecessor_sealed": None}
-    state = state_by_time(after, tx.now)
-    reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH
-    after = replace(after, state=state, reason=reason)
-    end = tokens.expires_at
-    if tokens.access_token is None or end is None or end <= tx.now:
+    if not is_live:
         return write(tx, after, values)
-    after = replace(
-        after,
-        state=GrantState.FRESH,
-        reason=None,
-        issued_at=tx.now,
-        expires_at=end,
-        due_at=schedule.refresh_at(tx.now, end, draw),
-    )
     return renew(tx, grant, after, tokens, values)
 
 

@@ -6,18 +6,24 @@ anything of the new time, so the first operation after it makes the step for all
 stored, and nothing of the new time is there yet that it could move.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
+from refresher.clock import Clock
 from refresher.vault import clock_steps
 from refresher.vault.aside import Aside
 from refresher.vault.database import Database
-from refresher.vault.files import Files
 from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.sqlite.files import Files
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+Work = tuple[Transaction, Item]
+"""One of what is done at once: each with an instant of its own."""
 
 
 class Transactions:
@@ -25,16 +31,27 @@ class Transactions:
 
     Args:
         opening: names this opening of the vault.
+        clock: what everything in the vault is dated by.
     """
 
     def __init__(
-        self, database: Database, sealer: Sealer, aside: Aside, files: Files, opening: str
+        self,
+        database: Database,
+        sealer: Sealer,
+        aside: Aside,
+        files: Files,
+        *,
+        opening: str,
+        clock: Clock,
     ) -> None:
         self._database, self._sealer, self._aside = database, sealer, aside
-        self._files, self._opening = files, opening
+        self._files, self._opening, self._clock = files, opening, clock
         self._steps: list[float] = []
         self._followed = 0
         """How many of them the database is known to have made."""
+        self.disturbances = 0
+        """Raised whenever something is handed over that may disturb an exchange that has been
+        claimed, and again when it has left."""
 
     @property
     def set_back(self) -> float:
@@ -48,32 +65,80 @@ class Transactions:
         """The wall clock was set back by OFFSET seconds, which is negative, just now."""
         self._steps.append(offset)
 
-    async def write(self, operation: Callable[[Transaction], T], now: float) -> T:
-        """Run OPERATION durably, NOW having been read right before.
+    async def write(
+        self,
+        operation: Callable[[Transaction], T],
+        *,
+        now: float | None = None,
+        disturbs: bool = True,
+    ) -> T:
+        """Run OPERATION durably, dated now.
+
+        Args:
+            now: read right before; None reads the clock.
+            disturbs: it may do something to a grant whose exchange has been claimed.
 
         Raises:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
         """
         self._files.require_vault()
+        now = self._clock.now() if now is None else now
         steps = tuple(self._steps)
 
         def run(connection: Connection) -> T:
             tx = self._transaction(connection, now)
-            if len(steps) > self._followed:
-                clock_steps.follow(tx, self._opening, steps, self._followed)
+            self._follow(tx, steps)
             return operation(tx)
 
-        done = await self._database.write(run)
+        self.disturbances += disturbs
+        try:
+            done = await self._database.write(run)
+        finally:
+            self.disturbances += disturbs
         self._followed = max(self._followed, len(steps))
         return done
 
-    async def read(self, operation: Callable[[Transaction], T], now: float) -> T:
+    async def write_with_others(
+        self,
+        together: Callable[[Sequence[Work[Item]]], Sequence[T]],
+        alone: Callable[[Transaction, Item], T],
+        item: Item,
+        now: float,
+    ) -> T:
+        """The same of what TOGETHER does at once for many; see ``Database``.
+
+        It disturbs no grant whose exchange has been claimed, but the one that it is about.
+        """
+        self._files.require_vault()
+        steps = tuple(self._steps)
+
+        def run(connection: Connection, dated: Sequence[tuple[float, Item]]) -> Sequence[T]:
+            work = [(self._transaction(connection, at), one) for at, one in dated]
+            self._follow(work[0][0], steps)
+            return together(work)
+
+        def run_alone(connection: Connection, dated: tuple[float, Item]) -> T:
+            tx = self._transaction(connection, dated[0])
+            self._follow(tx, steps)
+            return alone(tx, dated[1])
+
+        kind = (together, len(steps))
+        done = await self._database.write_with_others(run, run_alone, (now, item), kind)
+        self._followed = max(self._followed, len(steps))
+        return done
+
+    async def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run OPERATION, which writes nothing, against the last committed state.
 
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
+        now = self._clock.now()
         return await self._database.read(lambda c: operation(self._transaction(c, now)))
+
+    def _follow(self, tx: Transaction, steps: tuple[float, ...]) -> None:
+        if len(steps) > self._followed:
+            clock_steps.follow(tx, self._opening, steps, self._followed)
 
     def _transaction(self, connection: Connection, now: float) -> Transaction:
         return Transaction(connection, self._sealer, now, self._aside)

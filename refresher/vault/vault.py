@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from refresher.clock import SinceBoot
+from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
+from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Grant, Publication, Seed
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
-    backup,
     claims,
     clock_steps,
     exchanges,
@@ -27,11 +27,9 @@ from refresher.vault import (
     seeds,
 )
 from refresher.vault.aside import Aside
-from refresher.vault.claims import Room
+from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
-from refresher.vault.file_lock import FileLock
-from refresher.vault.files import Files
 from refresher.vault.incidents import Incident
 from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
@@ -44,11 +42,14 @@ from refresher.vault.rescued import Rescued
 from refresher.vault.resealing import Resealing
 from refresher.vault.rows import Sealer, Transaction, grant_of
 from refresher.vault.seeds import Seeded
+from refresher.vault.sqlite import backup
+from refresher.vault.sqlite.file_lock import FileLock
+from refresher.vault.sqlite.files import Files
 from refresher.vault.transactions import Transactions
 
 
 class Vault:
-    """An open SQLite vault, owned by this process until ``close``."""
+    """An open vault, owned by this process until ``close``."""
 
     def __init__(
         self,
@@ -57,6 +58,8 @@ class Vault:
         lock: FileLock,
         rescue: RescueFile,
         files: Files,
+        *,
+        clock: Clock,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.files = files
@@ -66,7 +69,11 @@ class Vault:
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
         self._aside = Aside()
-        self._transactions = Transactions(database, sealer, self._aside, files, self.holder)
+        self.clock = WatchedClock(clock, self._clock_set_back)
+        """Dates all that is stored; whoever compares with what is stored asks it."""
+        self._transactions = Transactions(
+            database, sealer, self._aside, files, opening=self.holder, clock=self.clock
+        )
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
@@ -82,7 +89,7 @@ class Vault:
         self.origin = Origin(write=self._write, files=files)
         """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
-        self.clock = clock_steps.ClockSteps(write=self._write)
+        self.steps = clock_steps.ClockSteps(write=self._write, clock=self.clock)
         """What a stepped clock does to what is stored."""
 
     @property
@@ -91,12 +98,7 @@ class Vault:
         return self._database.outage
 
     async def claim(
-        self,
-        now: float,
-        rooms: Sequence[Room],
-        shared: int,
-        *,
-        only: str | None = None,
+        self, rooms: Sequence[Room], shared: int, *, only: str | None = None
     ) -> list[Claim]:
         """Lease due grants and write their intents; see ``claims.claim``.
 
@@ -104,199 +106,200 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        doubted, claimed, changed = list(self._doubted), list[Claim](), list[Grant]()
-        set_back = self.set_back
         self.files.require()
-
-        def lease(tx: Transaction) -> list[Claim]:
-            claims.take_back(tx, self.holder, doubted)
-            changed.clear()
-            claimed[:] = claims.claim(
-                tx,
-                self.holder,
-                rooms,
-                shared,
-                only=only,
-                older_than=self.origin.older_than,
-                changed=changed,
-            )
-            return claimed
-
+        now = self.clock.now()
+        set_back, disturbances = self._transactions.set_back, self._transactions.disturbances
+        doubted = list(self._doubted)
+        wanted = Wanted(
+            holder=self.holder,
+            rooms=rooms,
+            shared=shared,
+            only=only,
+            older_than=self.origin.older_than,
+            unsent=doubted,
+        )
         try:
-            await self._write(lease, now)
+            claimed, changed = await self._transactions.write_with_others(
+                claims.claim, claims.claim_each, wanted, now
+            )
         except VaultUnavailable:
-            self._doubted += claimed
+            self._doubted += wanted.made
             raise
         self._believe(doubted)
         for grant in changed:
             pauses.tell_claimed(grant)
-        return [replace(each, set_back=set_back) for each in claimed]
+        return [replace(each, set_back=set_back, seen=disturbances) for each in claimed]
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``claims.is_held``."""
+        """Whether a claim may still be sent; see ``claims.is_held``.
+
+        Where the file lock is held nobody else writes here, and no read is needed unless
+        something but claims and commits was handed over since CLAIM was.
+        """
         self.files.require()
+        if self._lock.is_held and claim.seen == self._transactions.disturbances:
+            return True
         return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
 
-    async def commit(self, claim: Claim, outcome: Transition, now: float) -> Committed:
+    async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
+
+        Both are of the clock that CLAIM is of, and follow it: a secret may have been read
+        again since, or the vault may have refused for long.
 
         Raises:
             VaultUnavailable: nothing was applied, or nobody knows.
             GrantSetAside: the grant's row can neither be read nor written.
         """
+        now = self.clock.now()
+        current = claim.on_clock(self._transactions.set_back)
+        exchange = (current, outcome.moved(current.set_back - claim.set_back))
+        is_plain = current is claim and claim.seen >= 0 and exchanges.is_plain(claim, outcome)
         try:
-            return await self._write(lambda tx: exchanges.commit(tx, claim, outcome), now)
+            if is_plain:
+                committed = await self._transactions.write_with_others(
+                    exchanges.commit_plain, exchanges.commit, exchange, now
+                )
+                # Without the lock another may have changed the row by the time it is sent.
+                return committed if self._lock.is_held else replace(committed, publication=None)
+            # What a dead process left may be of a grant whose next exchange has been claimed.
+            return await self._write(
+                lambda tx: exchanges.commit(tx, exchange), now=now, disturbs=claim.seen < 0
+            )
         except GrantSetAside as error:
             await self._set_aside(claim.grant.id, error)
             raise
 
     async def release_leases(
-        self,
-        now: float,
-        resume: Callable[[Grant], Grant | None],
-        *,
-        only: Sequence[str] | None = None,
+        self, resume: Callable[[Grant], Grant | None], *, only: Sequence[str] | None = None
     ) -> list[tuple[Grant, Grant]]:
         """End the leases of dead processes; see ``claims.release_leases``."""
-        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only), now)
+        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only))
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``claims.next_due``."""
         return await self._database.read(lambda c: claims.next_due(c, rooms, aside=self._aside))
 
-    async def time_passed(self, now: float) -> list[tuple[Grant, Grant]]:
+    async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
         aside = self._aside
+        now = self.clock.now()
         if not await self._database.read(lambda c: queries.has_time_passed(c, aside, now)):
             return []
-        return await self._write(queries.time_passed, now)
+        return await self._write(queries.time_passed)
 
     async def apply_seed(
-        self, seed: Seed, now: float, draw: float, *, origin: str, replace_spent: bool = False
+        self, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False
     ) -> Seeded:
         """Bring one grant in line with a seed; see ``seeds.apply_seed``."""
-        [seeded] = await self.apply_seeds(
-            [seed], now, draw, origin=origin, replace_spent=replace_spent
-        )
+        [seeded] = await self.apply_seeds([seed], draw, origin=origin, replace_spent=replace_spent)
         return seeded
 
     async def apply_seeds(
         self,
         wanted: Sequence[Seed],
-        now: float,
         draw: float,
         *,
         origin: str,
         replace_spent: bool = False,
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
-
-        def apply(tx: Transaction) -> list[Seeded]:
-            return [
-                seeds.apply_seed(
-                    tx,
-                    seed,
-                    draw,
-                    origin=origin,
-                    replace_spent=replace_spent,
-                )
+        return await self._write(
+            lambda tx: [
+                seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
                 for seed in wanted
             ]
-
-        return await self._write(apply, now)
+        )
 
     async def authorize(
-        self, name: str, outcome: Transition, now: float, *, redirect_uri: str | None = None
+        self, name: str, outcome: Transition, *, redirect_uri: str | None = None
     ) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
         return await self._write(
-            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri), now
+            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri)
         )
 
     async def set_token(
-        self, name: str, token: Secret, now: float, *, expires_at: float | None, token_type: str
+        self, name: str, token: Secret, *, expires_at: float | None, token_type: str
     ) -> Grant:
         """Replace a static token; see ``authorizations.set_token``."""
         return await self._write(
             lambda tx: authorizations.set_token(
                 tx, name, token, expires_at=expires_at, token_type=token_type
-            ),
-            now,
+            )
         )
 
-    async def remove(self, name: str, now: float) -> Grant:
+    async def remove(self, name: str) -> Grant:
         """Forget a grant's secrets; see ``authorizations.remove``."""
-        return await self._write(lambda tx: authorizations.remove(tx, name), now)
+        return await self._write(lambda tx: authorizations.remove(tx, name))
 
     async def is_out(self, grant: Grant) -> bool:
         """Whether the latest exchange of GRANT is under way; see ``revocations.is_out``."""
         return await self._database.read(lambda c: revocations.is_out(c, grant))
 
-    async def request_refresh(self, name: str, now: float) -> Grant | None:
+    async def request_refresh(self, name: str) -> Grant | None:
         """Make a grant due now; see ``authorizations.request_refresh``."""
-        return await self._write(lambda tx: authorizations.request_refresh(tx, name), now)
+        return await self._write(lambda tx: authorizations.request_refresh(tx, name))
 
-    async def take_rejections(self, rejected: Mapping[str, Rejected], now: float) -> Taken:
+    async def take_rejections(self, rejected: Mapping[str, Rejected]) -> Taken:
         """Answer what consumers rejected; see ``rejections.take``."""
-        return await self._write(lambda tx: rejections.take(tx, rejected), now)
+        return await self._write(lambda tx: rejections.take(tx, rejected))
 
     def fingerprint(self, refresh_token: Secret) -> bytes:
         """By what this vault recognizes REFRESH_TOKEN."""
         return self._sealer.fingerprint(refresh_token)
 
-    async def owner_of(self, grant: Grant, refresh_token: Secret, now: float) -> str | None:
+    async def owner_of(self, grant: Grant, refresh_token: Secret) -> str | None:
         """The name of another grant of the client of GRANT that holds REFRESH_TOKEN."""
         return await self._read(
-            lambda tx: authorizations.owner_of(tx, grant.client, refresh_token, but=grant.id), now
+            lambda tx: authorizations.owner_of(tx, grant.client, refresh_token, but=grant.id)
         )
 
-    async def prove_writable(self, now: float, since_boot: SinceBoot | None = None) -> None:
+    async def prove_writable(self) -> None:
         """Write something durable, before something single-use is spent.
 
         Claims whose commit was refused are taken back: a refused commit may have taken
         effect, and a lease that nobody knows of would last as long as the process.
-
-        Args:
-            since_boot: read right after NOW, to mark what the clock shows.
 
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
         self.files.require()
         doubted = list(self._doubted)
+        now, since_boot = self.clock.now(), self.clock.since_boot()
 
         def touch(tx: Transaction) -> None:
             claims.take_back(tx, self.holder, doubted)
             clock_steps.mark(tx, since_boot)
 
-        await self._write(touch, now)
+        await self._write(touch, now=now, disturbs=False)
         self._believe(doubted)
 
-    async def hasten(self, client: str, now: float) -> list[str]:
+    async def hasten(self, client: str) -> list[str]:
         """Make due what waits for CLIENT to be mended; see ``hastening.hasten_blocked``."""
-        return await self._write(lambda tx: hastening.hasten_blocked(tx, client), now)
+        return await self._write(lambda tx: hastening.hasten_blocked(tx, client))
 
-    async def hasten_after_outage(self, clients: Sequence[str], each: float, now: float) -> None:
+    async def hasten_after_outage(self, clients: Sequence[str], each: float) -> None:
         """Make due what only waits for an endpoint; see ``hastening.hasten_after_outage``."""
-        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each), now)
+        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each))
 
-    async def single_out(self, client: str, each: float, now: float) -> list[Grant]:
+    async def single_out(self, client: str, each: float) -> list[Grant]:
         """Tell a client's refused grants from the client; see ``hastening.single_out``."""
-        return await self._write(lambda tx: hastening.single_out(tx, client, each), now)
+        return await self._write(lambda tx: hastening.single_out(tx, client, each))
 
     async def ask_lost(
-        self, now: float, *, names: Sequence[str] | None = None, client: str | None = None
+        self, *, names: Sequence[str] | None = None, client: str | None = None
     ) -> list[str]:
         """Ask once more for what was finally rejected; see ``hastening.ask_lost``."""
-        return await self._write(lambda tx: hastening.ask_lost(tx, names, client), now)
+        return await self._write(lambda tx: hastening.ask_lost(tx, names, client))
 
-    async def incidents_over(self, now: float) -> list[Incident]:
+    async def incidents_over(self) -> list[Incident]:
         """The incidents that have ended, each once; see ``incidents.close``."""
         if not await self._database.read(incidents.over):
             return []
-        return await self._write(incidents.close, now)
+        return await self._write(incidents.close)
 
-    def clock_set_back(self, offset: float) -> None:
+    def _clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
         self._transactions.clock_set_back(offset)
         self.origin.clock_set_back(offset)
@@ -304,6 +307,7 @@ class Vault:
     @property
     def set_back(self) -> float:
         """What the clock was set back by since the opening; see ``Transactions``."""
+        self.clock.now()  # tells of a step that nobody has met yet
         return self._transactions.set_back
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
@@ -322,11 +326,11 @@ class Vault:
         """Whether NAME may be a grant whose row cannot be read now."""
         return self._aside.may_hold(name)
 
-    async def look_at_set_aside(self, now: float) -> list[str]:
+    async def look_at_set_aside(self) -> list[str]:
         """Try the rows set aside again; the names of those that are sound now."""
         sound: list[str] = []
         for number in self._aside.try_again():
-            name = await self._try_again(number, now)
+            name = await self._try_again(number)
             if name is not None:
                 self._aside.readmit(number)
                 sound.append(name)
@@ -360,8 +364,9 @@ class Vault:
         known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
         return self._sealer.fingerprint(refresh_token) in known
 
-    async def save(self, copy: Path, now: float) -> None:
+    async def save(self, copy: Path) -> None:
         """Copy what the open connection reads, wherever its file is; see ``backup``."""
+        now = self.clock.now()
         await self._database.on_connection(lambda c: backup.write_copy(c, copy, now))
 
     def abandon(self) -> None:
@@ -380,9 +385,9 @@ class Vault:
         if is_closed:
             self._lock.release()
 
-    async def _try_again(self, number: int, now: float) -> str | None:
+    async def _try_again(self, number: int) -> str | None:
         try:
-            return await self._write(lambda tx: try_again(tx, number, grant_of), now)
+            return await self._write(lambda tx: try_again(tx, number, grant_of))
         except GrantSetAside as error:
             await self._set_aside(number, error)
             return None

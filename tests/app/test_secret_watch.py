@@ -17,9 +17,9 @@ from refresher.logs import Event
 from refresher.publication.server.connection import Address
 from refresher.settings import load
 from refresher.settings.model import Settings
-from tests.engine.world import FakeClock
 from tests.publication.world import lines_of, logged
 from tests.support.waiting import PATIENCE, eventually
+from tests.vault.world import FakeClock
 
 OLD, NEW = "canary-old-secret", "canary-new-secret"
 

@@ -9,6 +9,7 @@ import pytest
 from refresher.app import standby
 from refresher.app.parts import Parts
 from refresher.app.signals import Signals
+from refresher.clock import SystemClock
 from refresher.errors import VaultInUse
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -46,7 +47,7 @@ async def test_a_holder_that_is_stopped_for_good_is_ended_and_told(
 
     stop(holder)
     parts = Parts(open_vault=open_vault)  # type: ignore[arg-type]  # nothing looks into it
-    await standby._open_or_stand_by(settings, lambda: settings, signals, parts)
+    await standby._open_or_stand_by(settings, lambda: settings, signals, SystemClock(), parts)
     assert holder.wait(30) == -signal.SIGKILL
     assert [line["event"] for line in lines.all()] == ["daemon.stood_by", "daemon.fenced"]
     assert [line["pid"] for line in lines.all()] == [holder.pid] * 2

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from refresher.domain import adoption, commit_rule, pauses, transition
+from refresher.domain import adoption, authorizing, claiming, commit_rule, pauses, transition
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict, next_version
-from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Intent
+from refresher.domain.fields import Trait, fields_with
+from refresher.domain.grants import Claim, Grant, GrantKind, GrantState
 from refresher.domain.outcomes import Outcome, TokenAnswer
 from refresher.domain.reasons import Reason
 from refresher.domain.renewal import RefreshToken
@@ -41,16 +42,7 @@ class Desk:
         assert grant.state is not GrantState.PAUSED
         assert self.refresh_token is not None
         assert grant.refresh_token_fingerprint is not None
-        opened = grant.intent
-        if opened is not None and opened.presented != grant.refresh_token_fingerprint:
-            opened = None
-        intent = Intent(
-            sequence=grant.attempt_sequence + 1,
-            presented=grant.refresh_token_fingerprint,
-            first_sent_at=opened.first_sent_at if opened else now,
-            attempts=opened.attempts + 1 if opened else 1,
-        )
-        self.grant = replace(grant, intent=intent, attempt_sequence=intent.sequence)
+        self.grant = claiming.armed(grant, now)
         return Claim(
             grant=self.grant,
             renewal=RefreshToken(Secret(self.refresh_token)),
@@ -75,14 +67,8 @@ class Desk:
     def log_in(self, answer: TokenAnswer, attempt: Attempt) -> None:
         """Adopt the tokens of a new authorization."""
         change = adoption.adopt_authorization(self.grant, self.client, answer, attempt)
-        serial = self.grant.authorization_serial + 1
-        after = self._kept(self.grant, change.grant)
-        self.grant = replace(
-            after,
-            authorization_serial=serial,
-            refresh_token_fingerprint=None,
-            predecessor_fingerprint=None,
-        )
+        after = authorizing.logged_in(self.grant, change.grant, attempt.ended_at)
+        self.grant = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)
         self.refresh_token = None
         self._adopt(change, attempt.ended_at, presented=None)
 
@@ -94,10 +80,7 @@ class Desk:
 
     def request(self, now: float) -> None:
         """An operator asks for a refresh, as ``vault.authorizations`` takes it."""
-        grant = self.grant
-        waits = grant.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-        if not waits and grant.refresh_token_fingerprint is not None:
-            self.grant = replace(grant, due_at=now)
+        self.grant = authorizing.asked_for(self.grant, now) or self.grant
 
     def pause(self, now: float, until: float | None) -> None:
         """An operator wants nothing to be sent."""
@@ -126,22 +109,5 @@ class Desk:
     @staticmethod
     def _kept(stored: Grant, after: Grant) -> Grant:
         """STORED with the columns an outcome may change; the others are nobody's business."""
-        return replace(
-            stored,
-            state=after.state,
-            reason=after.reason,
-            since=after.since,
-            due_at=after.due_at,
-            failures=after.failures,
-            failing_since=after.failing_since,
-            fault=after.fault,
-            served_at=after.served_at,
-            refused_at=after.refused_at,
-            refusals=after.refusals,
-            refresh_window=after.refresh_window,
-            early_refusals=after.early_refusals,
-            issued_at=after.issued_at,
-            expires_at=after.expires_at,
-            refresh_token_expires_at=after.refresh_token_expires_at,
-            intent=after.intent,
-        )
+        changed = {name: getattr(after, name) for name in fields_with(Trait.OUTCOME)}
+        return replace(stored, intent=after.intent, rejection=after.rejection, **changed)

@@ -13,13 +13,12 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
-from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Login, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
-from tests.engine.world import Endpoint, FakeClock, answering
-from tests.vault.world import CRM, make_client
+from tests.engine.world import Endpoint, answering
+from tests.vault.world import CRM, FakeClock, clock_of, make_client
 
 REDIRECT = "http://127.0.0.1:8400/callback"
 
@@ -90,7 +89,7 @@ def open_office(
     vault: Vault, *outcomes: Outcome, clients: Mapping[str, Client] | None = None
 ) -> Office:
     """What people ask, where the token endpoint gives OUTCOMES."""
-    endpoint, revocations, clock = answering(*outcomes), Revocations(), FakeClock()
+    endpoint, revocations, clock = answering(*outcomes), Revocations(), clock_of(vault)
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
     woken: list[None] = []
@@ -98,7 +97,7 @@ def open_office(
     async def promised(client: Client) -> bool:
         return client.endpoints.issuer in PROMISING
 
-    durability, watched = Durability(vault), WatchedClock(clock, vault.clock_set_back)
+    durability, watched = Durability(vault), vault.clock
     administration = Administration(
         vault=vault,
         clients=known,

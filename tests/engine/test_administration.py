@@ -22,6 +22,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     get,
     holds,
     make_client,
@@ -53,7 +54,7 @@ async def test_consumers_are_answered_with_a_line_each(vault: Vault, lines: Line
     await sow(vault, make_seed("a", "rt-a"), make_seed("b", "rt-b"), static_seed())
     for name in ("a", "b"):
         await refresh(vault, answered(f"at-{name}", f"rt-{name}-1"), name=name)
-    await vault.request_refresh("b", NOW - 10)
+    await at(vault, NOW - 10).request_refresh("b")
     await refresh(vault, answered("at-b2", "rt-b-2"), name="b")
     office = open_office(vault)
     rejected = {

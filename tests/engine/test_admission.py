@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Fault
 from refresher.domain.outcomes import (
@@ -20,11 +21,10 @@ from refresher.domain.outcomes import (
 )
 from refresher.engine.admission import Admission, Settled
 from refresher.engine.gate import FAILURES_TO_OPEN, LONGEST_PAUSE
-from refresher.vault.claims import Room
 from tests.domain.world import claimed, make_grant
-from tests.engine.world import FakeClock, Lines
+from tests.engine.world import Lines
 from tests.support.clients import changed
-from tests.vault.world import NOW, answered, make_client
+from tests.vault.world import NOW, FakeClock, answered, make_client
 
 SUCCESS = answered("at")
 THROTTLED = Transient(reason="throttled", status=429, retry_after=60.0)

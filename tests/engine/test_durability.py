@@ -23,7 +23,6 @@ from refresher.vault.vault import Vault
 from tests.engine.world import (
     Call,
     Endpoint,
-    FakeClock,
     Lines,
     Parts,
     answering,
@@ -37,6 +36,8 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
+    clock_of,
     get,
     holds,
     make_seed,
@@ -179,7 +180,7 @@ async def test_a_process_ends_although_the_disk_hangs(tmp_path: Path, lines: Lin
             with pytest.raises(VaultUnavailable):
                 await vault.find("acme")
             with pytest.raises(VaultUnavailable):
-                await vault.prove_writable(NOW)
+                await vault.prove_writable()
     async with opened(tmp_path) as vault:
         assert len(vault.rescued.left) == 1
 
@@ -199,6 +200,7 @@ async def test_one_outage_is_told_once(
     await sow(vault, make_seed("a"))
     # Not due yet: else the scheduler may claim it before the vault refuses.
     await sow(vault, make_seed("b", refresh_token="rt-b"), now=NOW + 60)
+    at(vault, NOW)
     async with scheduling(parts) as scheduler:
         await eventually(lambda: parts.endpoint.calls, "the send")
         set_writable(vault, writable=False)
@@ -245,7 +247,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
 
     async def script(call: Call) -> Outcome:
         if call.secret == "rt-0":
-            change_behind(tmp_path, "UPDATE grants SET scope = '{' WHERE name = 'acme'")
+            change_behind(tmp_path, "UPDATE grants SET requested_at = 'x' WHERE name = 'acme'")
             if brings == "nothing":
                 raise ZeroDivisionError
         return answered(f"at-{call.secret}", f"{call.secret}-next")
@@ -257,7 +259,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
         await eventually(lambda: lines.of(Event.GRANT_SET_ASIDE), "the damaged one")
     assert parts.published == ["other"]
     assert len(lines.of(Event.GRANT_SET_ASIDE)) == 1
-    clock = FakeClock()
+    clock = clock_of(vault)
 
     async def take_up(names: Sequence[str]) -> None:
         await readmit(vault, {"crm": CRM}, clock, names)
@@ -267,7 +269,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
     )
     await watch._look(NOW)
     assert (parts.published, len(vault.rescued.left)) == (["other"], int(brings == "tokens"))
-    change_behind(tmp_path, "UPDATE grants SET scope = '[]' WHERE name = 'acme'")
+    change_behind(tmp_path, "UPDATE grants SET requested_at = NULL WHERE name = 'acme'")
     clock.move(ASIDE_EVERY)
     await watch._look(NOW)
     assert parts.published == ["other", "acme"]
@@ -279,7 +281,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
     else:
         assert grant.intent is not None
         assert [line["grant"] for line in lines.of(Event.EXCHANGE_RESUMED)] == ["acme"]
-    claims = await vault.claim(NOW + 10_000, rooms(crm=2), 2)
+    claims = await at(vault, NOW + 10_000).claim(rooms(crm=2), 2)
     assert len(claims) == 2  # neither is leased any more
 
 
@@ -301,10 +303,10 @@ async def test_a_record_waits_for_its_damaged_row(tmp_path: Path, lines: Lines) 
     change_behind(tmp_path, "UPDATE grants SET labels = '' WHERE name = 'acme'")
     for _ in range(2):
         async with opened(tmp_path) as vault:
-            await readmit(vault, {"crm": CRM}, FakeClock(), ["acme"])
+            await readmit(vault, {"crm": CRM}, vault.clock, ["acme"])
             assert len(vault.rescued.left) == 1
     change_behind(tmp_path, "UPDATE grants SET labels = '{}' WHERE name = 'acme'")
     async with opened(tmp_path) as vault:
-        await readmit(vault, {"crm": CRM}, FakeClock(), ["acme"])
+        await readmit(vault, {"crm": CRM}, vault.clock, ["acme"])
         assert holds(vault, await get(vault), "rt-1")
         assert vault.rescued.left == {}

@@ -17,13 +17,12 @@ from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.origin import Restored
-from refresher.vault.restoring import examine, finish, stage
 from refresher.vault.sealing import Keyring
+from refresher.vault.sqlite.restoring import examine, finish, stage
 from refresher.vault.vault import Vault
 from tests.engine.world import (
     Call,
     Endpoint,
-    FakeClock,
     Lines,
     answering,
     assemble,
@@ -58,7 +57,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def watching(vault: Vault) -> AsyncIterator[None]:
     """The watch over the files of VAULT runs."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(FilesWatch(vault=vault, clock=FakeClock()).run)
+        tasks.start_soon(FilesWatch(vault=vault, clock=vault.clock).run)
         yield
         tasks.cancel_scope.cancel()
 
@@ -179,7 +178,7 @@ async def test_an_answer_that_was_out_waits_in_the_rescue_file_for_the_copy(
     )
     finish(tmp_path / "vault.db")
     async with opened(tmp_path) as vault:
-        await recover(vault, {"crm": CRM}, FakeClock())
+        await recover(vault, {"crm": CRM}, vault.clock)
         assert holds(vault, await get(vault), "rt-1")
 
 
@@ -199,7 +198,7 @@ async def test_a_vault_put_back_under_the_daemon_is_said(
 ) -> None:
     monkeypatch.setattr(files_watch, "COUNT_EVERY", 0.01)
     await sow(vault, make_seed())
-    await vault.origin.learn(NOW)
+    await vault.origin.learn()
     vault.origin._remembered = (vault.origin._remembered or ("", 0))[0], 1000
     async with watching(vault):
         await eventually(lambda: lines.of(Event.VAULT_RESTORED), "the word")

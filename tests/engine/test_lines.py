@@ -40,6 +40,7 @@ from tests.vault.world import (
     NOW,
     UNKNOWN,
     answered,
+    at,
     get,
     login_of,
     make_client,
@@ -191,7 +192,7 @@ async def test_every_exchange_has_one_whole_line(
 async def test_a_voided_answer_has_its_line(vault: Vault, lines: Lines) -> None:
     async def script(_: Call) -> Outcome:
         change = login_of(await get(vault), answered("at-login", "rt-login"))
-        await vault.authorize("acme", change, NOW)
+        await vault.authorize("acme", change)
         return answered("at-1", "rt-1")
 
     parts = assemble(vault, Endpoint(script))
@@ -211,7 +212,7 @@ async def test_a_voided_answer_has_its_line(vault: Vault, lines: Lines) -> None:
 
 async def test_an_answer_after_a_removal_has_its_line(vault: Vault, lines: Lines) -> None:
     async def script(_: Call) -> Outcome:
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
         return answered("at-1", "rt-1")
 
     parts = assemble(vault, Endpoint(script))
@@ -227,7 +228,7 @@ async def test_doubts_and_kept_answers_are_said(vault: Vault, lines: Lines) -> N
     parts = assemble(vault, answering(doubtful, unreadable))
     await sow(vault, make_seed())
     await run(parts)
-    await vault.request_refresh("acme", NOW)
+    await vault.request_refresh("acme")
     await run(parts)
     assert [line["reason"] for line in lines.of(Event.ANSWER_DOUBTED)] == [
         "token_type is missing",
@@ -272,7 +273,7 @@ async def test_a_recovered_grant_is_announced(vault: Vault, lines: Lines) -> Non
     await run(parts)
     assert lines.of(Event.GRANT_RECOVERED) == []
     parts.clock.move(LIFE)
-    await vault.time_passed(parts.clock.now())
+    await at(vault, parts.clock.now()).time_passed()
     await run(parts)
     assert len(lines.of(Event.GRANT_RECOVERED)) == 1
     assert (await get(vault)).state is GrantState.FRESH
@@ -293,7 +294,7 @@ async def test_no_line_holds_a_secret(vault: Vault, lines: Lines, canary: Canary
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed(refresh_token=canary.plant("rt")))
     for number in (1, 2, 3):
-        await vault.request_refresh("acme", NOW)
+        await vault.request_refresh("acme")
         claimed = await claim(parts)
         assert canary.found_in(repr(claimed).encode()) == set()
         async with anyio.create_task_group() as tasks:

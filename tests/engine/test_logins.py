@@ -419,7 +419,7 @@ async def test_a_redeemed_login_is_written_in_the_end(vault: Vault, lines: Lines
 
 async def test_a_grant_removed_meanwhile_is_not_revived(vault: Vault) -> None:
     async def script(_: Call) -> Outcome:
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
         return answered("at-1", "rt-1")
 
     office = open_office(vault)
@@ -433,7 +433,7 @@ async def test_a_token_never_goes_to_another_client(vault: Vault) -> None:
     """The name was removed and given to another client while its login was under way."""
 
     async def script(_: Call) -> Outcome:
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
         await sow(vault, make_seed(refresh_token=None, client="erp"))
         return answered("at-1", "rt-1")
 

@@ -20,6 +20,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -136,7 +137,7 @@ async def test_a_page_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
     parts = (office.administration, office.logins, office.revoking)
     operations = Operations(*parts, about).by_name() | Looks(vault.listing, {}).by_name()
     claimed = await claim_one(vault)
-    await vault.revocations.end("acme", NOW, lambda *_: True)
+    await at(vault, NOW).revocations.end("acme", lambda *_: True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
     answer = await operations["revoke"]({"name": "acme"})
     assert (answer["revoked"], answer["result"]) == (False, "not_sent")

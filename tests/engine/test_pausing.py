@@ -15,6 +15,7 @@ from tests.vault.world import (
     LIFE,
     NOW,
     answered,
+    at,
     claim_one,
     get,
     make_client,
@@ -76,7 +77,7 @@ async def test_a_client_is_told_in_one_line(
 async def test_the_answer_tells_what_a_pause_may_cost(vault: Vault) -> None:
     office = await an_office(vault)
     offered = Operations(office.administration, office.logins, office.revoking, {}).by_name()
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
     await claim_one(vault)
     answer = await offered["pause"]({"names": ["acme"]})
     [grant] = answer["grants"]

@@ -18,7 +18,7 @@ from refresher.engine.recovery import recover
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble
+from tests.engine.world import Call, Endpoint, Lines, assemble
 from tests.support.waiting import eventually
 from tests.vault.world import (
     CRM,
@@ -27,6 +27,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -59,7 +60,7 @@ async def leave_rescued(vault: Vault, outcome: Outcome, now: float = NOW) -> Cla
     claim = await claim_one(vault, now)
     record = exchange_record(claim, outcome_of(claim, outcome, now))
     assert record is not None
-    await rescue(vault, record)
+    await rescue(vault, record())
     return claim
 
 
@@ -69,7 +70,7 @@ def timeless(grant: Grant) -> Grant:
 
 
 async def resume(vault: Vault, now: float = NOW, client: Client = CRM) -> None:
-    await recover(vault, {"crm": client}, FakeClock(now))
+    await recover(at(vault, now), {"crm": client}, vault.clock)
 
 
 async def test_a_process_that_died_refused_loses_nothing(tmp_path: Path, lines: Lines) -> None:
@@ -113,11 +114,11 @@ async def committed_and_rescued(
         await sow(vault, make_seed())
         if earlier is not None:
             await refresh(vault, earlier)
-            await vault.request_refresh("acme", NOW + 60)
+            await at(vault, NOW + 60).request_refresh("acme")
         claim = await leave_rescued(vault, outcome, NOW + 60)
     await anyio.to_thread.run_sync(shutil.copytree, original, copy)
     async with opened(original) as vault:
-        await vault.commit(claim, outcome_of(claim, outcome, NOW + 60), NOW + 60)
+        await at(vault, NOW + 60).commit(claim, outcome_of(claim, outcome, NOW + 60))
         [direct] = await vault.read(["acme"])
     async with opened(copy) as vault:
         await resume(vault, NOW + 90)
@@ -158,7 +159,7 @@ async def test_an_adopted_record_is_adopted_once(tmp_path: Path, lines: Lines) -
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         claim = await leave_rescued(vault, WHOLE)
-        await vault.commit(claim, outcome_of(claim, WHOLE), NOW)
+        await vault.commit(claim, outcome_of(claim, WHOLE))
         before = await get(vault)
     async with opened(tmp_path) as vault:
         await resume(vault)
@@ -174,7 +175,7 @@ async def test_a_record_of_an_older_authorization_is_orphaned(tmp_path: Path, li
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         await leave_rescued(vault, WHOLE)
-        await vault.authorize("acme", login_of(await get(vault), answered("at", "rt-login")), NOW)
+        await vault.authorize("acme", login_of(await get(vault), answered("at", "rt-login")))
     async with opened(tmp_path) as vault:
         await resume(vault)
         assert holds(vault, await get(vault), "rt-login")
@@ -188,7 +189,7 @@ async def test_a_record_of_a_removed_grant_is_orphaned(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         await leave_rescued(vault, WHOLE)
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
     async with opened(tmp_path) as vault:
         await resume(vault)
         assert await vault.find("acme") is None
@@ -201,7 +202,7 @@ async def leave_rescued_login(vault: Vault) -> None:
     grant = await get(vault)
     owner = ResourceOwner(name="ann", subject="1")
     change = login_of(grant, answered("at-login", "rt-login", resource_owner=owner))
-    await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback"))
+    await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback")())
 
 
 async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
@@ -229,10 +230,10 @@ async def test_a_rescued_login_undoes_nothing_newer(
         await sow(vault, make_seed())
         await leave_rescued_login(vault)
         if happened == "a removal":
-            await vault.remove("acme", NOW)
+            await vault.remove("acme")
         else:
             newer = login_of(await get(vault), answered("at-newer", "rt-newer"))
-            await vault.authorize("acme", newer, NOW)
+            await vault.authorize("acme", newer)
     async with opened(tmp_path) as vault:
         await resume(vault)
         grant = await vault.find("acme")
@@ -262,7 +263,7 @@ async def test_a_record_carries_its_whole_claim(vault: Vault) -> None:
     change = outcome_of(claim, WHOLE)
     record = exchange_record(claim, change)
     assert record is not None
-    read, transition = read_record(record).on(await get(vault))
+    read, transition = read_record(record()).on(await get(vault))
     assert read.grant == claim.grant
     assert read.intent == claim.intent
     assert transition.tokens == change.tokens
@@ -298,7 +299,7 @@ async def test_an_open_exchange_follows_its_profile(
 ) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
     await resume(vault, NOW + 70, client)
     grant = await get(vault)
@@ -321,7 +322,7 @@ async def test_an_open_exchange_follows_its_profile(
 async def test_an_unknown_clients_exchange_stays_open(vault: Vault, lines: Lines) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    await recover(vault, {}, FakeClock())
+    await recover(vault, {}, vault.clock)
     assert lines.events() == []
     assert (await get(vault)).intent == claim.intent
     assert (await claim_one(vault)).intent.is_replay

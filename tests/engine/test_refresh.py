@@ -33,6 +33,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     get,
     holds,
     make_seed,
@@ -70,7 +71,7 @@ async def test_the_request_carries_what_was_claimed(vault: Vault) -> None:
     await sow(vault, make_seed(scope=("own",)))
     await run(parts)
     parts.clock.move(LIFE - 45)
-    await vault.request_refresh("acme", parts.clock.now())
+    await at(vault, parts.clock.now()).request_refresh("acme")
     await run(parts)
     first, second = parts.endpoint.calls
     assert first == Call(client="crm", secret="rt-0", scope=("own",), deadline=90.0)
@@ -284,7 +285,7 @@ async def test_a_clock_set_back_before_the_commit_delays_nothing(
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed())
     before = await refresh(vault, answered("at-0", "rt-00"))
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
 
     async def step_and_mend() -> None:
         await eventually(lambda: lines.of(Event.VAULT_REFUSED), "the refusal")

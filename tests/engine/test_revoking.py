@@ -22,7 +22,7 @@ from refresher.sandbox.families import Families, TokenPolicy
 from refresher.vault.revocations import LONGEST
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, Office, open_office
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, claim
+from tests.engine.world import Call, Endpoint, Lines, assemble, claim
 from tests.support.waiting import PATIENCE, eventually
 from tests.vault.world import (
     CRM,
@@ -228,7 +228,7 @@ async def test_a_killed_process_leaves_the_rest_to_the_next(tmp_path: Path, line
     """Killed between the transaction and the request."""
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
-        assert await vault.revocations.end("acme", NOW, lambda *_: True) is not None
+        assert await vault.revocations.end("acme", lambda *_: True) is not None
     async with opened(tmp_path) as vault:
         office = office_of(vault)
         async with working(office):
@@ -246,7 +246,7 @@ async def test_an_answer_read_at_last_is_revoked(tmp_path: Path, lines: Lines) -
         await finish(vault, await claim_one(vault), unread)
         await office_of(vault).revoking.revoke("acme")
     async with opened(tmp_path) as vault:
-        await recover(vault, CLIENTS, FakeClock())
+        await recover(vault, CLIENTS, vault.clock)
         office = office_of(vault)
         async with working(office):
             await eventually(lambda: asked(office) == ["rt-1"], "what it held is revoked")
@@ -273,7 +273,7 @@ async def test_one_request_of_a_client_at_a_time_and_none_waits_for_another(
     seeds = [make_seed(f"crm-{n}", f"rt-{n}") for n in range(3)]
     await sow(vault, *seeds, make_seed("erp-0", "rt-erp", client="erp"))
     for grant in await vault.grants():
-        await vault.revocations.end(grant.name, NOW, lambda *_: True)
+        await vault.revocations.end(grant.name, lambda *_: True)
     office = office_of(vault)
     office.revocations.hangs.add("crm")
     async with working(office):
@@ -290,7 +290,7 @@ async def test_a_client_that_has_gone_is_told_once_and_waited_for(
 ) -> None:
     await sow(vault, make_seed(), make_seed("other", "rt-other"))
     for name in ("acme", "other"):
-        await vault.revocations.end(name, NOW, lambda *_: True)
+        await vault.revocations.end(name, lambda *_: True)
     office = office_of(vault)
     client = office.clients.pop("crm")
     async with working(office):
@@ -336,7 +336,7 @@ async def test_a_late_access_token_alone_is_revoked(vault: Vault) -> None:
     await sow(vault, make_seed())
     claimed = await claim_one(vault)
     office = open_office(vault, clients=CLIENTS)
-    assert await vault.revocations.end("acme", NOW, lambda *_: True) is not None
+    assert await vault.revocations.end("acme", lambda *_: True) is not None
     await finish(vault, claimed, answered("at-1"))
     async with working(office):
         await eventually(lambda: len(office.revocations.asked) == 2, "both are asked for")
@@ -384,13 +384,13 @@ async def test_no_successor_lives_on_in_any_order(vault: Vault, order: tuple[str
     for step in order:
         match step:
             case "claim":
-                claims += await vault.claim(NOW, rooms(crm=1), 1)
+                claims += await vault.claim(rooms(crm=1), 1)
             case "serve" if claims and server.family.revoked_at is None:
                 server.refresh()
             case "commit" if claims and server.answer is not None:
                 await finish(vault, claims[0], server.answer)
             case "end":
-                assert await vault.revocations.end("acme", NOW, lambda *_: True) is not None
+                assert await vault.revocations.end("acme", lambda *_: True) is not None
             case "ask":
                 for parked in await office.revoking.parked():
                     await office.revoking._try(parked)

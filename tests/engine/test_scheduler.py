@@ -34,6 +34,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     get,
     holds,
     login_of,
@@ -291,7 +292,7 @@ async def test_a_refusal_ends_without_anything_due(vault: Vault, lines: Lines) -
     async with scheduling(parts) as scheduler:
         await eventually(lambda: vault.outage.is_on, "the refusal")
         set_writable(vault, writable=True)
-        await vault.remove("crm-0", NOW)
+        await vault.remove("crm-0")
         scheduler.wake()
         await eventually(lambda: not vault.outage.is_on, "the recovery")
     assert lines.events().count("vault.recovered") == 1
@@ -400,7 +401,7 @@ async def test_a_last_chance_goes_out_in_spite_of_a_retry_after(vault: Vault) ->
     busy = OutcomeUnknown(reason="http_503", status=503, retry_after=300.0)
     parts = assemble(vault, answering(busy, answered("at-1", "rt-1")))
     await sow(vault, make_seed(), make_seed("other", "rt-other"))
-    await vault.request_refresh("other", NOW)
+    await at(vault, NOW).request_refresh("other")
     admission = Admission({"crm": grace}, parts.clock)
     async with scheduling(parts, {"crm": grace}, admission=admission, workers=1) as scheduler:
         await until_adopted(parts, 1)
@@ -430,7 +431,7 @@ async def test_a_claim_that_no_longer_stands_is_not_sent(vault: Vault) -> None:
         for one in claims:
             if one.renewal.presents.reveal() == "rt-0":
                 change = login_of(await get(vault), answered("at-login", "rt-login"))
-                await vault.authorize("acme", change, NOW)
+                await vault.authorize("acme", change)
         return claims
 
     vault.claim = overtaken  # type: ignore[method-assign]  # the login comes in between

@@ -10,7 +10,8 @@ import pytest
 
 from refresher.app.stall import LOOK_EVERY, STALLED_AFTER, end_when_stalled
 from refresher.logs import Event
-from tests.engine.world import FakeClock, Lines
+from tests.engine.world import Lines
+from tests.vault.world import FakeClock
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """A wall clock set back in the middle of work moves what was written before, and only that."""
 
+from pathlib import Path
+
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import ClientRejected, GrantRejected, Outcome
 from refresher.domain.schedule import CLIENT_PROBE
@@ -7,17 +9,20 @@ from refresher.engine.recovery import recover
 from refresher.logs import Event
 from refresher.vault.vault import Vault
 from tests.engine.office import open_office
-from tests.engine.world import Call, Endpoint, FakeClock, Lines, assemble, claim, run
+from tests.engine.world import Call, Endpoint, Lines, assemble, claim, run
 from tests.vault.world import (
     LIFE,
     NOW,
     UNKNOWN,
+    FakeClock,
     answered,
+    at,
     claim_one,
     finish,
     get,
     make_client,
     make_seed,
+    opened,
     refresh,
     sow,
 )
@@ -33,10 +38,10 @@ async def test_what_is_written_after_a_step_back_is_not_moved_by_it(vault: Vault
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed())
     before = await refresh(vault, answered("at-0", "rt-00"))
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
     await run(parts)
     for _ in range(2):
-        await vault.clock.follow(parts.clock.now())
+        await at(vault, parts.clock.now()).steps.follow()
         after = await get(vault)
         assert after.refused_at == NOW - 7200
         assert after.due_at is not None
@@ -77,7 +82,7 @@ async def test_an_echo_is_dated_by_its_first_send_across_a_step(vault: Vault) ->
     parts = assemble(vault, Endpoint(script))
     await sow(vault, make_seed())
     await finish(vault, await claim_one(vault), UNKNOWN, NOW, client)
-    await vault.request_refresh("acme", NOW + 600)
+    await at(vault, NOW + 600).request_refresh("acme")
     parts.clock.move(600)
     await parts.refresh.run(await claim(parts), client)
     after = await get(vault)
@@ -100,15 +105,17 @@ async def test_a_login_is_dated_by_the_clock_that_makes_its_token_end_earlier(
     assert (grant.issued_at, grant.expires_at) == (NOW - 7200, NOW - 7200 + LIFE)
 
 
-async def test_a_step_between_two_runs_is_followed_and_said(vault: Vault, lines: Lines) -> None:
+async def test_a_step_between_two_runs_is_followed_and_said(tmp_path: Path, lines: Lines) -> None:
     clock = FakeClock()
-    await sow(vault, make_seed())
-    before = await refresh(vault, answered("at-1", "rt-1"))
-    await recover(vault, {}, clock)
+    async with opened(tmp_path, clock) as vault:
+        await sow(vault, make_seed())
+        before = await refresh(vault, answered("at-1", "rt-1"))
+        await recover(vault, {}, clock)
     clock.move(600)
     clock.step(-7200)
-    await recover(vault, {}, clock)
-    after = await get(vault)
+    async with opened(tmp_path, clock) as vault:
+        await recover(vault, {}, clock)
+        after = await get(vault)
     assert before.due_at is not None
     assert (after.issued_at, after.due_at) == (NOW - 7200, before.due_at - 7200)
     [line] = lines.of(Event.CLOCK_JUMPED)

@@ -14,12 +14,13 @@ from refresher.engine.records import exchange_record
 from refresher.engine.recovery import recover
 from refresher.logs import Event
 from refresher.vault.vault import Vault
-from tests.engine.world import FakeClock, Lines, answering, assemble, run
+from tests.engine.world import Lines, answering, assemble, run
 from tests.vault.world import (
     CRM,
     NOW,
     access_token,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -39,7 +40,7 @@ def unread(status: int = 200, body: bytes = BODY) -> Outcome:
 
 
 async def restart(vault: Vault, now: float = NOW + 60) -> None:
-    await recover(vault, {"crm": CRM}, FakeClock(now))
+    await recover(at(vault, now), {"crm": CRM}, vault.clock)
 
 
 async def test_an_unread_answer_is_kept_and_nothing_is_sent_again(
@@ -156,7 +157,7 @@ async def test_a_kept_answer_undoes_no_newer_login(vault: Vault, lines: Lines) -
     await sow(vault, make_seed())
     await run(parts)
     seed = make_seed(refresh_token="rt-imported")
-    await vault.apply_seed(seed, NOW + 1, 0.5, origin="runtime")
+    await at(vault, NOW + 1).apply_seed(seed, 0.5, origin="runtime")
     await restart(vault)
     assert holds(vault, await get(vault), "rt-imported")
     assert [orphan["refresh_token"] for orphan in await orphans(vault)] == ["rt-1"]
@@ -171,7 +172,7 @@ async def test_an_unread_answer_is_rescued_too(tmp_path: Path) -> None:
         claim = await claim_one(vault)
         record = exchange_record(claim, outcome_of(claim, unread()))
         assert record is not None
-        await rescue(vault, record)
+        await rescue(vault, record())
     async with opened(tmp_path) as vault:
         await restart(vault)
         assert holds(vault, await get(vault), "rt-1")

@@ -7,21 +7,24 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from refresher.clock import Instant
 from refresher.domain.grants import GrantState
 from refresher.domain.repairs import repair
-from refresher.engine.instants import Instant, WatchedClock
 from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
 from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
-from tests.engine.world import FakeClock, Lines
+from tests.engine.world import Lines
 from tests.support.waiting import eventually
 from tests.vault.world import (
     LIFE,
     NOT_SENT,
     NOW,
+    FakeClock,
     answered,
+    at,
     claim_one,
+    clock_of,
     get,
     login_of,
     make_seed,
@@ -44,6 +47,7 @@ class Observed:
 
     async def look(self, now: float) -> None:
         """What the watch does once a second."""
+        self.clock.move(now - self.clock.now())
         await self.watch._look(now)
 
     async def watch_for(self, seconds: float) -> None:
@@ -56,7 +60,7 @@ class Observed:
 
 @pytest.fixture
 def observed(vault: Vault) -> Observed:
-    clock = FakeClock()
+    clock = clock_of(vault)
     published: list[str] = []
     readmitted: list[str] = []
     woken: list[float] = []
@@ -69,7 +73,7 @@ def observed(vault: Vault) -> Observed:
         publish=published.append,
         readmit=readmit,
         wake=lambda: woken.append(clock.now()),
-        clock=WatchedClock(clock, vault.clock_set_back),
+        clock=vault.clock,
     )
     return Observed(watch, clock, published, woken, readmitted)
 
@@ -79,7 +83,7 @@ async def test_states_moved_by_the_clock_are_published(
 ) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
     failed = await refresh(vault, NOT_SENT)
     for now in (NOW + LIFE - 301, NOW + LIFE - 299, NOW + LIFE - 298, NOW + LIFE, NOW + LIFE + 1):
         await observed.look(now)
@@ -108,7 +112,7 @@ async def test_a_pause_that_is_over_is_told_where_no_claim_can_end_it(
 ) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.pauses.pause(Selection(names=["acme"]), NOW, until=NOW + 60)
+    await vault.pauses.pause(Selection(names=["acme"]), until=NOW + 60)
     await observed.look(NOW + 50)
     assert observed.published == []
     observed.clock.move(10)
@@ -131,7 +135,7 @@ async def test_a_token_without_refresh_names_its_repair(
     vault: Vault, observed: Observed, lines: Lines
 ) -> None:
     await sow(vault, make_seed(refresh_token=None))
-    await vault.authorize("acme", login_of(await get(vault), answered("at")), NOW)
+    await at(vault, NOW).authorize("acme", login_of(await get(vault), answered("at")))
     await observed.look(NOW + LIFE)
     [line] = lines.of(Event.GRANT_LOST)
     assert line["reason"] == "no_refresh_token"
@@ -162,7 +166,7 @@ async def test_a_grant_overdue_anew_is_reported_anew(
     await refresh(vault, answered("at-1"), observed.clock.now())
     await observed.watch_for(SURE)
     assert len(lines.of(Event.GRANT_OVERDUE)) == 1
-    await vault.request_refresh("acme", observed.clock.now())
+    await at(vault, observed.clock.now()).request_refresh("acme")
     await observed.watch_for(SURE)
     assert len(lines.of(Event.GRANT_OVERDUE)) == 2
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 
-from refresher.clock import SinceBoot
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim
 from refresher.domain.outcomes import Outcome
@@ -17,46 +16,13 @@ from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
-from refresher.engine.instants import WatchedClock
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 from tests.support.log_output import LogOutput
-from tests.vault.world import CRM, DRAW, NOW, rooms
-
-
-class FakeClock:
-    """A clock that stands still until it is told to move."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self._now, self._monotonic = now, 0.0
-        self.next_draw = DRAW
-        self.boot = "boot-1"
-        self.monotonic_reads = 0
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        self.monotonic_reads += 1
-        return self._monotonic
-
-    def since_boot(self) -> SinceBoot | None:
-        return SinceBoot(self.boot, self._monotonic)
-
-    def draw(self) -> float:
-        return self.next_draw
-
-    def move(self, seconds: float) -> None:
-        """Let SECONDS pass."""
-        self._now += seconds
-        self._monotonic += seconds
-
-    def step(self, seconds: float) -> None:
-        """Set the wall clock by SECONDS while no time passes."""
-        self._now += seconds
+from tests.vault.world import CRM, FakeClock, clock_of, rooms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,19 +143,19 @@ def assemble(
     vault: Vault, endpoint: Endpoint, *, publish: Callable[[str], None] | None = None
 ) -> Parts:
     """The parts that carry out refreshes on VAULT."""
-    clock, durability = FakeClock(), Durability(vault)
+    durability = Durability(vault)
     published: list[str] = []
     return Parts(
         vault=vault,
         endpoint=endpoint,
-        clock=clock,
+        clock=clock_of(vault),
         durability=durability,
         refresh=Refresh(
             vault=vault,
             endpoint=endpoint,
             durability=durability,
             publish=publish or published.append,
-            clock=WatchedClock(clock, vault.clock_set_back),
+            clock=vault.clock,
         ),
         published=published,
     )

@@ -19,7 +19,6 @@ from refresher.domain.secret import Secret
 from refresher.oauth.assertion import LIVES
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
-from tests.engine.world import FakeClock
 from tests.oauth.world import (
     TOKENS,
     answering,
@@ -29,6 +28,7 @@ from tests.oauth.world import (
     refreshed,
     server_context,
 )
+from tests.vault.world import FakeClock
 
 NOW = 1_800_000_000.0
 JWT = ClientAuthentication.PRIVATE_KEY_JWT

@@ -144,7 +144,7 @@ class People:
 
         async def ask(process: "Process") -> None:
             world.witness.refusals.order(client, world.witness.rows)
-            await process.vault.ask_lost(world.now(), client=client)
+            await process.vault.ask_lost(client=client)
             process.scheduler.wake()
 
         self._ask("refresh --lost", ask)

@@ -20,7 +20,6 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
-from refresher.engine.instants import WatchedClock
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
@@ -30,9 +29,9 @@ from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
-from refresher.vault.file_lock import FileLock
-from refresher.vault.files import Files
 from refresher.vault.rescue import RescueFile
+from refresher.vault.sqlite.file_lock import FileLock
+from refresher.vault.sqlite.files import Files
 from refresher.vault.threads import Done
 from refresher.vault.vault import Vault
 from tests.simulation.disk import Fault
@@ -86,7 +85,9 @@ class Process:
         self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
         files = Files(rescue_file, Inline())
-        self.vault = Vault(database, world.sealer, FileLock(rescue_file), self._rescue, files)
+        self.vault = Vault(
+            database, world.sealer, FileLock(rescue_file), self._rescue, files, clock=world
+        )
         self.main = self.loop.create_task(self._run())
 
     @property
@@ -165,7 +166,7 @@ class Process:
         """The daemon's life in the order of ``app.Daemon.run``."""
         self.vault.rescued.open()
         world, durability = self._world, Durability(self.vault)
-        self._clock = clock = WatchedClock(world, self.vault.clock_set_back)
+        self._clock = clock = self.vault.clock
         refresh = Refresh(
             vault=self.vault,
             endpoint=self,

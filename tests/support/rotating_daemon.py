@@ -39,9 +39,9 @@ class Probe:
         if place == self._place:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def open_vault(self, path: Path, key_file: Path, **parts: Any) -> Vault:
+    async def open_vault(self, path: Path, key_file: Path, **options: Any) -> Vault:
         """The vault with every batch of resealing probed, and small ones."""
-        vault = await open_vault(path, key_file, **parts)
+        vault = await open_vault(path, key_file, **options)
         write: Callable[..., Awaitable[Any]] = vault.resealing._write
 
         async def probed(*arguments: Any) -> Any:

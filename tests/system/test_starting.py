@@ -15,7 +15,7 @@ from refresher.cli import calling
 from refresher.cli.calling import calling as reached
 from refresher.errors import DaemonStarting, VaultInUse
 from refresher.settings.loading import load
-from refresher.vault.file_lock import FileLock, daemon_in
+from refresher.vault.sqlite.file_lock import FileLock, daemon_in
 from tests.support.daemon import DaemonProcess
 from tests.support.waiting import wait_until
 

@@ -17,6 +17,7 @@ from tests.vault.world import (
     LIFE,
     NOW,
     answered,
+    at,
     claim_again,
     claim_one,
     finish,
@@ -36,14 +37,14 @@ async def fill(vault: Vault) -> None:
         make_seed("gone", "rt-gone"),
         static_seed(),
     )
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
     earlier = await claim_one(vault)
     later = await claim_again(vault)
     await finish(vault, later, answered("at-1", "rt-1"))
     await finish(vault, earlier, answered("at-late", "rt-late"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await finish(vault, await claim_one(vault, NOW + 60), UNREADABLE, NOW + 60)
-    assert await vault.revocations.end("gone", NOW, lambda *_: True) is not None
+    assert await at(vault, NOW).revocations.end("gone", lambda *_: True) is not None
 
 
 def everything(tx: Transaction) -> Iterator[tuple[str, bytes]]:
@@ -68,7 +69,7 @@ def everything(tx: Transaction) -> Iterator[tuple[str, bytes]]:
 
 async def sealed(vault: Vault) -> dict[str, bytes]:
     """What everything in VAULT opens to, and how it begins."""
-    return await vault._read(lambda tx: dict(everything(tx)), NOW)
+    return await vault._read(lambda tx: dict(everything(tx)))
 
 
 async def execute(vault: Vault, statement: Any) -> None:
@@ -93,7 +94,7 @@ async def age(vault: Vault) -> None:
                         tx.connection.execute(change.values({cell: old}))
         keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
 
-    await vault._write(downgrade, NOW)
+    await vault._write(downgrade)
     await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0006'"))
 
 

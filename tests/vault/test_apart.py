@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.outcomes import ClientRejected, OutcomeUnknown, Transient
 from refresher.domain.secret import Secret
-from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.incidents import Incident
 from refresher.vault.schema import grants
@@ -22,6 +22,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_again,
     claim_one,
     finish,
@@ -63,7 +64,7 @@ def room(places: int = 9, **parts: Any) -> Room:
 
 
 async def names(vault: Vault, *rooms: Room, shared: int = 99, now: float = NOW) -> list[str]:
-    return [claim.grant.name for claim in await vault.claim(now, rooms, shared)]
+    return [claim.grant.name for claim in await at(vault, now).claim(rooms, shared)]
 
 
 async def test_replays_whose_window_closes_go_first_the_soonest_first(vault: Vault) -> None:
@@ -158,9 +159,9 @@ async def test_every_gate_gets_its_own_place_and_then_a_share(vault: Vault) -> N
             for c in ("slow", "erp", "pay")
         ]
 
-    claims = await vault.claim(NOW, rooms(slow=False, erp=True, pay=True), 0)
+    claims = await vault.claim(rooms(slow=False, erp=True, pay=True), 0)
     assert sorted(claim.grant.client or "" for claim in claims) == ["erp", "pay"]
-    claims = await vault.claim(NOW, rooms(slow=False, erp=False, pay=False), 6)
+    claims = await vault.claim(rooms(slow=False, erp=False, pay=False), 6)
     by_client = [claim.grant.client for claim in claims]
     assert {by_client.count(client) for client in ("slow", "erp", "pay")} == {2}
 
@@ -200,12 +201,12 @@ async def test_three_doubts_within_ten_minutes_are_an_incident(vault: Vault) -> 
     done = await ask(vault, REJECTED, NOW + 60, "a", "b", "c", "d")
     told = [committed.incident for committed in done]
     assert told == [None, None, Incident("crm", 3, NOW + 60), None]
-    assert await vault.incidents_over(NOW + 61) == []
+    assert await at(vault, NOW + 61).incidents_over() == []
     await ask(vault, answered("at-2"), NOW + 90, "a", "b", "c")
-    assert await vault.incidents_over(NOW + 91) == []
+    assert await at(vault, NOW + 91).incidents_over() == []
     await ask(vault, answered("at-2"), NOW + 92, "d")
-    assert await vault.incidents_over(NOW + 93) == [Incident("crm", 4, NOW + 60)]
-    assert await vault.incidents_over(NOW + 94) == []
+    assert await at(vault, NOW + 93).incidents_over() == [Incident("crm", 4, NOW + 60)]
+    assert await at(vault, NOW + 94).incidents_over() == []
 
 
 async def test_doubts_far_apart_are_none(vault: Vault) -> None:
@@ -234,7 +235,7 @@ async def test_after_an_outage_only_what_the_endpoint_failed_is_hastened(vault: 
         await set_columns(vault, name, due_at=NOW + 300)
     await set_columns(vault, "own", fault=Fault.GRANT.value, due_at=NOW + 300)
     due["fresh"] = (await get(vault, "fresh")).due_at
-    await vault.hasten_after_outage(["crm"], 0.5, NOW + 100)
+    await at(vault, NOW + 100).hasten_after_outage(["crm"], 0.5)
     found = [await get(vault, f"endpoint-{number}") for number in (1, 2)]
     instants = sorted(grant.due_at or 0.0 for grant in found)
     assert instants == [NOW + 100, NOW + 100.5]
@@ -246,7 +247,7 @@ async def test_nothing_becomes_later_by_being_hastened(vault: Vault) -> None:
     await serve(vault, *(f"g{n}" for n in range(3)))
     for number in range(3):
         await set_columns(vault, f"g{number}", fault=Fault.ENDPOINT.value, due_at=NOW + 2 + number)
-    await vault.hasten_after_outage(["crm"], 60.0, NOW + 1)
+    await at(vault, NOW + 1).hasten_after_outage(["crm"], 60.0)
     assert sorted(g.due_at or 0.0 for g in await vault.grants()) == [NOW + 1, NOW + 3, NOW + 4]
 
 
@@ -254,14 +255,14 @@ async def test_words_about_an_accepted_client_become_the_grants_own(vault: Vault
     await serve(vault, "a", "b", "served")
     word = ClientRejected(error="unauthorized_client", status=403)
     await ask(vault, word, NOW + 60, "a", "b")
-    found = await vault.single_out("crm", 2.0, NOW + 70)
+    found = await at(vault, NOW + 70).single_out("crm", 2.0)
     assert [grant.name for grant in found] == ["a", "b"]
     for place, name in enumerate("ab"):
         grant = await get(vault, name)
         assert (grant.reason, grant.fault) == ("not_authorized:unauthorized_client", Fault.GRANT)
         assert grant.due_at == NOW + 70 + 2.0 * (place + 1)
     assert (await get(vault, "served")).reason is None
-    assert await vault.single_out("crm", 2.0, NOW + 80) == []
+    assert await at(vault, NOW + 80).single_out("crm", 2.0) == []
 
 
 ODD = answered("at-2", "rt-2", is_searched=True)
@@ -344,7 +345,7 @@ async def lose(vault: Vault, *lost: str) -> None:
 
 async def test_lost_grants_are_asked_for_the_one_served_last_first(vault: Vault) -> None:
     await lose(vault, "a", "b", "c")
-    assert await vault.ask_lost(NOW + 100) == ["c", "b", "a"]
+    assert await at(vault, NOW + 100).ask_lost() == ["c", "b", "a"]
     assert await names(vault, room(8, doubted=1), now=NOW + 101) == ["c"]
     assert await names(vault, room(8, doubted=1), now=NOW + 101) == ["b"]
 
@@ -352,14 +353,14 @@ async def test_lost_grants_are_asked_for_the_one_served_last_first(vault: Vault)
 async def test_only_the_named_or_a_clients_lost_grants_are_asked_for(vault: Vault) -> None:
     await lose(vault, "a", "b")
     await serve(vault, "healthy")
-    assert await vault.ask_lost(NOW + 100, names=["a", "healthy"]) == ["a"]
-    assert await vault.ask_lost(NOW + 100, client="erp") == []
-    assert sorted(await vault.ask_lost(NOW + 100, client="crm")) == ["a", "b"]
+    assert await at(vault, NOW + 100).ask_lost(names=["a", "healthy"]) == ["a"]
+    assert await at(vault, NOW + 100).ask_lost(client="erp") == []
+    assert sorted(await at(vault, NOW + 100).ask_lost(client="crm")) == ["a", "b"]
 
 
 async def lost_claim(vault: Vault) -> Claim:
     await lose(vault, "acme")
-    await vault.ask_lost(NOW + 100)
+    await at(vault, NOW + 100).ask_lost()
     return await claim_one(vault, NOW + 100)
 
 

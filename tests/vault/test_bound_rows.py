@@ -24,6 +24,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -56,7 +57,7 @@ async def test_a_row_that_was_changed_sends_nothing(vault: Vault, change: dict[s
     await execute(vault, sa.update(grants).values(change))
     name = change.get("name", "acme")
     clients = rooms(crm=1, other=1)
-    assert await vault.claim(NOW, clients, 2) == []
+    assert await vault.claim(clients, 2) == []
     if change.get("client", "crm") is not None:
         grant = await get(vault, name)
         assert (grant.state, grant.reason) == (GrantState.PAUSED, "unreadable")
@@ -112,7 +113,7 @@ async def test_parked_tokens_go_to_no_other_server(vault: Vault, change: dict[st
     await fill(vault)
     [one] = await vault.revocations.parked()
     await execute(vault, sa.update(parked).values(change))
-    tokens = await vault.revocations.take(one, NOW + 60, NOW)
+    tokens = await at(vault, NOW).revocations.take(one, NOW + 60)
     assert tokens is not None
     assert (tokens.refresh_token, tokens.access_token) == (None, None)
     assert tokens.unopened is not None
@@ -141,11 +142,11 @@ class People:
         token = Secret(self.word()) if self.chance.random() < 0.5 else None
         end = now + LIFE if token else None
         wanted = make_seed(name, self.word(), access_token=token, expires_at=end)
-        await self.vault.apply_seed(wanted, now, DRAW, origin="runtime", replace_spent=True)
+        await at(self.vault, now).apply_seed(wanted, DRAW, origin="runtime", replace_spent=True)
 
     async def exchange(self, name: str, now: float) -> None:
-        await self.vault.request_refresh(name, now)
-        for claim in await self.vault.claim(now, rooms(crm=1), 1, only=name):
+        await at(self.vault, now).request_refresh(name)
+        for claim in await at(self.vault, now).claim(rooms(crm=1), 1, only=name):
             answer = answered(self.word(), self.word() if self.chance.random() < 0.5 else None)
             if self.chance.random() < 0.4:
                 meanwhile = (self.log_in, self.remove, self.revoke, self.seed)
@@ -157,18 +158,18 @@ class People:
         grant = await self.vault.find(name)
         if grant is not None:
             new = answered(self.word(), self.word() if self.chance.random() < 0.7 else None)
-            await self.vault.authorize(name, login_of(grant, new, now), now)
+            await at(self.vault, now).authorize(name, login_of(grant, new, now))
 
     async def remove(self, name: str, now: float) -> None:
-        await self.vault.remove(name, now)
+        await at(self.vault, now).remove(name)
 
     async def revoke(self, name: str, now: float) -> None:
-        await self.vault.revocations.end(name, now, lambda *tokens: any(tokens))
+        await at(self.vault, now).revocations.end(name, lambda *tokens: any(tokens))
 
     async def set_static(self, _: str, now: float) -> None:
         await sow(self.vault, static_seed("pat", self.word()), now=now)
         token = Secret(self.word())
-        await self.vault.set_token("pat", token, now, expires_at=None, token_type="Bearer")
+        await at(self.vault, now).set_token("pat", token, expires_at=None, token_type="Bearer")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -186,7 +187,7 @@ async def test_a_token_no_key_opens_hinders_no_repair(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1"))
     await execute(vault, sa.update(grants).values(token_sealed=b"\2" + bytes(60)))
-    seeded = await vault.apply_seed(make_seed(refresh_token="rt-new"), NOW, DRAW, origin="runtime")
+    seeded = await vault.apply_seed(make_seed(refresh_token="rt-new"), DRAW, origin="runtime")
     assert seeded.result is SeedResult.ADOPTED
     assert await access_token(vault) is None
     assert (await claim_one(vault)).renewal.presents == Secret("rt-new")

@@ -16,6 +16,7 @@ from tests.vault.world import (
     NOW,
     UNKNOWN,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -34,39 +35,39 @@ REFUSED = GrantRejected(error="invalid_grant", status=400)
 async def test_a_failing_token_near_its_end_is_degraded(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     failed = await refresh(vault, NOT_SENT, NOW + 60)
     assert failed.state is GrantState.FRESH
-    assert await vault.time_passed(NOW + LIFE - 301) == []
-    [(before, after)] = await vault.time_passed(NOW + LIFE - 299)
+    assert await at(vault, NOW + LIFE - 301).time_passed() == []
+    [(before, after)] = await at(vault, NOW + LIFE - 299).time_passed()
     assert (before.state, after.state) == (GrantState.FRESH, GrantState.DEGRADED)
     assert after == await get(vault)
     assert after.since == NOW + LIFE - 299
     assert after.revision > before.revision
-    assert await vault.time_passed(NOW + LIFE - 298) == []
+    assert await at(vault, NOW + LIFE - 298).time_passed() == []
 
 
 async def test_a_token_that_ended_is_expired(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    assert await vault.time_passed(NOW + LIFE - 0.1) == []
-    [(_, after)] = await vault.time_passed(NOW + LIFE)
+    assert await at(vault, NOW + LIFE - 0.1).time_passed() == []
+    [(_, after)] = await at(vault, NOW + LIFE).time_passed()
     assert (after.state, after.reason) == (GrantState.EXPIRED, "overdue")
     assert after.due_at is not None
-    assert await vault.time_passed(NOW + LIFE + 1) == []
+    assert await at(vault, NOW + LIFE + 1).time_passed() == []
 
 
 async def test_a_static_token_that_ended_needs_a_person(vault: Vault) -> None:
     await sow(vault, static_seed(expires_at=NOW + 10), static_seed("endless", "static-1"))
-    [(_, after)] = await vault.time_passed(NOW + 10)
+    [(_, after)] = await at(vault, NOW + 10).time_passed()
     assert after.name == "pat"
     assert (after.state, after.reason) == (GrantState.REAUTHORIZATION_REQUIRED, "token_ended")
 
 
 async def test_a_token_without_refresh_ends_for_good(vault: Vault) -> None:
     await sow(vault, make_seed(refresh_token=None))
-    await vault.authorize("acme", login_of(await get(vault), answered("at")), NOW)
-    [(_, after)] = await vault.time_passed(NOW + LIFE)
+    await at(vault, NOW).authorize("acme", login_of(await get(vault), answered("at")))
+    [(_, after)] = await at(vault, NOW + LIFE).time_passed()
     assert (after.state, after.reason) == (
         GrantState.REAUTHORIZATION_REQUIRED,
         "no_refresh_token",
@@ -76,9 +77,9 @@ async def test_a_token_without_refresh_ends_for_good(vault: Vault) -> None:
 async def test_the_clock_leaves_leases_and_intents_alone(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
-    await vault.time_passed(NOW + LIFE + 1)
+    await at(vault, NOW + LIFE + 1).time_passed()
     assert (await get(vault)).intent == claim.intent
     committed = await finish(vault, claim, answered("at-2", "rt-2"), NOW + LIFE + 2)
     assert committed.grant is not None
@@ -91,7 +92,7 @@ async def test_a_clock_set_back_takes_every_instant_along(vault: Vault) -> None:
     await sow(vault, make_seed(), make_seed("open", "rt-o"), make_seed("gone", "rt-g"), static)
     before = await refresh(vault, answered("at", refresh_token_expires_in=86_400.0))
     await finish(vault, await claim_one(vault, NOW, "open"), UNKNOWN)
-    await vault.remove("gone", NOW)
+    await at(vault, NOW).remove("gone")
     opened = await get(vault, "open")
     pat = await get(vault, "pat")
     assert sorted(await step_back(vault, -7200)) == ["acme", "open"]
@@ -125,7 +126,7 @@ async def test_misdated_grants_are_made_due_spread_out(
     await sow(vault, make_seed("right", "rt-r"))
     await refresh(vault, answered("at"), NOW, "right")
     right = await get(vault, "right")
-    assert await vault.clock.hasten_misdated(NOW) == names
+    assert await at(vault, NOW).steps.hasten_misdated() == names
     due = [grant.due_at for grant in await vault.grants() if grant.name in names]
     assert due == pytest.approx([NOW + apart * place for place in range(count)])
     assert await get(vault, "right") == right
@@ -139,7 +140,7 @@ async def test_misdated_grants_are_made_due_spread_out(
 async def test_small_steps_back_are_tolerated(vault: Vault, step: float, names: list[str]) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at"), NOW)
-    assert await vault.clock.hasten_misdated(NOW - step) == names
+    assert await at(vault, NOW - step).steps.hasten_misdated() == names
 
 
 async def test_a_clock_set_back_keeps_the_wait_of_a_retry(vault: Vault) -> None:
@@ -154,16 +155,16 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     """The clock stepped back while no daemon ran: nobody knows by how much."""
     await sow(vault, make_seed())
     await refresh(vault, NOT_SENT, NOW + 7200)
-    assert await vault.clock.hasten_misdated(NOW + 5000) == []
-    assert await vault.clock.hasten_misdated(NOW) == ["acme"]
+    assert await at(vault, NOW + 5000).steps.hasten_misdated() == []
+    assert await at(vault, NOW).steps.hasten_misdated() == ["acme"]
     assert (await get(vault)).due_at == NOW
 
 
 async def test_a_clock_set_back_delays_no_revocation(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.revocations.end("acme", NOW, lambda *_: True)
+    await at(vault, NOW).revocations.end("acme", lambda *_: True)
     [parked] = await vault.revocations.parked()
-    await vault.revocations.take(parked, NOW + 60, NOW)
+    await at(vault, NOW).revocations.take(parked, NOW + 60)
     await step_back(vault, -7200)
     [moved] = await vault.revocations.parked()
     assert (moved.due_at, moved.parked_at) == (NOW + 60 - 7200, NOW - 7200)
@@ -174,13 +175,13 @@ async def test_a_doubted_grant_keeps_its_questions(vault: Vault) -> None:
     """Its token is of the clock that was ahead, and stays so until it is served."""
     await sow(vault, make_seed(), now=NOW + 3000)
     await refresh(vault, answered("at", "rt"), NOW + 3000)
-    await vault.request_refresh("acme", NOW + 3000)
+    await at(vault, NOW + 3000).request_refresh("acme")
     refused = await refresh(vault, REFUSED, NOW + 3000)
     assert refused.due_at is not None
-    assert await vault.clock.hasten_misdated(NOW + 2000) == []
+    assert await at(vault, NOW + 2000).steps.hasten_misdated() == []
     doubted = await get(vault)
     assert (doubted.refused_at, doubted.due_at) == (NOW + 2000, refused.due_at)
-    assert await vault.clock.hasten_misdated(refused.due_at - 3965 - 1) == ["acme"]
+    assert await at(vault, refused.due_at - 3965 - 1).steps.hasten_misdated() == ["acme"]
 
 
 async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
@@ -191,14 +192,14 @@ async def test_a_token_that_came_dead_waits_no_longer(vault: Vault) -> None:
     echo = await finish(vault, await claim_one(vault), answered("at-1", "rt-1"), NOW, client)
     assert echo.grant is not None
     assert (echo.grant.state, echo.grant.failures) == (GrantState.EXPIRED, 0)
-    assert await vault.clock.hasten_misdated(NOW - 7200 + 60) == ["acme"]
+    assert await at(vault, NOW - 7200 + 60).steps.hasten_misdated() == ["acme"]
 
 
 async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
     """A replay's answer would be dated there, and a grace window would seem to begin anew."""
     await sow(vault, make_seed())
     await claim_one(vault, NOW + 7200)
-    await vault.clock.hasten_misdated(NOW)
+    await at(vault, NOW).steps.hasten_misdated()
     intent = (await get(vault)).intent
     assert intent is not None
     assert intent.first_sent_at == NOW
@@ -206,7 +207,7 @@ async def test_nothing_was_sent_in_the_future(vault: Vault) -> None:
 
 async def test_a_grant_added_on_a_clock_ahead_is_due(vault: Vault) -> None:
     await sow(vault, make_seed(), now=NOW + 7200)
-    assert await vault.clock.hasten_misdated(NOW) == ["acme"]
+    assert await at(vault, NOW).steps.hasten_misdated() == ["acme"]
     assert (await get(vault)).due_at == NOW
 
 
@@ -246,7 +247,7 @@ async def test_grants_are_listed_and_counted(vault: Vault) -> None:
 
 async def test_a_walk_sees_every_row_once(vault: Vault) -> None:
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(7)))
-    await vault.remove("g-3", NOW)
+    await vault.remove("g-3")
     seen: list[str] = []
     after = 0
     while batch := await vault.walk(after, 3):

@@ -15,6 +15,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_again,
     claim_one,
     finish,
@@ -97,8 +98,8 @@ async def test_an_earlier_answer_leaves_the_later_lease(vault: Vault) -> None:
     earlier = await claim_one(vault)
     await claim_again(vault)
     await finish(vault, earlier, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW)
-    assert await vault.claim(NOW, rooms(crm=1), 1) == []
+    await vault.request_refresh("acme")
+    assert await vault.claim(rooms(crm=1), 1) == []
 
 
 async def test_an_unapplied_later_failure_ends_the_lease(vault: Vault) -> None:
@@ -110,7 +111,7 @@ async def test_an_unapplied_later_failure_ends_the_lease(vault: Vault) -> None:
     grant = await get(vault)
     assert committed.verdict is Verdict.SUPERSEDED
     assert (grant.state, grant.failures) == (GrantState.FRESH, 0)
-    await vault.request_refresh("acme", NOW + 2)
+    await at(vault, NOW + 2).request_refresh("acme")
     claim = await claim_one(vault, NOW + 2)
     assert claim.renewal.presents == Secret("rt-1")
 
@@ -122,7 +123,7 @@ async def test_a_first_send_of_a_successor_is_no_replay(vault: Vault) -> None:
     later = await claim_again(vault)
     await finish(vault, earlier, answered("at-1", "rt-1"))
     await finish(vault, later, UNKNOWN, NOW + 1)
-    await vault.request_refresh("acme", NOW + 9)
+    await at(vault, NOW + 9).request_refresh("acme")
     claim = await claim_one(vault, NOW + 9)
     assert not claim.intent.is_replay
     assert claim.intent.first_sent_at == NOW + 9
@@ -147,7 +148,7 @@ async def test_a_login_in_mid_exchange_voids_the_answer(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
     change = login_of(await get(vault), answered("at-login", "rt-login"))
-    authorized = await vault.authorize("acme", change, NOW + 1)
+    authorized = await at(vault, NOW + 1).authorize("acme", change)
     late = await finish(vault, claim, answered("at-1", "rt-1"), NOW + 2)
     grant = await get(vault)
     assert late.verdict is Verdict.SUPERSEDED
@@ -162,9 +163,9 @@ async def test_a_login_waits_for_the_exchange_it_voids(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
     change = login_of(await get(vault), answered("at-login", "rt-login"))
-    await vault.authorize("acme", change, NOW)
-    await vault.request_refresh("acme", NOW)
-    assert await vault.claim(NOW, rooms(crm=1), 1) == []
+    await vault.authorize("acme", change)
+    await vault.request_refresh("acme")
+    assert await vault.claim(rooms(crm=1), 1) == []
     await finish(vault, claim, REJECTED)
     assert (await claim_one(vault)).renewal.presents == Secret("rt-login")
 
@@ -181,7 +182,7 @@ async def test_a_changed_seed_in_mid_exchange_voids_it(vault: Vault) -> None:
 async def test_a_removal_in_mid_exchange_orphans_the_answer(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    await vault.remove("acme", NOW)
+    await vault.remove("acme")
     late = await finish(vault, claim, answered("at-1", "rt-1"))
     assert late.verdict is Verdict.SUPERSEDED
     assert await vault.find("acme") is None
@@ -191,9 +192,9 @@ async def test_a_removal_in_mid_exchange_orphans_the_answer(vault: Vault) -> Non
 async def test_a_grant_added_anew_takes_no_old_answer(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
-    await vault.remove("acme", NOW)
+    await vault.remove("acme")
     await sow(vault, make_seed(refresh_token="rt-again"))
-    assert await vault.claim(NOW, rooms(crm=1), 1) == []
+    assert await vault.claim(rooms(crm=1), 1) == []
     late = await finish(vault, claim, answered("at-1", "rt-1"))
     assert late.verdict is Verdict.SUPERSEDED
     assert await access_token(vault) is None
@@ -208,7 +209,7 @@ async def test_a_server_may_keep_the_refresh_token(vault: Vault, echoed: str | N
     await sow(vault, make_seed())
     for number in (1, 2):
         now = NOW + number * 40
-        await vault.request_refresh("acme", now)
+        await at(vault, now).request_refresh("acme")
         claim = await claim_one(vault, now)
         assert claim.renewal.presents == Secret("rt-0")
         committed = await finish(vault, claim, answered(f"at-{number}", echoed), now)
@@ -241,7 +242,7 @@ async def test_an_answer_two_rotations_old_is_orphaned(vault: Vault) -> None:
 async def test_a_lone_refresh_token_is_adopted(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     only = RefreshTokenOnly(
         answer=Answer(
             access_token=None, refresh_token=Secret("rt-2"), refresh_token_expires_in=86_400.0
@@ -268,14 +269,14 @@ async def test_a_rejection_is_final_and_empties_the_schedule(vault: Vault) -> No
         "revoked:invalid_grant",
     )
     assert grant.due_at is None
-    assert await vault.claim(NOW + 1e9, rooms(crm=1), 1) == []
+    assert await at(vault, NOW + 1e9).claim(rooms(crm=1), 1) == []
 
 
 async def test_an_unreadable_answer_is_kept_sealed(vault: Vault) -> None:
     await sow(vault, make_seed())
     for number in range(7):
         now = NOW + number * 1000
-        await vault.request_refresh("acme", now)
+        await at(vault, now).request_refresh("acme")
         body = OutcomeUnknown(reason="unreadable", status=200, body=b"<html>canary-body")
         await refresh(vault, body, now)
     kept = await vault.kept.of_kind("unreadable")
@@ -299,5 +300,5 @@ async def test_a_refused_outcome_says_what_is_stored(vault: Vault) -> None:
     earlier = await claim_one(vault)
     later = await claim_again(vault)
     await finish(vault, later, answered("at-2", "rt-2"))
-    late = await vault.commit(earlier, outcome_of(earlier, UNKNOWN, client=CRM), NOW)
+    late = await vault.commit(earlier, outcome_of(earlier, UNKNOWN, client=CRM))
     assert late.grant == await get(vault)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from refresher.domain import schedule
 from refresher.vault.vault import Vault
-from tests.vault.world import LIFE, NOT_SENT, NOW, answered, make_seed, opened, refresh, sow
+from tests.vault.world import LIFE, NOT_SENT, NOW, answered, at, make_seed, opened, refresh, sow
 
 FEW, MANY = 100, 5_000
 
@@ -84,9 +84,9 @@ def multiply(vault: Vault, name: str, times: int, change: str = "") -> None:
 async def look(vault: Vault, now: float) -> list[str]:
     """What the watch and whoever revokes ask each second; the names that were moved."""
     moved = []
-    while passed := await vault.time_passed(now):
+    while passed := await at(vault, now).time_passed():
         moved += [after.name for _, after in passed]
-    assert await vault.incidents_over(now) == []
+    assert await at(vault, now).incidents_over() == []
     assert await vault.revocations.waiting() == {}
     assert await vault.overdue(NOW - 120) == []
     return moved
@@ -99,7 +99,7 @@ async def crowd(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await sow(vault, make_seed("fresh", "rt-1"), make_seed("failing", "rt-2"))
         for name in ("fresh", "failing"):
             await refresh(vault, answered(f"at-{name}", expires_in=LIFE), name=name)
-        await vault.request_refresh("failing", NOW + LIFE - 400)
+        await at(vault, NOW + LIFE - 400).request_refresh("failing")
         await refresh(vault, NOT_SENT, NOW + LIFE - 400, name="failing")
         multiply(vault, "fresh", request.param, "expires_at = expires_at + 1000 + n")
         multiply(vault, "failing", request.param)
@@ -136,11 +136,11 @@ async def test_the_index_knows_the_window(vault: Vault, lifetime: float) -> None
     """What the schedule calls the mandatory window stands a second time, in SQL."""
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", expires_in=lifetime))
-    await vault.request_refresh("acme", NOW)
+    await at(vault, NOW).request_refresh("acme")
     await refresh(vault, NOT_SENT)
     degrades_at = NOW + lifetime - schedule.mandatory_window(lifetime)
-    assert await vault.time_passed(degrades_at - 0.01) == []
-    assert len(await vault.time_passed(degrades_at + 0.01)) == 1
+    assert await at(vault, degrades_at - 0.01).time_passed() == []
+    assert len(await at(vault, degrades_at + 0.01).time_passed()) == 1
 
 
 @pytest.mark.long

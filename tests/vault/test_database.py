@@ -20,12 +20,14 @@ from refresher.errors import (
     UnknownGrant,
     VaultUnavailable,
 )
-from refresher.vault.database import LARGEST_BATCH, open_sqlite
-from refresher.vault.refusals import unavailable
+from refresher.vault.database import LARGEST_BATCH
+from refresher.vault.sqlite.engine import open_sqlite
+from refresher.vault.sqlite.refusals import unavailable
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     NOW,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -83,7 +85,7 @@ async def test_a_shared_commit_has_a_largest_size(vault: Vault) -> None:
 
 async def test_every_write_gets_its_own_result(vault: Vault) -> None:
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(30)))
-    claims = await vault.claim(NOW, rooms(crm=30), 30)
+    claims = await at(vault, NOW).claim(rooms(crm=30), 30)
     results: dict[str, int] = {}
 
     async def commit(number: int) -> None:
@@ -269,7 +271,7 @@ async def test_one_write_that_the_database_refuses_fails_alone(
 
         async def ask(number: int, told: dict[int, str] = told) -> None:
             try:
-                await vault.request_refresh(f"g-{number}", NOW)
+                await vault.request_refresh(f"g-{number}")
             except GrantSetAside:
                 told[number] = "set aside"
             else:
@@ -322,7 +324,7 @@ async def test_a_full_disk_is_said_and_survived(vault: Vault) -> None:
 async def test_a_full_disk_refuses_the_whole_commit(vault: Vault) -> None:
     """Nobody may believe a write that shared its commit with one the disk refused."""
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(8)))
-    claims = await vault.claim(NOW, rooms(crm=8), 8)
+    claims = await vault.claim(rooms(crm=8), 8)
     await fill_the_disk(vault)
     refused: list[str] = []
     written: list[str] = []
@@ -355,7 +357,7 @@ async def test_a_read_only_vault_is_said_and_survived(vault: Vault) -> None:
     with pytest.raises(VaultUnavailable, match="the vault is read-only"):
         await claim_one(vault)
     with pytest.raises(VaultUnavailable, match="the vault is read-only"):
-        await vault.prove_writable(NOW)
+        await vault.prove_writable()
     assert (await get(vault)).intent is None
     set_writable(vault, writable=True)
     assert (await claim_one(vault)).intent.attempts == 1
@@ -400,6 +402,6 @@ async def test_a_refusal_quotes_no_parameters(vault: Vault) -> None:
 
 async def test_an_unknown_name_is_no_refusal_of_the_vault(vault: Vault) -> None:
     with pytest.raises(UnknownGrant):
-        await vault.remove("nobody", NOW)
+        await vault.remove("nobody")
     await sow(vault, make_seed())
     assert (await refresh(vault, answered("at-1"))).version

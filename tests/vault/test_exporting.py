@@ -15,6 +15,7 @@ from tests.vault.world import (
     NOW,
     UNKNOWN,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -33,17 +34,19 @@ ALL = Selection()
 async def test_what_is_handed_out_is_not_sent_any_more(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    page = await vault.pauses.export(ALL, NOW + 60)
+    page = await at(vault, NOW + 60).pauses.export(ALL)
     [one] = page.exported
     assert (one.refresh_token, one.access_token) == (Secret("rt-1"), Secret("at-1"))
     assert one.grant == await get(vault)
     assert (one.grant.state, one.grant.reason) == (GrantState.PAUSED, "exported_here")
-    assert await vault.claim(NOW + LIFE, rooms(crm=1), 1) == []
-    again = await vault.pauses.export(ALL, NOW + 70)
+    assert await at(vault, NOW + LIFE).claim(rooms(crm=1), 1) == []
+    again = await at(vault, NOW + 70).pauses.export(ALL)
     assert [each.refresh_token for each in again.exported] == [Secret("rt-1")], "a pipe that broke"
-    assert (await vault.pauses.resume(Selection(client="crm"), NOW + 80))[0][1] == await get(vault)
+    assert (await at(vault, NOW + 80).pauses.resume(Selection(client="crm")))[0][1] == await get(
+        vault
+    )
     assert (await get(vault)).state is GrantState.PAUSED, "each is resumed by its name"
-    await vault.pauses.resume(Selection(names=["acme"]), NOW + 80)
+    await at(vault, NOW + 80).pauses.resume(Selection(names=["acme"]))
     assert (await get(vault)).due_at == NOW + 80
 
 
@@ -58,7 +61,7 @@ async def test_what_may_be_spent_is_left_out_and_named(vault: Vault) -> None:
     await claim_one(vault, name="out")
     await sow(vault, make_seed("odd", "rt-odd"))
     await refresh(vault, answered("at-odd", "rt-found", is_searched=True), name="odd")
-    page = await vault.pauses.export(ALL, NOW + 60)
+    page = await at(vault, NOW + 60).pauses.export(ALL)
     assert page.exported == []
     assert {one.name: (one.why, one.is_worth_a_try) for one in page.left_out} == {
         "lost": ("it is lost (revoked:invalid_grant)", False),
@@ -79,7 +82,7 @@ async def test_an_export_goes_page_by_page(vault: Vault, monkeypatch: pytest.Mon
         await sow(vault, make_seed(name, f"rt-{name}"))
         await refresh(vault, answered(f"at-{name}", f"rt-{name}-1"), name=name)
     names, after = [], 0
-    while (page := await vault.pauses.export(ALL, NOW, after=after)).last is not None:
+    while (page := await vault.pauses.export(ALL, after=after)).last is not None:
         names.append([one.grant.name for one in page.exported])
         after = page.last
     assert names == [["a", "b"], ["c"]]
@@ -90,6 +93,6 @@ async def test_a_vault_that_refuses_hands_out_nothing(vault: Vault) -> None:
     await refresh(vault, answered("at-1", "rt-1"))
     set_writable(vault, writable=False)
     with pytest.raises(VaultUnavailable):
-        await vault.pauses.export(ALL, NOW + 60)
+        await at(vault, NOW + 60).pauses.export(ALL)
     set_writable(vault, writable=True)
     assert (await get(vault)).state is GrantState.FRESH

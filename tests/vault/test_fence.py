@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from refresher.vault.fence import LOOKS, Fence
+from refresher.vault.sqlite.fence import LOOKS, Fence
 from tests.support.waiting import wait_until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from refresher.vault.file_lock import FileLock
+from refresher.vault.sqlite.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from refresher.errors import VaultUnavailable
-from refresher.vault.files import How, Part
 from refresher.vault.opening import open_vault
+from refresher.vault.sqlite.files import How, Part
 from refresher.vault.vault import Vault
 from tests.vault.world import (
-    NOW,
     answered,
     claim_one,
     finish,
@@ -112,8 +111,8 @@ async def test_looking_costs_no_lock(vault: Vault, tmp_path: Path) -> None:
     assert held
     for _ in range(3):
         await vault.files.look()
-        await vault.origin.count(NOW)
-    await vault.save(tmp_path / "copy.db", NOW)
+        await vault.origin.count()
+    await vault.save(tmp_path / "copy.db")
     assert posix_locks(tmp_path / "vault.db-shm") == held
 
 
@@ -132,11 +131,11 @@ async def test_nothing_is_sent_any_more(vault: Vault, tmp_path: Path, ending: st
     (tmp_path / f"vault.db{ending}").unlink()
     await vault.files.look()
     with pytest.raises(VaultUnavailable, match="was deleted while it was in use"):
-        await vault.claim(NOW, rooms(crm=9), 9)
+        await vault.claim(rooms(crm=9), 9)
     with pytest.raises(VaultUnavailable, match="was deleted"):
         await vault.is_held(claim)
     with pytest.raises(VaultUnavailable, match="was deleted"):
-        await vault.prove_writable(NOW)
+        await vault.prove_writable()
     if PARTS[ending] is Part.VAULT:
         with pytest.raises(VaultUnavailable, match="was deleted"):
             await finish(vault, claim, answered("at-1", "rt-1"))
@@ -157,7 +156,7 @@ async def test_a_vault_that_was_taken_away_is_saved_whole(
             hurt(tmp_path / f"vault.db{ending}")
         await refresh_quietly(vault)
         await vault.files.look()
-        await vault.save(tmp_path / "saved.db", NOW)
+        await vault.save(tmp_path / "saved.db")
     (tmp_path / "new").mkdir()
     (tmp_path / "saved.db").rename(tmp_path / "new" / "vault.db")
     (tmp_path / "key").rename(tmp_path / "new" / "key")

@@ -16,6 +16,7 @@ from tests.vault.world import (
     NOW,
     UNKNOWN,
     answered,
+    at,
     claim_one,
     finish,
     make_seed,
@@ -79,7 +80,7 @@ async def test_pages_together_are_what_was_asked_for(mixed: Vault) -> None:
 async def test_a_name_that_comes_or_goes_between_pages_moves_no_other(mixed: Vault) -> None:
     first = names(await mixed.grants(limit=4))
     assert first == ["g01", "g02", "g03", "g04"]
-    await mixed.remove("g04", NOW)
+    await mixed.remove("g04")
     await sow(mixed, static_seed("g005"))
     assert names(await mixed.grants(after="g04", limit=3)) == ["g06", "g07", "g08"]
 
@@ -124,7 +125,7 @@ async def test_the_urgent_ones_of_each_kind_are_found(vault: Vault) -> None:
         if name != "new":
             await refresh(vault, answered(f"at-{name}", expires_in=9000.0 - number), name=name)
     await sow(vault, static_seed("pat"))
-    await vault.request_refresh("failing", NOW)
+    await at(vault, NOW).request_refresh("failing")
     await refresh(vault, NOT_SENT, name="failing")
     multiply(vault, "dead", 5, "state = 'reauthorization_required', due_at = NULL")
     found = names(await vault.listing.urgent(2))
@@ -147,7 +148,7 @@ async def test_the_details_count_what_is_kept(vault: Vault) -> None:
     assert (details.is_out, details.granted_scope) == (False, "a b")
     assert details.kept == (KeptCount("orphan", 1, NOW + 10, NOW + 10),)
     assert await vault.listing.details("nobody") is None
-    await vault.remove("acme", NOW)
+    await at(vault, NOW).remove("acme")
     assert await vault.listing.details("acme") is None
 
 

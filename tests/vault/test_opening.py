@@ -28,6 +28,7 @@ from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
 from tests.engine.world import Lines
 from tests.vault.world import (
+    FakeClock,
     access_token,
     answered,
     claim_one,
@@ -147,7 +148,7 @@ async def test_every_file_is_its_owners_alone(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
         write_key_file(key_file)
-        vault = await open_vault(folder / "vault.db", key_file)
+        vault = await open_vault(folder / "vault.db", key_file, clock=FakeClock())
     finally:
         os.umask(umask)
     await sow(vault, make_seed())

@@ -13,6 +13,7 @@ from refresher.vault.vault import Vault
 from tests.vault.world import (
     NOW,
     answered,
+    at,
     claim_one,
     get,
     make_seed,
@@ -25,11 +26,11 @@ from tests.vault.world import (
 async def used(folder: Path, *, renewed: bool = False) -> None:
     """A vault in FOLDER that was open once more."""
     async with opened(folder) as vault:
-        assert await vault.origin.learn(NOW) is None
+        assert await at(vault, NOW).origin.learn() is None
         if renewed:
-            await vault.request_refresh("acme", NOW)
+            await at(vault, NOW).request_refresh("acme")
             await refresh(vault, answered("at-2", "rt-2"), NOW + 100)
-            await vault.origin.count(NOW + 100)
+            await at(vault, NOW + 100).origin.count()
 
 
 async def sown(folder: Path) -> Path:
@@ -37,8 +38,8 @@ async def sown(folder: Path) -> Path:
     async with opened(folder) as vault:
         await sow(vault, make_seed())
         await refresh(vault, answered("at-1", "rt-1"))
-        await vault.origin.learn(NOW)
-        await vault.prove_writable(NOW + 5, SinceBoot("boot", 1.0))
+        await at(vault, NOW).origin.learn()
+        await at(vault, NOW + 5, SinceBoot("boot", 1.0)).prove_writable()
     return Path(shutil.copy(folder / "vault.db", folder / "older"))
 
 
@@ -49,13 +50,13 @@ async def test_a_file_put_back_is_told_once_and_its_refusals_are_of_a_copy(
     await used(tmp_path, renewed=True)
     older.replace(tmp_path / "vault.db")
     async with opened(tmp_path) as vault:
-        told = await vault.origin.learn(NOW + 200, last_seen=NOW + 5)
+        told = await at(vault, NOW + 200).origin.learn(last_seen=NOW + 5)
         assert told == Restored(NOW + 5, "rolled_back", 1)
-        assert await vault.origin.learn(NOW + 200) is None
-        await vault.request_refresh("acme", NOW + 200)
+        assert await at(vault, NOW + 200).origin.learn() is None
+        await at(vault, NOW + 200).request_refresh("acme")
         assert (await claim_one(vault, NOW + 200)).is_of_copy
     async with opened(tmp_path) as vault:
-        assert await vault.origin.learn(NOW + 300) is None
+        assert await at(vault, NOW + 300).origin.learn() is None
         assert vault.origin.restored_from == NOW + 200
 
 
@@ -74,16 +75,15 @@ async def test_a_vault_that_goes_on_is_no_copy(tmp_path: Path) -> None:
 
 
 async def test_a_file_put_back_under_a_daemon_is_told(vault: Vault) -> None:
-    await vault.origin.learn(NOW)
-    assert await vault.origin.count(NOW + 60) is None
+    await at(vault, NOW).origin.learn()
+    assert await at(vault, NOW + 60).origin.count() is None
     await vault._write(
         lambda tx: tx.connection.exec_driver_sql(
             "UPDATE facts SET value = replace(value, ' 2]', ' 1]') WHERE name = 'count'"
-        ),
-        NOW,
+        )
     )
-    assert await vault.origin.count(NOW + 120) == Restored(NOW + 120, "rolled_back", 0)
-    assert await vault.origin.count(NOW + 180) is None
+    assert await at(vault, NOW + 120).origin.count() == Restored(NOW + 120, "rolled_back", 0)
+    assert await at(vault, NOW + 180).origin.count() is None
 
 
 def remove(file: Path) -> None:
@@ -136,9 +136,9 @@ async def test_what_redis_knows_better_is_of_a_copy_until_it_is_renewed(vault: V
     await refresh(vault, answered("at-o", "rt-p"), name="other")
     vault.seen_newer("acme", NOW + 10)
     for name, is_of_copy in (("acme", True), ("other", False)):
-        await vault.request_refresh(name, NOW + 20)
+        await at(vault, NOW + 20).request_refresh(name)
         assert (await claim_one(vault, NOW + 20, name)).is_of_copy is is_of_copy
-    await vault.release_leases(NOW + 20, lambda _: None)
+    await at(vault, NOW + 20).release_leases(lambda _: None)
     await refresh(vault, answered("at-2", "rt-2"), NOW + 30)
-    await vault.request_refresh("acme", NOW + 90)
+    await at(vault, NOW + 90).request_refresh("acme")
     assert not (await claim_one(vault, NOW + 90)).is_of_copy

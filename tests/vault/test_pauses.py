@@ -26,7 +26,9 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_one,
+    clock_of,
     finish,
     get,
     login_of,
@@ -50,7 +52,7 @@ async def renewed(vault: Vault, name: str = "acme") -> None:
 
 
 async def pause(vault: Vault, until: float | None = None, now: float = NOW + 60) -> None:
-    [(_, after)] = await vault.pauses.pause(ACME, now, until=until)
+    [(_, after)] = await at(vault, now).pauses.pause(ACME, until=until)
     assert after == await get(vault)
 
 
@@ -58,8 +60,8 @@ async def test_nothing_is_claimed_of_a_paused_grant(vault: Vault) -> None:
     await renewed(vault)
     await pause(vault)
     assert await vault.next_due(rooms(crm=1)) is None
-    assert await vault.claim(NOW + 10 * LIFE, rooms(crm=1), 1) == []
-    assert await vault.request_refresh("acme", NOW + 70) is None
+    assert await at(vault, NOW + 10 * LIFE).claim(rooms(crm=1), 1) == []
+    assert await at(vault, NOW + 70).request_refresh("acme") is None
     assert await access_token(vault) == "at-acme", "consumers keep it to its end"
 
 
@@ -70,7 +72,7 @@ async def test_a_pause_with_an_end_outlives_a_restart_and_ends_by_itself(
         await renewed(vault)
         await pause(vault, NOW + HOUR)
     async with opened(tmp_path) as vault:
-        assert await vault.claim(NOW + HOUR - 1, rooms(crm=1), 1) == []
+        assert await at(vault, NOW + HOUR - 1).claim(rooms(crm=1), 1) == []
         assert await vault.next_due(rooms(crm=1)) == NOW + HOUR
         assert lines.of(Event.GRANT_RESUMED) == []
         claim = await claim_one(vault, NOW + HOUR)
@@ -87,16 +89,16 @@ async def test_a_pause_with_an_end_outlives_a_restart_and_ends_by_itself(
 async def test_a_pause_that_no_claim_has_met_is_ended_all_the_same(vault: Vault) -> None:
     await renewed(vault)
     await pause(vault, NOW + 90)
-    assert await vault.pauses.end_due(NOW + 89) == []
-    [(before, after)] = await vault.pauses.end_due(NOW + 90)
+    assert await at(vault, NOW + 89).pauses.end_due() == []
+    [(before, after)] = await at(vault, NOW + 90).pauses.end_due()
     assert (before.state, after.state) == (GrantState.PAUSED, GrantState.FRESH)
     assert (after.due_at, after.revision > before.revision) == (NOW + 90, True)
-    assert await vault.pauses.end_due(NOW + 90) == []
+    assert await at(vault, NOW + 90).pauses.end_due() == []
 
 
 async def test_an_exchange_that_was_out_commits_into_the_pause(vault: Vault) -> None:
     await renewed(vault)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
     assert await vault.is_held(claim)
     await pause(vault, now=NOW + 61)
@@ -107,36 +109,36 @@ async def test_an_exchange_that_was_out_commits_into_the_pause(vault: Vault) -> 
     assert done.grant == after
     assert (after.state, after.due_at, after.intent) == (GrantState.PAUSED, None, None)
     assert await access_token(vault) == "at-2"
-    [(_, resumed)] = await vault.pauses.resume(ACME, NOW + 90)
+    [(_, resumed)] = await at(vault, NOW + 90).pauses.resume(ACME)
     assert (resumed.state, resumed.due_at) == (GrantState.FRESH, NOW + 90)
     assert (await claim_one(vault, NOW + 90)).renewal == RefreshToken(Secret("rt-2"))
 
 
 async def test_a_dead_process_leaves_a_paused_exchange_to_wait(vault: Vault) -> None:
     await renewed(vault)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await claim_one(vault, NOW + 60)
     await pause(vault, now=NOW + 61)
-    [(_, after)] = await vault.release_leases(
-        NOW + 70, lambda grant: resume_unresolved(grant, CRM, NOW + 70, DRAW)
+    [(_, after)] = await at(vault, NOW + 70).release_leases(
+        lambda grant: resume_unresolved(grant, CRM, NOW + 70, DRAW)
     )
     assert (after.state, after.due_at) == (GrantState.PAUSED, None)
     assert after.intent is not None
-    assert await vault.claim(NOW + LIFE, rooms(crm=1), 1) == []
-    await vault.pauses.resume(ACME, NOW + LIFE)
+    assert await at(vault, NOW + LIFE).claim(rooms(crm=1), 1) == []
+    await at(vault, NOW + LIFE).pauses.resume(ACME)
     assert (await claim_one(vault, NOW + LIFE)).intent.is_replay
 
 
 async def test_resuming_ends_a_pause_of_any_reason(vault: Vault) -> None:
     await renewed(vault)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     pausing = make_client(on_unknown_outcome=UnknownOutcome.PAUSE)
     await finish(vault, await claim_one(vault, NOW + 60), UNKNOWN, NOW + 60, pausing)
     paused = await get(vault)
     assert (paused.state, paused.due_at) == (GrantState.PAUSED, None)
-    [(same, unchanged)] = await vault.pauses.pause(ACME, NOW + 70, until=NOW + 80)
+    [(same, unchanged)] = await at(vault, NOW + 70).pauses.pause(ACME, until=NOW + 80)
     assert same == unchanged == paused, "an order with an end must not end what waits for a word"
-    [(_, resumed)] = await vault.pauses.resume(ACME, NOW + 90)
+    [(_, resumed)] = await at(vault, NOW + 90).pauses.resume(ACME)
     assert (resumed.state, resumed.due_at) == (GrantState.FRESH, NOW + 90)
     assert (await claim_one(vault, NOW + 90)).intent.is_replay
 
@@ -144,28 +146,28 @@ async def test_resuming_ends_a_pause_of_any_reason(vault: Vault) -> None:
 async def test_what_is_not_paused_is_not_resumed(vault: Vault) -> None:
     await renewed(vault)
     before = await get(vault)
-    assert await vault.pauses.resume(ACME, NOW + 60) == [(before, before)]
+    assert await at(vault, NOW + 60).pauses.resume(ACME) == [(before, before)]
     assert await get(vault) == before
 
 
 async def test_nothing_hastens_a_paused_grant(vault: Vault) -> None:
     await renewed(vault)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await finish(vault, await claim_one(vault, NOW + 60), NOT_SENT, NOW + 60)
     await pause(vault, NOW + HOUR)
-    assert await vault.hasten("crm", NOW + 70) == []
-    await vault.hasten_after_outage(["crm"], 0.1, NOW + 70)
-    assert await vault.single_out("crm", 0.1, NOW + 70) == []
-    assert await vault.clock.hasten_misdated(NOW - 900) == []
-    assert await vault.ask_lost(NOW + 70) == []
+    assert await at(vault, NOW + 70).hasten("crm") == []
+    await at(vault, NOW + 70).hasten_after_outage(["crm"], 0.1)
+    assert await at(vault, NOW + 70).single_out("crm", 0.1) == []
+    assert await vault.steps.hasten_misdated() == []
+    assert await at(vault, NOW + 70).ask_lost() == []
     assert (await get(vault)).due_at == NOW + HOUR
 
 
 async def test_a_clock_that_is_set_back_moves_the_end(vault: Vault) -> None:
     await renewed(vault)
     await pause(vault, NOW + HOUR)
-    vault.clock_set_back(-600.0)
-    await vault.prove_writable(NOW - 500)
+    clock_of(vault).step(-600.0)
+    await vault.prove_writable()
     assert (await get(vault)).due_at == NOW + HOUR - 600
 
 
@@ -173,17 +175,17 @@ async def test_login_revocation_and_removal_end_a_pause(vault: Vault) -> None:
     await renewed(vault)
     await pause(vault)
     login = login_of(await get(vault), answered("at-login", "rt-login"), NOW + 70)
-    after = await vault.authorize("acme", login, NOW + 70)
+    after = await at(vault, NOW + 70).authorize("acme", login)
     assert (after.state, after.reason) == (GrantState.FRESH, None)
     assert after.due_at is not None
     await pause(vault, now=NOW + 80)
-    ended = await vault.revocations.end("acme", NOW + 90, lambda *_: True)
+    ended = await at(vault, NOW + 90).revocations.end("acme", lambda *_: True)
     assert ended is not None
     assert (ended.after.state, ended.after.reason) == (
         GrantState.REAUTHORIZATION_REQUIRED,
         "revoked_here",
     )
-    await vault.remove("acme", NOW + 91)
+    await at(vault, NOW + 91).remove("acme")
     assert await vault.counts() == {"removed": 1}
 
 
@@ -197,7 +199,7 @@ async def test_the_end_of_a_paused_refresh_token_is_told(vault: Vault) -> None:
 async def test_a_lost_grant_is_not_paused(vault: Vault) -> None:
     await sow(vault, make_seed())
     lost = await refresh(vault, GrantRejected(error="invalid_grant", status=400))
-    assert await vault.pauses.pause(ACME, NOW + 5, until=None) == [(lost, lost)]
+    assert await at(vault, NOW + 5).pauses.pause(ACME, until=None) == [(lost, lost)]
 
 
 async def test_a_client_is_paused_page_by_page(
@@ -208,10 +210,10 @@ async def test_a_client_is_paused_page_by_page(
         await renewed(vault, name)
     await sow(vault, make_seed("elsewhere", "rt-x", client="erp"))
     crm = Selection(client="crm")
-    first = await vault.pauses.pause(crm, NOW + 60, until=None)
+    first = await at(vault, NOW + 60).pauses.pause(crm, until=None)
     assert [after.name for _, after in first] == ["a", "b"]
-    second = await vault.pauses.pause(crm, NOW + 60, until=None, after=first[-1][1].id)
+    second = await at(vault, NOW + 60).pauses.pause(crm, until=None, after=first[-1][1].id)
     assert [after.name for _, after in second] == ["c"]
-    assert await vault.pauses.pause(crm, NOW + 60, until=None, after=second[-1][1].id) == []
+    assert await at(vault, NOW + 60).pauses.pause(crm, until=None, after=second[-1][1].id) == []
     states = {grant.name: grant.state for grant in await vault.grants()}
     assert states == dict.fromkeys("abc", GrantState.PAUSED) | {"elsewhere": GrantState.PENDING}

@@ -17,6 +17,7 @@ from tests.vault.world import (
     NOW,
     UNKNOWN,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -39,7 +40,7 @@ async def reject(
     vault: Vault, version: int, now: float, name: str = "acme", earlier: int | None = None
 ) -> Taken:
     word = Rejected(frozenset({version}), "401", earlier)
-    return await vault.take_rejections({name: word}, now)
+    return await at(vault, now).take_rejections({name: word})
 
 
 async def renew(vault: Vault, number: int, now: float = NOW, life: float = LIFE) -> int:
@@ -83,7 +84,7 @@ async def test_consumers_requests_are_limited(vault: Vault, life: float, interva
     second = await renew(vault, 2, NOW, life)
     await reject(vault, second, NOW + interval / 2)
     assert (await get(vault)).rejection == Rejection(second, Answer.DEFERRED, NOW + interval)
-    assert await vault.claim(NOW + interval - 0.01, rooms(crm=1), 1) == []
+    assert await at(vault, NOW + interval - 0.01).claim(rooms(crm=1), 1) == []
     assert await renew(vault, 3, NOW + interval, life) > second
 
 
@@ -138,10 +139,10 @@ async def test_many_are_answered_in_one_transaction(vault: Vault) -> None:
         for name, version in versions.items()
     }
     rejected["nobody"] = Rejected(frozenset({1}))
-    taken = await vault.take_rejections(rejected, NOW + 60)
+    taken = await at(vault, NOW + 60).take_rejections(rejected)
     assert [after.name for _, after in taken.changed] == names
     assert all(after.due_at == NOW + 60 for _, after in taken.changed)
-    assert await vault.take_rejections(rejected, NOW + 61) == Taken([], set())
+    assert await at(vault, NOW + 61).take_rejections(rejected) == Taken([], set())
 
 
 async def test_a_pause_is_an_operators_decision(vault: Vault) -> None:
@@ -155,14 +156,14 @@ async def test_a_pause_is_an_operators_decision(vault: Vault) -> None:
     after = await get(vault)
     assert (after.state, after.due_at) == (GrantState.PAUSED, None)
     assert after.rejection == Rejection(version, Answer.PAUSED, None)
-    assert await vault.request_refresh("acme", NOW + 300) is None
+    assert await at(vault, NOW + 300).request_refresh("acme") is None
     assert (await get(vault)).due_at is None
 
 
 async def test_an_exchange_in_flight_keeps_the_answer_given_meanwhile(vault: Vault) -> None:
     await sow(vault, make_seed())
     version = await renew(vault, 1)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
     await reject(vault, version, NOW + 61)
     told = (await get(vault)).rejection
@@ -174,7 +175,7 @@ async def test_an_exchange_in_flight_keeps_the_answer_given_meanwhile(vault: Vau
 async def test_a_lost_grant_is_not_asked_for(vault: Vault) -> None:
     await sow(vault, make_seed())
     version = await renew(vault, 1)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await finish(vault, await claim_one(vault, NOW + 60), REVOKED, NOW + 60)
     await reject(vault, version, NOW + 70)
     after = await get(vault)
@@ -198,7 +199,7 @@ async def test_a_new_authorization_begins_anew(vault: Vault) -> None:
     await reject(vault, await renew(vault, 1), NOW)
     await reject(vault, await renew(vault, 2), NOW + 2)
     change = login_of(await get(vault), answered("at", "rt-login"), NOW + 3)
-    after = await vault.authorize("acme", change, NOW + 3)
+    after = await at(vault, NOW + 3).authorize("acme", change)
     assert (after.rejection, after.request_interval) == (None, None)
 
 
@@ -215,14 +216,14 @@ async def test_a_vault_that_refuses_takes_nothing(vault: Vault) -> None:
 async def test_the_end_of_a_lost_grants_token_is_noticed_once(vault: Vault) -> None:
     await sow(vault, make_seed())
     await renew(vault, 1)
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     claim = await claim_one(vault, NOW + 60)
     await finish(vault, claim, REVOKED, NOW + 60)
     before = await get(vault)
     assert before.state is GrantState.REAUTHORIZATION_REQUIRED
-    assert await vault.time_passed(NOW + LIFE - 1) == []
-    [(seen, after)] = await vault.time_passed(NOW + LIFE + 1)
+    assert await at(vault, NOW + LIFE - 1).time_passed() == []
+    [(seen, after)] = await at(vault, NOW + LIFE + 1).time_passed()
     assert seen == before
     assert (after.state, after.reason) == (before.state, before.reason)
     assert after.revision > before.revision
-    assert await vault.time_passed(NOW + LIFE + 2) == []
+    assert await at(vault, NOW + LIFE + 2).time_passed() == []

@@ -406,8 +406,8 @@ async def test_the_tokens_of_the_largest_answer_can_be_rescued(vault: Vault, kin
     grant = await get(vault)
     change = login_of(grant, answered(access_token, "r" * 8192, extras=extras))
     record = login_record(grant, change, None)
-    await rescue(vault, record)
-    read = read_record(record).on(grant)[1].tokens
+    await rescue(vault, record())
+    read = read_record(record()).on(grant)[1].tokens
     assert read == change.tokens
 
 
@@ -422,8 +422,8 @@ async def test_the_largest_answer_that_nobody_understood_can_be_rescued(
     change = type(change)(grant=change.grant, tokens=change.tokens, kept=raw)
     record = exchange_record(claim, change)
     assert record is not None
-    await rescue(vault, record)
-    assert read_record(record).on(claim.grant)[1].kept == raw
+    await rescue(vault, record())
+    assert read_record(record()).on(claim.grant)[1].kept == raw
 
 
 def test_a_record_of_the_first_version_is_read() -> None:

@@ -24,6 +24,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     claim_again,
     claim_one,
     finish,
@@ -77,7 +78,7 @@ async def test_a_rotation_brings_everything_under_the_new_key(tmp_path: Path, li
     async with opened(tmp_path) as vault:
         assert (await sealed(vault)).keys() == before.keys()
         assert holds(vault, await get(vault), "rt-1")
-        again = await vault.apply_seed(make_seed("acme", "rt-acme"), NOW, DRAW, origin="settings")
+        again = await vault.apply_seed(make_seed("acme", "rt-acme"), DRAW, origin="settings")
         assert again.result is SeedResult.UNCHANGED  # fingerprints are those of before
 
 
@@ -86,10 +87,10 @@ async def test_what_is_written_meanwhile_is_not_undone(vault: Vault) -> None:
     await sow(vault, make_seed())
     await vault.resealing.rotate()
     [cell] = [one for one in resealing._CELLS if one.column is grants.c.refresh_token_sealed]
-    batch = await vault._read(partial(resealing._outdated, cell=cell, after=0), NOW)
+    batch = await vault._read(partial(resealing._outdated, cell=cell, after=0))
     assert [one.new is not None for one in batch] == [True]
     await refresh(vault, answered("at-1", "rt-1"))
-    assert await vault._write(partial(resealing.store, cell=cell, batch=batch), NOW) == 0
+    assert await vault._write(partial(resealing.store, cell=cell, batch=batch)) == 0
     assert "rt-1" in await sealed(vault)
     assert holds(vault, await get(vault), "rt-1")
 
@@ -106,7 +107,7 @@ async def test_two_rotations_at_once_end_under_the_newest(vault: Vault, tmp_path
         for _ in range(3):
             tasks.start_soon(rotate)
         for number in range(5):
-            await vault.request_refresh("acme", NOW + 100 + 60 * number)
+            await at(vault, NOW + 100 + 60 * number).request_refresh("acme")
             claim = await claim_one(vault, NOW + 100 + 60 * number)
             await finish(vault, claim, answered(f"new-{number}"), NOW + 100 + 60 * number)
     assert len((tmp_path / "key").read_text().split()) == 4
@@ -138,7 +139,7 @@ async def test_a_row_that_cannot_be_written_keeps_no_other(vault: Vault) -> None
     newest, oldest = await vault.resealing.status()
     assert (newest.counts["grants"], oldest.counts["grants"]) == (2, 1)
     await execute(vault, sa.text("DROP TRIGGER broken"))
-    assert await vault.look_at_set_aside(NOW) == ["acme"]
+    assert await vault.look_at_set_aside() == ["acme"]
     assert vault.resealing.is_due
     await vault.resealing.reseal()
     assert (await vault.resealing.status())[1].total == 0
@@ -187,8 +188,7 @@ async def test_an_old_line_that_went_too_early_can_come_back(
     (tmp_path / "key").write_text(both)
     await vault.resealing.read_again()
     await vault._write(
-        lambda tx: keys.reseal_fingerprint_key(tx.connection, vault._sealer.keyring, is_last=True),
-        NOW,
+        lambda tx: keys.reseal_fingerprint_key(tx.connection, vault._sealer.keyring, is_last=True)
     )
     (tmp_path / "key").write_text(both.splitlines()[0])
     await vault.resealing.read_again()
@@ -197,9 +197,9 @@ async def test_an_old_line_that_went_too_early_can_come_back(
     [_, unknown] = await vault.resealing.status()
     assert (unknown.line, unknown.counts["grants"]) == (None, 2)
     assert [line["count"] for line in lines.all() if line["event"] == "vault.unopened"] == [3]
-    assert await vault.look_at_set_aside(NOW) == []
+    assert await vault.look_at_set_aside() == []
     (tmp_path / "key").write_text(both)
-    assert await vault.look_at_set_aside(NOW) == ["acme"]
+    assert await vault.look_at_set_aside() == ["acme"]
     assert await access_token(vault) == "at-1"
     assert [grant.state for grant in await vault.grants()] == ["fresh", "pending"]
     assert not vault.may_be_set_aside("acme")
@@ -241,12 +241,12 @@ async def test_afterwards_the_first_format_is_tampering(tmp_path: Path) -> None:
         await age(vault)
         vault._sealer.keyring.accepts_first = True
         kept_row = await vault._read(
-            lambda tx: tx.connection.execute(sa.select(grants)).mappings().one(), NOW
+            lambda tx: tx.connection.execute(sa.select(grants)).mappings().one()
         )
         await vault.resealing.reseal()
         old = {"refresh_token_sealed": kept_row["refresh_token_sealed"]}
         await execute(vault, sa.update(grants).values(**old, client="other"))
-        assert await vault.claim(NOW, rooms(other=1), 1) == []
+        assert await vault.claim(rooms(other=1), 1) == []
     async with opened(tmp_path) as vault:
         assert (await get(vault)).reason == "unreadable"
         with pytest.raises(VaultKeyError, match="somebody has put it there"):
@@ -268,8 +268,7 @@ async def test_cells_of_a_lost_key_keep_the_first_format_open(tmp_path: Path) ->
         await vault._write(
             lambda tx: keys.reseal_fingerprint_key(
                 tx.connection, vault._sealer.keyring, is_last=False
-            ),
-            NOW,
+            )
         )
     (tmp_path / "key").write_text(second)
     async with opened(tmp_path) as vault:

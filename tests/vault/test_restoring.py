@@ -14,14 +14,14 @@ import pytest
 from refresher.engine.records import exchange_record
 from refresher.engine.recovery import recover
 from refresher.errors import RefresherError, VaultError
-from refresher.vault.backup import back_up
-from refresher.vault.restoring import examine, finish, stage
 from refresher.vault.sealing import Keyring, write_key_file
-from tests.engine.world import FakeClock
+from refresher.vault.sqlite.backup import back_up
+from refresher.vault.sqlite.restoring import examine, finish, stage
 from tests.vault.world import (
     CRM,
     NOW,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -37,7 +37,7 @@ KILLED = """
 import os, shutil, signal, sys
 from itertools import count
 from pathlib import Path
-from refresher.vault import restoring
+from refresher.vault.sqlite import restoring
 from refresher.vault.sealing import Keyring
 
 lives = Path(sys.argv[1])
@@ -82,7 +82,7 @@ async def two_lives(folder: Path) -> None:
         await sow(vault, make_seed())
         await refresh(vault, answered("at-1", "rt-1"))
         back_up(folder / "killed" / "vault.db", folder / "backup.db", NOW + 5)
-        await vault.request_refresh("acme", NOW + 60)
+        await at(vault, NOW + 60).request_refresh("acme")
         await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
         await sow(vault, *(make_seed(f"late{n}", f"rt-late{n}") for n in range(30)))
         copy_files(folder / "killed", folder)
@@ -124,7 +124,7 @@ async def test_a_backup_is_in_place_with_nothing_of_the_vault_before(tmp_path: P
     assert kept.with_name(f"{kept.name}-wal").stat().st_size
     assert not (tmp_path / "vault.db-wal").exists()
     async with opened(tmp_path) as vault:
-        told = await vault.origin.learn(NOW + 100)
+        told = await at(vault, NOW + 100).origin.learn()
         assert told is not None
         assert (told.copied_at, told.reason, told.count) == (NOW + 5, "copy", 1)
         assert [grant.name for grant in await vault.grants()] == ["acme"]
@@ -158,10 +158,10 @@ async def test_what_came_after_the_backup_is_adopted_from_the_rescue_file(tmp_pa
         back_up(tmp_path / "vault.db", tmp_path / "backup.db", NOW + 5)
         record = exchange_record(claim, outcome_of(claim, answered("at-1", "rt-1")))
         assert record is not None
-        await rescue(vault, record)
+        await rescue(vault, record())
     restore(tmp_path)
     async with opened(tmp_path) as vault:
-        await recover(vault, {"crm": CRM}, FakeClock())
+        await recover(vault, {"crm": CRM}, vault.clock)
         assert holds(vault, await get(vault), "rt-1")
 
 
@@ -198,7 +198,7 @@ async def test_a_backup_copied_to_its_place_alone_is_taken_up(tmp_path: Path) ->
         copy_files(tmp_path, tmp_path / "dead")
     async with opened(tmp_path / "dead") as vault:
         assert [grant.name for grant in await vault.grants()] == ["acme", "later"]
-        told = await vault.origin.learn(NOW + 100)
+        told = await at(vault, NOW + 100).origin.learn()
         assert told is not None
         assert told.copied_at == NOW + 5
 

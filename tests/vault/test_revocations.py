@@ -24,6 +24,7 @@ from tests.vault.world import (
     UNKNOWN,
     access_token,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -43,7 +44,9 @@ DAY = 86_400.0
 
 async def end(vault: Vault, name: str = "acme", now: float = NOW) -> Ended:
     """End the authorization of NAME, which holds a token."""
-    ended = await vault.revocations.end(name, now, lambda refresh, access: bool(refresh or access))
+    ended = await at(vault, now).revocations.end(
+        name, lambda refresh, access: bool(refresh or access)
+    )
     assert ended is not None
     return ended
 
@@ -51,12 +54,12 @@ async def end(vault: Vault, name: str = "acme", now: float = NOW) -> Ended:
 async def log_in(vault: Vault, refresh_token: str) -> Grant:
     """Authorize acme anew."""
     change = login_of(await get(vault), answered("at-login", refresh_token))
-    return await vault.authorize("acme", change, NOW)
+    return await vault.authorize("acme", change)
 
 
 async def taken(vault: Vault, parked: Parked) -> tuple[str | None, str | None]:
     """The refresh token and the access token of PARKED, by one try to revoke it."""
-    tokens = await vault.revocations.take(parked, NOW + 60, NOW)
+    tokens = await at(vault, NOW).revocations.take(parked, NOW + 60)
     assert tokens is not None
     both = (tokens.refresh_token, tokens.access_token)
     refresh_token, access = (None if token is None else token.reveal() for token in both)
@@ -71,7 +74,7 @@ async def everything(vault: Vault) -> list[tuple[str | None, str | None]]:
 async def settle_all(vault: Vault) -> None:
     """Have everything parked revoked."""
     for parked in await vault.revocations.parked():
-        await vault.revocations.settle(parked, NOW)
+        await vault.revocations.settle(parked)
 
 
 async def test_one_transaction_ends_the_authorization(vault: Vault) -> None:
@@ -89,7 +92,7 @@ async def test_one_transaction_ends_the_authorization(vault: Vault) -> None:
     assert after.authorization_serial == before.authorization_serial + 1
     assert (after.due_at, after.expires_at, after.refresh_token_fingerprint) == (None, None, None)
     assert await access_token(vault) is None
-    assert await vault.claim(NOW + DAY, rooms(crm=1), 1) == []
+    assert await at(vault, NOW + DAY).claim(rooms(crm=1), 1) == []
     [parked] = await vault.revocations.parked()
     assert (parked.client, parked.name, parked.uid) == ("crm", "acme", after.uid)
     assert (parked.parked_at, parked.due_at, parked.attempts) == (NOW + 5, NOW + 5, 0)
@@ -100,7 +103,7 @@ async def test_one_transaction_ends_the_authorization(vault: Vault) -> None:
 async def test_nothing_to_revoke_changes_nothing(vault: Vault) -> None:
     await sow(vault, make_seed())
     before = await get(vault)
-    assert await vault.revocations.end("acme", NOW, lambda *_: False) is None
+    assert await vault.revocations.end("acme", lambda *_: False) is None
     assert await get(vault) == before
     assert await vault.revocations.parked() == []
     with pytest.raises(UnknownGrant):
@@ -110,7 +113,7 @@ async def test_nothing_to_revoke_changes_nothing(vault: Vault) -> None:
 async def test_a_second_time_there_is_nothing_left(vault: Vault) -> None:
     await sow(vault, make_seed())
     await end(vault)
-    revocable = await vault.revocations.end("acme", NOW, lambda refresh, _: refresh is not None)
+    revocable = await vault.revocations.end("acme", lambda refresh, _: refresh is not None)
     assert revocable is None
     assert len(await vault.revocations.parked()) == 1
 
@@ -159,7 +162,7 @@ async def test_what_comes_late_twice_is_parked_twice(vault: Vault) -> None:
     """Two attempts of one authorization, each with a good answer: both live at the server."""
     await sow(vault, make_seed())
     first = await claim_one(vault)
-    await vault.release_leases(NOW, lambda _: None)
+    await vault.release_leases(lambda _: None)
     second = await claim_one(vault)
     await end(vault)
     await finish(vault, second, answered("at-2", "rt-2"))
@@ -177,7 +180,7 @@ async def test_no_other_orphan_is_ever_revoked(vault: Vault, ended_by: str) -> N
     elif ended_by == "import":
         await sow(vault, make_seed(refresh_token="rt-new"))
     else:
-        await vault.remove("acme", NOW)
+        await vault.remove("acme")
         if ended_by == "removed and added":
             await sow(vault, make_seed(refresh_token="rt-new"))
             await end(vault)
@@ -198,7 +201,7 @@ async def test_what_came_after_revives_nothing(vault: Vault, after: str) -> None
         await log_in(vault, "rt-new")
     else:
         if after != "import":
-            await vault.remove("acme", NOW)
+            await vault.remove("acme")
         if after != "removal":
             await sow(vault, make_seed(refresh_token="rt-new"))
     await finish(vault, claim, answered("at-1", "rt-1"))
@@ -213,7 +216,7 @@ async def test_the_next_authorization_is_not_the_one_ended(vault: Vault) -> None
     await end(vault)
     await settle_all(vault)
     await log_in(vault, "rt-1")
-    await vault.request_refresh("acme", NOW)
+    await vault.request_refresh("acme")
     claim = await claim_one(vault)
     await log_in(vault, "rt-2")
     late = await finish(vault, claim, answered("at", "rt-3"))
@@ -238,7 +241,7 @@ async def test_a_token_held_again_is_known(vault: Vault) -> None:
     await end(vault)
     await log_in(vault, "rt-0")
     [parked] = await vault.revocations.parked()
-    tokens = await vault.revocations.take(parked, NOW + 60, NOW)
+    tokens = await at(vault, NOW).revocations.take(parked, NOW + 60)
     assert tokens is not None
     assert tokens.owner == "acme"
 
@@ -256,14 +259,14 @@ async def test_it_is_tried_to_the_end_of_the_token(
     await end(vault)
     [parked] = await vault.revocations.parked()
     assert parked.ends_at == NOW + lasts
-    assert await vault.revocations.drop_ended(NOW + lasts - 1) == []
-    assert await vault.revocations.drop_ended(NOW + lasts) == [parked]
+    assert await at(vault, NOW + lasts - 1).revocations.drop_ended() == []
+    assert await at(vault, NOW + lasts).revocations.drop_ended() == [parked]
     assert await vault.revocations.parked() == []
 
 
 async def test_an_access_token_alone_ends_with_its_life(vault: Vault) -> None:
     await sow(vault, static_seed())
-    await vault.set_token("pat", Secret("at"), NOW, expires_at=NOW + DAY, token_type="Bearer")
+    await at(vault, NOW).set_token("pat", Secret("at"), expires_at=NOW + DAY, token_type="Bearer")
     await end(vault, "pat")
     [parked] = await vault.revocations.parked()
     assert parked.ends_at == NOW + DAY
@@ -279,16 +282,16 @@ async def test_a_mark_stays_for_what_may_still_come(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1", refresh_token_expires_in=DAY))
     ended = await end(vault)
-    await vault.revocations.drop_ended(NOW + LONGEST - 1)
+    await at(vault, NOW + LONGEST - 1).revocations.drop_ended()
     assert await marks(vault) == 1
     intent = (await claim_of_a_dead_process(vault)).intent
     unread = RawAnswer(status=200, body=b"{", sent_at=NOW)
-    await vault._write(lambda tx: keep_unreadable(tx, ended.before, intent, unread), NOW)
-    await vault.revocations.drop_ended(NOW + LONGEST + 1)
+    await vault._write(lambda tx: keep_unreadable(tx, ended.before, intent, unread))
+    await at(vault, NOW + LONGEST + 1).revocations.drop_ended()
     assert await marks(vault) == 1
     [kept] = await vault.kept.unreadable()
-    await vault._write(lambda tx: forget(tx, kept.id), NOW)
-    await vault.revocations.drop_ended(NOW + LONGEST + 1)
+    await vault._write(lambda tx: forget(tx, kept.id))
+    await at(vault, NOW + LONGEST + 1).revocations.drop_ended()
     assert await marks(vault) == 0
 
 
@@ -313,25 +316,25 @@ async def test_an_unread_answer_of_an_ended_authorization_is_kept(vault: Vault) 
 async def test_a_try_is_counted_before_it_is_made(vault: Vault) -> None:
     await sow(vault, make_seed())
     await end(vault)
-    parked = await vault.revocations.due({"crm"}, NOW)
+    parked = await at(vault, NOW).revocations.due({"crm"})
     assert parked is not None
-    await vault.revocations.take(parked, NOW + 60, NOW)
-    assert await vault.revocations.due({"crm"}, NOW + 59) is None
-    again = await vault.revocations.due({"crm"}, NOW + 60)
+    await at(vault, NOW).revocations.take(parked, NOW + 60)
+    assert await at(vault, NOW + 59).revocations.due({"crm"}) is None
+    again = await at(vault, NOW + 60).revocations.due({"crm"})
     assert again is not None
     assert again.attempts == 1
-    assert await vault.revocations.due({"erp"}, NOW + 60) is None
-    await vault.revocations.settle(again, NOW)
-    assert await vault.revocations.take(again, NOW, NOW) is None
+    assert await at(vault, NOW + 60).revocations.due({"erp"}) is None
+    await at(vault, NOW).revocations.settle(again)
+    assert await at(vault, NOW).revocations.take(again, NOW) is None
 
 
 async def test_a_clock_set_back_does_not_delay_it_for_ever(vault: Vault) -> None:
     await sow(vault, make_seed())
     await end(vault, now=NOW + 365 * DAY)
-    assert await vault.revocations.due({"crm"}, NOW) is not None
+    assert await at(vault, NOW).revocations.due({"crm"}) is not None
     [parked] = await vault.revocations.parked()
-    await vault.revocations.take(parked, NOW + 1.25 * LONGEST_WAIT, NOW)
-    assert await vault.revocations.due({"crm"}, NOW) is None
+    await at(vault, NOW).revocations.take(parked, NOW + 1.25 * LONGEST_WAIT)
+    assert await at(vault, NOW).revocations.due({"crm"}) is None
 
 
 async def test_what_no_key_opens_is_told(tmp_path: Path) -> None:
@@ -342,23 +345,23 @@ async def test_what_no_key_opens_is_told(tmp_path: Path) -> None:
         await vault._database.write(
             lambda c: c.execute(sa.update(revocations).values(sealed=new_key_line().encode()))
         )
-        tokens = await vault.revocations.take(parked, NOW + 60, NOW)
+        tokens = await at(vault, NOW).revocations.take(parked, NOW + 60)
         assert tokens is not None
         assert tokens.unopened is not None
         assert "sealed with another key" in tokens.unopened
-        assert await vault.revocations.due({"crm"}, NOW) is None
+        assert await at(vault, NOW).revocations.due({"crm"}) is None
 
 
 async def test_nobody_brings_a_revoked_token_back_by_itself(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW)
+    await vault.request_refresh("acme")
     claim = await claim_one(vault)
     await end(vault)
     await finish(vault, claim, answered("at-2", "rt-2"))
     for token in ("rt-0", "rt-1", "rt-2"):
         seed = make_seed(refresh_token=token)
-        seeded = await vault.apply_seed(seed, NOW, DRAW, origin="settings")
+        seeded = await vault.apply_seed(seed, DRAW, origin="settings")
         assert seeded.result is SeedResult.UNCHANGED, token
     assert (await get(vault)).reason == "revoked_here"
 
@@ -401,10 +404,10 @@ async def test_a_new_authorization_has_learned_nothing(vault: Vault, by: str) ->
     if by == "import":
         await sow(vault, make_seed(refresh_token="rt-new"), now=NOW + 9)
     elif by == "removal":
-        await vault.remove("acme", NOW + 9)
+        await at(vault, NOW + 9).remove("acme")
     else:
         answer = answered("at-2", "rt-2" if by == "login" else None)
-        await vault.authorize("acme", login_of(await get(vault), answer, NOW + 9), NOW + 9)
+        await at(vault, NOW + 9).authorize("acme", login_of(await get(vault), answer, NOW + 9))
     [publication] = await vault.read(["acme"])
     grant = publication.grant
     assert (grant.failures, grant.failing_since, grant.fault) == (0, None, None)

@@ -16,6 +16,7 @@ from tests.canary import Canary
 from tests.vault.world import (
     NOW,
     answered,
+    at,
     claim_again,
     claim_one,
     finish,
@@ -104,7 +105,7 @@ async def test_a_row_copied_over_another_does_not_open(vault: Vault) -> None:
             .values(refresh_token_sealed=sealed.scalar_subquery())
         )
     )
-    assert await vault.claim(NOW, rooms(crm=1), 1, only="poor") == []
+    assert await vault.claim(rooms(crm=1), 1, only="poor") == []
     poor = await get(vault, "poor")
     assert (poor.state, poor.reason, poor.intent) == (GrantState.PAUSED, "unreadable", None)
     assert (await claim_one(vault, NOW, "rich")).renewal.presents == Secret("rt-rich")
@@ -132,14 +133,14 @@ async def test_no_secret_reaches_the_disk_readable(tmp_path: Path, canary: Canar
         await finish(vault, later, answered(plant("access"), plant("refresh")))
         late = answered(plant("late-access"), plant("late-refresh"), extras={"x": plant("extra")})
         await finish(vault, earlier, late)
-        await vault.request_refresh("acme", NOW + 60)
+        await at(vault, NOW + 60).request_refresh("acme")
         body = plant("body").encode()
         odd = OutcomeUnknown(reason="unreadable", status=200, body=b"<p>" + body)
         await finish(vault, await claim_one(vault, NOW + 60), odd, NOW + 60)
         change = login_of(await get(vault), answered(plant("login"), plant("login-refresh")))
-        await vault.authorize("acme", change, NOW)
+        await at(vault, NOW).authorize("acme", change)
         token = Secret(plant("set"))
-        await vault.set_token("pat", token, NOW, expires_at=None, token_type="Bearer")
+        await at(vault, NOW).set_token("pat", token, expires_at=None, token_type="Bearer")
         await rescue(vault, plant("rescued").encode())
         assert len(await orphans(vault)) == 1
         assert canary.found_in(token.reveal().encode() + b" " + body)

@@ -16,6 +16,7 @@ from tests.vault.world import (
     NOW,
     access_token,
     answered,
+    at,
     claim_one,
     get,
     holds,
@@ -33,7 +34,9 @@ REJECTED = GrantRejected(error="invalid_grant", status=400)
 async def apply(
     vault: Vault, seed: Seed, now: float = NOW + 100, *, replace_spent: bool = False
 ) -> Seeded:
-    return await vault.apply_seed(seed, now, DRAW, origin="settings", replace_spent=replace_spent)
+    return await at(vault, now).apply_seed(
+        seed, DRAW, origin="settings", replace_spent=replace_spent
+    )
 
 
 async def test_a_new_refresh_token_is_due_at_once(vault: Vault) -> None:
@@ -135,8 +138,8 @@ async def test_an_earlier_seed_is_not_taken_again(vault: Vault) -> None:
 async def test_a_refresh_token_of_a_login_is_spent_too(vault: Vault) -> None:
     await sow(vault, make_seed(refresh_token=None))
     change = login_of(await get(vault), answered("at-login", "rt-login"))
-    await vault.authorize("acme", change, NOW)
-    await vault.request_refresh("acme", NOW)
+    await vault.authorize("acme", change)
+    await vault.request_refresh("acme")
     await refresh(vault, answered("at-1", "rt-1"))
     await apply(vault, make_seed(refresh_token="rt-login"))
     assert holds(vault, await get(vault), "rt-1")
@@ -144,17 +147,17 @@ async def test_a_refresh_token_of_a_login_is_spent_too(vault: Vault) -> None:
 
 async def test_the_spent_seed_of_a_removed_grant_waits(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.remove("acme", NOW)
+    await at(vault, NOW).remove("acme")
     seeded = await apply(vault, make_seed())
     grant = seeded.grant
     assert seeded.result is SeedResult.ADDED
     assert (grant.state, grant.reason, grant.due_at) == (GrantState.PENDING, "seed_spent", None)
-    assert await vault.claim(NOW + 100, rooms(crm=1), 1) == []
+    assert await at(vault, NOW + 100).claim(rooms(crm=1), 1) == []
 
 
 async def test_a_waiting_spent_seed_stays_as_it_is(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.remove("acme", NOW)
+    await at(vault, NOW).remove("acme")
     before = (await apply(vault, make_seed())).grant
     seeded = await apply(vault, make_seed(), NOW + 200)
     assert seeded.result is SeedResult.UNCHANGED
@@ -163,7 +166,7 @@ async def test_a_waiting_spent_seed_stays_as_it_is(vault: Vault) -> None:
 
 async def test_a_spent_seed_can_be_forced(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.remove("acme", NOW)
+    await at(vault, NOW).remove("acme")
     seeded = await apply(vault, make_seed(), replace_spent=True)
     assert seeded.result is SeedResult.ADDED
     assert (await claim_one(vault, NOW + 100)).renewal.presents == Secret("rt-0")
@@ -181,7 +184,7 @@ async def test_a_grant_added_anew_has_no_token_yet(vault: Vault) -> None:
     """A removed grant's version goes on, but nothing of its token does."""
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.remove("acme", NOW)
+    await at(vault, NOW).remove("acme")
     grant = (await apply(vault, make_seed(refresh_token="rt-again"))).grant
     assert (grant.state, grant.issued_at, grant.expires_at) == (GrantState.PENDING, None, None)
     assert await access_token(vault) is None
@@ -210,7 +213,7 @@ async def test_a_login_cannot_take_anothers_token(vault: Vault) -> None:
     await sow(vault, make_seed("first"), make_seed("second", None))
     change = login_of(await get(vault, "second"), answered("at", "rt-0"))
     with pytest.raises(DuplicateRefreshToken, match="belongs to grant first"):
-        await vault.authorize("second", change, NOW)
+        await vault.authorize("second", change)
 
 
 async def test_clients_may_share_a_refresh_token_text(vault: Vault) -> None:
@@ -243,7 +246,7 @@ async def test_a_contradicting_seed_is_refused(vault: Vault, seed: Seed) -> None
 
 async def test_a_removed_name_may_change_its_kind(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.remove("acme", NOW)
+    await vault.remove("acme")
     grant = (await apply(vault, static_seed("acme"))).grant
     assert (grant.kind, grant.client, grant.state) == (GrantKind.STATIC, None, GrantState.FRESH)
     assert await access_token(vault) == "static-0"
@@ -266,7 +269,7 @@ async def test_labels_survive_an_exchange_in_flight(vault: Vault) -> None:
     await sow(vault, make_seed(labels={"team": "a"}))
     claim = await claim_one(vault)
     await sow(vault, make_seed(labels={"team": "b"}))
-    grant = await vault.commit(claim, login_of(claim.grant, answered("at-1", "rt-1")), NOW)
+    grant = await vault.commit(claim, login_of(claim.grant, answered("at-1", "rt-1")))
     assert grant.grant is not None
     assert dict(grant.grant.labels) == dict((await get(vault)).labels) == {"team": "b"}
 
@@ -282,7 +285,7 @@ async def test_a_static_token_is_published_as_given(vault: Vault) -> None:
 
 async def test_an_unchanged_static_seed_keeps_a_set_token(vault: Vault) -> None:
     await sow(vault, static_seed())
-    await vault.set_token("pat", Secret("static-9"), NOW, expires_at=None, token_type="Bearer")
+    await vault.set_token("pat", Secret("static-9"), expires_at=None, token_type="Bearer")
     seeded = await apply(vault, static_seed())
     assert seeded.result is SeedResult.UNCHANGED
     assert await access_token(vault, "pat") == "static-9"
@@ -302,9 +305,9 @@ async def test_a_rejected_refresh_token_is_taken_from_nobody(vault: Vault, name:
     """It was rotated into, so that no seed ever brought it; it is dead all the same (G6)."""
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await refresh(vault, replace(REJECTED, needs_person=True), NOW + 60)
-    await vault.remove("acme", NOW + 61)
+    await at(vault, NOW + 61).remove("acme")
     seeded = await apply(vault, make_seed(name, "rt-1"))
     assert (seeded.grant.reason, seeded.grant.due_at) == ("seed_spent", None)
     forced = await apply(vault, make_seed(name, "rt-1"), replace_spent=True)
@@ -315,7 +318,7 @@ async def test_what_a_grant_has_just_rotated_from_is_spent(vault: Vault) -> None
     """An export of the other system, a rotation old: presenting it would kill the grant."""
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
-    await vault.request_refresh("acme", NOW + 60)
+    await at(vault, NOW + 60).request_refresh("acme")
     await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
     seeded = await apply(vault, make_seed(refresh_token="rt-1"))
     assert seeded.result is SeedResult.UNCHANGED

@@ -5,12 +5,14 @@ import pytest
 
 from refresher.clock import SinceBoot
 from refresher.errors import UnknownGrant, VaultUnavailable
-from refresher.vault import backup
+from refresher.vault.sqlite import backup
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     LIFE,
     NOW,
     answered,
+    at,
+    clock_of,
     get,
     make_seed,
     refresh,
@@ -35,46 +37,46 @@ async def issued_at(vault: Vault) -> float | None:
 
 
 async def test_writes_that_share_a_commit_make_a_step_once(fresh: Vault) -> None:
-    fresh.clock_set_back(-7200)
+    clock_of(fresh).step(-7200)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(fresh.prove_writable, NOW - 7200)
+            tasks.start_soon(fresh.prove_writable)
     assert await issued_at(fresh) == NOW - 7200
 
 
 async def test_a_write_that_fails_leaves_the_step_to_the_next(fresh: Vault) -> None:
-    fresh.clock_set_back(-7200)
+    clock_of(fresh).step(-7200)
     with pytest.raises(UnknownGrant):
-        await fresh.remove("nobody", NOW - 7200)
+        await at(fresh, NOW - 7200).remove("nobody")
     assert await issued_at(fresh) == NOW
-    await fresh.prove_writable(NOW - 7200)
+    await at(fresh, NOW - 7200).prove_writable()
     assert await issued_at(fresh) == NOW - 7200
 
 
 async def test_a_refused_step_is_made_before_the_next_write(fresh: Vault) -> None:
-    fresh.clock_set_back(-7200)
+    clock_of(fresh).step(-7200)
     set_writable(fresh, writable=False)
     with pytest.raises(VaultUnavailable):
-        await fresh.prove_writable(NOW - 7200)
-    fresh.clock_set_back(-100)
+        await at(fresh, NOW - 7200).prove_writable()
+    clock_of(fresh).step(-100)
     set_writable(fresh, writable=True)
-    asked = await fresh.request_refresh("acme", NOW - 7300)
+    asked = await at(fresh, NOW - 7300).request_refresh("acme")
     assert asked is not None
     assert (await issued_at(fresh), asked.due_at) == (NOW - 7300, NOW - 7300)
 
 
 async def test_a_step_whose_commit_nobody_confirmed_is_not_made_again(fresh: Vault) -> None:
-    fresh.clock_set_back(-7200)
-    await fresh.prove_writable(NOW - 7200)
+    clock_of(fresh).step(-7200)
+    await at(fresh, NOW - 7200).prove_writable()
     fresh._transactions._followed = 0
-    await fresh.prove_writable(NOW - 7200)
+    await at(fresh, NOW - 7200).prove_writable()
     assert await issued_at(fresh) == NOW - 7200
 
 
 async def test_what_was_asked_for_before_a_step_is_moved_with_it(fresh: Vault) -> None:
     """Both wait for the thread: the clock was read before one, and stepped before the other."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(fresh.request_refresh, "acme", NOW + 60)
+        tasks.start_soon(at(fresh, NOW + 60).request_refresh, "acme")
         await anyio.lowlevel.checkpoint()
         tasks.start_soon(step_back, fresh, -7200, NOW + 60)
     assert (await get(fresh)).due_at == NOW + 60 - 7200
@@ -82,12 +84,12 @@ async def test_what_was_asked_for_before_a_step_is_moved_with_it(fresh: Vault) -
 
 async def test_a_copy_stays_as_old_as_it_was(fresh: Vault) -> None:
     """What came after the restore must not seem to be from before it."""
-    await fresh._write(lambda tx: backup.set_restored_from(tx, NOW + 5), NOW + 5)
-    await fresh.origin.learn(NOW + 10)
+    await fresh._write(lambda tx: backup.set_restored_from(tx, NOW + 5))
+    await at(fresh, NOW + 10).origin.learn()
     assert fresh.origin.restored_from == NOW + 5
     await step_back(fresh, -7200, NOW + 10)
     assert fresh.origin.restored_from == NOW + 5 - 7200
-    await fresh.origin.learn(NOW + 10 - 7200)
+    await at(fresh, NOW + 10 - 7200).origin.learn()
     assert fresh.origin.restored_from == NOW + 5 - 7200
 
 
@@ -100,12 +102,12 @@ async def test_a_step_within_a_boot_is_measured(
     fresh: Vault, passed: float, showed: float, offset: float
 ) -> None:
     """A clock that is ahead moves nothing: a machine that is paused counts no time either."""
-    await fresh.prove_writable(NOW + 10, BOOT)
+    await at(fresh, NOW + 10, BOOT).prove_writable()
     later = SinceBoot(BOOT.boot, BOOT.elapsed + passed)
-    step = await fresh.clock.follow_unseen(NOW + 10 + showed, later)
+    step = await at(fresh, NOW + 10 + showed, later).steps.follow_unseen()
     assert (step.offset, step.is_measured) == (offset, True)
     assert await issued_at(fresh) == NOW + offset
-    assert (await fresh.clock.follow_unseen(NOW + 10 + showed, later)).offset == 0
+    assert (await at(fresh, NOW + 10 + showed, later).steps.follow_unseen()).offset == 0
 
 
 @pytest.mark.parametrize("now", [SinceBoot("boot-2", 30.0), None], ids=["another boot", "no boot"])
@@ -114,37 +116,38 @@ async def test_after_another_boot_the_least_step_is_assumed(
 ) -> None:
     """Waits follow; what is left of a token's life nobody knows, so it is replaced."""
     before = await get(fresh)
-    await fresh.prove_writable(NOW + 10, BOOT)
-    step = await fresh.clock.follow_unseen(NOW - 3600, now)
+    await at(fresh, NOW + 10, BOOT).prove_writable()
+    step = await at(fresh, NOW - 3600, now).steps.follow_unseen()
     assert (step.offset, step.is_measured) == (-3610, False)
     after = await get(fresh)
     assert (after.served_at, after.issued_at) == (NOW - 3610, NOW)
     assert before.due_at is not None
     assert after.due_at == before.due_at - 3610
-    assert await fresh.clock.hasten_misdated(NOW - 3600) == ["acme"]
+    assert await at(fresh, NOW - 3600).steps.hasten_misdated() == ["acme"]
 
 
 async def test_after_another_boot_time_has_passed(fresh: Vault) -> None:
-    await fresh.prove_writable(NOW + 10, BOOT)
-    step = await fresh.clock.follow_unseen(NOW + LIFE, SinceBoot("boot-2", 30.0))
+    await at(fresh, NOW + 10, BOOT).prove_writable()
+    step = await at(fresh, NOW + LIFE, SinceBoot("boot-2", 30.0)).steps.follow_unseen()
     assert (step.offset, await issued_at(fresh)) == (0, NOW)
 
 
 async def test_a_step_that_was_followed_is_not_measured_again(fresh: Vault) -> None:
     """The process died before it marked the clock anew."""
-    await fresh.prove_writable(NOW + 10, BOOT)
+    await at(fresh, NOW + 10, BOOT).prove_writable()
     await step_back(fresh, -7200, NOW + 10)
-    step = await fresh.clock.follow_unseen(NOW + 11 - 7200, SinceBoot(BOOT.boot, BOOT.elapsed + 1))
+    step = await at(
+        fresh, NOW + 11 - 7200, SinceBoot(BOOT.boot, BOOT.elapsed + 1)
+    ).steps.follow_unseen()
     assert (step.offset, await issued_at(fresh)) == (0, NOW - 7200)
 
 
 @pytest.mark.parametrize("mark", [b"", b"null", b"[]", b'["a", 1, 2]', b"\xff", b'[1, "b", {}]'])
 async def test_a_mark_that_nobody_can_read_is_none(fresh: Vault, mark: bytes) -> None:
-    await fresh.prove_writable(NOW + 10, BOOT)
+    await at(fresh, NOW + 10, BOOT).prove_writable()
     await fresh._write(
         lambda tx: tx.connection.exec_driver_sql(
             "UPDATE facts SET value = ? WHERE name = 'clock_mark'", (mark,)
-        ),
-        NOW,
+        )
     )
-    assert (await fresh.clock.follow_unseen(NOW - 3600, BOOT)).offset == 0
+    assert (await at(fresh, NOW - 3600, BOOT).steps.follow_unseen()).offset == 0

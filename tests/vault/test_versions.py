@@ -13,6 +13,7 @@ from tests.vault.world import (
     NOT_SENT,
     NOW,
     answered,
+    at,
     claim_one,
     finish,
     get,
@@ -33,22 +34,22 @@ async def add(vault: Vault, now: float) -> None:
 
 
 async def succeed(vault: Vault, now: float) -> None:
-    await vault.request_refresh("acme", now)
+    await at(vault, now).request_refresh("acme")
     await refresh(vault, answered(f"at-{now}"), now)
 
 
 async def fail(vault: Vault, now: float) -> None:
-    await vault.request_refresh("acme", now)
+    await at(vault, now).request_refresh("acme")
     await refresh(vault, NOT_SENT, now)
 
 
 async def log_in(vault: Vault, now: float) -> None:
     change = login_of(await get(vault), answered("at-login", f"rt-login-{next(numbers)}"), now)
-    await vault.authorize("acme", change, now)
+    await at(vault, now).authorize("acme", change)
 
 
 async def remove(vault: Vault, now: float) -> None:
-    await vault.remove("acme", now)
+    await at(vault, now).remove("acme")
 
 
 async def stored(vault: Vault) -> Grant:
@@ -92,9 +93,7 @@ async def test_a_version_is_the_time_in_milliseconds(vault: Vault) -> None:
 async def test_two_versions_in_one_millisecond_differ(vault: Vault) -> None:
     await sow(vault, static_seed())
     first = await get(vault, "pat")
-    second = await vault.set_token(
-        "pat", Secret("static-1"), NOW, expires_at=None, token_type="Bearer"
-    )
+    second = await vault.set_token("pat", Secret("static-1"), expires_at=None, token_type="Bearer")
     assert second.version == first.version + 1
 
 
@@ -105,7 +104,7 @@ async def test_a_login_grows_past_a_commit_it_missed(vault: Vault) -> None:
     change = login_of(await get(vault), answered("at-login", "rt-login"))
     committed = await finish(vault, claim, answered("at-1", "rt-1"), NOW + LIFE)
     assert committed.grant is not None
-    authorized = await vault.authorize("acme", change, NOW)
+    authorized = await at(vault, NOW).authorize("acme", change)
     assert authorized.revision > committed.grant.revision
     assert authorized.version > committed.grant.version
 
@@ -113,7 +112,7 @@ async def test_a_login_grows_past_a_commit_it_missed(vault: Vault) -> None:
 async def test_a_removed_name_keeps_its_version(vault: Vault) -> None:
     await sow(vault, make_seed())
     grant = await refresh(vault, answered("at-1", "rt-1"))
-    removed = await vault.remove("acme", NOW)
+    removed = await vault.remove("acme")
     assert removed.version == grant.version
     assert removed.revision > grant.revision
     await sow(vault, make_seed(refresh_token="rt-again"))

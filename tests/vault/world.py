@@ -8,7 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from refresher.clock import SinceBoot
 from refresher.domain.adoption import Attempt, Transition, adopt_authorization
+from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Grant, GrantKind, Seed
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
@@ -16,7 +18,6 @@ from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from refresher.vault import kept
-from refresher.vault.claims import Room
 from refresher.vault.exchanges import Committed
 from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
@@ -29,6 +30,48 @@ LIFE = 3600.0
 DRAW = 0.5
 UNKNOWN: Outcome = OutcomeUnknown(reason="timeout")
 NOT_SENT: Outcome = NotSent(reason="refused")
+
+
+_ELAPSED = SinceBoot("", 0.0)
+
+
+class FakeClock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self._now, self._monotonic = now, 0.0
+        self.next_draw = DRAW
+        self.boot = "boot-1"
+        self.booted: SinceBoot | None = _ELAPSED
+        """What ``since_boot`` says, where that is not what has passed."""
+        self.monotonic_reads = 0
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        self.monotonic_reads += 1
+        return self._monotonic
+
+    def since_boot(self) -> SinceBoot | None:
+        return SinceBoot(self.boot, self._monotonic) if self.booted is _ELAPSED else self.booted
+
+    def draw(self) -> float:
+        return self.next_draw
+
+    def move(self, seconds: float) -> None:
+        """Let SECONDS pass."""
+        self._now += seconds
+        self._monotonic += seconds
+
+    def put(self, now: float, booted: SinceBoot | None) -> None:
+        """Let it be NOW, as much time having passed as that takes, back or forth."""
+        self.booted = booted
+        self.move(now - self._now)
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock by SECONDS while no time passes."""
+        self._now += seconds
 
 
 def make_client(name: str = "crm", *, rotation: str = "strict", **changes: Any) -> Client:
@@ -88,21 +131,34 @@ def login_of(
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Vault]:
-    """The vault in FOLDER, made with its key if missing, closed afterwards."""
+async def opened(folder: Path, clock: FakeClock | None = None) -> AsyncIterator[Vault]:
+    """The vault in FOLDER, made with its key if missing, closed afterwards; on CLOCK."""
     key_file = folder / "key"
     if not key_file.exists():
         write_key_file(key_file)
-    vault = await open_vault(folder / "vault.db", key_file)
+    vault = await open_vault(folder / "vault.db", key_file, clock=clock or FakeClock())
     try:
         yield vault
     finally:
         vault.close()
 
 
+def clock_of(vault: Vault) -> FakeClock:
+    """The clock that VAULT was opened with."""
+    clock = vault.clock._clock
+    assert isinstance(clock, FakeClock)
+    return clock
+
+
+def at(vault: Vault, now: float, booted: SinceBoot | None = _ELAPSED) -> Vault:
+    """VAULT when it is NOW, and BOOTED so long ago."""
+    clock_of(vault).put(now, booted)
+    return vault
+
+
 async def sow(vault: Vault, *seeds: Seed, now: float = NOW) -> None:
     """Add SEEDS as the settings would."""
-    await vault.apply_seeds(seeds, now, DRAW, origin="settings")
+    await at(vault, now).apply_seeds(seeds, DRAW, origin="settings")
 
 
 def rooms(**places: int) -> list[Room]:
@@ -115,7 +171,7 @@ def rooms(**places: int) -> list[Room]:
 
 async def claim_one(vault: Vault, now: float = NOW, name: str = "acme") -> Claim:
     """Lease NAME, which must be due."""
-    [claim] = await vault.claim(now, rooms(crm=1), 1, only=name)
+    [claim] = await at(vault, now).claim(rooms(crm=1), 1, only=name)
     return claim
 
 
@@ -128,7 +184,7 @@ async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Cla
 async def release(vault: Vault, now: float = NOW) -> list[Grant]:
     """End every lease, as a new process does; the grants that had one."""
     leased: list[Grant] = []
-    await vault.release_leases(now, leased.append)
+    await at(vault, now).release_leases(leased.append)
     return leased
 
 
@@ -136,7 +192,7 @@ async def finish(
     vault: Vault, claim: Claim, outcome: Outcome, now: float = NOW, client: Client = CRM
 ) -> Committed:
     """Commit OUTCOME for CLAIM."""
-    return await vault.commit(claim, outcome_of(claim, outcome, now, client), now)
+    return await at(vault, now).commit(claim, outcome_of(claim, outcome, now, client))
 
 
 async def refresh(vault: Vault, outcome: Outcome, now: float = NOW, name: str = "acme") -> Grant:
@@ -184,8 +240,8 @@ async def rescue(vault: Vault, record: bytes) -> int:
 
 async def step_back(vault: Vault, offset: float, now: float = NOW) -> list[str]:
     """Set the wall clock, NOW, back by OFFSET; the names of the grants that followed."""
-    vault.clock_set_back(offset)
-    return await vault.clock.follow(now + offset)
+    clock_of(at(vault, now)).step(offset)
+    return await vault.steps.follow()
 
 
 def pragma(vault: Vault, statement: str) -> object:

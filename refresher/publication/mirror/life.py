@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from refresher.clock import Clock
+from refresher.domain.grants import Publication
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.publication.inbox import Inbox
@@ -103,6 +104,10 @@ class Mirror:
     def publish(self, name: str) -> None:
         """Say that the vault holds something new of NAME; it is sent at once."""
         self._worklist.mark(name)
+
+    def publish_committed(self, publication: Publication) -> None:
+        """The same, where PUBLICATION is what was committed just now."""
+        self._worklist.mark(publication.grant.name, publication)
 
     async def run(self) -> None:
         """Mirror until ``drain`` has ended it or the caller is cancelled."""

@@ -143,7 +143,10 @@ class Reconciler:
         marked = self._worklist.take_marked()
         try:
             now = self._clock.now()
-            rows = await self._source.read(list(marked))
+            rows = self._worklist.take_committed()
+            known = {row.grant.name for row in rows}
+            if unknown := [name for name in marked if name not in known]:
+                rows += await self._source.read(unknown)
             report = await self._publish(rows, now)
         except BaseException:
             self._worklist.put_back()

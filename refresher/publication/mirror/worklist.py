@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import anyio
 
+from refresher.domain.grants import Publication
 from refresher.publication.mirror.echo import Echo
 from refresher.publication.publisher import BATCH
 
 LIMIT = 10_000
 """Names remembered one by one; beyond that everything is published or looked at instead."""
+
+COMMITTED_WITHIN = 1.0
+"""Seconds for which a publication may be made from what was committed."""
 
 LOOK_AFTER = 1.0
 """Seconds from the last write of a name to the look at what became of it. What Redis tells
@@ -42,6 +46,8 @@ class Worklist:
         self._wake = anyio.Event()
         self._acknowledged = anyio.Event()
         self._marked: dict[str, float] = {}
+        self._committed: dict[str, tuple[float, Publication]] = {}
+        """Of marked names: what was committed, and when."""
         self._sending: dict[str, float] = {}
         self._suspects: set[str] = set()
         self._written: dict[str, Due] = {}
@@ -61,12 +67,18 @@ class Worklist:
         """End the wait for something to do."""
         self._wake.set()
 
-    def mark(self, name: str) -> None:
-        """NAME has something new in the vault."""
+    def mark(self, name: str, committed: Publication | None = None) -> None:
+        """NAME has something new in the vault: COMMITTED, if that is all there is to know."""
         if len(self._marked) >= LIMIT:
             self._marked.clear()
+            self._committed.clear()
             self._overflow()
-        self._marked.setdefault(name, self._monotonic())
+        now = self._monotonic()
+        self._marked.setdefault(name, now)
+        if committed is None:
+            self._committed.pop(name, None)  # something came after it
+        else:
+            self._committed[name] = now, committed
         self.wake()
 
     def take_marked(self) -> dict[str, float]:
@@ -78,6 +90,15 @@ class Worklist:
         for name in self._sending:
             del self._marked[name]
         return self._sending
+
+    def take_committed(self) -> list[Publication]:
+        """What was committed a moment ago of the names that were taken: no row need be read.
+
+        Later it is: whoever sleeps must not write back what somebody else has removed.
+        """
+        since = self._monotonic() - COMMITTED_WITHIN
+        found = [self._committed.pop(name, None) for name in self._sending]
+        return [one for at, one in filter(None, found) if at >= since]
 
     def acknowledge(self) -> None:
         """What was taken is acknowledged."""

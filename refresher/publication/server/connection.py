@@ -19,7 +19,12 @@ from redis.credentials import CredentialProvider
 
 from refresher.domain.secret import Secret
 from refresher.publication.server.faults import Unauthenticated, translated
-from refresher.publication.server.tls import TLSConnection, TLSFiles
+from refresher.publication.server.packing import (
+    PackingConnection,
+    PackingTLSConnection,
+    PackingUnixConnection,
+)
+from refresher.publication.server.tls import TLSFiles
 
 T = TypeVar("T")
 
@@ -186,8 +191,13 @@ class Server:
             "credential_provider": Credentials(lambda: self._address),
             **parse_url(self._address.location),
         }
-        if urlsplit(self._address.url).scheme == "rediss":
-            options |= {"connection_class": TLSConnection, "files": TLSFiles()}
+        match urlsplit(self._address.url).scheme:
+            case "rediss":
+                options |= {"connection_class": PackingTLSConnection, "files": TLSFiles()}
+            case "unix":
+                options["connection_class"] = PackingUnixConnection
+            case _:
+                options["connection_class"] = PackingConnection
         commands = BlockingConnectionPool(
             max_connections=POOL_SIZE, timeout=ANSWER_TIME, socket_timeout=ANSWER_TIME, **options
         )

@@ -14,7 +14,7 @@ import os
 import signal
 from pathlib import Path
 
-from refresher.vault.file_lock import is_held_by
+from refresher.vault.sqlite.file_lock import is_held_by
 
 LOOKS = 100
 """Looks in a row at which a holder must have been stopped: 10 s of a standby's looks."""

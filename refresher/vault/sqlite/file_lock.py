@@ -12,7 +12,7 @@ from pathlib import Path
 
 from refresher.errors import VaultInUse, VaultUnavailable
 from refresher.files import opened_to_write
-from refresher.vault.refusals import opening_refused
+from refresher.vault.sqlite.refusals import opening_refused
 
 DAEMON = " daemon"
 """Stands behind the pid of a daemon."""
@@ -48,6 +48,11 @@ class FileLock:
             raise VaultInUse(path, pid, is_daemon=is_daemon) from error
         _write(descriptor, f"{os.getpid()}{DAEMON if self._is_daemon else ''}\n")
         self._descriptor = descriptor
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process is the only one that writes."""
+        return self._descriptor is not None
 
     def release(self) -> None:
         """Let the next one in."""

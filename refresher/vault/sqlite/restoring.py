@@ -22,13 +22,13 @@ from pathlib import Path
 
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
 from refresher.times import written
-from refresher.vault.backup import COPIED_AT, UNTOLD, make_durable, with_its_own, write_copy
 from refresher.vault.clock_steps import MARK
-from refresher.vault.files import beside
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.migrate import known_revisions
 from refresher.vault.origin import counter_path
 from refresher.vault.sealing import FIRST_FORMAT, Keyring, Place
+from refresher.vault.sqlite.backup import COPIED_AT, UNTOLD, make_durable, with_its_own, write_copy
+from refresher.vault.sqlite.files import beside
 
 
 @dataclass(frozen=True, slots=True)

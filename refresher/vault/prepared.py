@@ -1,0 +1,88 @@
+"""Statements of the way that every refresh takes: compiled once, then text for the driver.
+
+SQLAlchemy writes them, in one set for every database. What it does at each execution (a key
+for its cache, parameters and rows in types of its own) costs many times what the database
+needs, and is left out here: rows come as the driver gives them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
+
+Values = Mapping[str, Any]
+
+
+class Prepared:
+    """One statement whose parameters the driver takes as they are."""
+
+    def __init__(self, statement: sa.Executable) -> None:
+        self._statement = statement
+        self._compiled = cache(self._compile)
+
+    def rows(self, connection: Connection, values: Values) -> list[Any]:
+        """The rows that it gives with VALUES."""
+        text, known = self._compiled(connection.dialect)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, [values.get(name, usual) for name, usual in known])
+            return list(cursor.fetchall())
+        except Exception as error:
+            raise _worded(connection, text, error) from error
+        finally:
+            cursor.close()
+
+    def run(self, connection: Connection, many: Sequence[Values]) -> int:
+        """Run it with each of MANY; how many rows were changed together."""
+        text, known = self._compiled(connection.dialect)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.executemany(
+                text, [[values.get(name, usual) for name, usual in known] for values in many]
+            )
+            return int(cursor.rowcount)
+        except Exception as error:
+            raise _worded(connection, text, error) from error
+        finally:
+            cursor.close()
+
+    def _compile(self, dialect: Dialect) -> tuple[str, list[tuple[str, Any]]]:
+        """Its text, and its parameters in order with what each is if nobody says otherwise."""
+        compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every one
+        names = compiled.positiontup or list(compiled.params)
+        return str(compiled), [(name, compiled.params[name]) for name in names]
+
+
+class ForSome:
+    """A statement about some rows, prepared for as many as there are, rounded up.
+
+    Args:
+        build: makes it for so many parameters, which it gets.
+    """
+
+    def __init__(self, build: Callable[[Sequence[sa.BindParameter[int]]], sa.Executable]) -> None:
+        self._build = build
+        self._prepared = cache(self._prepare)
+
+    def rows(self, connection: Connection, some: Sequence[int], values: Values) -> list[Any]:
+        """The rows that it gives for SOME, of which there is at least one."""
+        size = 1 << (len(some) - 1).bit_length()
+        padded = [*some, *([some[-1]] * (size - len(some)))]
+        named = {f"some_{place}": one for place, one in enumerate(padded)}
+        return self._prepared(size).rows(connection, {**values, **named})
+
+    def _prepare(self, size: int) -> Prepared:
+        return Prepared(
+            self._build([sa.bindparam(f"some_{n}", type_=sa.Integer) for n in range(size)])
+        )
+
+
+def _worded(connection: Connection, text: str, error: Exception) -> Exception:
+    """ERROR in SQLAlchemy's words, where it is the driver's."""
+    driver = connection.dialect.loaded_dbapi
+    if not isinstance(error, driver.Error):
+        return error
+    return DBAPIError.instance(text, None, error, driver.Error, hide_parameters=True)
