@@ -68,9 +68,9 @@ class Probe:
         if self.is_armed and boundary == self._boundary:
             asyncio.get_running_loop().call_later(seconds, self.reach, boundary)
 
-    async def open_vault(self, path: Path, key_file: Path, *, answers: int) -> Vault:
+    async def open_vault(self, path: Path, key_file: Path, **options: Any) -> Vault:
         """The vault with claim, commit and its SQL transaction probed."""
-        vault = await open_vault(path, key_file, answers=answers)
+        vault = await open_vault(path, key_file, **options)
         claim, commit = vault.claim, vault.commit
 
         async def probed_claim(*arguments: Any, **options: Any) -> Any:
