@@ -10,6 +10,7 @@ from refresher import logs
 from refresher.cli.saying import say
 from refresher.cli.status import drawing
 from refresher.logs import Event, emit
+from refresher.logs.rendering import INDENT
 from refresher.text import is_plain, plain
 from tests.support.log_output import LogOutput
 
@@ -85,16 +86,19 @@ def test_a_table_reads_no_markup(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "console"])
-def test_a_log_line_is_one_plain_line(text: str, as_json: bool) -> None:  # noqa: FBT001  parametrized
+def test_a_log_line_is_plain(text: str, as_json: bool) -> None:  # noqa: FBT001  parametrized
+    """One line, but that a terminal gets what is longer in lines that begin with blanks."""
     output = LogOutput()
     logs.configure(output=output, json_lines=as_json)
     try:
         emit(Event.SETTINGS_REFUSED, reason=text, problems=[text, f"{text}!"])
     finally:
         structlog.reset_defaults()
-    (line,) = output.getvalue().removesuffix("\n").split("\n")
-    assert line.isprintable()
+    line, *more = output.getvalue().removesuffix("\n").split("\n")
+    assert all(each.isprintable() for each in (line, *more))
     assert "settings.refused" in line
+    assert all(each.startswith(INDENT) for each in more)
+    assert not (as_json and more)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -19,8 +19,6 @@ from refresher.oauth.loopback import CallbackListener
 from refresher.threads import in_thread_of_its_own
 from refresher.times import dated
 
-READ_AT_ONCE = 65_536
-
 
 @click.command()
 @click.argument("grant")
@@ -117,7 +115,7 @@ def _read_pasted() -> str:
     if sys.stdin.isatty():
         click.echo("> ", nl=False, err=True)
     line = b""
-    while not line.endswith(b"\n") and (more := os.read(sys.stdin.fileno(), READ_AT_ONCE)):
+    while not line.endswith(b"\n") and (more := os.read(sys.stdin.fileno(), 1)):
         line += more
     try:
         return line.decode()

@@ -80,7 +80,7 @@ async def test_status_beside_a_daemon_imports_no_vault(folder: Path) -> None:
 
 
 def test_reading_a_token_imports_redis_alone(folder: Path) -> None:
-    assert imported(folder, "show", "acme") <= {"pydantic", "structlog", "redis", "cryptography"}
+    assert imported(folder, "token", "acme") <= {"pydantic", "structlog", "redis", "cryptography"}
 
 
 def test_no_vault_needs_migrations_that_are_not_due(folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.refresh import Refresh
 from refresher.engine.scheduler import Scheduler
 from refresher.logs import Event
+from refresher.logs.rendering import INSTANTS
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 from tests.support.log_output import LogOutput
@@ -115,8 +117,13 @@ class Lines:
         self.output = LogOutput()
 
     def all(self) -> list[dict[str, Any]]:
-        """Every line so far, in order."""
-        return [json.loads(line) for line in self.output.getvalue().splitlines()]
+        """Every line so far, in order; what happened when, its own instant aside, as a number."""
+        found = [json.loads(line) for line in self.output.getvalue().splitlines()]
+        for line in found:
+            for name in (INSTANTS - {"timestamp"}) & line.keys():
+                if isinstance(line[name], str):
+                    line[name] = datetime.fromisoformat(line[name]).timestamp()
+        return found
 
     def of(self, event: Event) -> list[dict[str, Any]]:
         """Those of one event."""

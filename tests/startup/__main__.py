@@ -18,7 +18,7 @@ from tests.startup.measuring import (
 
 ALONE = ("--version", "--help", "status --help", "providers", "check", "health", "status")
 """Commands that are measured without a daemon, and what is measured beside one."""
-BESIDE = ("health", "status", "refresh nobody", "show nobody", "vault key-status")
+BESIDE = ("health", "status", "refresh nobody", "token nobody", "vault key-status")
 
 AT_REST = 20.0
 """Seconds of the idle daemon whose CPU is counted."""

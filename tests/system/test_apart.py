@@ -210,6 +210,10 @@ def test_dead_once_others_are_served_meanwhile(steady: Steady) -> None:
     with always_there(world.valkey.url, ["g2", "g3"]):
         wait_until(lambda: len(daemon.events("grant.lost")) == 2, description="two are lost")
     for name in ("g0", "g1"):
+        wait_until(
+            lambda name=name: world.status(name)["state"] == "reauthorization_required",  # type: ignore[misc]  # mypy takes no default of a lambda
+            description=f"{name} is told to be lost",
+        )
         told = world.status(name)
         assert (told["state"], told["reason"]) == (
             "reauthorization_required",

@@ -22,7 +22,7 @@ from tests.system.world import World, new_world
 COMMANDS = (
     "check",
     "status",
-    "show acme",
+    "token acme",
     "vault key-status",
     "vault restore backup --yes",
     "refresh acme",

@@ -95,6 +95,8 @@ async def age(vault: Vault) -> None:
         keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
 
     await vault._write(downgrade)
+    for index in ("grants_listed_by_client", "grants_listed_by_state", "revocations_listed"):
+        await execute(vault, sa.text(f"DROP INDEX ix_{index}"))  # of a later version
     await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0006'"))
 
 
