@@ -26,6 +26,7 @@ from refresher.vault.schema import (
     IS_WORKED_ON,
     WAITS_FOR_A_PERSON,
     grants,
+    state_counts,
 )
 
 NOTICED_WITHIN = 3_600.0
@@ -109,11 +110,11 @@ def find_grant(connection: Connection, name: str) -> Grant | None:
 
 def counts(connection: Connection) -> dict[str, int]:
     """How many grants are in each state; one that no refresher knows is ``damaged``."""
-    known = sa.case(
-        (grants.c.state.in_([state.value for state in GrantState]), grants.c.state), else_=None
-    )
-    rows = connection.execute(sa.select(known, sa.func.count()).group_by(known))
-    return {"damaged" if state is None else str(state): int(count) for state, count in rows}
+    state = state_counts.c.state
+    # What no refresher knows may not even be text.
+    known = sa.case((state.in_([state.value for state in GrantState]), state), else_=None)
+    rows = connection.execute(sa.select(known, sa.func.sum(state_counts.c.count)).group_by(known))
+    return {"damaged" if state is None else str(state): count for state, count in rows if count}
 
 
 @dataclass(frozen=True, slots=True)

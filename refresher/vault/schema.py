@@ -99,9 +99,40 @@ Index(
     grants.c.fault,
     grants.c.refused_at,
 )
-# Was another grant of the client served since this one was refused; how many are doubted.
+# What goes by an order of its own in a claim is found in an index of its own.
+FAILS_BY_ITSELF = text("fault = 'grant'")
+Index(
+    "ix_grants_due_failing",
+    grants.c.client,
+    grants.c.fault,
+    grants.c.due_at,
+    grants.c.expires_at,
+    grants.c.lease_holder,
+    grants.c.refused_at,
+    sqlite_where=FAILS_BY_ITSELF,
+    postgresql_where=FAILS_BY_ITSELF,
+)
+IS_OPEN = text("intent_sequence IS NOT NULL")
+Index(
+    "ix_grants_open",
+    grants.c.client,
+    grants.c.intent_first_sent_at,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+# Was another grant of the client served since this one was refused; how many are doubted, and
+# which of them are due.
 Index("ix_grants_served", grants.c.client, grants.c.served_at)
-Index("ix_grants_doubted", grants.c.client, grants.c.refused_at)
+IS_DOUBTED = text("refused_at IS NOT NULL")
+Index(
+    "ix_grants_refused",
+    grants.c.client,
+    grants.c.refused_at,
+    grants.c.due_at,
+    grants.c.lease_holder,
+    sqlite_where=IS_DOUBTED,
+    postgresql_where=IS_DOUBTED,
+)
 
 # The clock moves states (``queries.time_passed``), and a look each second must cost what it
 # moves and not what there is. The conditions and the expression are text, because an index is
@@ -149,6 +180,14 @@ Index(
     sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
     postgresql_where=grants.c.refresh_token_expires_at.is_not(None),
 )
+
+state_counts = Table(
+    "state_counts",
+    metadata,
+    Column("state", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+"""How many grants are in each state; kept by triggers of the database (migration 0012)."""
 
 adopted_seeds = Table(
     "adopted_seeds",
