@@ -7,6 +7,7 @@ true whatever the attempt.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client
@@ -82,10 +83,21 @@ def adopt_authorization(
     )
 
 
-def served(grant: Grant, attempt: Attempt) -> Grant:
-    """GRANT once the server has brought an access token: whatever failed before is over."""
+def served(grant: Grant, attempt: Attempt, **more: Any) -> Grant:
+    """GRANT once the server has brought an access token: whatever failed before is over.
+
+    An interval between the requests of consumers that had grown halves with each life that
+    nobody rejected, and their last word was about the token before.
+    """
+    interval, rejection = grant.request_interval, grant.rejection
+    was_rejected = rejection is not None and rejection.version >= grant.version
+    if interval is not None and not was_rejected:
+        halved = interval / 2
+        interval = halved if halved > schedule.request_interval(grant.lifetime) else None
     return replace(
-        _unrejected(grant),
+        grant,
+        request_interval=interval,
+        rejection=None,
         intent=None,
         failures=0,
         fault=None,
@@ -94,21 +106,8 @@ def served(grant: Grant, attempt: Attempt) -> Grant:
         refused_at=None,
         refusals=0,
         early_refusals=0,
+        **more,
     )
-
-
-def _unrejected(grant: Grant) -> Grant:
-    """GRANT without the last word of consumers, which was about the token before.
-
-    An interval between their requests that had grown halves with each life that nobody
-    rejected.
-    """
-    interval, rejection = grant.request_interval, grant.rejection
-    was_rejected = rejection is not None and rejection.version >= grant.version
-    if interval is not None and not was_rejected:
-        halved = interval / 2
-        interval = halved if halved > schedule.request_interval(grant.lifetime) else None
-    return replace(grant, request_interval=interval, rejection=None)
 
 
 def read_tokens(
@@ -182,7 +181,7 @@ def adopt_refresh(
     tokens = replace(tokens, extras=_kept_extras(claim, client) | dict(tokens.extras))
     is_same = answer.access_token == claim.access_token
     window = grant.refresh_window if is_same else learned_window(grant, attempt)
-    after = replace(served(grant, attempt), refresh_window=window)
+    after = served(grant, attempt, refresh_window=window)
     after = _with_token(after, client, tokens, answer, attempt, has_refresh=True)
     if (lost := _lost_scope(claim, tokens)) > 0:
         warnings = (*warnings, f"the scope narrowed: {lost} of its values are gone")
@@ -271,18 +270,16 @@ def _with_token(
     reason = Reason.AWAITING_REFRESH if is_over else _narrowed(grant, client, tokens)
     if not has_refresh:
         reason = Reason.NO_REFRESH_TOKEN
-    return in_state(
-        replace(
-            grant,
-            issued_at=tokens.issued_at,
-            expires_at=tokens.expires_at,
-            due_at=due_at,
-            refresh_token_expires_at=tokens.refresh_token_expires_at
-            or grant.refresh_token_expires_at,
-        ),
-        GrantState.EXPIRED if is_over else GrantState.FRESH,
-        reason,
-        attempt.ended_at,
+    state = GrantState.EXPIRED if is_over else GrantState.FRESH
+    return replace(
+        grant,
+        state=state,
+        reason=reason,
+        since=grant.since if state is grant.state else attempt.ended_at,
+        issued_at=tokens.issued_at,
+        expires_at=tokens.expires_at,
+        due_at=due_at,
+        refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
     )
 
 

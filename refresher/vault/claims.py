@@ -1,4 +1,4 @@
-"""The statements of a claim: which due grants go first, and whose exchange may begin.
+"""The statements of a claim: whose exchange may begin, and that it does.
 
 A claim is one durable write: the lease, and the intent of the exchange that it allows.
 Each function is one operation of a transaction; ``Vault`` runs them durably.
@@ -13,16 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.domain import claiming
-from refresher.domain.claiming import Candidate, Room, in_order, shared_out
+from refresher.domain.claiming import Room, shared_out
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Claim, Fault, Grant, GrantState
+from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.renewal import RefreshToken
 from refresher.errors import GrantSetAside, VaultKeyError
-from refresher.vault.aside import Aside
+from refresher.vault.candidates import Ahead, of_room
 from refresher.vault.database import Again
-from refresher.vault.prepared import ForSome, Prepared
+from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_all, read_one, update_all
 from refresher.vault.rows import (
     INTENT,
@@ -36,54 +36,6 @@ from refresher.vault.rows import (
 )
 from refresher.vault.schema import grants
 from refresher.vault.sqlite.refusals import is_of_one_row
-
-# A turn of the scheduler asks all of this for every client. The statements are built once:
-# building one costs several times what SQLite needs to answer it.
-
-_OF_ONE_CLIENT = (grants.c.client == sa.bindparam("client"), grants.c.lease_holder.is_(None))
-_REPLAYED_SINCE = grants.c.intent_first_sent_at > sa.bindparam("since")
-
-
-_Due = tuple[Prepared, Prepared]
-"""Of any grant, and of one that is named."""
-
-
-def _due(*conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[Any]]) -> _Due:
-    """The due grants of one client under CONDITIONS, found in one index alone.
-
-    After an outage everything is due at once, and each claim looks through all of it.
-    """
-    due = grants.c.due_at <= sa.bindparam("now")
-    found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, due, *conditions)
-    found = found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
-    return Prepared(found), Prepared(found.where(grants.c.name == sa.bindparam("only")))
-
-
-def _first(*conditions: sa.ColumnElement[bool]) -> Prepared:
-    """When the first grants of one client under CONDITIONS are due, and which they are."""
-    known = grants.c.due_at.is_not(None)
-    found = sa.select(grants.c.id, grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
-    limit = sa.bindparam("limit", type_=sa.Integer)
-    return Prepared(found.order_by(grants.c.due_at).limit(limit))
-
-
-_FAILS_ALONE = grants.c.fault == Fault.GRANT.value
-_IS_BELIEVED = grants.c.refused_at.is_(None)
-_BY_TIME = (grants.c.expires_at.nulls_first(), grants.c.due_at)
-_ORDERS = {False: _BY_TIME, True: (grants.c.served_at.desc().nulls_last(), *_BY_TIME)}
-"""By time left; where one exchange is to tell for many, by who was served last."""
-
-_REPLAYS = _due(_REPLAYED_SINCE, order=[grants.c.intent_first_sent_at])
-_HEALTHY = {
-    is_probe: _due(_IS_BELIEVED, sa.or_(grants.c.fault.is_(None), ~_FAILS_ALONE), order=order)
-    for is_probe, order in _ORDERS.items()
-}
-_FAILING = {
-    is_probe: _due(_IS_BELIEVED, _FAILS_ALONE, order=order) for is_probe, order in _ORDERS.items()
-}
-_DOUBTED = _due(grants.c.refused_at.is_not(None), order=[grants.c.due_at])
-
-_FIRST, _FIRST_REPLAY = _first(), _first(_REPLAYED_SINCE)
 
 
 def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
@@ -113,11 +65,13 @@ def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
 _ARM = ForSome(_arm)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What one turn of the scheduler may claim.
 
     Args:
+        ahead: what was read of the due grants before.
+        disturbances: how often something else was handed over (``Transactions``).
         rooms: the clients that may begin exchanges; others are left alone.
         shared: places for all of them together, beside the one that each gate has itself.
         only: a grant's name: no other is claimed.
@@ -127,6 +81,8 @@ class Wanted:
     """
 
     holder: str
+    ahead: Ahead
+    disturbances: int
     rooms: Sequence[Room]
     shared: int
     only: str | None = None
@@ -150,7 +106,7 @@ def claim(work: Sequence[tuple[Transaction, Wanted]]) -> list[Claimed]:
 
 
 def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
-    numbers = _chosen(tx, wanted)
+    numbers = _chosen(tx, wanted, wanted.ahead)
     if not numbers:
         return []
     values = {"now": tx.now, "holder": wanted.holder}
@@ -166,14 +122,16 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
     if len(claims) != len(numbers) or is_pause_over:
         raise Again  # half an intent is no intent; the end of a pause changes more than that
     wanted.made[:] = [claims[number] for number in numbers]
+    wanted.ahead.drop(numbers)
     return wanted.made
 
 
 def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
     """The same one by one: a row that cannot be read, or opened, holds up no other."""
     wanted.made.clear()
+    wanted.ahead.forget()
     changed: list[Grant] = []
-    for number in _chosen(tx, wanted):
+    for number in _chosen(tx, wanted, None):
         try:
             claimed = guarded(tx, number, partial(_claim_row, tx, number, wanted, changed))
         except VaultKeyError:
@@ -184,57 +142,14 @@ def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
     return wanted.made, changed
 
 
-def _chosen(tx: Transaction, wanted: Wanted) -> list[int]:
+def _chosen(tx: Transaction, wanted: Wanted, ahead: Ahead | None) -> list[int]:
     """Whose exchanges are to begin."""
     take_back(tx, wanted.holder, wanted.unsent)
+    wanted.ahead.heed(wanted.disturbances, is_doubted=bool(wanted.unsent))
     rooms = wanted.rooms
-    candidates = [each for room in rooms for each in _candidates(tx, room, wanted.only)]
+    candidates = [each for room in rooms for each in of_room(tx, room, wanted.only, ahead)]
     reserves = {room.gate for room in rooms if room.has_reserve}
     return [each.id for each in shared_out(candidates, reserves, wanted.shared)]
-
-
-def _candidates(tx: Transaction, room: Room, only: str | None) -> list[Candidate]:
-    """The due grants of ROOM in their order, no more than it has places.
-
-    First replays whose window closes, the soonest first; then by time left; then grants that
-    fail by themselves, then doubted ones, each within its own few places.
-    """
-    first = _first_due(tx.connection, room, tx.aside)
-    if first is None or first > tx.now:
-        return []
-    ask = partial(_ranked, tx, room, only=only)
-    limit = room.places + len(room.last)
-    found: list[Candidate] = []
-    if room.replays_since is not None:
-        found += ask(0, limit, _REPLAYS, since=room.replays_since)
-    if not room.only_replays:
-        found += ask(1, limit, _HEALTHY[room.is_probe])
-        found += ask(2, room.failing, _FAILING[room.is_probe])
-        found += ask(3, room.doubted, _DOUBTED)
-    return in_order(found, room.places)
-
-
-def _ranked(
-    tx: Transaction,
-    room: Room,
-    rank: int,
-    limit: int,
-    due: _Due,
-    *,
-    only: str | None,
-    **parameters: object,
-) -> list[Candidate]:
-    """Up to LIMIT due grants that DUE finds."""
-    if limit <= 0:
-        return []
-    aside = tx.aside.ids
-    values = {"client": room.client, "now": tx.now, "limit": limit + len(aside), **parameters}
-    found = due[only is not None].rows(tx.connection, {**values, "only": only})
-    numbers = [number for (number,) in found if number not in aside][:limit]
-    return [
-        Candidate(number, room.gate, (number in room.last, rank, place))
-        for place, number in enumerate(numbers)
-    ]
 
 
 def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant]) -> Claim:
@@ -363,23 +278,6 @@ def release_leases(
         update_all(tx, grants.c.id == after.id, values)
         resumed.append((before, after))
     return resumed
-
-
-def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> float | None:
-    """When the first unleased grant is due that one of ROOMS would let begin."""
-    firsts = [_first_due(connection, room, aside) for room in rooms]
-    return min((first for first in firsts if first is not None), default=None)
-
-
-def _first_due(connection: Connection, room: Room, aside: Aside) -> float | None:
-    """When the first unleased grant is due that ROOM would let begin."""
-    left_alone = aside.ids
-    first = _FIRST_REPLAY if room.only_replays else _FIRST
-    found = first.rows(
-        connection,
-        {"client": room.client, "since": room.replays_since, "limit": 1 + len(left_alone)},
-    )
-    return next((due_at for number, due_at in found if number not in left_alone), None)
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

@@ -26,6 +26,7 @@ from refresher.vault.schema import (
     grants,
     kept_answers,
     revocations,
+    state_counts,
 )
 
 T = TypeVar("T")
@@ -230,22 +231,12 @@ def page_of_parked(
 
 
 def count(connection: Connection) -> dict[str, int]:
-    """How many grants are in each state; one that no refresher knows is ``damaged``.
-
-    Only what is not fresh is counted one by one.
-    """
-    known = sa.case(
-        (grants.c.state.in_([state.value for state in GrantState]), grants.c.state), else_=None
-    )
-    counted = sa.select(known, sa.func.count()).where(NOT_FRESH).group_by(grants.c.state)
-    counts: dict[str, int] = {}
-    for state, number in connection.execute(counted):
-        word = "damaged" if state is None else str(state)
-        counts[word] = counts.get(word, 0) + int(number)
-    everything = connection.scalar(sa.select(sa.func.count()).select_from(grants)) or 0
-    if fresh := everything - sum(counts.values()):
-        counts[GrantState.FRESH.value] = fresh
-    return counts
+    """How many grants are in each state; one that no refresher knows is ``damaged``."""
+    state = state_counts.c.state
+    # What no refresher knows may not even be text.
+    known = sa.case((state.in_([state.value for state in GrantState]), state), else_=None)
+    rows = connection.execute(sa.select(known, sa.func.sum(state_counts.c.count)).group_by(known))
+    return {"damaged" if state is None else str(state): count for state, count in rows if count}
 
 
 def _walked(wanted: Wanted) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ from refresher.domain.secret import Secret
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
+    candidates,
     claims,
     clock_steps,
     exchanges,
@@ -27,6 +28,7 @@ from refresher.vault import (
     seeds,
 )
 from refresher.vault.aside import Aside
+from refresher.vault.candidates import Ahead
 from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
@@ -68,7 +70,7 @@ class Vault:
         """Names this opening of the vault in leases."""
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; nobody works on them."""
-        self._aside = Aside()
+        self._aside, self._ahead = Aside(), Ahead()
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
         self._transactions = Transactions(
@@ -111,9 +113,7 @@ class Vault:
         set_back, disturbances = self._transactions.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
         wanted = Wanted(
-            holder=self.holder,
-            rooms=rooms,
-            shared=shared,
+            *(self.holder, self._ahead, disturbances, rooms, shared),
             only=only,
             older_than=self.origin.older_than,
             unsent=doubted,
@@ -177,8 +177,8 @@ class Vault:
         return await self._write(lambda tx: claims.release_leases(tx, resume, only=only))
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
-        """When the first grant is due that may begin; see ``claims.next_due``."""
-        return await self._database.read(lambda c: claims.next_due(c, rooms, aside=self._aside))
+        """When the first grant is due that may begin; see ``candidates.next_due``."""
+        return await self._database.read(lambda c: candidates.next_due(c, rooms, aside=self._aside))
 
     async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
@@ -196,12 +196,7 @@ class Vault:
         return seeded
 
     async def apply_seeds(
-        self,
-        wanted: Sequence[Seed],
-        draw: float,
-        *,
-        origin: str,
-        replace_spent: bool = False,
+        self, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool = False
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
         return await self._write(

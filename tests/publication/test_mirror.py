@@ -10,7 +10,7 @@ from redis import Redis
 from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
 from refresher.logs import Event
-from refresher.publication.mirror.worklist import LIMIT, Worklist
+from refresher.publication.mirror.worklist import COMMITTED_WITHIN, LIMIT, Worklist
 from tests.publication.world import (
     CANARY,
     CLOCK,
@@ -325,6 +325,50 @@ async def test_a_vault_that_refuses_only_delays(shared_valkey: Valkey) -> None:
         rows.refuses = False
         await eventually(lambda: version_of(shared_valkey) == "2", "the publication")
         assert lines_of(lines, Event.REDIS_LOST) == []
+
+
+async def test_what_was_committed_is_published_without_the_vault(shared_valkey: Valkey) -> None:
+    rows = Rows(publication(version=1))
+    async with settled(shared_valkey, rows) as (mirror, _):
+        rows.refuses = True
+        mirror.publish_committed(publication(version=2))
+        await eventually(lambda: version_of(shared_valkey) == "2", "the publication")
+
+
+async def test_what_came_after_a_commit_is_read(shared_valkey: Valkey) -> None:
+    """A removal that is told before the commit was sent takes its token away all the same."""
+    rows = Rows(publication(version=1))
+    async with settled(shared_valkey, rows) as (mirror, _):
+        mirror.publish_committed(publication(version=2))
+        removed = publication(version=2, revision=3, state=GrantState.REMOVED)
+        rows.put(replace(removed, access_token=None))
+        mirror.publish("acme")
+        await eventually(lambda: count_of(shared_valkey) == 0, "the removal")
+        assert version_of(shared_valkey) is None
+
+
+def test_what_was_committed_counts_for_a_moment() -> None:
+    """Whoever slept must not write back what somebody else has removed meanwhile."""
+    clock = [0.0]
+    worklist, known = Worklist(lambda: clock[0]), publication()
+    worklist.mark("acme", known)
+    worklist.take_marked()
+    clock[0] = COMMITTED_WITHIN
+    assert worklist.take_committed() == [known]
+    worklist.mark("acme", known)
+    worklist.take_marked()
+    clock[0] += COMMITTED_WITHIN + 0.001
+    assert worklist.take_committed() == []
+
+
+def test_what_could_not_be_sent_is_read_again() -> None:
+    worklist = Worklist(CLOCK.monotonic)
+    worklist.mark("acme", publication())
+    worklist.take_marked()
+    assert worklist.take_committed()
+    worklist.put_back()
+    assert worklist.take_marked().keys() == {"acme"}
+    assert worklist.take_committed() == []
 
 
 async def test_drain_sends_what_is_marked_and_ends(shared_valkey: Valkey) -> None:

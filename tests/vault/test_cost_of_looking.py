@@ -8,14 +8,28 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from refresher.domain import schedule
+from refresher.vault.candidates import AHEAD, of_room
+from refresher.vault.queries import IN_ONE_PASS
 from refresher.vault.vault import Vault
-from tests.vault.world import LIFE, NOT_SENT, NOW, answered, at, make_seed, opened, refresh, sow
+from tests.vault.world import (
+    LIFE,
+    NOT_SENT,
+    NOW,
+    answered,
+    at,
+    make_seed,
+    opened,
+    refresh,
+    rooms,
+    sow,
+)
 
 FEW, MANY = 100, 5_000
 
@@ -161,3 +175,45 @@ async def test_a_look_at_fifty_thousand_grants(tmp_path: Path) -> None:
             f"{len(counted.statements)} statements, {1000 * each:.2f} ms of CPU a look"
         )
         assert counted.instructions < LOOK
+
+
+async def test_a_claim_among_many_due_costs_what_one_among_few_does(tmp_path: Path) -> None:
+    """What is due is put in order once for very many claims."""
+    cost: dict[int, int] = {}
+    for there in (2 * AHEAD, 10 * AHEAD):
+        (tmp_path / str(there)).mkdir()
+        async with opened(tmp_path / str(there)) as vault:
+            await sow(vault, make_seed("one", "rt-1"))
+            await refresh(vault, answered("at"), name="one")
+            multiply(vault, "one", there, "expires_at = expires_at + n")
+            [room] = rooms(crm=8)
+            found = partial(of_room, room=room, only=None, ahead=vault._ahead)
+            await at(vault, NOW + 5 * LIFE)._read(found)
+            with counting(vault) as counted:
+                assert len(await vault._read(found)) == 8
+            cost[there] = counted.instructions
+    few, many = cost.values()
+    assert many < 1.2 * few
+
+
+async def test_states_are_counted_as_they_change(tmp_path: Path) -> None:
+    for there in (FEW, MANY):
+        (tmp_path / str(there)).mkdir()
+        async with opened(tmp_path / str(there)) as vault:
+            await sow(vault, make_seed("one", "rt-1"), make_seed("two", "rt-2"))
+            await refresh(vault, answered("at"), name="one")
+            multiply(vault, "one", there)
+            await vault.remove("two")
+            await at(vault, NOW + LIFE).time_passed()
+            execute(vault, "UPDATE grants SET state = 'canary' WHERE name = 'one'")
+            with counting(vault) as counted:
+                counts = await vault.counts()
+            assert counted.instructions < LOOK
+            expired = min(there + 1, IN_ONE_PASS)
+            fresh = {"fresh": there + 1 - expired} if there >= expired else {}
+            assert counts == {"removed": 1, "expired": expired - 1, "damaged": 1, **fresh}
+
+
+def execute(vault: Vault, statement: str) -> None:
+    with vault._database._writer.begin() as connection:
+        connection.exec_driver_sql(statement)
