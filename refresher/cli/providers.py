@@ -19,7 +19,10 @@ WIDTH = 79
 COLUMNS = (17, 24, 12)
 """Columns of name, title and rotation; the rest is what a client needs."""
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "discovery")
+ENDPOINTS = (
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    *("revocation_endpoint", "discovery"),
+)
 
 TOKENS: Mapping[str, str] = {
     "rotation": "rotation",

@@ -181,6 +181,7 @@ class Facts(Entry):
         return {
             "rotation": self.rotation,
             "default_expires_in": _seconds(self.access_token_lifetime),
+            "no_expiry": True if self.access_token_lifetime == NEVER else None,
             "refresh_token_idle": _seconds(self.refresh_token_idle),
             "refresh_window": self.refresh_window,
             "rate": self._rate(),

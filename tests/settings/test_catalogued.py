@@ -157,11 +157,10 @@ def test_it_is_added_to_the_scope_of_a_grant_too(bench: Bench) -> None:
         (client("make"), "token_endpoint is missing: set it: the catalogue has none of make"),
         (client("google", 'redirect_uris = ["callback"]'), "redirect_uris[0] is not an absolute"),
         (
-            client("notion"),
-            "provider is notion, which does not work yet: it wants json_body (token requests whose",
+            client("wahoo"),
+            "provider is wahoo, which does not work yet: it wants renewal_on_use (renewal only for",
         ),
-        (client("notion"), "extra_headers (headers of its own on token requests); until then"),
-        (client("notion"), "until then publish a token made elsewhere as the static_token of"),
+        (client("wahoo"), "until then publish a token made elsewhere as the static_token of"),
     ],
 )
 def test_a_mistake_names_its_mend(bench: Bench, text: str, expected: str) -> None:
