@@ -1,5 +1,6 @@
 """What a person pastes into the settings for a client of a provider."""
 
+import re
 from collections.abc import Iterator
 
 from refresher.domain.quirks import ClientAuthentication
@@ -26,7 +27,8 @@ def keys_to_fill_in(provider: Provider) -> dict[str, str]:
 
 
 def _lines(provider: Provider, client: str) -> Iterator[str]:
-    yield f"[clients.{client}]"
+    is_bare = re.fullmatch(r"[A-Za-z0-9_-]+", client) is not None
+    yield f"[clients.{client}]" if is_bare else f'[clients."{client}"]'
     yield f'provider = "{provider.name}"'
     for key, example in keys_to_fill_in(provider).items():
         yield f'{key} = "{example}"'
