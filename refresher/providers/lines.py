@@ -9,6 +9,9 @@ from refresher.providers.entries import Provider
 REDIRECT_URI = "http://127.0.0.1:8765/callback/{}"
 """Where a login on this machine waits; each client has one of its own (RFC 9700 4.4)."""
 
+HTTPS_REDIRECT_URI = "https://acme.example/callback/{}"
+"""Where nothing waits: the person pastes the address."""
+
 
 def settings_lines(provider: Provider, client: str | None = None) -> tuple[str, ...]:
     """TOML for a client of PROVIDER that loads as it is, to be filled in.
@@ -35,4 +38,5 @@ def _lines(provider: Provider, client: str) -> Iterator[str]:
     yield 'client_id = "..."'
     if provider.defaults.get("client_authentication") is not ClientAuthentication.NONE:
         yield f'client_secret = {{ file = "{client}.secret" }}'
-    yield f'redirect_uris = ["{REDIRECT_URI.format(client)}"]'
+    uri = HTTPS_REDIRECT_URI if provider.facts.https_redirect_uri else REDIRECT_URI
+    yield f'redirect_uris = ["{uri.format(client)}"]'
