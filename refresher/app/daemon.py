@@ -40,7 +40,7 @@ from refresher.errors import (
 from refresher.logs import Event, emit
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
-from refresher.ops.health_server import serving_health
+from refresher.ops.http_listener import probe_routes, serving_http
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.earlier_life import EarlierLives
@@ -110,7 +110,7 @@ class Daemon:
 
         Raises:
             VaultUnavailable: the vault refused before anything was sent.
-            ListenerRefused: the control socket or the health address cannot be opened.
+            ListenerRefused: the control socket or the address of ``http`` cannot be opened.
         """
         async with opened_core(
             self._secrets,
@@ -194,10 +194,9 @@ class Daemon:
                 self._settings.control.socket, operations=operations, is_ready=self._readiness
             )
             await stack.enter_async_context(server.serving())
-            if self._settings.control.listen is not None:
-                await stack.enter_async_context(
-                    serving_health(self._settings.control.listen, self._readiness)
-                )
+            if self._settings.http.listen is not None:
+                routes = probe_routes(self._readiness)
+                await stack.enter_async_context(serving_http(self._settings.http.listen, routes))
             yield
 
     def _readiness(self) -> Verdict:
@@ -327,7 +326,7 @@ def _in_words(counts: Mapping[str, int]) -> str:
 
 def _needing_restart(old: Settings, new: Settings) -> list[str]:
     """What changed but takes effect only at a restart; the address of Redis does at once."""
-    sections = ("vault", "control", "log", "daemon")
+    sections = ("vault", "control", "http", "log", "daemon")
     changed = [
         f"[{section}]" for section in sections if getattr(old, section) != getattr(new, section)
     ]
