@@ -278,6 +278,11 @@ def open_sqlite(path: Path) -> Database:
     )
 
 
+def open_reader(path: Path) -> Engine:
+    """One more connection to the SQLite file PATH, for reads that take long."""
+    return _sqlite_engine(path, "DEFERRED")
+
+
 def _sqlite_engine(path: Path, mode: str) -> Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
