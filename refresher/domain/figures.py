@@ -22,6 +22,15 @@ class Ends:
     """How many end in each window; a longer one counts those of a shorter one again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Grants that are due and whose exchange has not begun."""
+
+    count: int
+    since: float
+    """When the first of them was due."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What a vault held at one instant."""
@@ -32,10 +41,8 @@ class Figures:
     """Of the grants that are worked on."""
     refresh_tokens: Ends
     """Of the grants that need no person yet; of most nobody knows the end."""
-    due: int
-    """Grants due whose exchange has not begun."""
-    due_since: float | None
-    """When the first of them was due."""
+    due: Mapping[str | None, Due] = field(default_factory=dict)
+    """By client, where there are any."""
     incidents: Mapping[str, int] = field(default_factory=dict)
     """The most grants refused in each open incident, by client."""
     size: int

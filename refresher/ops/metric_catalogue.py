@@ -74,12 +74,16 @@ REFRESH_TOKENS_ENDING = Metric(
     ("within",),
 )
 DUE = Metric(
-    "refresher_grants_due", Kind.GAUGE, "Grants that are due and whose exchange has not begun."
+    "refresher_grants_due",
+    Kind.GAUGE,
+    "Grants that are due and whose exchange has not begun.",
+    ("client",),
 )
 DUE_LAG = Metric(
     "refresher_due_lag_seconds",
     Kind.GAUGE,
     "Seconds that the first of them has been due for; 0 without one.",
+    ("client",),
 )
 INCIDENT = Metric(
     "refresher_incident_grants",

@@ -194,9 +194,14 @@ def _counted(state: State, figures: Figures) -> Iterator[Family]:
     yield from _ending(
         catalogue.REFRESH_TOKEN_END, catalogue.REFRESH_TOKENS_ENDING, figures.refresh_tokens, state
     )
-    yield _gauge(catalogue.DUE, {(): figures.due})
-    since = figures.due_since
-    yield _gauge(catalogue.DUE_LAG, {(): 0.0 if since is None else max(state.now - since, 0.0)})
+    due = dict.fromkeys(((name,) for name in state.clients), 0)
+    lag = dict.fromkeys(due, 0.0)
+    for client, one in figures.due.items():
+        label = (_client_label(client, state),)
+        due[label] = due.get(label, 0) + one.count
+        lag[label] = max(lag.get(label, 0.0), state.now - one.since)
+    yield _gauge(catalogue.DUE, due)
+    yield _gauge(catalogue.DUE_LAG, lag)
     opened = {(_client_label(name, state),): count for name, count in figures.incidents.items()}
     yield _gauge(catalogue.INCIDENT, opened)
 

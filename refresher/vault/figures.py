@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.clock import Clock
-from refresher.domain.figures import REFRESH_TOKEN_WINDOWS, TOKEN_WINDOWS, Ends, Figures
+from refresher.domain.figures import REFRESH_TOKEN_WINDOWS, TOKEN_WINDOWS, Due, Ends, Figures
 from refresher.domain.grants import GrantState
 from refresher.errors import VaultUnavailable
 from refresher.vault.database import open_reader
-from refresher.vault.files import beside
+from refresher.vault.files import Files, beside
 from refresher.vault.schema import IS_WORKED_ON, NOT_FRESH, grants, incidents
 from refresher.vault.threads import out_of_the_loop
 
@@ -50,11 +50,11 @@ class Counted:
 
 
 class Counting:
-    """Counts what the vault at PATH holds, which must be open elsewhere."""
+    """Counts what the vault of FILES holds, which is open elsewhere."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path, self._clock = path, clock
-        self._reader = open_reader(path)
+    def __init__(self, files: Files, clock: Clock) -> None:
+        self._files, self._clock = files, clock
+        self._reader = open_reader(files.path)
         self._last: Counted | None = None
         self._under_way: asyncio.Task[None] | None = None
         self._again_at = -math.inf
@@ -83,6 +83,7 @@ class Counting:
         began, now = self._clock.monotonic(), self._clock.now()
         try:
             with suppress(VaultUnavailable):  # whoever writes to it announces that
+                self._files.require_vault()
                 figures = await out_of_the_loop(lambda: self._read(now))
                 self._last = Counted(figures, began)
         finally:
@@ -93,7 +94,7 @@ class Counting:
     def _read(self, now: float) -> Figures:
         try:
             with self._reader.connect() as connection, connection.begin():
-                return read_figures(connection, now, _size(self._path))
+                return read_figures(connection, now, _size(self._files.path))
         except (sa.exc.DBAPIError, OSError) as error:
             raise VaultUnavailable("the vault cannot be counted") from error
 
@@ -101,9 +102,13 @@ class Counting:
 def read_figures(connection: Connection, now: float, size: int) -> Figures:
     """What the vault holds at NOW, a unix time."""
     waiting = sa.and_(grants.c.due_at <= now, grants.c.lease_holder.is_(None))
-    due, due_since = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(grants.c.due_at)).where(waiting)
-    ).one()
+    # An expression: SQLite would walk an index of all clients to group by the column.
+    client = grants.c.client + ""
+    due = (
+        sa.select(client, sa.func.count(), sa.func.min(grants.c.due_at))
+        .where(waiting)
+        .group_by(client)
+    )
     needs_nobody = grants.c.state.in_([GrantState.FRESH, GrantState.DEGRADED, GrantState.PAUSED])
     opened = sa.select(incidents.c.client, incidents.c.count)
     return Figures(
@@ -116,8 +121,7 @@ def read_figures(connection: Connection, now: float, size: int) -> Figures:
             now,
             REFRESH_TOKEN_WINDOWS,
         ),
-        due=due,
-        due_since=due_since,
+        due={row[0]: Due(row[1], row[2]) for row in connection.execute(due)},
         incidents=_pairs(connection, opened),
         size=size,
     )

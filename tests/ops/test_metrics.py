@@ -8,7 +8,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from refresher.domain.figures import Ends, Figures
+from refresher.domain.figures import Due, Ends, Figures
 from refresher.logs import EVENTS, Event
 from refresher.ops.http_listener import serving_http
 from refresher.ops.metric_catalogue import METRICS, PROCESS_METRICS, Kind
@@ -27,8 +27,7 @@ FIGURES = Figures(
     },
     access_tokens=Ends(NOW + 60, {"5m": 1, "1h": 8, "1d": 8}),
     refresh_tokens=Ends(None, {"1d": 0, "7d": 0, "14d": 0}),
-    due=3,
-    due_since=NOW - 90,
+    due={"crm": Due(3, NOW - 90), "gone": Due(1, NOW - 10), "older": Due(2, NOW - 20)},
     incidents={"crm": 4},
     size=4096,
 )
@@ -86,7 +85,9 @@ async def test_what_stands_is_read_at_the_scrape() -> None:
     assert value("refresher_grants", client="(none)", state="fresh") == 1
     assert value("refresher_access_token_soonest_end_seconds") == 60
     assert value("refresher_access_tokens_ending", within="1h") == 8
-    assert value("refresher_due_lag_seconds") == 90
+    assert value("refresher_due_lag_seconds", client="crm") == 90
+    assert value("refresher_due_lag_seconds", client="(other)") == 20
+    assert value("refresher_grants_due", client="(other)") == 3
     assert value("refresher_incident_grants", client="crm") == 4
     assert value("refresher_endpoint_suspended", client="crm") == 1
     assert value("refresher_client_rejected", client="crm") == 0

@@ -45,7 +45,7 @@ CHANGED: Mapping[str, tuple[Series, float, Labels]] = {
         1,
         BOX,
     ),
-    "RefresherBehind": (("refresher_due_lag_seconds", frozenset()), 200, OF_THE_SCRAPE),
+    "RefresherBehind": (("refresher_due_lag_seconds", CLIENT), 200, BOX),
     "RefresherClientRejected": (("refresher_client_rejected", CLIENT), 1, BOX),
     "RefresherEndpointSuspended": (("refresher_endpoint_suspended", CLIENT), 1, BOX),
     "RefresherRefreshTokensEnding": (

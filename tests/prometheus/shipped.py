@@ -41,9 +41,9 @@ def alerts() -> list[Alert]:
 
 def _alert(block: str) -> Alert:
     def value(key: str) -> str:
-        found = re.search(rf"^ +{key}:(?: >-\n)? +(.+)$", block, flags=re.MULTILINE)
+        found = re.search(rf"^ +{key}: (?:>-\n((?: {{10}}.+\n)+)|(.+)$)", block, re.MULTILINE)
         assert found is not None, (key, block)
-        return found[1].strip('"')
+        return " ".join((found[1] or found[2]).split()).strip('"')
 
     return Alert(
         block.partition("\n")[0],

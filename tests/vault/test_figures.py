@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.clock import SystemClock
-from refresher.domain.figures import DAY, Ends, Figures
+from refresher.domain.figures import DAY, Due, Ends, Figures
 from refresher.errors import VaultUnavailable
 from refresher.vault import figures
 from refresher.vault.figures import Counting, read_figures
@@ -22,7 +22,7 @@ from tests.vault.world import NOW, answered, make_seed, refresh, sow, static_see
 
 @pytest.fixture
 async def counting(vault: Vault) -> AsyncIterator[Counting]:
-    counting = Counting(vault.files.path, SystemClock())
+    counting = Counting(vault.files, SystemClock())
     yield counting
     counting.close()
 
@@ -67,12 +67,12 @@ async def test_what_is_due_counts_until_its_exchange_begins(vault: Vault, tmp_pa
     change(tmp_path, f"due_at = {NOW + 30}", "name = 'c'")
     change(tmp_path, f"lease_holder = 'x', due_at = {NOW - 60}", "name = 'a'")
     seen = await figures_at(vault, NOW)
-    assert (seen.due, seen.due_since) == (1, NOW - 30)
+    assert seen.due == {"crm": Due(1, NOW - 30)}
 
 
 async def test_an_empty_vault_has_figures(vault: Vault) -> None:
     seen = await figures_at(vault, NOW)
-    assert (seen.grants, seen.due, seen.due_since) == ({}, 0, None)
+    assert (seen.grants, seen.due) == ({}, {})
     assert seen.access_tokens == Ends(None, {"5m": 0, "1h": 0, "1d": 0})
 
 
@@ -99,6 +99,8 @@ async def test_every_count_goes_by_an_index(vault: Vault) -> None:
         assert any("INDEX" in step for step in plan), (text, plan)
     others = next(plan for text, plan in plans.items() if "state <> 'fresh'" in text)
     assert "ix_grants_listed_by_state" in others[0]
+    due = next(plan for text, plan in plans.items() if "lease_holder" in text)
+    assert "ix_grants_due_at (due_at<?)" in due[0]
 
 
 async def test_a_long_count_keeps_neither_scrape_nor_vault_waiting(
@@ -146,6 +148,13 @@ async def test_scrapes_in_a_row_count_once(
     first = await asyncio.gather(*(counting.latest() for _ in range(5)))
     assert await counting.latest() is first[0]
     assert len(counts) == 1
+
+
+async def test_a_vault_that_has_vanished_is_not_made_anew(vault: Vault, counting: Counting) -> None:
+    """An empty file in its place would be the vault of the next daemon."""
+    vault.files.path.unlink()
+    assert await counting.latest() is None
+    assert not vault.files.path.exists()
 
 
 async def test_a_vault_that_cannot_be_counted_leaves_the_last_figures(
