@@ -91,7 +91,7 @@ def test_no_vault_needs_migrations_that_are_not_due(folder: Path) -> None:
 
 def test_a_daemon_imports_nothing_that_it_has_no_use_for() -> None:
     useless = (
-        *("alembic", "mako", "pygments", "rich"),
+        *("alembic", "mako", "prometheus_client", "pygments", "rich"),
         *("sqlalchemy.dialects.postgresql", "sqlalchemy.orm"),
     )
     code = (
