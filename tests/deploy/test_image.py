@@ -35,7 +35,7 @@ def test_it_runs_as_a_numbered_user() -> None:
     (user,) = runtime("USER")
     uid, gid = user.split(":")
     assert uid == gid == "10001"
-    assert any(f"--uid {uid} " in rest for rest in runtime("RUN"))
+    assert any(f"echo refresher:x:{uid}:{gid}:" in rest for rest in runtime("RUN"))
 
 
 def test_the_vault_is_on_a_volume() -> None:
