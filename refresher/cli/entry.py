@@ -33,12 +33,12 @@ class Exit(IntEnum):
 
 EXIT_CODES = """\b
 Exit codes:
-  0   done
-  1   the work failed; the message on stderr says why
-  2   the command was typed wrongly
-  3   a grant needs a human
-  78  the configuration cannot be used; `refresher check` lists every problem
-  130 it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
+  0    done
+  1    the work failed; the message on stderr says why
+  2    the command was typed wrongly
+  3    a grant needs a human
+  78   the configuration cannot be used; `refresher check` lists every problem
+  130  it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
 
 
 SECTIONS: Mapping[str, Mapping[str, Listed]] = {
