@@ -9,7 +9,7 @@ import click
 import pytest
 
 from refresher.app.looks import full_view
-from refresher.app.operations import view as view_of
+from refresher.app.views import view as view_of
 from refresher.cli.status import asking, drawing, watch
 from refresher.cli.status.asking import Asked
 from refresher.cli.status.single import page
