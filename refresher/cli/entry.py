@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 
 from refresher import __version__
-from refresher.cli.beginning import end_in_order_when_told, end_undisturbed
+from refresher.cli.beginning import (
+    end_in_order_when_told,
+    end_undisturbed,
+    tell_of_nothing_half_made,
+)
 from refresher.cli.listing import Listed, ListedCommands
 from refresher.cli.saying import say, speak_any_encoding
 from refresher.errors import ParameterRefused, RefresherError, SettingsError, kind_of
@@ -129,6 +133,7 @@ def run() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         end_undisturbed()
+        tell_of_nothing_half_made()
         sys.exit(_report_stop(error))
     except BaseExceptionGroup as group:
         sys.exit(_report_group(group))
