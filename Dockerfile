@@ -4,21 +4,29 @@
 #
 #   docker build -t refresher .
 #   docker run --read-only --tmpfs /tmp --stop-timeout 90 -v refresher:/var/lib/refresher \
-#     -v ./refresher.toml:/etc/refresher/refresher.toml:ro refresher
+#     -v refresher-key:/etc/refresher/key -v ./refresher.toml:/etc/refresher/refresher.toml:ro \
+#     -e REFRESHER_VAULT__KEY_FILE=/etc/refresher/key/refresher.key refresher
 
 FROM python:3.13-slim AS build
 WORKDIR /source
+# Releases and hashes are those of the two locks, whatever the registry offers meanwhile.
+COPY deploy/build-requirements.txt deploy/requirements.txt ./
+RUN python -m venv --without-pip /build && python -m venv --without-pip /opt/refresher \
+ && pip --python /build install --no-cache-dir --require-hashes -r build-requirements.txt \
+ && pip --python /opt/refresher install --no-cache-dir --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY refresher refresher
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
- && python -m venv --without-pip /opt/refresher \
- && pip --python /opt/refresher install --no-cache-dir /dist/*.whl
+RUN pip --python /build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && pip --python /opt/refresher install --no-cache-dir --no-deps /dist/*.whl
 
 FROM python:3.13-slim AS runtime
-# A fixed uid, so that volumes keep their owner from image to image.
-RUN useradd --system --uid 10001 --user-group --no-create-home \
-      --home-dir /var/lib/refresher --shell /usr/sbin/nologin refresher \
- && install --directory --owner refresher --group refresher --mode 0700 /var/lib/refresher
+# A fixed uid, so that volumes keep their owner from image to image; slim images may have no
+# useradd. The second folder is for the key: a new volume takes owner and mode from the folder
+# that it covers.
+RUN echo refresher:x:10001:10001::/var/lib/refresher:/usr/sbin/nologin >> /etc/passwd \
+ && echo refresher:x:10001: >> /etc/group \
+ && install --directory --owner refresher --group refresher --mode 0700 \
+      /var/lib/refresher /etc/refresher/key
 COPY --from=build /opt/refresher /opt/refresher
 ENV PATH=/opt/refresher/bin:$PATH
 # By number: Kubernetes can check runAsNonRoot only so.

@@ -1,10 +1,14 @@
-"""What every test gets."""
+"""What every test gets, and what a whole run must have shown: every event, emitted."""
 
+import os
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from tests.canary import Canary
+from tests.support import emitted
 
 # Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
 # handler that does nothing is as good here, and no process inherits it.
@@ -22,3 +26,37 @@ def anyio_backend() -> str:
 def canary() -> Canary:
     """Secrets to be planted in one module's daemons, and found where they came out."""
     return Canary()
+
+
+EMITTED = pytest.StashKey[Path]()
+"""Where the processes of a run note what they emit, for the one that all of them come from."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make that folder."""
+    if emitted.FOLDER not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="refresher-emitted-")
+        os.environ[emitted.FOLDER] = folder.name
+        config.add_cleanup(folder.cleanup)
+        config.stash[EMITTED] = Path(folder.name)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a whole run, all of it good, in which no test had some event emitted."""
+    config = session.config
+    if EMITTED not in config.stash or exitstatus != pytest.ExitCode.OK or not is_whole(config):
+        return
+    if missing := emitted.missing(config.stash[EMITTED]):
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        reporter.write_line(f"\nno test had these events emitted: {sorted(missing)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Whether this is the default suite and no selection of it."""
+    option = config.option
+    return (
+        config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and option.markexpr in config.getini("addopts")
+        and not (option.keyword or option.deselect or option.lf)
+    )

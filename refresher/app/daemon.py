@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +24,7 @@ from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.signals import Signals
 from refresher.app.stall import end_when_stalled
+from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.engine.admission import Admission
 from refresher.engine.files_watch import FilesWatch
@@ -38,7 +40,7 @@ from refresher.errors import (
 from refresher.logs import Event, emit
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
-from refresher.ops.health_server import serving_health
+from refresher.ops.http_listener import probe_routes, serving_http
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.earlier_life import EarlierLives
@@ -47,6 +49,9 @@ from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
 from refresher.threads import in_thread_of_its_own
 from refresher.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from refresher.app.measuring import Measuring
 
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
@@ -88,6 +93,7 @@ class Daemon:
         self._publisher = publisher_of(self._secrets, settings.redis.prefix, clock, parts)
         server, keys = self._publisher.server, self._publisher.keys
         earlier = EarlierLives(publisher=self._publisher, source=vault, clock=clock)
+        self._measuring = None if settings.http.listen is None else _measuring(clock)
         self._inbox = Inbox(server=server, keys=keys, clock=clock, earlier=earlier)
         self._mirror = Mirror(
             publisher=self._publisher,
@@ -95,6 +101,7 @@ class Daemon:
             clock=clock,
             instance=vault.holder,
             inbox=self._inbox,
+            on_published=self._measuring.metrics.published if self._measuring else None,
         )
         self._scheduler: Scheduler | None = None
 
@@ -107,7 +114,7 @@ class Daemon:
 
         Raises:
             VaultUnavailable: the vault refused before anything was sent.
-            ListenerRefused: the control socket or the health address cannot be opened.
+            ListenerRefused: the control socket or the address of ``http`` cannot be opened.
         """
         async with opened_core(
             self._secrets,
@@ -137,7 +144,7 @@ class Daemon:
             gc.freeze()
             async with anyio.create_task_group() as tasks:
                 self._start(core, scheduler, admission, tasks)
-                async with self._listening(core):
+                async with self._listening(core, admission, scheduler):
                     self._notifier.ready()
                     emit(Event.DAEMON_READY, instance=self._vault.holder)
                     await self._until_told_to_stop(core, admission, signals)
@@ -179,23 +186,30 @@ class Daemon:
                 self._clock,
             ),
         }
+        if self._measuring is not None:
+            supervised["event loop"] = self._measuring.metrics.watch_loop
         for name, work in supervised.items():
             tasks.start_soon(supervise, name, work, name=name)
 
     @asynccontextmanager
-    async def _listening(self, core: Core) -> AsyncIterator[None]:
+    async def _listening(
+        self, core: Core, admission: Admission, scheduler: Scheduler
+    ) -> AsyncIterator[None]:
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
         operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
         operations |= Looks(self._vault.listing, core.clients).by_name()
         async with AsyncExitStack() as stack:
+            routes = probe_routes(self._readiness)
+            if self._measuring is not None:
+                # Before anything is awaited: no exchange has begun that would not be counted.
+                begun = self._measuring.begun(core, admission, scheduler, self._mirror)
+                routes.append(self._measuring.metrics.route(stack.enter_context(begun)))
             server = ControlServer(
                 self._settings.control.socket, operations=operations, is_ready=self._readiness
             )
             await stack.enter_async_context(server.serving())
-            if self._settings.control.listen is not None:
-                await stack.enter_async_context(
-                    serving_health(self._settings.control.listen, self._readiness)
-                )
+            if self._settings.http.listen is not None:
+                await stack.enter_async_context(serving_http(self._settings.http.listen, routes))
             yield
 
     def _readiness(self) -> Verdict:
@@ -319,13 +333,20 @@ class Daemon:
             await anyio.sleep(STATUS_INTERVAL)
 
 
+def _measuring(clock: Clock) -> "Measuring":
+    """What counts for ``/metrics``: loaded by those daemons only that are scraped."""
+    from refresher.app.measuring import Measuring  # noqa: PLC0415  see above
+
+    return Measuring(clock)
+
+
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
 
 
 def _needing_restart(old: Settings, new: Settings) -> list[str]:
     """What changed but takes effect only at a restart; the address of Redis does at once."""
-    sections = ("vault", "control", "log", "daemon")
+    sections = ("vault", "control", "http", "log", "daemon")
     changed = [
         f"[{section}]" for section in sections if getattr(old, section) != getattr(new, section)
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
-from refresher.app.operations import parked_views, view
+from refresher.app.views import parked_views, view
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant
 from refresher.errors import UnknownGrant

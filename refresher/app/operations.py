@@ -4,18 +4,17 @@ A running daemon offers these on its control socket; a command without a daemon 
 very same functions on a vault it opened itself.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
-from refresher.domain.grants import Grant, GrantKind, Seed
-from refresher.domain.repairs import repair
+from refresher.app.views import parked_views, view
+from refresher.domain.grants import GrantKind, Seed
 from refresher.engine.administration import Administration, Changed
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
 from refresher.vault.exporting import Exported
-from refresher.vault.revocations import Parked
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import SeedResult
 from refresher.vault.selecting import Selection
@@ -180,49 +179,6 @@ class Operations:
         """What is sealed under each key; ``resealing`` while something is to be brought over."""
         keys, is_resealing = await self._administration.sealed_under()
         return {"keys": [key_view(key) for key in keys], "resealing": is_resealing}
-
-
-def view(grant: Grant) -> dict[str, JSON]:
-    """GRANT as people and programs see it: everything but its secrets."""
-    return {
-        "name": grant.name,
-        "client": grant.client,
-        "kind": grant.kind.value,
-        "state": grant.state.value,
-        "reason": grant.reason,
-        "since": grant.since,
-        "version": grant.version,
-        "issued_at": grant.issued_at,
-        "expires_at": grant.expires_at,
-        "next_attempt_at": grant.due_at,
-        "failures": grant.failures,
-        "exchange_open": grant.intent is not None,
-        "refresh_token": grant.is_renewable,
-        "refresh_token_expires_at": grant.refresh_token_expires_at,
-        "scope": list(grant.scope),
-        "authorized_by": grant.authorized_by,
-        "labels": dict(grant.labels),
-        "repair": repair(grant),
-    }
-
-
-def parked_views(parked: Iterable[Parked]) -> list[JSON]:
-    """What has still to be revoked, by the grant it is of, the oldest first."""
-    by_grant: dict[str, list[Parked]] = {}
-    for one in parked:
-        by_grant.setdefault(one.uid, []).append(one)
-    return [
-        {
-            "name": several[0].name,
-            "client": several[0].client,
-            "count": len(several),
-            "since": min(one.parked_at for one in several),
-            "attempts": max(one.attempts for one in several),
-            "next_attempt_at": min(one.due_at for one in several),
-            "until": max(one.ends_at for one in several),
-        }
-        for several in by_grant.values()
-    ]
 
 
 def key_view(key: SealedUnder) -> dict[str, JSON]:

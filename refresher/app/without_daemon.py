@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
 from refresher.app.looks import Looks
-from refresher.app.operations import Operations, view
+from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.views import view
 from refresher.clock import Clock
 from refresher.domain.claiming import Room
 from refresher.domain.grants import Grant

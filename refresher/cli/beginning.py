@@ -47,6 +47,14 @@ def end_undisturbed() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def tell_of_nothing_half_made() -> None:
+    """Leave unsaid what finalizers complain of, once a command was interrupted.
+
+    What Ctrl-C struck while it was made, as an event loop, is finalized without ever being whole.
+    """
+    sys.unraisablehook = lambda _: None
+
+
 def show_no_interruption() -> None:
     """Let Ctrl-C end the process without a traceback, wherever it strikes.
 

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
 
     Args:
         needed: the secrets that the work takes without a daemon. Where those of Redis are
-            enough they are not indispensable: the next daemon publishes everything.
+            enough they are not indispensable: the next daemon publishes everything. Without
+            any it only looks.
 
     Raises:
         DaemonStarting: a daemon has the vault, and has answered no command for a while.
@@ -78,14 +79,11 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
     if await _is_answered(client) or await _has_started(client, settings.vault.path):
         yield partial(client.call, answer_within=LONGEST_CALL)
         return
-    # Half of a command's time to start, and not needed beside a daemon.
-    from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
-
     complete = _load_alone(settings, needed)
     become_owner_of(complete.vault.path)
     async with AsyncExitStack() as stack:
         try:
-            operations = await stack.enter_async_context(alone(complete))
+            operations = await stack.enter_async_context(_alone(complete, needed))
         except VaultInUse as error:
             if not error.is_daemon:
                 raise
@@ -98,6 +96,20 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
             return await operations[operation](parameters)
 
         yield call
+
+
+def _alone(
+    settings: Settings, needed: Needed
+) -> AbstractAsyncContextManager[Mapping[str, Callable[..., Awaitable[Any]]]]:
+    """The operations on the vault itself; those that need no secret are the questions."""
+    # Half of a command's time to start, and not needed beside a daemon.
+    if needed is Needed.NONE:
+        from refresher.app.looking import looking  # noqa: PLC0415  see above
+
+        return looking(settings)
+    from refresher.app.without_daemon import alone  # noqa: PLC0415  see above
+
+    return alone(settings)
 
 
 async def _is_answered(client: ControlClient) -> bool:

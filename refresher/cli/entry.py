@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 
 from refresher import __version__
-from refresher.cli.beginning import end_in_order_when_told, end_undisturbed
+from refresher.cli.beginning import (
+    end_in_order_when_told,
+    end_undisturbed,
+    tell_of_nothing_half_made,
+)
 from refresher.cli.listing import Listed, ListedCommands
 from refresher.cli.saying import say, speak_any_encoding
 from refresher.errors import ParameterRefused, RefresherError, SettingsError, kind_of
@@ -33,12 +37,12 @@ class Exit(IntEnum):
 
 EXIT_CODES = """\b
 Exit codes:
-  0   done
-  1   the work failed; the message on stderr says why
-  2   the command was typed wrongly
-  3   a grant needs a human
-  78  the configuration cannot be used; `refresher check` lists every problem
-  130 it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
+  0    done
+  1    the work failed; the message on stderr says why
+  2    the command was typed wrongly
+  3    a grant needs a human
+  78   the configuration cannot be used; `refresher check` lists every problem
+  130  it was stopped: Ctrl-C, SIGTERM or SIGHUP"""
 
 
 SECTIONS: Mapping[str, Mapping[str, Listed]] = {
@@ -129,6 +133,7 @@ def run() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         end_undisturbed()
+        tell_of_nothing_half_made()
         sys.exit(_report_stop(error))
     except BaseExceptionGroup as group:
         sys.exit(_report_group(group))

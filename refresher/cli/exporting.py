@@ -7,7 +7,7 @@ import click
 
 from refresher.cli.calling import calling, load_settings, run
 from refresher.cli.entry import Exit
-from refresher.cli.saying import say
+from refresher.cli.saying import ask_whether, say
 from refresher.settings.secret_places import Needed
 
 COST = (
@@ -44,7 +44,7 @@ def export(
         raise click.UsageError("name grants, or a client with --client")
     settings = load_settings(context)
     if not yes:
-        click.confirm(COST, abort=True, err=True)
+        ask_whether(COST)
 
     async def ask() -> tuple[int, list[dict[str, Any]]]:
         count, left_out, after = 0, list[dict[str, Any]](), 0

@@ -16,7 +16,7 @@ from refresher.cli.calling import (
     tell,
 )
 from refresher.cli.entry import Exit
-from refresher.cli.saying import say
+from refresher.cli.saying import ask_whether, say
 from refresher.cli.typed import END
 from refresher.settings.secret_places import Needed
 from refresher.times import written
@@ -72,7 +72,7 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
     """
     settings = load_settings(context)
     if not yes:
-        click.confirm(f"forget {grant} and its refresh token for good?", abort=True, err=True)
+        ask_whether(f"forget {grant} and its refresh token for good?")
 
     async def ask() -> Any:
         async with calling(settings, needed=Needed.REDIS) as call:
@@ -102,7 +102,7 @@ def revoke(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
     """
     settings = load_settings(context)
     if not yes:
-        click.confirm(f"revoke {grant} at its server?", abort=True, err=True)
+        ask_whether(f"revoke {grant} at its server?")
 
     async def ask() -> Any:
         async with calling(settings) as call:

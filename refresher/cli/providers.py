@@ -19,7 +19,10 @@ WIDTH = 79
 COLUMNS = (17, 24, 12)
 """Columns of name, title and rotation; the rest is what a client needs."""
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "discovery")
+ENDPOINTS = (
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    *("revocation_endpoint", "discovery"),
+)
 
 TOKENS: Mapping[str, str] = {
     "rotation": "rotation",
@@ -58,7 +61,7 @@ def providers_command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 
     About one: the lines to paste, its endpoints, rotation and lifetimes with their source, what
     to click at the provider, and its traps. Nothing is asked of the network.
     """
-    chosen = all_providers() if name is None else (_found(name),)
+    chosen = all_providers() if name is None else (provider_called(name, "NAME"),)
     if as_json:
         shown = {provider.name: _as_json(provider) for provider in chosen}
         say(json.dumps(shown if name is None else shown[name]))
@@ -66,11 +69,19 @@ def providers_command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 
     say("\n".join(_list(chosen) if name is None else _everything(chosen[0])))
 
 
-def _found(name: str) -> Provider:
+def provider_called(name: str, hint: str) -> Provider:
+    """The provider NAME of the catalogue.
+
+    Args:
+        hint: what stands in the usage for NAME.
+
+    Raises:
+        click.BadParameter: there is none; says which is meant.
+    """
     provider = find_provider(name)
     if provider is None:
         mend = suggestion(name.lower(), provider_names()) or ": `refresher providers` lists it"
-        raise click.BadParameter(f"{name} is not in the catalogue{mend}", param_hint="NAME")
+        raise click.BadParameter(f"{name} is not in the catalogue{mend}", param_hint=hint)
     return provider
 
 

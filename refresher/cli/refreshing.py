@@ -8,7 +8,7 @@ import click
 
 from refresher.cli.calling import as_json_option, calling, load_settings, run
 from refresher.cli.entry import Exit
-from refresher.cli.saying import say
+from refresher.cli.saying import ask_whether, say
 from refresher.cli.status.wording import needs_person
 
 COST = (
@@ -84,7 +84,7 @@ def _ask_lost(
 ) -> None:
     settings = load_settings(context)
     if not yes:
-        click.confirm(COST, abort=True, err=True)
+        ask_whether(COST)
 
     async def ask() -> Any:
         async with calling(settings) as call:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from refresher.cli.calling import as_json_option, tell
-from refresher.cli.saying import say
+from refresher.cli.saying import ask_whether, say
 from refresher.clock import SystemClock
 from refresher.errors import RefresherError, VaultInUse
 from refresher.settings.loading import load
@@ -48,7 +48,7 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
         backup = examine(file, vault, keyring)
         if not yes:
             say(_meaning(backup, SystemClock().now()), err=True)
-            click.confirm(f"put it in the place of {vault}?", abort=True, err=True)
+            ask_whether(f"put it in the place of {vault}?")
         stage(backup, vault)
         kept = finish(vault)
     finally:

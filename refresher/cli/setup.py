@@ -13,11 +13,14 @@ import click
 
 from refresher.cli.calling import load_completely, run
 from refresher.cli.entry import Exit
+from refresher.cli.providers import provider_called
 from refresher.cli.saying import say
 from refresher.clock import SystemClock
 from refresher.domain.findings import Finding, Level
+from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.errors import RefresherError, SettingsError, VaultKeyError
 from refresher.files import ABSENT, Unseen, make_folder
+from refresher.providers.lines import settings_lines
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
@@ -33,20 +36,26 @@ from refresher.vault.sealing import Keyring, write_key_file
     default=Path(),
     help="Where to write. Default: here.",
 )
-def init(directory: Path) -> None:
+@click.option("--provider", help="Begin with a client of this provider of the catalogue.")
+@click.option("--client", help="What that client is called. Default: as the provider.")
+def init(directory: Path, provider: str | None, client: str | None) -> None:
     """Write a commented refresher.toml and a vault key.
+
+    With --provider the settings have a client of it, to be filled in.
 
     Neither is ever overwritten. The key (mode 0600) opens the vault's refresh tokens:
     keep a copy of it where you keep no copy of the vault.
     """
-    text = template()  # as who we are: the folder's owner may not be able to read the program
+    # As who we are: the folder's owner may not be able to read the program.
+    text, more = template(), _client_of(provider, client)
     become_owner_of(directory)
     try:
         make_folder(directory)
     except OSError as error:
         raise RefresherError(f"{directory} cannot be made: {error.strerror}") from error
     settings = directory / "refresher.toml"
-    _write_once(settings, partial(_write_settings, text))
+    if not _write_once(settings, partial(_write_settings, text + more)) and more:
+        say(f"add to it:\n{more}")
     # Where the settings look for it: beside the vault, which is elsewhere for those in /etc.
     key = load(settings, needed=Needed.NONE).settings.vault.key_file
     try:
@@ -57,15 +66,34 @@ def init(directory: Path) -> None:
     say(f"next: edit {settings}, then `refresher check`")
 
 
-def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+def _client_of(provider: str | None, client: str | None) -> str:
+    """TOML for a client called CLIENT of PROVIDER, if one is asked for."""
+    if provider is None:
+        if client is not None:
+            raise click.UsageError("--client goes with --provider")
+        return ""
+    found = provider_called(provider, "--provider")
+    if found.needs:
+        raise click.BadParameter(
+            f"{provider} does not work yet: `refresher providers {provider}` says what it wants",
+            param_hint="--provider",
+        )
+    if client is not None and not is_valid_name(client):
+        raise click.BadParameter(f"use {NAME_RULE}", param_hint="--client")
+    return "\n" + "\n".join(settings_lines(found, client)) + "\n"
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> bool:
+    """Whether PATH was not there and is now."""
     try:
         write(path)
     except FileExistsError:
         say(f"{path} exists; left as it is")
+        return False
     except OSError as error:
         raise RefresherError(f"{path} cannot be written: {error.strerror}") from error
-    else:
-        say(f"{path} written")
+    say(f"{path} written")
+    return True
 
 
 def _write_settings(text: str, path: Path) -> None:

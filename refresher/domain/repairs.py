@@ -69,6 +69,11 @@ def wrong_client(name: str | None) -> str:
     return f"correct client {name}: {CLIENT_CANDIDATES}; then send SIGHUP"
 
 
+def wrong_request(name: str, word: str) -> str:
+    """What mends a request of the client NAME that its server answers with the error WORD."""
+    return _misconfigured(f"client {name}", word)
+
+
 def _of_a_failure(grant: Grant) -> str:
     """What helps where the daemon goes on by itself, and what else may."""
     hint = _about_the_server(grant) or _about_the_client(grant)
@@ -157,10 +162,12 @@ def _misconfigured(client: str, word: str) -> str:
         place = word.partition(":")[2]
         shown = f" to {place}" if place else ""
         return f"the server redirects{shown}: set the token_endpoint of {client} to where it leads"
+    if "redirect_uri" in word:
+        return f"register the redirect_uris of {client} at the server, exactly as they are written"
     if word == "invalid_scope":
         return f"correct the scope of {client}, or turn send_scope_on_refresh off"
     if word == "invalid_request":
-        return f"{_misunderstood(client, word)}"
+        return _misunderstood(client, word)
     return f"correct {client} in the settings ({word})"
 
 

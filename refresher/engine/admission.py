@@ -117,6 +117,14 @@ class Admission:
         """Whether the endpoint is to be left alone now, whatever was admitted before."""
         return self._gate(client).closed_until > self._clock.monotonic()
 
+    def is_suspended(self, client: Client) -> bool:
+        """Whether the endpoint is left alone, or tried by one exchange at a time."""
+        return self._gate(client).probing
+
+    def is_rejected(self, client: Client) -> bool:
+        """Whether the client was told to be rejected, and not yet to be accepted again."""
+        return self._gate(client).is_rejected
+
     def freed(self, client: Client) -> None:
         """A worker no longer waits for an exchange whose answer is late."""
         self._gate(client).working -= 1

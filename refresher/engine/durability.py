@@ -50,6 +50,8 @@ class Durability:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
+        self.on_written: Callable[[float], None] = lambda _: None
+        """Is told the seconds that a write took until the vault had it."""
         self._in_hand: set[_InHand] = set()
         self._exchanges = 0
         self._abandoned = anyio.Event()
@@ -87,11 +89,13 @@ class Durability:
                 the rescue file.
         """
         hand = _InHand(grant, record)
+        began = anyio.current_time()
         self._in_hand.add(hand)
         try:
             with anyio.CancelScope(shield=True):
                 written = await self._retry(write, hand)
             self._vault.outage.over(hand)
+            self.on_written(anyio.current_time() - began)
         finally:
             self._vault.outage.forget(hand)
             self._in_hand.discard(hand)

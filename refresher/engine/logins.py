@@ -30,6 +30,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.repairs import wrong_request
 from refresher.domain.secret import Secret
 from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
 from refresher.engine.durability import Durability
@@ -331,7 +332,8 @@ def _explained(outcome: Outcome, client: Client) -> str:
                 "client_secret and client_authentication"
             )
         case Misconfigured(error=error) | RequestRejected(error=error):
-            return f"the server refused the request ({error}): check client {client.name}"
+            mend = wrong_request(client.name, error)
+            return f"the server refused the request ({error}): {mend}"
         case NotSent(reason=reason):
             return f"the token endpoint of client {client.name} cannot be reached ({reason})"
         case TooEarly(error=reason) | Transient(reason=reason) | OutcomeUnknown(reason=reason):

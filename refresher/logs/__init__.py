@@ -8,6 +8,8 @@ a secret can reach a line only through a name chosen in the catalogue (guarantee
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
@@ -28,16 +30,48 @@ __all__ = [
     "frames",
     "no_control_characters",
     "only_known_fields",
+    "subscribed",
 ]
 
 _writers: list[LineWriter] = []
 """The writer in use, if any."""
+
+Subscriber = Callable[[Event, Mapping[str, object]], None]
+"""Is told every event with its fields, also one below the level that is written."""
+
+_subscribers: list[Subscriber] = []
+
+
+@contextmanager
+def subscribed(subscriber: Subscriber) -> Iterator[None]:
+    """Tell SUBSCRIBER every event until the block ends, or until it fails.
+
+    It is called where the event happens, in whatever thread: it does no more than to count.
+    """
+    _subscribers.append(subscriber)
+    try:
+        yield
+    finally:
+        if subscriber in _subscribers:
+            _subscribers.remove(subscriber)
 
 
 def emit(event: Event, **fields: object) -> None:
     """Log one line for EVENT at its catalogue level; never fails and never waits."""
     level = EVENTS[event].level
     structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
+    for subscriber in tuple(_subscribers):
+        try:
+            subscriber(event, fields)
+        except Exception as error:  # noqa: BLE001  supervision: an event is told in the midst of an exchange
+            if subscriber in _subscribers:
+                _subscribers.remove(subscriber)
+            emit(
+                Event.OPERATION_FAILED,
+                task="subscriber of the log",
+                error=type(error).__name__,
+                traceback=frames(error),
+            )
 
 
 def flush(within: float = END_WITHIN) -> bool:

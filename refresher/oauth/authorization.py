@@ -25,7 +25,8 @@ KNOWN_ERRORS = {
     "login_required": "the server wants a login it could not ask for: try again",
     "consent_required": "the server wants a consent it could not ask for: try again",
     "interaction_required": "the server wants a dialogue it could not start: try again",
-    "redirect_uri_mismatch": "the redirect URI is not registered for this client",
+    "redirect_uri_mismatch": "the redirect URI is not registered for this client: register it at "
+    "the server, exactly as redirect_uris has it",
 }
 """Error codes of RFC 6749 4.1.2.1 and OpenID Connect, and what they mean here."""
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from refresher.logs import Event, emit
 from refresher.ops.health import Judge
-from refresher.ops.health_server import health_routes
+from refresher.ops.http_listener import probe_routes
 from refresher.ops.protocol import JSON, Fault, Operation
 from refresher.ops.serving import fault_answer, json_answer, serving
 from refresher.ops.socket_file import bind_socket_file
@@ -69,7 +69,7 @@ class ControlServer:
             ListenerRefused: the socket cannot be opened, or another daemon listens there.
         """
         file = bind_socket_file(self._path)
-        routes = [web.post("/v1/{operation}", self._answer), *health_routes(self._is_ready)]
+        routes = [web.post("/v1/{operation}", self._answer), *probe_routes(self._is_ready)]
         try:
             async with serving(routes, [file.socket]) as connections:
                 emit(Event.CONTROL_OPENED, path=str(self._path))

@@ -37,10 +37,10 @@ Judge = Callable[[], Verdict]
 
 
 class Probe(StrEnum):
-    """Which question is asked."""
+    """Which question is asked: the name of its route."""
 
-    LIVE = "live"
-    READY = "ready"
+    LIVE = "livez"
+    READY = "readyz"
 
 
 async def check_health(
@@ -52,7 +52,7 @@ async def check_health(
     """
     try:
         with anyio.fail_after(answer_within):
-            answer = await ask(path, "GET", f"/health/{probe}")
+            answer = await ask(path, "GET", f"/{probe}")
     except TimeoutError:
         return Verdict((f"the daemon on {path} did not answer within {answer_within:g} s",))
     except OSError as error:

@@ -173,6 +173,8 @@ class Facts(Entry):
     """Seconds before its end from when on an access token is refreshed."""
     refresh_token_scope: str | None = None
     """The scope that makes a refresh token come; every login asks for it."""
+    https_redirect_uri: bool | None = None
+    """Whether redirect URIs are https, those of this machine included."""
     discovery: Endpoint | None = None
     answers: tuple[Answer, ...] | None = None
 
@@ -181,6 +183,7 @@ class Facts(Entry):
         return {
             "rotation": self.rotation,
             "default_expires_in": _seconds(self.access_token_lifetime),
+            "no_expiry": True if self.access_token_lifetime == NEVER else None,
             "refresh_token_idle": _seconds(self.refresh_token_idle),
             "refresh_window": self.refresh_window,
             "rate": self._rate(),

@@ -1,5 +1,6 @@
 """What a person pastes into the settings for a client of a provider."""
 
+import re
 from collections.abc import Iterator
 
 from refresher.domain.quirks import ClientAuthentication
@@ -7,6 +8,9 @@ from refresher.providers.entries import Provider
 
 REDIRECT_URI = "http://127.0.0.1:8765/callback/{}"
 """Where a login on this machine waits; each client has one of its own (RFC 9700 4.4)."""
+
+HTTPS_REDIRECT_URI = "https://acme.example/callback/{}"
+"""Where nothing waits: the person pastes the address."""
 
 
 def settings_lines(provider: Provider, client: str | None = None) -> tuple[str, ...]:
@@ -26,11 +30,13 @@ def keys_to_fill_in(provider: Provider) -> dict[str, str]:
 
 
 def _lines(provider: Provider, client: str) -> Iterator[str]:
-    yield f"[clients.{client}]"
+    is_bare = re.fullmatch(r"[A-Za-z0-9_-]+", client) is not None
+    yield f"[clients.{client}]" if is_bare else f'[clients."{client}"]'
     yield f'provider = "{provider.name}"'
     for key, example in keys_to_fill_in(provider).items():
         yield f'{key} = "{example}"'
     yield 'client_id = "..."'
     if provider.defaults.get("client_authentication") is not ClientAuthentication.NONE:
         yield f'client_secret = {{ file = "{client}.secret" }}'
-    yield f'redirect_uris = ["{REDIRECT_URI.format(client)}"]'
+    uri = HTTPS_REDIRECT_URI if provider.facts.https_redirect_uri else REDIRECT_URI
+    yield f'redirect_uris = ["{uri.format(client)}"]'

@@ -20,6 +20,8 @@ ENDPOINTS = (
     "revocation_endpoint",
 )
 
+IN_BODIES = {Placement.FORM, Placement.JSON}
+
 FILLED_IN = ("tenant", "region")
 """Keys of a client that are the variables of an entry; base_url has rules of its own."""
 
@@ -56,6 +58,7 @@ def read_catalogued(path: KeyPath, section: ClientSection, report: Report) -> Ca
     for key, variable in known.items():
         _check(path, key, variable, values.get(key), is_needed=key in needed, report=report)
     _check_placement(path, section, provider, report)
+    _check_redirect_uris(path, section, provider, report)
     usable = {
         key: filled(value, values)
         for key, value in wanted.items()
@@ -143,9 +146,29 @@ def _check(
 def _check_placement(
     path: KeyPath, section: ClientSection, provider: Provider, report: Report
 ) -> None:
-    documented = provider.defaults.get("placement")
-    if section.quirks.get("placement") is Placement.QUERY and documented is Placement.FORM:
+    documented, given = provider.defaults.get("placement"), section.quirks.get("placement")
+    if given in {None, documented} or documented not in IN_BODIES:
+        return
+    if given not in IN_BODIES:
         report.problem(
-            (*path, "placement"),
-            f"is query, which {provider.name} refuses: take it away",
+            (*path, "placement"), f"is {given}, which {provider.name} refuses: take it away"
         )
+    else:
+        report.warning(
+            (*path, "placement"),
+            f"is {given}, and {provider.name} wants {documented}: take it away",
+        )
+
+
+def _check_redirect_uris(
+    path: KeyPath, section: ClientSection, provider: Provider, report: Report
+) -> None:
+    if not provider.facts.https_redirect_uri:
+        return
+    for position, uri in enumerate(section.redirect_uris):
+        if uri.lower().startswith("http:"):
+            report.problem(
+                (*path, "redirect_uris", position),
+                f"is http://, which {provider.name} refuses for this machine as well: register one "
+                "with https://; a login then asks for the address the browser was sent to",
+            )

@@ -73,18 +73,23 @@ class RedisSection(Section):
 
 
 class ControlSection(Section):
-    """How commands and health probes reach the daemon."""
+    """How commands reach the daemon."""
 
     socket: PathText | None = Field(
         default=None,
         description="The Unix socket of the control interface; whoever may write to it commands "
         "the daemon. Default: refresher.sock beside the vault. At most 107 bytes (unix(7)).",
     )
+
+
+class HttpSection(Section):
+    """What the daemon serves over TCP."""
+
     listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):\d{1,5}$")] | None = (
         Field(
             default=None,
-            description="HOST:PORT, such as 127.0.0.1:9464, for liveness and readiness probes over "
-            "TCP; off by default, because the control socket answers them too.",
+            description="HOST:PORT, such as 127.0.0.1:9464, for /metrics, /livez and /readyz. Off "
+            "by default; `refresher health` asks the control socket.",
         )
     )
 
@@ -288,6 +293,7 @@ class Document(Section):
     vault: VaultSection = VaultSection()
     redis: RedisSection = RedisSection()
     control: ControlSection = ControlSection()
+    http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     daemon: DaemonSection = DaemonSection()
     clients: dict[str, ClientSection] = Field(default_factory=dict)

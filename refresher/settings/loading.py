@@ -39,6 +39,7 @@ from refresher.settings.layers import (
 from refresher.settings.model import (
     ControlSettings,
     DaemonSettings,
+    HttpSettings,
     LoadedSettings,
     LogSettings,
     RedisSettings,
@@ -207,6 +208,7 @@ def _build(
         vault=vault,
         redis=redis,
         control=control,
+        http=HttpSettings(listen=document.http.listen),
         log=_log(document.log),
         daemon=DaemonSettings(**document.daemon.model_dump()),
         clients=made,
@@ -280,7 +282,7 @@ def _control(
             f"is {socket}, longer than the {LONGEST_SOCKET_PATH} bytes a Unix socket's path may "
             "have (unix(7)): set a shorter one, for example /run/refresher/refresher.sock",
         )
-    return ControlSettings(socket=socket, listen=section.listen)
+    return ControlSettings(socket=socket)
 
 
 def _log(section: LogSection) -> LogSettings:

@@ -39,11 +39,17 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """How commands and health probes reach the daemon."""
+    """How commands reach the daemon."""
 
     socket: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """Where probes and metrics are served over TCP."""
+
     listen: str | None = None
-    """``HOST:PORT`` of the health listener."""
+    """``HOST:PORT``; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Settings:
     vault: VaultSettings
     redis: RedisSettings
     control: ControlSettings
+    http: HttpSettings
     log: LogSettings
     daemon: DaemonSettings
     clients: dict[str, Client]

@@ -202,11 +202,11 @@ _ONE_MORE = (
 )
 _ONE_LESS = "UPDATE state_counts SET count = count - 1 WHERE state = old.state;"
 
+_MOVED = "old.state IS NOT new.state"
 _TRIGGERS = (
     f"counts_added AFTER INSERT ON grants BEGIN {_ONE_MORE} END",
     f"counts_deleted AFTER DELETE ON grants BEGIN {_ONE_LESS} END",
-    "counts_moved AFTER UPDATE OF state ON grants WHEN old.state IS NOT new.state BEGIN "
-    f"{_ONE_LESS} {_ONE_MORE} END",
+    f"counts_moved AFTER UPDATE OF state ON grants WHEN {_MOVED} BEGIN {_ONE_LESS} {_ONE_MORE} END",
 )
 for _trigger in _TRIGGERS:
     event.listen(metadata, "after_create", DDL(f"CREATE TRIGGER {_trigger}"))  # type: ignore[no-untyped-call]  # of SQLAlchemy

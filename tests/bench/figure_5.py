@@ -233,7 +233,7 @@ def _command(life: Life, *arguments: str) -> None:
 
 
 def _scrape(life: Life) -> None:
-    address = f"http://127.0.0.1:{life.daemon.health_port}/health/ready"
+    address = f"http://127.0.0.1:{life.daemon.health_port}/readyz"
     with urlopen(address, timeout=life.session.depth.patience) as answer:
         answer.read()
 

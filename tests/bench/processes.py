@@ -29,7 +29,7 @@ SETTINGS = """
 path = "{vault}"
 [redis]
 url = "{redis_url}"
-[control]
+[http]
 listen = "127.0.0.1:{health_port}"
 [log]
 format = "json"

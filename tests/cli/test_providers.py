@@ -45,7 +45,7 @@ def test_the_list_has_a_line_for_each_and_fits_a_terminal() -> None:
     assert row["xero"] == ["grace(1800)", "-"]
     assert row["zoho"] == ["none", "region"]
     assert row["okta"] == ["varies", "base_url"]
-    assert row["square"] == ["none", "not yet: json_body"]
+    assert row["coros"] == ["none", "not yet: answer_w..."]
     assert row["make"] == ["-", "token_endpoint"]
 
 
@@ -80,8 +80,8 @@ def test_what_nobody_verified_is_marked() -> None:
 
 
 def test_what_a_provider_lacks_stands_first() -> None:
-    head = " ".join(shown("notion").split("Paste")[0].split())
-    assert "Does not work yet. It wants: json_body, token requests whose parameters are" in head
+    head = " ".join(shown("wahoo").split("Paste")[0].split())
+    assert "Does not work yet. It wants: renewal_on_use, renewal only for tokens that are" in head
 
 
 @pytest.mark.parametrize(

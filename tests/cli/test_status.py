@@ -9,7 +9,7 @@ import click
 import pytest
 
 from refresher.app.looks import full_view
-from refresher.app.operations import view as view_of
+from refresher.app.views import view as view_of
 from refresher.cli.status import asking, drawing, watch
 from refresher.cli.status.asking import Asked
 from refresher.cli.status.single import page
@@ -318,6 +318,8 @@ OPEN = Intent(sequence=2, presented=b"x", first_sent_at=NOW - 10, attempts=2)
         ({"requested_at": NOW + 300}, "none", "a refresh that was asked for"),
         ({"expires_at": None}, "none", "a first access token is fetched"),
         ({"due_at": None, "state": GrantState.PAUSED}, "none", "none: an operator decides"),
+        ({"due_at": NOW + 900, "state": GrantState.PAUSED}, "none",
+         "2027-01-15T08:15:00Z (in 15 min): the pause ends, and a new access token is fetched"),
         ({"due_at": None, "state": GrantState.REAUTHORIZATION_REQUIRED}, "none",
          "none: only a new authorization helps"),
         ({"due_at": None, "refresh_token_fingerprint": None}, "none",

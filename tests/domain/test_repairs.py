@@ -67,6 +67,7 @@ def test_a_fresh_grant_needs_nothing() -> None:
         ),
         (GrantState.DEGRADED, "misconfigured:redirected:/oauth2/token/", ["/oauth2/token/"]),
         (GrantState.DEGRADED, "misconfigured:invalid_scope", ["scope", "SIGHUP"]),
+        (GrantState.DEGRADED, "misconfigured:bad_redirect_uri", ["register", "SIGHUP"]),
         (
             GrantState.DEGRADED,
             "client_rejected:invalid_client",

@@ -150,11 +150,25 @@ FAILURES: list[tuple[Outcome, str]] = [
     ),
     (
         Misconfigured(error="invalid_scope", status=400),
-        "the server refused the request (invalid_scope): check client crm",
+        (
+            "the server refused the request (invalid_scope): correct the scope of client crm, or "
+            "turn send_scope_on_refresh off"
+        ),
+    ),
+    (
+        Misconfigured(error="redirect_uri_mismatch", status=400),
+        (
+            "the server refused the request (redirect_uri_mismatch): register the redirect_uris of "
+            "client crm at the server, exactly as they are written"
+        ),
     ),
     (
         RequestRejected(error="invalid_request", status=400),
-        "the server refused the request (invalid_request): check client crm",
+        (
+            "the server refused the request (invalid_request): the server misses something in the "
+            "request: for client crm try send_redirect_uri_on_refresh, placement or "
+            "token_parameters"
+        ),
     ),
     (NotSent(reason="dns"), "the token endpoint of client crm cannot be reached (dns)"),
     (

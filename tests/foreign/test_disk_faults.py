@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.daemon import DaemonProcess
 from tests.support.in_flight import InFlight, in_flight
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.foreign
 
@@ -39,7 +40,10 @@ def flight(tmp_path: Path, faults: Path, library: Path) -> Iterator[InFlight]:
     }
 
     def start(daemon: DaemonProcess) -> None:
-        daemon.start(environment=environment)
+        # Not forked: the faults come with the start of a process.
+        seen = daemon.ready_count()
+        daemon.process = daemon.spawn("run", environment=environment)
+        wait_until(lambda: daemon.ready_count() > seen, description="the daemon is ready")
 
     with in_flight(tmp_path, start) as flight:
         flight.open_exchanges()

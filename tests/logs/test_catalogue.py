@@ -104,3 +104,32 @@ def test_frames_tell_where_and_never_what() -> None:
     assert len(told) == 1
     assert "canary" not in told[0].partition(" ")[2]
     assert "test_catalogue.py" in told[0]
+
+
+def test_a_subscriber_hears_what_no_line_is_written_of() -> None:
+    output, heard = LogOutput(), list[tuple[Event, object]]()
+    logs.configure(level="error", output=output, json_lines=True)
+    with logs.subscribed(lambda event, fields: heard.append((event, fields["count"]))):
+        emit(Event.MIRROR_REPAIRED, count=2)
+    emit(Event.MIRROR_REPAIRED, count=3)
+    assert heard == [(Event.MIRROR_REPAIRED, 2)]
+    assert output.getvalue() == ""
+
+
+def test_a_subscriber_that_fails_hears_no_more_and_hurts_nobody() -> None:
+    output, heard = LogOutput(), list[Event]()
+
+    def broken(event: Event, _: object) -> None:
+        raise RuntimeError("canary")
+
+    logs.configure(output=output, json_lines=True)
+    with logs.subscribed(broken), logs.subscribed(lambda event, _: heard.append(event)):
+        emit(Event.VAULT_OPENED)
+        emit(Event.VAULT_OPENED)
+    assert heard.count(Event.VAULT_OPENED) == 2
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    told = [line for line in lines if line["event"] == "operation.failed"]
+    assert [(line["task"], line["error"]) for line in told] == [
+        ("subscriber of the log", "RuntimeError")
+    ]
+    assert "canary" not in output.getvalue()

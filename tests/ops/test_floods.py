@@ -20,13 +20,13 @@ from refresher.ops import control
 from refresher.ops.control import ControlServer
 from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Judge, Verdict
-from refresher.ops.health_server import serving_health
+from refresher.ops.http_listener import probe_routes, serving_http
 from refresher.ops.protocol import JSON
 from tests.ops.conftest import CANARY
 from tests.support.log_output import LogOutput
 from tests.support.waiting import eventually
 
-HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 FLOOD = 300
 
 
@@ -80,7 +80,7 @@ async def test_a_thousand_connections_take_few_descriptors(
     healthy: Judge, crowd: ExitStack
 ) -> None:
     """And whoever asks honestly among them is answered."""
-    async with serving_health("127.0.0.1:0", healthy) as port:
+    async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
         before = descriptors()
         for _ in range(FLOOD):
             peer = await connect(crowd, port)
@@ -97,7 +97,7 @@ async def test_a_thousand_connections_take_few_descriptors(
 async def test_a_head_that_never_ends_is_cut_off(
     healthy: Judge, crowd: ExitStack, sent: bytes
 ) -> None:
-    async with serving_health("127.0.0.1:0", healthy) as port:
+    async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
         peer = await connect(crowd, port)
         await asyncio.get_running_loop().sock_sendall(peer, sent)
         assert b" 200 " not in await received(peer)
@@ -105,7 +105,7 @@ async def test_a_head_that_never_ends_is_cut_off(
 
 @pytest.mark.usefixtures("_impatient")
 async def test_a_byte_now_and_then_is_no_request(healthy: Judge, crowd: ExitStack) -> None:
-    async with serving_health("127.0.0.1:0", healthy) as port:
+    async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
         peer = await connect(crowd, port)
 
         async def drip() -> None:
@@ -201,7 +201,7 @@ async def test_a_process_without_descriptors_says_it_once(
         return await accept(listener)
 
     monkeypatch.setattr(loop, "sock_accept", failing)
-    async with serving_health("127.0.0.1:0", healthy) as port:
+    async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
         peer = await connect(crowd, port)
         await loop.sock_sendall(peer, HEAD + b"Connection: close\r\n\r\n")
         assert b" 200 " in await received(peer)
@@ -221,7 +221,7 @@ async def test_garbage_is_one_line_without_its_text(
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     libraries.take_over()
     try:
-        async with serving_health("127.0.0.1:0", healthy) as port:
+        async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
             for number in range(20):
                 peer = await connect(crowd, port)
                 garbage = f"{CANARY} \x00{number}\r\nX\r\n\r\n".encode()

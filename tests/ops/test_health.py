@@ -15,7 +15,7 @@ from anyio.abc import SocketStream
 
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Judge, Probe, Verdict, check_health
-from refresher.ops.health_server import _split, serving_health
+from refresher.ops.http_listener import _split, probe_routes, serving_http
 from refresher.ops.socket_file import ListenerRefused
 from tests.ops.conftest import CANARY
 
@@ -42,10 +42,10 @@ async def get(port: int, route: str) -> tuple[int, dict[str, object]]:
 async def test_a_failing_vault_is_unready_not_dead(path: Path) -> None:
     async with (
         ControlServer(path, operations={}, is_ready=lambda: VAULT_FAILS).serving(),
-        serving_health("127.0.0.1:0", lambda: VAULT_FAILS) as port,
+        serving_http("127.0.0.1:0", probe_routes(lambda: VAULT_FAILS)) as port,
     ):
-        assert await get(port, "/health/live") == (200, {"ok": True, "reasons": []})
-        assert await get(port, "/health/ready") == (
+        assert await get(port, "/livez") == (200, {"ok": True, "reasons": []})
+        assert await get(port, "/readyz") == (
             503,
             {"ok": False, "reasons": list(VAULT_FAILS.reasons)},
         )
@@ -67,14 +67,17 @@ async def test_the_control_socket_answers_503_too(path: Path) -> None:
     async with (
         ControlServer(path, operations={}, is_ready=lambda: VAULT_FAILS).serving(),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
-        session.get("http://localhost/health/ready") as response,
+        session.get("http://localhost/readyz") as response,
     ):
         assert response.status == 503
 
 
-@pytest.mark.parametrize("route", ["/v1/echo", "/", "/health", "/health/live/x"])
-async def test_tcp_has_health_and_nothing_else(healthy: Judge, route: str) -> None:
-    async with serving_health("127.0.0.1:0", healthy) as port, aiohttp.ClientSession() as session:
+@pytest.mark.parametrize("route", ["/v1/echo", "/", "/health/live", "/livez/x"])
+async def test_tcp_has_the_probes_and_nothing_else(healthy: Judge, route: str) -> None:
+    async with (
+        serving_http("127.0.0.1:0", probe_routes(healthy)) as port,
+        aiohttp.ClientSession() as session,
+    ):
         for method in ("GET", "POST"):
             async with session.request(method, f"http://127.0.0.1:{port}{route}") as response:
                 assert response.status == 404
@@ -87,9 +90,9 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
 async def test_a_judge_that_fails_is_not_ready(path: Path, no_canary_anywhere: None) -> None:
     async with (
         ControlServer(path, operations={}, is_ready=broken).serving(),
-        serving_health("127.0.0.1:0", broken) as port,
+        serving_http("127.0.0.1:0", probe_routes(broken)) as port,
     ):
-        status, answer = await get(port, "/health/ready")
+        status, answer = await get(port, "/readyz")
         assert status == 500
         assert CANARY not in str(answer)
         verdict = await check_health(path, probe=Probe.READY)
@@ -101,20 +104,20 @@ async def test_a_judge_that_fails_is_not_ready(path: Path, no_canary_anywhere: N
 )
 async def test_a_malformed_address_is_refused(healthy: Judge, address: str) -> None:
     with pytest.raises(ListenerRefused, match="is not host:port"):
-        async with serving_health(address, healthy):
+        async with serving_http(address, probe_routes(healthy)):
             pass
 
 
 async def test_a_taken_port_is_named(healthy: Judge) -> None:
-    async with serving_health("127.0.0.1:0", healthy) as port:
+    async with serving_http("127.0.0.1:0", probe_routes(healthy)) as port:
         with pytest.raises(ListenerRefused, match=f"cannot listen on .*:{port}"):
-            async with serving_health(f"127.0.0.1:{port}", healthy):
+            async with serving_http(f"127.0.0.1:{port}", probe_routes(healthy)):
                 pass
 
 
 async def test_errors_of_the_caller_pass_unchanged(healthy: Judge) -> None:
     with pytest.raises(OSError, match="mine"):
-        async with serving_health("127.0.0.1:0", healthy):
+        async with serving_http("127.0.0.1:0", probe_routes(healthy)):
             raise OSError("mine")
 
 

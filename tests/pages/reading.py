@@ -9,6 +9,7 @@ import click
 from refresher.cli.entry import EXIT_CODES, cli
 from refresher.logs import EVENTS
 from refresher.oauth.error_codes import MEANINGS, Meaning
+from refresher.ops.metric_catalogue import METRICS
 from refresher.settings.describe import describe
 from tests.pages.catalogue import HEADS, provider_rows
 
@@ -83,6 +84,14 @@ def events() -> str:
     return table(("Event", "Level", "Meaning"), lines)
 
 
+def metrics() -> str:
+    lines = (
+        (code(metric.sample), metric.kind, ", ".join(map(code, metric.labels)), metric.meaning)
+        for metric in METRICS
+    )
+    return table(("Metric", "Kind", "Labels", "Meaning"), lines)
+
+
 def error_codes() -> str:
     lines = (
         (outcome, ", ".join(code(word) for word, found in MEANINGS.items() if found is meaning))
@@ -101,6 +110,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "error codes": error_codes,
     "settings": settings,
     "events": events,
+    "metrics": metrics,
     "providers": providers,
 }
 """What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""

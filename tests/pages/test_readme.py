@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from refresher.providers import all_providers
 from refresher.settings.loading import load
 from tests.pages.practice import Practice, demonstrated, practised, shape
 from tests.pages.reading import README, blocks_of, shown
@@ -36,6 +37,10 @@ def section(heading: str) -> str:
 
 def test_it_is_short() -> None:
     assert len(README.read_bytes()) <= LARGEST
+
+
+def test_it_counts_the_providers() -> None:
+    assert f"`refresher providers` lists {len(all_providers())} providers" in TEXT
 
 
 def test_every_sample_is_what_the_command_prints(practice: Practice) -> None:

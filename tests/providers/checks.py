@@ -4,11 +4,17 @@ import re
 from collections.abc import Iterator
 
 from refresher.domain.grants import is_valid_name
-from refresher.domain.quirks import RotationProfile
+from refresher.domain.quirks import Placement, RotationProfile
 from refresher.providers import Provider
 from refresher.providers.entries import BASE_URL
+from refresher.settings.catalogued import ENDPOINTS
+from refresher.settings.wire import (
+    FIELDS,
+    SENT_IN_AUTHORIZATION_REQUESTS,
+    SENT_IN_TOKEN_REQUESTS,
+)
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
+IN_URLS = {Placement.QUERY, Placement.GET}
 
 
 def faults(provider: Provider) -> list[str]:
@@ -26,6 +32,10 @@ def _sources(provider: Provider) -> Iterator[str]:
         # Secrets go to whatever host stands there; a path is on the customer's own.
         if url and not url.startswith("/") and provider.source_of(key) is None:
             yield f"{key} has no source: leave it out"
+    for key in ("placement", "refresh_placement"):
+        # Proxies log URLs, and secrets would be in them.
+        if getattr(provider.settings, key) in IN_URLS and provider.source_of(key) is None:
+            yield f"{key} in a URL needs a source"
 
 
 def _variables(provider: Provider) -> Iterator[str]:
@@ -48,11 +58,10 @@ def _variables(provider: Provider) -> Iterator[str]:
 
 def _facts(provider: Provider) -> Iterator[str]:
     facts = provider.facts
-    if (
-        "default_expires_in" in provider.settings.model_fields_set
-        and facts.access_token_lifetime is not None
-    ):
-        yield "default_expires_in is the access_token_lifetime: write one"
+    for key in ("default_expires_in", "no_expiry"):
+        is_set = key in provider.settings.model_fields_set
+        if is_set and facts.access_token_lifetime is not None:
+            yield f"{key} is the access_token_lifetime: write one"
     if facts.has_refresh_token is False and (facts.refresh_token_idle or facts.rotation):
         yield "has no refresh token, and says how it lives"
     is_careful = facts.rotation is None or facts.rotation.profile is RotationProfile.STRICT
@@ -60,17 +69,15 @@ def _facts(provider: Provider) -> Iterator[str]:
         yield "a rotation that lets a refresh token be sent again needs a source"
     if facts.rotation is not None and facts.rotation_varies is not None:
         yield "rotation is known, and varies"
-    if facts.access_token_lifetime == "never" and "no_expiry" not in provider.needs:
-        yield "access tokens without an end need no_expiry"
 
 
 def _words(provider: Provider) -> Iterator[str]:
     if not is_valid_name(provider.name):
         yield "has a name that no client could have"
-    for key in ("rejection_descriptions", "transient_descriptions"):
-        for phrase in getattr(provider.settings, key) or ():
-            if phrase != phrase.lower():
-                yield f"{key} is compared in lower case"
+    sent = {*SENT_IN_TOKEN_REQUESTS, *SENT_IN_AUTHORIZATION_REQUESTS}
+    for key, known in (("parameter_names", sent), ("answer_names", set(FIELDS))):
+        for name in (getattr(provider.settings, key) or {}).keys() - known:
+            yield f"{key} has {name}, which the standard does not"
     for text in (provider.console, *provider.notes):
         if not text.endswith((".", "?")) or "\n" in text:
             yield f"{text!r} is no sentence"

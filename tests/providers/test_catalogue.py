@@ -15,7 +15,13 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
-from refresher.domain.quirks import ClientAuthentication, Placement, RotationProfile
+from refresher.domain.quirks import (
+    ClientAuthentication,
+    Placement,
+    Quirks,
+    RotationProfile,
+    keys,
+)
 from refresher.domain.secret import Secret
 from refresher.oauth.responses import classify
 from refresher.providers import (
@@ -73,9 +79,8 @@ def is_complete(entry: Provider) -> bool:
 
 def client_of(entry: Provider) -> Client:
     """A client of ENTRY as far as reading answers goes."""
-    words = ("codes", "descriptions")
-    keys = [f"{kind}_{word}" for kind in ("rejection", "transient") for word in words]
-    told = {key: entry.defaults[key] for key in keys if key in entry.defaults}
+    names = {key.name for key in keys(Quirks)}
+    told = {key: value for key, value in entry.defaults.items() if key in names}
     return make_client(entry.name, client_secret=Secret("secret"), **told)
 
 
@@ -100,7 +105,7 @@ def test_an_entry_with_a_mistake_is_refused(mistake: str, told: str) -> None:
 
 
 def test_a_need_that_is_not_in_the_list_is_refused() -> None:
-    with pytest.raises(ValidationError, match="telepathy is not one of json_body"):
+    with pytest.raises(ValidationError, match="telepathy is not one of secret_as_user"):
         read_entry("acme", MINIMAL.replace("console", 'needs = ["telepathy"]\nconsole'))
 
 
@@ -112,7 +117,14 @@ def test_a_need_that_is_not_in_the_list_is_refused() -> None:
             '[[sources]]\nurl = "https://a.example"\nread = 2026-11-26\nsays = ["rotation"]',
             "which the entry does not",
         ),
-        ('[facts]\naccess_token_lifetime = "never"', "need no_expiry"),
+        (
+            'no_expiry = true\n[facts]\naccess_token_lifetime = "1h"',
+            "no_expiry is the access_token_lifetime: write one",
+        ),
+        ('refresh_endpoint = "https://a.example/r"', "refresh_endpoint has no source"),
+        ('refresh_placement = "get"', "refresh_placement in a URL needs a source"),
+        ('parameter_names = { client_key = "client_id" }', "has client_key, which the standard"),
+        ('answer_names = { validUntil = "expires_in" }', "has validUntil, which the standard"),
         ('[facts]\nrotation = "strict"\nhas_refresh_token = false', "has no refresh token"),
         ('[facts]\nrotation = "grace(30)"', "needs a source"),
     ],
@@ -201,3 +213,5 @@ def test_facts_become_settings() -> None:
     assert xero["refresh_token_idle"] == 60 * 86_400
     assert "refresh_token_idle" not in provider("zoho").defaults  # it has no end
     assert provider("exact-online").defaults["refresh_window"] == 30
+    assert provider("intercom").defaults["no_expiry"] is True
+    assert "no_expiry" not in xero

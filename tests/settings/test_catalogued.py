@@ -148,6 +148,11 @@ def test_it_is_added_to_the_scope_of_a_grant_too(bench: Bench) -> None:
         ),
         (client("gitlab", 'base_url = "gitlab.example"'), "base_url is not a URL: write https://"),
         (client("zoom", 'placement = "query"'), "placement is query, which zoom refuses: take it"),
+        (client("square", 'placement = "get"'), "placement is get, which square refuses: take it"),
+        (
+            client("slack", 'redirect_uris = ["http://127.0.0.1:8765/callback"]'),
+            "redirect_uris[0] is http://, which slack refuses for this machine as well: register",
+        ),
         (client("etsy"), 'client_secret is set, and client_authentication = "none" sends none'),
         (
             client("xero").replace('client_secret = "secret"', ""),
@@ -157,17 +162,21 @@ def test_it_is_added_to_the_scope_of_a_grant_too(bench: Bench) -> None:
         (client("make"), "token_endpoint is missing: set it: the catalogue has none of make"),
         (client("google", 'redirect_uris = ["callback"]'), "redirect_uris[0] is not an absolute"),
         (
-            client("notion"),
-            "provider is notion, which does not work yet: it wants json_body (token requests whose",
+            client("wahoo"),
+            "provider is wahoo, which does not work yet: it wants renewal_on_use (renewal only for",
         ),
-        (client("notion"), "extra_headers (headers of its own on token requests); until then"),
-        (client("notion"), "until then publish a token made elsewhere as the static_token of"),
+        (client("wahoo"), "until then publish a token made elsewhere as the static_token of"),
     ],
 )
 def test_a_mistake_names_its_mend(bench: Bench, text: str, expected: str) -> None:
     (problem,) = bench.problems(text)
     assert problem.startswith("clients.acme.")
     assert expected in problem
+
+
+def test_a_body_of_another_kind_is_doubted(bench: Bench) -> None:
+    (warning,) = bench.load(client("square", 'placement = "form"')).warnings
+    assert "clients.acme.placement is form, and square wants json: take it away" in warning
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_any_text_is_judged(text: str) -> None:
 def test_any_value_at_any_key_is_judged(document: dict[str, Any], with_client: bool) -> None:  # noqa: FBT001  drawn
     # Values that are shown on purpose: names and paths.
     named = ("client", "path", "file", "socket", "secrets_dir", "ca_bundle", "provider", "scope",
+             "certificate", "certificate_key",
              "extras", "codes", "listen", "acme")  # fmt: skip
     shown = {key: value for key, value in document.items() if key.endswith(named)}
     quiet = {key: _without_canary(value) if key in shown else value

@@ -235,10 +235,10 @@ def test_every_kind_of_redis_is_accepted(bench: Bench, url: str) -> None:
 
 
 def test_log_and_listener_are_handed_on(bench: Bench) -> None:
-    text = '[log]\nlevel = "error"\nformat = "json"\n[control]\nlisten = "[::1]:9464"'
+    text = '[log]\nlevel = "error"\nformat = "json"\n[http]\nlisten = "[::1]:9464"'
     settings = bench.load(text).settings
     assert (settings.log.level, settings.log.json_lines) == (Level.ERROR, True)
-    assert settings.control.listen == "[::1]:9464"
+    assert settings.http.listen == "[::1]:9464"
     assert bench.load("").settings.log.json_lines is None
 
 

@@ -52,7 +52,7 @@ GRANT = '[grants.shop]\nclient = "acme"\n'
             '[redis]\nurl = "redis://h?timeout=1"', "redis.url has an option", id="redis option"
         ),
         pytest.param(
-            '[control]\nlisten = "9464"', "control.listen has characters or a form", id="listen"
+            '[http]\nlisten = "9464"', "http.listen has characters or a form", id="listen"
         ),
         pytest.param(
             f'[control]\nsocket = "/{"x" * 107}"',

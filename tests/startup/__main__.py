@@ -12,6 +12,7 @@ from tests.startup.measuring import (
     costly_imports,
     idle_daemon,
     median_cpu,
+    own_megabytes,
     process_cpu_seconds,
     rss_megabytes,
 )
@@ -38,7 +39,8 @@ def main() -> None:
         began = process_cpu_seconds(pid)
         time.sleep(AT_REST)
         at_rest = (process_cpu_seconds(pid) - began) / AT_REST
-        _say(f"the idle daemon: {rss_megabytes(pid):.1f} MB, {at_rest:.2%} of one core")
+        memory = f"{rss_megabytes(pid):.1f} MB, {own_megabytes(pid):.1f} of them its own"
+        _say(f"the idle daemon: {memory}, {at_rest:.2%} of one core")
         daemon.stop()
         _say("without a daemon")
         _print_costs(daemon.program, ALONE, options)

@@ -91,6 +91,12 @@ def rss_megabytes(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def own_megabytes(pid: int) -> float:
+    """What of it is the process's own, and neither shared with others nor a page of a file."""
+    told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.findall(r"^Private_Dirty: +(\d+) kB", told, flags=re.MULTILINE)[0]) * 1024 / 1e6
+
+
 def process_cpu_seconds(pid: int) -> float:
     """Seconds of CPU that the process PID has taken so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

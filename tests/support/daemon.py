@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refresher.vault.sealing import write_key_file
+from tests.support.emitted import note
 from tests.support.forked import ForkedProcess, run_command
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -176,6 +177,7 @@ class DaemonProcess:
             if line.startswith(b"{"):
                 with suppress(ValueError):  # cut short: by a kill, or by a full disk
                     self._lines.append(json.loads(line))
+                    note(str(self._lines[-1].get("event")))
 
     def command(
         self,

@@ -29,6 +29,7 @@ FORKS.set_forkserver_preload(
         *COMMANDS,
         "refresher.app.standby",
         "refresher.app.without_daemon",
+        "tests.support.emitted",
         "tests.support.probed_daemon",
         "pytest",
     ]

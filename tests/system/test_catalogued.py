@@ -1,18 +1,109 @@
-"""A client of a provider of the catalogue in a real daemon: its lines, and one that is missing."""
+"""Clients of providers of the catalogue in a real daemon: their lines, and what entries say."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from refresher.providers import find_provider
+import pytest
+
+from refresher.providers import all_providers, find_provider
 from refresher.providers.lines import settings_lines
 from refresher.sandbox import SandboxOptions
+from refresher.sandbox.manners import Manners
 from tests.canary import Canary
 from tests.support.waiting import wait_until
+from tests.system.test_quirks import LIFE, Quirk, Servers, playing
 from tests.system.world import World, new_world
 
 PROVIDER = "smart-on-fhir"
 """The entry whose paths are those of the sandbox; the host is the customer's own."""
 
 GRANT = '\n[grants.ward]\nclient = "smart-on-fhir"\nrefresh_token = { file = "ward.secret" }\n'
+
+SETTINGS = """
+[clients.{name}]
+provider = "{name}"
+authorization_endpoint = "{base_url}/authorize"
+token_endpoint = "{base_url}/token"
+redirect_uris = ["https://app.example/callback/{name}"]
+client_id = "{name}"
+client_secret = {{ file = "{name}.secret" }}
+{more}
+"""
+"""Four lines and the sandbox's address: every quirk comes from the entry."""
+
+ACTION = {"action": "requesttoken"}
+
+PLAYED = {
+    "square": Quirk(
+        settings="",
+        options={"parameters_in": "json", "rotation": "none"},
+        manners=Manners(
+            expiry="iso", answer_names={"expires_in": "expires_at"}, around={"merchant_id": "M1"}
+        ),
+        published={"merchant_id": "M1"},
+    ),
+    "clover": Quirk(
+        settings='refresh_endpoint = "{base_url}/refresh"',
+        options={"parameters_in": "json"},
+        manners=Manners(
+            refresh_path="/refresh",
+            expiry="epoch",
+            answer_names={"expires_in": "access_token_expiration"},
+            in_redirect={"merchant_id": "M2"},
+        ),
+        published={"merchant_id": "M2"},
+    ),
+    "withings": Quirk(
+        settings="",
+        manners=Manners(
+            wants_at_code=ACTION,
+            wants_at_refresh=ACTION,
+            answer_path="body",
+            errors_in="status",
+            around={"access_token": "of-nobody"},
+        ),
+    ),
+    "amazon-seller": Quirk(
+        settings='authorization_parameters = { application_id = "amzn1.sp.solution.1" }',
+        options={"rotation": "none"},
+        manners=Manners(
+            wants_at_login={"application_id": "amzn1.sp.solution.1"},
+            code_parameter="spapi_oauth_code",
+            in_redirect={"selling_partner_id": "S1"},
+        ),
+        published={"selling_partner_id": "S1"},
+    ),
+    "tiktok": Quirk(
+        settings="",
+        manners=Manners(parameter_names={"client_id": "client_key"}, around={"open_id": "O1"}),
+        published={"open_id": "O1"},
+    ),
+}
+"""What the documents say of a provider, played by the sandbox; the entry says it in its keys."""
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[Servers]:
+    with playing(tmp_path_factory.mktemp("played"), canary, PLAYED, SETTINGS) as servers:
+        yield servers
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_an_entry_is_enough_for_a_login_and_refreshes(played: Servers, name: str) -> None:
+    begun = time.time()
+    second = played.refreshed(name, played.log_in(name))
+    sandbox = played.servers[name].sandbox
+    assert sandbox.families.family_of_access_token(second["access_token"]) is not None
+    assert begun + LIFE - 5 <= int(second["expires_at"]) <= time.time() + LIFE + 5
+    assert PLAYED[name].published.items() <= second.items()
+    assert [record.error for record in sandbox.log] == [None, None]
+    assert not played.world.daemon.events("answer.doubted")
+
+
+def test_what_is_played_is_what_is_claimed() -> None:
+    claimed = {each.name for each in all_providers() if each.tested == "sandbox profile"}
+    assert claimed == {*PLAYED, "survilla"}
 
 
 def pasted(world: World) -> list[str]:

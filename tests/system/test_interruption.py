@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -104,7 +105,28 @@ def test_an_impatient_person_sees_no_traceback_either(world: World, command: str
     interrupt(world, Random(command), command, times=5)  # noqa: S311  moments, not secrets
 
 
-@pytest.mark.long  # the short form are the two above
+HALF_MADE = """
+from refresher.cli import entry
+
+class Half:
+    def __init__(self):
+        raise KeyboardInterrupt
+
+    def __del__(self):
+        raise ValueError("half made")
+
+entry.cli = lambda **_: Half()
+entry.run()
+"""
+"""A command in which Ctrl-C strikes the making of something that has a finalizer."""
+
+
+def test_what_ctrl_c_left_half_made_is_not_told() -> None:
+    done = subprocess.run([sys.executable, "-c", HALF_MADE], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (Exit.STOPPED, b"stopped\n")
+
+
+@pytest.mark.long  # the short form are those above
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_at_many_moments(world: World, command: str) -> None:

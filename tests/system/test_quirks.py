@@ -7,9 +7,10 @@ refresh token that the first one brought: nothing of an answer was misread.
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -156,6 +157,12 @@ class Servers:
             )
         )
 
+    def log_in(self, name: str) -> dict[str, str]:
+        """What is published of NAME after a login, in which the owner consents."""
+        login = LoginCommand(self.world.daemon, name, "--client", name)
+        login.finish(where_it_leads(login.url))
+        return self.await_token(name)
+
     def refresh(self, name: str) -> None:
         """Ask for a refresh of NAME."""
         settings = load(self.world.daemon.config, needed=Needed.NONE).settings
@@ -175,13 +182,15 @@ class Servers:
         return self.await_token(name, after=before["version"])
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[Servers]:
-    known = {**REFRESHED, "endless": ENDLESS, "login": LOGIN}
-    for name, (settings, *_) in ERRORS.items():
-        text = f'{settings}\nerror_field = "errcode"\nsuccess_codes = ["0"]'
-        known[name] = Quirk(settings=text, manners=ODD)
-    folder = tmp_path_factory.mktemp("quirks")
+@contextmanager
+def playing(
+    folder: Path, canary: Canary, known: Mapping[str, Quirk], settings: str = SETTINGS
+) -> Iterator[Servers]:
+    """A server for each class in KNOWN, and a daemon with a client of each.
+
+    Args:
+        settings: what each client says beside its class.
+    """
     with new_world(folder, canary, SandboxOptions()) as world, ExitStack() as stack:
         started: dict[str, SandboxThread] = {}
         sections: list[str] = []
@@ -199,10 +208,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterato
             world.secret_file(f"{name}.secret", options.client_secret)
             base_url = server.sandbox.base_url
             more = quirk.settings.replace("{base_url}", base_url)
-            sections.append(SETTINGS.format(name=name, base_url=base_url, more=more))
+            sections.append(settings.format(name=name, base_url=base_url, more=more))
         world.daemon.prepare(redis_url=world.valkey.url, clients="\n".join(sections))
         world.daemon.start()
-        servers = Servers(world, started)
+        yield Servers(world, started)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, canary: Canary) -> Iterator[Servers]:
+    known = {**REFRESHED, "endless": ENDLESS, "login": LOGIN}
+    for name, (settings, *_) in ERRORS.items():
+        text = f'{settings}\nerror_field = "errcode"\nsuccess_codes = ["0"]'
+        known[name] = Quirk(settings=text, manners=ODD)
+    with playing(tmp_path_factory.mktemp("quirks"), canary, known) as servers:
         servers.import_grants()
         yield servers
 
@@ -252,9 +270,7 @@ def test_a_token_without_an_end_is_published_without_one(servers: Servers) -> No
 
 
 def test_a_login_has_quirks_of_its_own(servers: Servers) -> None:
-    login = LoginCommand(servers.world.daemon, "login", "--client", "login")
-    login.finish(where_it_leads(login.url))
-    first = servers.await_token("login")
+    first = servers.log_in("login")
     assert first["realmId"] == "4620816365"
     second = servers.refreshed("login", first)
     assert second["realmId"] == "4620816365", "a refresh says nothing of it: it stays"

@@ -103,6 +103,42 @@ def test_init_never_overwrites_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "refresher.key").read_bytes() == key
 
 
+def test_init_writes_a_client_of_a_provider(tmp_path: Path) -> None:
+    done = refresher("init", "--provider", "zoho", "--client", "books@acme", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    checked = refresher("check", folder=tmp_path)
+    assert checked.returncode == 78
+    [problem] = checked.stderr.splitlines()
+    assert 'clients."books@acme".client_secret' in problem
+    assert "books@acme.secret, which cannot be read: No such file" in problem
+    secret = tmp_path / "books@acme.secret"
+    secret.touch(0o600)
+    secret.write_text("s3cret")
+    assert refresher("check", folder=tmp_path).returncode == 0
+    written = (tmp_path / "refresher.toml").read_text()
+    again = refresher("init", "--provider", "xero", folder=tmp_path)
+    assert 'add to it:\n\n[clients.xero]\nprovider = "xero"' in again.stdout
+    assert (tmp_path / "refresher.toml").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--provider", "xro"), "xro is not in the catalogue; did you mean xero?"),
+        (("--provider", "wahoo"), "does not work yet: `refresher providers wahoo` says what"),
+        (("--provider", "xero", "--client", "my books"), "use 1 to 128 of A-Z a-z"),
+        (("--client", "books"), "--client goes with --provider"),
+    ],
+)
+def test_init_of_a_client_that_cannot_be_writes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    done = refresher("init", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_init_says_when_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = refresher("init", "--directory", "file/below", folder=tmp_path)

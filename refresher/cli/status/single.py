@@ -186,6 +186,8 @@ def _why(view: View) -> str:
         return "the refused refresh token is presented once more"
     if view["intent"] is not None:
         return "the same refresh token is sent again, for its answer never came"
+    if urgency(view) is Urgency.PAUSED:
+        return "the pause ends, and a new access token is fetched"
     if view["failures"]:
         return "it is tried again, at a growing distance"
     if view["expires_at"] is None:

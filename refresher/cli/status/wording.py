@@ -12,7 +12,7 @@ from refresher.text import plain
 from refresher.times import duration
 
 View = Mapping[str, Any]
-"""A grant as the operations show it (``app.operations.view``)."""
+"""A grant as the operations show it (``app.views.view``)."""
 
 COLOURS = {
     GrantState.FRESH: "green",

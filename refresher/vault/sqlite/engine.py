@@ -51,6 +51,20 @@ def open_sqlite(path: Path) -> Database:
     )
 
 
+def open_reader(path: Path) -> Engine:
+    """One more connection to the SQLite file PATH, for reads that take long; it makes no file."""
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        poolclass=sa.pool.QueuePool,
+        hide_parameters=True,
+        pool_size=1,
+        max_overflow=0,
+    )
+    return _prepared(engine, "DEFERRED")
+
+
 def _sqlite_engine(path: Path, mode: str) -> Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
@@ -59,7 +73,10 @@ def _sqlite_engine(path: Path, mode: str) -> Engine:
         max_overflow=0,
         connect_args={"check_same_thread": False},
     )
+    return _prepared(engine, mode)
 
+
+def _prepared(engine: Engine, mode: str) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None

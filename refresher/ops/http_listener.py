@@ -1,36 +1,35 @@
-"""The two health routes, on the control socket and, if wanted, on a TCP address.
+"""The two probes, on the control socket and, if wanted, on a TCP address beside the metrics.
 
-The TCP listener has these two routes and nothing else. They tell no secret and change
-nothing, so an address beyond loopback (a kubelet's probe needs one) is the operator's
-choice.
+The TCP listener has these routes and nothing else. They tell no secret and change nothing, so
+an address beyond loopback (a kubelet's probe needs one) is the operator's choice.
 """
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from aiohttp import web
 
-from refresher.ops.health import Judge, Verdict
+from refresher.ops.health import Judge, Probe, Verdict
 from refresher.ops.serving import json_answer, serving
 from refresher.ops.socket_file import ListenerRefused
 
 MAX_PORT = 65535
 
 
-def health_routes(is_ready: Judge) -> list[web.RouteDef]:
-    """``GET /health/live``, a yes if it comes, and ``/health/ready``: 200 or 503, with reasons."""
+def probe_routes(is_ready: Judge) -> list[web.RouteDef]:
+    """``GET /livez``, a yes if it comes, and ``/readyz``: 200 or 503, with reasons."""
     return [
-        web.get("/health/live", _answering(Verdict)),
-        web.get("/health/ready", _answering(is_ready)),
+        web.get(f"/{Probe.LIVE}", _answering(Verdict)),
+        web.get(f"/{Probe.READY}", _answering(is_ready)),
     ]
 
 
 @asynccontextmanager
-async def serving_health(address: str, is_ready: Judge) -> AsyncIterator[int]:
-    """Serve the health routes on ADDRESS until the block ends; gives the bound port.
+async def serving_http(address: str, routes: Iterable[web.RouteDef]) -> AsyncIterator[int]:
+    """Serve ROUTES on ADDRESS until the block ends; gives the bound port.
 
     Args:
         address: ``host:port`` or ``[ipv6]:port``; port 0 takes a free one.
@@ -40,7 +39,7 @@ async def serving_health(address: str, is_ready: Judge) -> AsyncIterator[int]:
     """
     listeners = await _bind(*_split(address))
     bound_port: int = listeners[0].getsockname()[1]
-    async with serving(health_routes(is_ready), listeners):
+    async with serving(routes, listeners):
         yield bound_port
 
 
@@ -74,5 +73,5 @@ def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
-        raise ListenerRefused(f"the health address {address!r} is not host:port")
+        raise ListenerRefused(f"the address {address!r} of http.listen is not host:port")
     return host, int(port)

@@ -1,0 +1,51 @@
+"""How grants, and what has still to be revoked, are shown to people and programs."""
+
+from collections.abc import Iterable
+
+from refresher.app.calls import JSON
+from refresher.domain.grants import Grant
+from refresher.domain.repairs import repair
+from refresher.vault.revocations import Parked
+
+
+def view(grant: Grant) -> dict[str, JSON]:
+    """GRANT as people and programs see it: everything but its secrets."""
+    return {
+        "name": grant.name,
+        "client": grant.client,
+        "kind": grant.kind.value,
+        "state": grant.state.value,
+        "reason": grant.reason,
+        "since": grant.since,
+        "version": grant.version,
+        "issued_at": grant.issued_at,
+        "expires_at": grant.expires_at,
+        "next_attempt_at": grant.due_at,
+        "failures": grant.failures,
+        "exchange_open": grant.intent is not None,
+        "refresh_token": grant.is_renewable,
+        "refresh_token_expires_at": grant.refresh_token_expires_at,
+        "scope": list(grant.scope),
+        "authorized_by": grant.authorized_by,
+        "labels": dict(grant.labels),
+        "repair": repair(grant),
+    }
+
+
+def parked_views(parked: Iterable[Parked]) -> list[JSON]:
+    """What has still to be revoked, by the grant it is of, the oldest first."""
+    by_grant: dict[str, list[Parked]] = {}
+    for one in parked:
+        by_grant.setdefault(one.uid, []).append(one)
+    return [
+        {
+            "name": several[0].name,
+            "client": several[0].client,
+            "count": len(several),
+            "since": min(one.parked_at for one in several),
+            "attempts": max(one.attempts for one in several),
+            "next_attempt_at": min(one.due_at for one in several),
+            "until": max(one.ends_at for one in several),
+        }
+        for several in by_grant.values()
+    ]
