@@ -143,8 +143,8 @@ class People:
         client = world.chance.choice([*world.clients, None])
 
         async def ask(process: "Process") -> None:
-            world.witness.refusals.order(client, world.witness.rows)
-            await process.vault.ask_lost(client=client)
+            with world.witness.refusals.order(client, world.witness.rows):
+                await process.vault.ask_lost(client=client)
             process.scheduler.wake()
 
         self._ask("refresh --lost", ask)

@@ -4,6 +4,8 @@ Time is counted as the engine must: a wall clock set back takes nothing away fro
 and one set ahead cannot be told from a machine that slept.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,8 @@ class Refusals:
     dead: set[bytes] = field(default_factory=set)
     """Fingerprints of finally rejected refresh tokens."""
     ordered: dict[str, str | None] = field(default_factory=dict)
+    orders: list[str | None] = field(default_factory=list)
+    """Orders under way, by client; None means all."""
     """Lost grants that an operator asks for once more, with the reason they were lost for."""
     served_at: dict[str, dict[str, float]] = field(default_factory=dict)
     """By client and grant."""
@@ -76,8 +80,12 @@ class Refusals:
         for doubt in self.doubts.values():
             doubt.is_hastened = True
 
-    def order(self, client: str | None, rows: dict[str, Row]) -> None:
-        """An operator asks for what was lost of CLIENT, or of all."""
+    @contextmanager
+    def order(self, client: str | None, rows: dict[str, Row]) -> Iterator[None]:
+        """An operator asks for what was lost of CLIENT, or of all.
+
+        What is lost by a commit that the vault takes right before the order is meant as well.
+        """
         for row in rows.values():
             if (
                 row.state == GrantState.REAUTHORIZATION_REQUIRED
@@ -86,6 +94,11 @@ class Refusals:
             ):
                 self.ordered.setdefault(row.name, row.reason)
                 self.hastened(row)
+        self.orders.append(client)
+        try:
+            yield
+        finally:
+            self.orders.remove(client)
 
     def heard(self, request: Request, fingerprint: bytes, outcome: GrantRejected) -> None:
         """A refusal came; it must not be a question too many."""
@@ -121,6 +134,8 @@ class Refusals:
             self.world.witness.violated(f"G6: {row.name} is doubted and told to be fresh")
         if row.state != GrantState.REAUTHORIZATION_REQUIRED:
             return
+        if row.due_at is not None and {None, row.client} & {*self.orders}:
+            self.ordered.setdefault(row.name, row.reason)
         if row.due_at is not None and row.name not in self.ordered:
             self.world.witness.violated(f"I3: {row.name} needs a person and is due")
         if row.due_at is None and row.lease_holder is None and row.name in self.ordered:
