@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (3, 4, 23, 26):  # between them everything happens
+    for seed in (22, 29, 36, 41):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -218,12 +218,12 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_hang_up_at_the_deadline, "G3", (1,)),
         (_ignore_the_server, "G7", (1,)),
         (_keep_leases, "G7", (2,)),
-        (_rescue_nothing, "G3", (46,)),
+        (_rescue_nothing, "G3", (2,)),
         (_resume_by_itself, "G3", (2,)),
         (_revoke_no_late_token, "revoke", (1,)),
         (_revoke_what_was_removed, "revoke", (4,)),
         (_send_the_dead, "I3", (1,)),
-        (_stop_the_client, "G8", (17, 4)),  # of the steady worlds
+        (_stop_the_client, "G8", (13, 4)),  # of the steady worlds
     ],
 )
 def test_a_broken_rule_is_noticed(
