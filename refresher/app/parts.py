@@ -19,7 +19,7 @@ from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.connection import open_server
+from refresher.publication.server.opening import open_server
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
 

@@ -114,6 +114,7 @@ async def _publish_once(
         return
     publisher = publisher_of(secrets, prefix, clock, Parts())
     try:
+        await publisher.server.find()
         await publisher.connect()
         await publisher.publish(await vault.read(sorted(names)), now=clock.now())
     except PublicationUnavailable as error:

@@ -94,6 +94,7 @@ class Event(StrEnum):
 
     REDIS_CONNECTED = "redis.connected"
     REDIS_LOST = "redis.lost"
+    REDIS_MOVED = "redis.moved"
     REDIS_DOUBTED = "redis.doubted"
     MIRROR_REBUILT = "mirror.rebuilt"
     MIRROR_REPAIRED = "mirror.repaired"
@@ -280,6 +281,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REDIS_CONNECTED: Entry(Level.INFO, "Redis answers; everything is published again"),
     Event.REDIS_LOST: Entry(
         Level.ERROR, "Redis cannot be used; refreshing goes on, publication waits"
+    ),
+    Event.REDIS_MOVED: Entry(
+        Level.WARNING, "Other servers take the writes now; everything is published there"
     ),
     Event.REDIS_DOUBTED: Entry(
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"

@@ -55,8 +55,10 @@ class RedisSection(Section):
 
     url: SecretValue | None = Field(
         default=None,
-        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH. May be "
-        "a secret's table, because it may hold a password. Default: "
+        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH; "
+        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB for the master that sentinels name; "
+        "redis+cluster://HOST:PORT,HOST:PORT for a cluster; rediss+... for TLS. May be a secret's "
+        "table, because it may hold a password. Default: "
         f"{DEFAULT_REDIS_URL}.",
     )
     username: Text | None = Field(

@@ -20,7 +20,7 @@ from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
 from refresher.publication.server.faults import Refused
-from refresher.publication.server.scan import scan
+from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
 
 SWEEP_EVERY = 60.0
@@ -224,7 +224,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
-        await scan(self._publisher.server, 0, self._publisher.keys.tokens, 1)
+        await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
         """Compare NAMES with the vault, Redis read first, and mend what differs."""
