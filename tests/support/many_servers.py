@@ -75,12 +75,10 @@ class Watched:
         """The server that listens on PORT."""
         return next(one for one in self.servers if one.port == port)
 
-    def fail_over(self) -> None:
+    def fail_over(self, *options: str) -> None:
         """Order another master, as an operator does."""
-        wait_until(
-            lambda: answered(lambda: ask(self.sentinels[0], "SENTINEL", "FAILOVER", NAME)),
-            description="a sentinel that may fail over",
-        )
+        order = partial(ask, self.sentinels[0], "SENTINEL", "FAILOVER", NAME, *options)
+        wait_until(partial(answered, order), description="a sentinel that may fail over")
 
     def named(self, sentinel: PrivateValkey) -> int:
         """The port of the master that consumers of SENTINEL are sent to."""
@@ -112,12 +110,17 @@ class ValkeyCluster:
     """Some masters that share the slots, each with a replica."""
 
     def __init__(
-        self, masters: int = 3, *, node_timeout: int = 2000, options: Sequence[str] = ()
+        self,
+        masters: int = 3,
+        *,
+        replicas: int = 3,
+        node_timeout: int = 2000,
+        options: Sequence[str] = (),
     ) -> None:
         self._timeout = node_timeout
         self._options = options
         self.masters = [self.node() for _ in range(masters)]
-        self.replicas = [self.node() for _ in range(masters)]
+        self.replicas = [self.node() for _ in range(replicas)]
 
     def node(self) -> Valkey:
         """One more, not started and not met."""
@@ -129,7 +132,7 @@ class ValkeyCluster:
     @property
     def url(self) -> str:
         """Where two of its nodes are."""
-        hosts = ",".join(f"127.0.0.1:{one.port}" for one in (self.masters[0], self.replicas[1]))
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in (self.masters[0], self.replicas[-1]))
         return f"redis+cluster://{hosts}"
 
     @property
@@ -158,6 +161,19 @@ class ValkeyCluster:
         for node in self.nodes:
             node.stop()
 
+    def add(self) -> Valkey:
+        """One more node, which knows the others and has no slot."""
+        node = self.node()
+        self.masters.append(node)
+        node.start()
+        self.meet(node)
+        wait_until(
+            lambda: all(met(one) == len(self.nodes) for one in self.nodes),
+            description="nodes that know each other",
+        )
+        wait_until(lambda: is_ok(node), description="a node that takes keys")
+        return node
+
     def meet(self, node: Valkey) -> None:
         """Introduce NODE to the first master."""
         bus = node._options[node._options.index("--cluster-port") + 1]
@@ -166,15 +182,25 @@ class ValkeyCluster:
     def _is_whole(self, node: Valkey) -> bool:
         slots: Any = ask(node, "CLUSTER", "SLOTS")
         covered = sum(int(entry[1]) - int(entry[0]) + 1 for entry in slots)
-        is_replicated = all(len(entry) > 3 for entry in slots)
-        info: Any = ask(node, "CLUSTER", "INFO")
-        return bool(covered == SLOTS and is_replicated and b"cluster_state:ok" in info)
+        is_replicated = sum(len(entry) - 3 for entry in slots) == len(self.replicas)
+        return bool(covered == SLOTS and is_replicated and is_ok(node))
 
 
 def identity(node: Valkey) -> str:
     """The id of NODE in its cluster."""
     found: Any = ask(node, "CLUSTER", "MYID")
     return str(found.decode())
+
+
+def is_ok(node: Valkey) -> bool:
+    """Whether NODE takes commands."""
+    return b"cluster_state:ok" in ask(node, "CLUSTER", "INFO")
+
+
+def met(node: Valkey) -> int:
+    """How many nodes NODE knows, itself too."""
+    lines = ask(node, "CLUSTER", "NODES").decode().splitlines()
+    return sum("handshake" not in line for line in lines)
 
 
 def is_in_step(replica: PrivateValkey) -> bool:

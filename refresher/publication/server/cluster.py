@@ -123,6 +123,10 @@ class Cluster(Several):
             PublicationUnavailable: no node knows.
         """
         layout = await self._look()
+        if not layout.ranges:
+            raise Refused(
+                f"Redis at {self.where}: no node of the cluster has a slot", "CLUSTERDOWN"
+            )
         self._adopt(layout)
         self._masters = tuple(map(self._server, sorted(layout.masters)))
         known = {*layout.nodes, *self._many.hosts}

@@ -39,6 +39,7 @@ ERRORS = {
     "DB index is out of range": "it has no database of the number that its URL names",
     "invalid DB index": "it has no database of the number that its URL names",
     "SELECT is not allowed in cluster mode": CLUSTER,
+    "cluster support disabled": "it is no node of a cluster: write redis:// in its URL",
     "Client sent AUTH": "a password is configured and Redis has none",
     "AUTH <password> called without": "a password is configured and Redis has none",
     "invalid password": REFUSALS["WRONGPASS"],
@@ -192,7 +193,7 @@ def _refusal(code: str, text: str) -> str:
             return REFUSALS["NOPROTO"]
         return (
             f"it does not know the command {unknown[1].upper()}: it is disabled, or what answers "
-            "is a Sentinel, a proxy or an older server"
+            "is a Sentinel (write redis+sentinel:// in its URL), a proxy or an older server"
         )
     for sign, meaning in ERRORS.items():
         if sign in text:
