@@ -88,7 +88,9 @@ def read_many(url: str) -> ManyServers:
         )
     layout = Layout(word)
     userinfo, at, hosts = parts.netloc.rpartition("@")
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    options = {
+        name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+    }
     if "db" in options:
         raise ValueError("has the option db: write /MASTER/DB, and nothing for a cluster")
     if layout is Layout.CLUSTER and APART & options.keys():

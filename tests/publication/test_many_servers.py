@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
+from redis import Redis
 
 from refresher.demo.private_server import PrivateValkey, free_port
+from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
+from refresher.publication.server.connection import Address
+from refresher.publication.server.masters import Masters
+from refresher.publication.server.opening import open_server
+from tests.pages.reading import ROOT
+from tests.publication.test_probing import bad, found
 from tests.publication.world import (
+    KEYS,
     Rows,
     connected,
     lines_of,
@@ -16,7 +24,7 @@ from tests.publication.world import (
     publication,
     settled,
 )
-from tests.support.many_servers import NAME, ask
+from tests.support.many_servers import NAME, SLOTS, ask
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
@@ -115,7 +123,7 @@ async def test_sentinel_and_data_have_passwords_of_their_own(
     right = url.replace("://", "://:theirs@") + "?sentinel_username=asking&sentinel_password=ours"
     async with connected(right) as server:
         await server.find()
-        assert await server.execute("PING") == b"PONG"
+        assert await server.execute("HGETALL", KEYS.token("acme")) == {}
 
 
 async def test_a_master_that_became_a_replica_behind_its_sentinels_is_followed(
@@ -169,3 +177,98 @@ async def test_too_few_replicas_are_told_and_waited_for(valkey: Valkey) -> None:
             )
     (lost,) = lines_of(lines, Event.REDIS_LOST)
     assert "too few replicas in reach" in lost["reason"]
+
+
+async def test_a_look_at_sentinels_says_what_they_say(
+    sentinel: PrivateValkey, valkey: Valkey
+) -> None:
+    url = watch(sentinel, valkey)
+    findings = await found(url.replace("/my", f",127.0.0.1:{free_port()}/my"))
+    assert findings[0].subject == f"Redis master {NAME}"
+    assert findings[0].text == (
+        f"is 127.0.0.1:{valkey.port}, with 0 replicas; 1 of 2 sentinels answer, quorum 1"
+    )
+    assert findings[-1].subject == f"Redis at 127.0.0.1:{valkey.port}"
+    told = bad(findings)
+    assert "connection refused" in told[0]
+    assert told[1:] == [
+        "has no replica, so nothing takes its place",
+        "is watched by 1 sentinel only",
+    ]
+
+
+async def test_a_look_at_a_cluster_says_what_it_has(node: Valkey) -> None:
+    """With the rights of deploy/redis-acl.conf, and those that it adds for a cluster."""
+    text = (ROOT / "deploy/redis-acl.conf").read_text()
+    (rules,) = [line.split()[2:] for line in text.splitlines() if line.startswith("user refresher")]
+    ask(node, "ACL", "SETUSER", "refresher", *rules, "+cluster|slots", "+cluster|info")
+    password = Secret(next(rule for rule in rules if rule.startswith(">"))[1:])
+    url, who = f"redis+cluster://127.0.0.1:{node.port}", ("refresher", password)
+    ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 2)
+    findings = await found(url, username=who[0], password=who[1])
+    assert "16383 of 16384 slots have a node; cluster_state is fail" in bad(findings)[0]
+    ask(node, "CLUSTER", "ADDSLOTS", SLOTS - 1)
+    async with connected(url) as server:
+        await eventually(lambda: _is_whole(server), "a whole cluster")
+    findings = await found(url, username=who[0], password=who[1])
+    assert findings[0].text == "has 1 master and 0 replicas; 16384 of 16384 slots have a node"
+    (told,) = bad(findings)
+    assert "has no replica" in told
+
+
+async def _is_whole(server: Masters) -> bool:
+    await server.find()
+    return "fail" not in (await server.survey())[0].text
+
+
+async def test_a_rotated_password_is_read_again_for_each_server(
+    sentinel: PrivateValkey, valkey: Valkey
+) -> None:
+    url = watch(sentinel, valkey)
+    old, new = (Address(url=url, password=Secret(word)) for word in ("old", "new"))
+    ask(valkey, "CONFIG", "SET", "requirepass", "old")
+
+    async def reread() -> Address:
+        return new
+
+    server = open_server(old, reread=reread)
+    try:
+        await server.find()
+        with Redis.from_url(valkey.url, password="old") as client:
+            client.config_set("requirepass", "new")
+        await server.disconnect()
+        assert await server.execute("HGETALL", KEYS.token("acme")) == {}
+    finally:
+        await server.aclose()
+
+
+@pytest.mark.parametrize("kind", ["one", "sentinels"])
+async def test_another_form_of_the_url_takes_a_restart(
+    sentinel: PrivateValkey, valkey: Valkey, kind: str
+) -> None:
+    watched = watch(sentinel, valkey)
+    urls = (valkey.url, watched) if kind == "one" else (watched, valkey.url)
+    with logged() as lines:
+        async with connected(urls[0]) as server:
+            await server.find()
+            await server.move(Address(url=urls[1]))
+            assert await server.execute("HGETALL", KEYS.token("acme")) == {}
+    (doubted,) = lines_of(lines, Event.REDIS_DOUBTED)
+    assert "takes a restart" in doubted["reason"]
+
+
+async def test_other_sentinels_count_at_once(
+    sentinel: PrivateValkey, valkey: Valkey, shared_valkey: Valkey
+) -> None:
+    """As after SIGHUP with another URL of the same form."""
+    url = watch(sentinel, valkey)
+    other = PrivateValkey("--sentinel", file=True)
+    other.start()
+    try:
+        async with connected(url) as server:
+            await server.find()
+            await server.move(Address(url=watch(other, shared_valkey)))
+            await server.find()
+            assert [one.where for one in server.masters] == [f"127.0.0.1:{shared_valkey.port}"]
+    finally:
+        other.stop()

@@ -20,7 +20,7 @@ from refresher.domain.redis_urls import located
 from refresher.errors import PublicationUnavailable
 from refresher.publication.server.connection import Address, Argument, Command, Reread, Server
 from refresher.publication.server.faults import Moved, Refused, describe, unavailable
-from refresher.publication.server.masters import LOOK_EVERY, Place, Several, ask_most
+from refresher.publication.server.masters import LOOK_EVERY, Place, Several, ask_most, counted
 
 REDIRECTIONS = 5
 """Times one command is sent elsewhere; then the nodes are asked anew who has what."""
@@ -168,7 +168,7 @@ class Cluster(Several):
         masters, replicas = len(layout.masters), sum(layout.replicas.values())
         is_whole = layout.is_ok and layout.covered == SLOTS
         text = (
-            f"{masters + replicas} nodes: {masters} masters and {replicas} replicas; "
+            f"has {counted(masters, 'master')} and {counted(replicas, 'replica')}; "
             f"{layout.covered} of {SLOTS} slots have a node"
         )
         found = [Finding(subject=subject, text=text)]

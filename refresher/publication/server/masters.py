@@ -179,3 +179,8 @@ async def ask_most(
         for place, server in servers.items():
             group.start_soon(ask, place, server)
     return answers, sorted(faults)
+
+
+def counted(count: int, word: str) -> str:
+    """COUNT of what WORD names."""
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -17,7 +17,7 @@ from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
 from refresher.publication.server.connection import Address, Argument, Command, Reread, Server
 from refresher.publication.server.faults import Moved, describe
-from refresher.publication.server.masters import LOOK_EVERY, Place, Several, ask_most
+from refresher.publication.server.masters import LOOK_EVERY, Place, Several, ask_most, counted
 
 ROLE_WITHIN = 0.5
 """Seconds a master may take to say whether it is one; whoever is silent is tried as one."""
@@ -123,8 +123,8 @@ class Sentinel(Several):
         found = [
             Finding(
                 subject=subject,
-                text=f"is {located(*named.place)}, with {_counted(replicas, 'replica')}; "
-                f"{hosts - len(faults)} of {_counted(hosts, 'sentinel')} answer, "
+                text=f"is {located(*named.place)}, with {counted(replicas, 'replica')}; "
+                f"{hosts - len(faults)} of {counted(hosts, 'sentinel')} answer, "
                 f"quorum {details.get('quorum', 'unknown')}",
             )
         ]
@@ -150,7 +150,7 @@ class Sentinel(Several):
             found.append(
                 Finding(
                     subject=subject,
-                    text=f"is watched by {_counted(others + 1, 'sentinel')} only",
+                    text=f"is watched by {counted(others + 1, 'sentinel')} only",
                     level=Level.DOUBT,
                     mend=f"run {FEWEST}, on machines of their own",
                 )
@@ -232,7 +232,3 @@ def _decoded(details: Any) -> dict[str, str]:
     if not isinstance(details, Mapping):
         return {}  # refused
     return {key.decode(): value.decode(errors="replace") for key, value in details.items()}
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
