@@ -1,13 +1,19 @@
 """The slots of a cluster move, and its masters change, while tokens are refreshed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import pytest
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
+from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
+from refresher.publication.publisher import Publisher
+from refresher.publication.server.connection import Address, Command, Server
 from tests.publication.many_world import Work, at_work, consumed
-from tests.publication.world import KEYS, lines_of
+from tests.publication.world import CLOCK, KEYS, lines_of, publication
 from tests.support.many_servers import SLOTS, ValkeyCluster, ask, identity, running
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
@@ -85,5 +91,30 @@ async def test_a_node_that_gets_its_first_slot_is_a_master() -> None:
             for name in list(work.versions)[:5]:
                 await anyio.to_thread.run_sync(reshard, first, added, slot_of(name))
             await all_current(cluster, work, first)
-        assert "is one of its masters now" in lines_of(lines, Event.REDIS_MOVED)[0]["reason"]
+        assert "masters" in lines_of(lines, Event.REDIS_MOVED)[0]["reason"]
         assert work.regressions == 0
+
+
+async def test_no_status_says_what_its_event_has_not_said(shared_valkey: Valkey) -> None:
+    """In a cluster the stream may be at a server that takes nothing now."""
+
+    class WithoutStream(Server):
+        is_divided = True
+
+        async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+            if any(command[0] == "XADD" for command in commands):
+                refusal = ResponseError("NOREPLICAS Not enough good replicas to write.")
+                return [refusal] * len(commands)
+            return await super().pipeline(commands)
+
+    row = publication()
+    server = WithoutStream(Address(url=shared_valkey.url))
+    publisher = Publisher(server=server, keys=KEYS, clock=CLOCK)
+    try:
+        with pytest.raises(PublicationUnavailable, match="too few replicas"):
+            await publisher.publish([row], now=CLOCK.now())
+    finally:
+        await server.aclose()
+    with shared_valkey.client() as client:
+        assert client.exists(KEYS.token("acme"))
+        assert not client.exists(KEYS.status("acme"))
