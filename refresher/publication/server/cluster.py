@@ -8,6 +8,7 @@ elsewhere, begin a new session: what an interrupted move or a lost master took i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import anyio
@@ -140,7 +141,7 @@ class Cluster(Several):
         """
         began = self._found()
         rested = 0
-        for turn in range(10**12):
+        for turn in count():
             await anyio.sleep(LOOK_EVERY)
             asked = sorted(began.masters)[turn % len(began.masters)]
             try:

@@ -34,6 +34,10 @@ An acknowledged write proves nothing: a demoted master goes on acknowledging for
 """
 
 
+MINORITY_WITHIN = 0.2
+"""Seconds that others get to answer once most have."""
+
+
 class Masters(Protocol):
     """Where keys are written."""
 
@@ -141,19 +145,19 @@ class Several:
             return
         is_elsewhere = address.location != self._address.location
         self._address, self._many = address, address.many
-        for place, server in self._servers.items():
+        for place, server in list(self._servers.items()):
             await server.move(address.at(*place))
         if is_elsewhere:
             await self.disconnect()
 
     async def disconnect(self) -> None:
         """Close all connections; the next command opens a new one."""
-        for server in self._servers.values():
+        for server in list(self._servers.values()):
             await server.disconnect()
 
     async def aclose(self) -> None:
         """Close everything for good."""
-        for server in self._servers.values():
+        for server in list(self._servers.values()):
             await server.aclose()
 
 
@@ -162,7 +166,7 @@ async def ask_most(
 ) -> tuple[dict[Place, list[Any]], list[str]]:
     """What more than half of SERVERS answer to COMMANDS, and why others do not.
 
-    Whoever stays silent is waited for only where the others are no majority.
+    Whoever stays silent is waited for only as long as the others are no majority.
     """
     answers: dict[Place, list[Any]] = {}
     faults: list[str] = []
@@ -174,7 +178,8 @@ async def ask_most(
             except PublicationUnavailable as error:
                 faults.append(str(error).removeprefix("Redis at "))
             if len(answers) > len(servers) / 2:
-                group.cancel_scope.cancel()
+                latest = anyio.current_time() + MINORITY_WITHIN
+                group.cancel_scope.deadline = min(group.cancel_scope.deadline, latest)
 
         for place, server in servers.items():
             group.start_soon(ask, place, server)

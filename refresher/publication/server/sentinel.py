@@ -167,13 +167,13 @@ class Sentinel(Several):
     async def disconnect(self) -> None:
         """Close all connections."""
         await super().disconnect()
-        for sentinel in self._sentinels.values():
+        for sentinel in list(self._sentinels.values()):
             await sentinel.disconnect()
 
     async def aclose(self) -> None:
         """Close everything for good."""
         await super().aclose()
-        for sentinel in self._sentinels.values():
+        for sentinel in list(self._sentinels.values()):
             await sentinel.aclose()
 
     def _found(self) -> Server:
