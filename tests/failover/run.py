@@ -31,6 +31,9 @@ RATE = 50
 BEFORE, AFTER = 3.0, 15.0
 """Seconds of refreshes before the event; and after it: a demoted master is one for ten."""
 
+PUBLISHED_WITHIN = 600.0
+"""Seconds until everything is published at first."""
+
 PATIENCE = 120.0
 """Seconds after which what is not readable counts as never coming."""
 
@@ -122,7 +125,9 @@ def measure(
         daemon.start(ground.cores.measured)
         daemon.await_ready()
         wait_until(
-            lambda: list(daemon.lines("mirror.rebuilt")), description="everything is published"
+            lambda: list(daemon.lines("mirror.rebuilt")),
+            description="everything is published",
+            within=PUBLISHED_WITHIN,
         )
         time.sleep(BEFORE)
         return _after(daemon, count, end, owners)
