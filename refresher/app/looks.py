@@ -7,8 +7,8 @@ command ever holds all there is.
 
 from collections.abc import Mapping
 
-from refresher.app import calls
-from refresher.app.calls import JSON, Operation, taking
+from refresher.app import answers, calls
+from refresher.app.calls import Operation, Taking
 from refresher.app.views import parked_views, view
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant
@@ -26,20 +26,20 @@ class Looks:
     def by_name(self) -> dict[str, Operation]:
         """Every question, as the control socket offers it."""
         return {
-            "overview": taking(calls.Overview, self.overview),
-            "grants": taking(calls.Grants, self.grants),
-            "grant": taking(calls.OneGrant, self.grant),
-            "revocations": taking(calls.Revocations, self.revocations),
+            "overview": Taking(calls.Overview, self.overview),
+            "grants": Taking(calls.Grants, self.grants),
+            "grant": Taking(calls.OneGrant, self.grant),
+            "revocations": Taking(calls.Revocations, self.revocations),
         }
 
-    async def overview(self, call: calls.Overview) -> JSON:
+    async def overview(self, call: calls.Overview) -> answers.Summary:
         """Totals by state, and up to ``limit`` grants of each kind of trouble, in no order."""
         grants = await self._listing.urgent(call.limit)
         totals = await self._listing.counts()
         totals.pop("removed", None)
         return {"totals": totals, "grants": [view(grant) for grant in grants]}
 
-    async def grants(self, call: calls.Grants) -> JSON:
+    async def grants(self, call: calls.Grants) -> answers.GrantPage:
         """A page of grants by name; ``next`` is None behind the last one."""
         wanted = Wanted(call.state, call.client)
         found = await self._listing.grants(after=call.after, limit=call.limit, wanted=wanted)
@@ -49,7 +49,7 @@ class Looks:
             "next": found[-1].name if follows else None,
         }
 
-    async def grant(self, call: calls.OneGrant) -> JSON:
+    async def grant(self, call: calls.OneGrant) -> answers.FullView:
         """Everything known of one grant.
 
         Raises:
@@ -60,7 +60,7 @@ class Looks:
             raise UnknownGrant(call.name)
         return full_view(details, self._clients.get(details.grant.client or ""))
 
-    async def revocations(self, call: calls.Revocations) -> JSON:
+    async def revocations(self, call: calls.Revocations) -> answers.RevocationPage:
         """A page of what has still to be revoked, by grant."""
         parked = await self._listing.revocations(after=call.after, limit=call.limit, name=call.name)
         names = {one.name for one in parked}
@@ -70,10 +70,11 @@ class Looks:
         }
 
 
-def full_view(details: Details, client: Client | None) -> dict[str, JSON]:
+def full_view(details: Details, client: Client | None) -> answers.FullView:
     """Everything about a grant but its secrets, with what its client's settings add."""
     grant = details.grant
-    return view(grant) | {
+    return {
+        **view(grant),
         "origin": grant.origin,
         "granted_scope": details.granted_scope.split(),
         "client_scope": [] if client is None else list(client.scope),
@@ -101,14 +102,14 @@ def full_view(details: Details, client: Client | None) -> dict[str, JSON]:
     }
 
 
-def _intent(grant: Grant) -> JSON:
+def _intent(grant: Grant) -> answers.Intent | None:
     """The exchange of GRANT that is open: sent, or about to be, and not answered for good."""
     if grant.intent is None:
         return None
     return {"first_sent_at": grant.intent.first_sent_at, "attempts": grant.intent.attempts}
 
 
-def _rejection(grant: Grant) -> JSON:
+def _rejection(grant: Grant) -> answers.Rejection | None:
     """What consumers said last of the current token of GRANT, and what was answered."""
     if grant.rejection is None:
         return None

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from refresher.app.calls import JSON
+from refresher.app import answers
 from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
 from refresher.vault.revocations import Parked
 
 
-def view(grant: Grant) -> dict[str, JSON]:
+def view(grant: Grant) -> answers.GrantView:
     """GRANT as people and programs see it: everything but its secrets."""
     return {
         "name": grant.name,
@@ -32,7 +32,7 @@ def view(grant: Grant) -> dict[str, JSON]:
     }
 
 
-def parked_views(parked: Iterable[Parked]) -> list[JSON]:
+def parked_views(parked: Iterable[Parked]) -> list[answers.ParkedView]:
     """What has still to be revoked, by the grant it is of, the oldest first."""
     by_grant: dict[str, list[Parked]] = {}
     for one in parked:

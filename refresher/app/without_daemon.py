@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from refresher.app import calls
-from refresher.app.calls import JSON, Operation, taking
+from refresher.app.calls import JSON, Operation, Taking
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
@@ -86,9 +86,9 @@ async def alone(
                 operations.by_name()
                 | looks.by_name()
                 | {
-                    "refresh": taking(calls.Refresh, refresh),
-                    "refresh_lost": taking(calls.RefreshLost, refresh_lost),
-                    "rotate_key": taking(calls.RotateKey, rotate_key),
+                    "refresh": Taking(calls.Refresh, refresh),
+                    "refresh_lost": Taking(calls.RefreshLost, refresh_lost),
+                    "rotate_key": Taking(calls.RotateKey, rotate_key),
                 }
             )
             if settings.secrets is not Needed.NONE:

@@ -15,7 +15,6 @@ import click
 from refresher import logs
 from refresher.cli.saying import say
 from refresher.errors import (
-    ControlError,
     ControlUnavailable,
     DaemonStarting,
     RefresherError,
@@ -25,7 +24,6 @@ from refresher.errors import (
 from refresher.files import read_file
 from refresher.logs import libraries
 from refresher.ops.control_client import ControlClient
-from refresher.ops.protocol import Fault
 from refresher.settings.layers import LARGEST_FILE
 from refresher.settings.loading import find_file, load
 from refresher.settings.model import LoadedSettings, Settings
@@ -118,10 +116,6 @@ async def _is_answered(client: ControlClient) -> bool:
         await client.call("ping", answer_within=10.0)
     except ControlUnavailable:
         return False
-    except ControlError as error:
-        # A daemon of before the last upgrade: it knows everything but the question.
-        if error.kind != Fault.UNKNOWN_OPERATION:
-            raise
     return True
 
 

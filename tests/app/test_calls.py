@@ -24,6 +24,7 @@ from refresher.errors import ControlError, ParameterRefused
 from refresher.ops.control import ControlServer
 from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Verdict
+from refresher.ops.protocol import TYPES
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, open_office
 from tests.vault.conftest import vault
@@ -131,11 +132,11 @@ async def test_a_wrong_parameter_is_a_400_that_names_it(vault: Vault, socket: Pa
         async with server.serving():
             for operation, parameters, named, fault in WRONG:
                 status, answer = await post(socket, operation, parameters)
-                error = answer["error"]
-                assert (status, error["kind"]) == (400, "ParameterRefused"), (operation, answer)
-                assert error["parameter"] == named, (operation, answer)
-                assert error["message"].startswith(named)
-                assert fault in error["message"]
+                assert status == answer["status"] == 400, (operation, answer)
+                assert answer["type"] == TYPES + "ParameterRefused", (operation, answer)
+                assert answer["parameter"] == named, (operation, answer)
+                assert answer["detail"].startswith(named)
+                assert fault in answer["detail"]
                 assert CANARY not in str(answer)
             with pytest.raises(ControlError) as caught:
                 await ControlClient(socket).call("refresh", name="a b")
