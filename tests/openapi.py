@@ -65,7 +65,7 @@ def operations() -> dict[str, Taking[Any]]:
     """The operations by name, of parts that nothing is asked of."""
     parts: Any = None
     offered: Mapping[str, Operation] = (
-        Operations(parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
+        Operations(parts, parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
     )
     return {name: each for name, each in offered.items() if isinstance(each, Taking)}
 

@@ -255,3 +255,56 @@ class KeysView(TypedDict):
 
     keys: list[KeyView]
     resealing: bool
+
+
+class KeptView(TypedDict):
+    """An answer that found no grant."""
+
+    id: str
+    kind: str
+    """``orphan``: tokens that came too late. ``unreadable``: nobody understood it. ``rescued``:
+    it waits in the rescue file."""
+    grant: str | None
+    client: str | None
+    received_at: float | None
+    refresh_token: bool | None
+    """Whether it holds one; None where nobody can tell."""
+    opened: bool
+    """A key of the key file opens it."""
+
+
+class KeptPage(TypedDict):
+    """A page of kept answers."""
+
+    kept: list[KeptView]
+    next: int | None
+
+
+class Dropped(TypedDict):
+    """A kept answer that is forgotten, and the grant that it came for."""
+
+    dropped: str
+    grant: str | None
+
+
+class ChangeView(TypedDict):
+    """Who changed what."""
+
+    id: int
+    at: float
+    by: str
+    """``operator``, ``settings``, ``consumer`` or ``daemon``."""
+    uid: int | None
+    pid: int | None
+    what: str
+    grant: str | None
+    client: str | None
+    count: int | None
+    detail: str | None
+
+
+class ChangePage(TypedDict):
+    """A page of changes."""
+
+    changes: list[ChangeView]
+    next: int | None

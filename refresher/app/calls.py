@@ -23,6 +23,7 @@ from refresher.app.parameters import (
     AccessToken,
     Duration,
     Instant,
+    KeptId,
     Labels,
     Name,
     OverviewSize,
@@ -84,6 +85,34 @@ class Revocations(Call):
     after: Text = ""
     limit: PageSize = LARGEST_PAGE
     name: Name | None = None
+
+
+class Kept(Call):
+    """A page of the answers that found no grant, from behind the one with the id AFTER on."""
+
+    after: Whole = 0
+    limit: PageSize = LARGEST_PAGE
+
+
+class Changes(Call):
+    """A page of who changed what, back from before the change with the id AFTER, or from now."""
+
+    after: Whole = 0
+    limit: PageSize = LARGEST_PAGE
+    name: Name | None = None
+
+
+class AdoptKept(Call):
+    """A kept answer to count for the grant NAME, or for the one that it came for."""
+
+    id: KeptId
+    name: Name | None = None
+
+
+class DropKept(Call):
+    """A kept answer to be forgotten."""
+
+    id: KeptId
 
 
 class Refresh(Call):

@@ -9,18 +9,20 @@ from collections.abc import Mapping
 
 from refresher.app import answers, calls
 from refresher.app.calls import Operation, Taking
-from refresher.app.views import parked_views, view
+from refresher.app.views import change_view, kept_view, parked_views, rescued_view, view
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant
+from refresher.engine.keeping import waiting
 from refresher.errors import UnknownGrant
-from refresher.vault.listing import Details, Listing, Wanted
+from refresher.vault.listing import Details, Wanted
+from refresher.vault.vault import Vault
 
 
 class Looks:
     """The questions by name; nothing changes by any of them."""
 
-    def __init__(self, listing: Listing, clients: Mapping[str, Client]) -> None:
-        self._listing = listing
+    def __init__(self, vault: Vault, clients: Mapping[str, Client]) -> None:
+        self._vault = vault
         self._clients = clients
 
     def by_name(self) -> dict[str, Operation]:
@@ -30,19 +32,21 @@ class Looks:
             "grants": Taking(calls.Grants, self.grants),
             "grant": Taking(calls.OneGrant, self.grant),
             "revocations": Taking(calls.Revocations, self.revocations),
+            "kept": Taking(calls.Kept, self.kept),
+            "changes": Taking(calls.Changes, self.changes),
         }
 
     async def overview(self, call: calls.Overview) -> answers.Summary:
         """Totals by state, and up to ``limit`` grants of each kind of trouble, in no order."""
-        grants = await self._listing.urgent(call.limit)
-        totals = await self._listing.counts()
+        grants = await self._vault.listing.urgent(call.limit)
+        totals = await self._vault.listing.counts()
         totals.pop("removed", None)
         return {"totals": totals, "grants": [view(grant) for grant in grants]}
 
     async def grants(self, call: calls.Grants) -> answers.GrantPage:
         """A page of grants by name; ``next`` is None behind the last one."""
         wanted = Wanted(call.state, call.client)
-        found = await self._listing.grants(after=call.after, limit=call.limit, wanted=wanted)
+        found = await self._vault.listing.grants(after=call.after, limit=call.limit, wanted=wanted)
         follows = len(found) == call.limit
         return {
             "grants": [view(grant) for grant in found],
@@ -55,18 +59,43 @@ class Looks:
         Raises:
             UnknownGrant: there is none of this name.
         """
-        details = await self._listing.details(call.name)
+        details = await self._vault.listing.details(call.name)
         if details is None:
             raise UnknownGrant(call.name)
         return full_view(details, self._clients.get(details.grant.client or ""))
 
     async def revocations(self, call: calls.Revocations) -> answers.RevocationPage:
         """A page of what has still to be revoked, by grant."""
-        parked = await self._listing.revocations(after=call.after, limit=call.limit, name=call.name)
+        parked = await self._vault.listing.revocations(
+            after=call.after, limit=call.limit, name=call.name
+        )
         names = {one.name for one in parked}
         return {
             "revocations": parked_views(parked),
             "next": max(names) if len(names) == call.limit else None,
+        }
+
+    async def kept(self, call: calls.Kept) -> answers.KeptPage:
+        """A page of the answers that found no grant, the oldest first; no secret of them.
+
+        Those in the rescue file, which wait for a row or for a key, stand on the first page.
+        """
+        found = await self._vault.kept.page(after=call.after, limit=call.limit)
+        rescued = waiting(self._vault) if call.after == 0 else []
+        return {
+            "kept": [rescued_view(one) for one in rescued] + [kept_view(one) for one in found],
+            "next": found[-1].id if len(found) == call.limit else None,
+        }
+
+    async def changes(self, call: calls.Changes) -> answers.ChangePage:
+        """A page of who changed what, the newest first.
+
+        With a name: of the grant, and what was ordered for all grants of its client.
+        """
+        found = await self._vault.changes.page(after=call.after, limit=call.limit, grant=call.name)
+        return {
+            "changes": [change_view(one) for one in found],
+            "next": found[-1].id if len(found) == call.limit else None,
         }
 
 

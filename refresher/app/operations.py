@@ -10,6 +10,7 @@ from refresher.app.parameters import VISIBLE
 from refresher.app.views import parked_views, view
 from refresher.domain.grants import GrantKind, Seed
 from refresher.engine.administration import Administration, Changed
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
 from refresher.vault.exporting import Exported
@@ -26,11 +27,13 @@ class Operations:
         administration: Administration,
         logins: Logins,
         revoking: Revoking,
+        keeping: Keeping,
         about: answers.Daemon,
     ) -> None:
         self._administration = administration
         self._logins = logins
         self._revoking = revoking
+        self._keeping = keeping
         self._about = about
 
     def by_name(self) -> dict[str, Operation]:
@@ -50,6 +53,8 @@ class Operations:
             "revoke": Taking(calls.Revoke, self.revoke),
             "set_token": Taking(calls.SetToken, self.set_token),
             "rotate_key": Taking(calls.RotateKey, self.rotate_key),
+            "adopt_kept": Taking(calls.AdoptKept, self.adopt_kept),
+            "drop_kept": Taking(calls.DropKept, self.drop_kept),
             "key_status": Taking(calls.KeyStatus, self.key_status),
         }
 
@@ -174,6 +179,15 @@ class Operations:
             token_type=call.token_type or "Bearer",
         )
         return view(grant)
+
+    async def adopt_kept(self, call: calls.AdoptKept) -> answers.GrantView:
+        """Let a kept answer count for a grant, which is due then, if nothing newer is there."""
+        return view(await self._keeping.adopt(call.id, call.name))
+
+    async def drop_kept(self, call: calls.DropKept) -> answers.Dropped:
+        """Forget a kept answer, and the only copy of what is in it."""
+        dropped = await self._keeping.drop(call.id)
+        return {"dropped": call.id, "grant": dropped.name}
 
     async def rotate_key(self, _: calls.RotateKey) -> answers.NewKey:
         """Let a new vault key seal; ``key_status`` tells when all else is under it."""

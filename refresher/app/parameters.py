@@ -30,12 +30,20 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 SHOWN_STATES = [state.value for state in GrantState if state is not GrantState.REMOVED]
 """States by which grants can be listed."""
 
+KEPT_ID = re.compile(r"(rescue-)?[0-9]{1,18}")
+
 WRONG_TYPE = "has the wrong type"
 
 
 def _name(text: str) -> str:
     if not is_valid_name(text):
         raise ValueError(f"is outside the alphabet ({NAME_RULE})")
+    return text
+
+
+def _kept_id(text: str) -> str:
+    if not KEPT_ID.fullmatch(text):
+        raise ValueError("is no id of a kept answer: a number, or rescue- and a number")
     return text
 
 
@@ -131,6 +139,9 @@ _PLAIN: JsonDict = {"type": "string", "pattern": f"^[^{_CONTROL}]*$"}
 
 Name = Annotated[
     str, AfterValidator(_name), _shown(type="string", pattern=f"^{NAME_PATTERN.pattern}$")
+]
+KeptId = Annotated[
+    str, AfterValidator(_kept_id), _shown(type="string", pattern=f"^{KEPT_ID.pattern}$")
 ]
 Text = Annotated[str, AfterValidator(_plain_text), _shown(**_PLAIN)]
 Labels = Annotated[

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ import anyio
 import click
 
 from refresher import logs
+from refresher.acting import acting, operator
 from refresher.cli.saying import say
 from refresher.errors import (
     ControlUnavailable,
@@ -77,9 +79,11 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
     if await _is_answered(client) or await _has_started(client, settings.vault.path):
         yield partial(client.call, answer_within=LONGEST_CALL)
         return
-    complete = _load_alone(settings, needed)
-    become_owner_of(complete.vault.path)
     async with AsyncExitStack() as stack:
+        # Before it becomes somebody else.
+        stack.enter_context(acting(operator(os.getuid(), os.getpid())))
+        complete = _load_alone(settings, needed)
+        become_owner_of(complete.vault.path)
         try:
             operations = await stack.enter_async_context(_alone(complete, needed))
         except VaultInUse as error:

@@ -42,7 +42,7 @@ PROBLEMS: Mapping[str, Problem] = {
         HTTPStatus.NOT_FOUND, "There is no such grant", "refresher status --all"
     ),
     "UnknownAnswer": Problem(
-        HTTPStatus.NOT_FOUND, "There is no such kept answer", "refresher kept"
+        HTTPStatus.NOT_FOUND, "There is no such kept answer", "refresher kept list"
     ),
     Fault.WRONG_METHOD: Problem(
         HTTPStatus.METHOD_NOT_ALLOWED, "An operation is asked for by POST", _READ

@@ -97,6 +97,11 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("import", {"grants": [{**GRANT, "labels": [CANARY]}]}, "grants[0].labels", "wrong type"),
     ("import", {"grants": [{"name": "new"}]}, "grants[0]", "has neither"),
     ("import", {"grants": [{"name": "new", "refresh_token": "x"}]}, "grants[0]", "no client"),
+    ("kept", {"after": "1"}, "after", "has the wrong type"),
+    ("changes", {"name": "a b"}, "name", "is outside the alphabet"),
+    ("adopt_kept", {"id": "x"}, "id", "is no id of a kept answer"),
+    ("adopt_kept", {"id": "1", "name": "a b"}, "name", "is outside the alphabet"),
+    ("drop_kept", {"id": 1}, "id", "has the wrong type"),
     ("remove", {"name": "a\u2028b"}, "name", "is outside the alphabet"),
     ("revoke", {}, "name", "is missing"),
     ("set_token", {"name": "pat"}, "token", "is missing"),
@@ -118,8 +123,8 @@ def socket() -> Iterator[Path]:
 
 def offered(vault: Vault) -> Any:
     office = open_office(vault, clients={"crm": REVOCABLE})
-    parts = (office.administration, office.logins, office.revoking)
-    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
 
 
 async def test_a_wrong_parameter_is_a_400_that_names_it(vault: Vault, socket: Path) -> None:

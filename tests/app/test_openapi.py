@@ -39,7 +39,7 @@ def test_the_description_is_valid() -> None:
 
 def test_every_operation_is_described() -> None:
     parts: Any = None
-    offered = Operations(parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
+    offered = Operations(parts, parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
     described = {path.removeprefix("/v1/") for path in kept()["paths"] if path.startswith("/v1/")}
     assert described == set(offered)
 

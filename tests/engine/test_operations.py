@@ -34,8 +34,8 @@ from tests.vault.world import (
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
     office = open_office(vault, *outcomes, clients={"crm": REVOCABLE})
-    parts = (office.administration, office.logins, office.revoking)
-    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
 
 
 async def test_a_page_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
@@ -133,8 +133,8 @@ async def test_a_page_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
     await sow(vault, make_seed())
     office = open_office(vault, clients={"crm": REVOCABLE})
     office.revocations.result = RevocationResult.NOT_SENT
-    parts = (office.administration, office.logins, office.revoking)
-    operations = Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    operations = Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
     claimed = await claim_one(vault)
     await at(vault, NOW).revocations.end("acme", lambda *_: True)
     await finish(vault, claimed, answered("at-1", "rt-1"))
