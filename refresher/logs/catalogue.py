@@ -261,7 +261,9 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
-    Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
+    Event.VAULT_MIGRATED: Entry(
+        Level.INFO, "the vault's schema was brought up to date; path of a copy of what it was"
+    ),
     Event.VAULT_RESTORED: Entry(
         Level.WARNING,
         "the vault is a copy, or its file was put back to an older one: what rotated since needs a "
@@ -339,7 +341,7 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "attempts", "by", "client", "clients", "copied_at", "count", "due_at", "duration_ms",
+        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms",
         "ends_at", "error", "error_code", "expires_at", "failures", "file", "grant", "grants",
         "instance", "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome",
         "overdue_s", "path", "pid", "problems", "reason", "remaining_s", "repair", "replay",

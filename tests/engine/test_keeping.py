@@ -82,7 +82,7 @@ async def test_the_orphan_of_a_removed_grant_brings_it_back(vault: Vault, lines:
     assert (await kept(vault), await orphans(vault)) == ([], [])
     assert (office.published, len(office.woken)) == (["acme"], 1)
     [line] = lines.of(Event.ANSWER_ADOPTED)
-    assert (line["grant"], line["by"], line["uid"], line["pid"]) == ("acme", "operator", 1000, 42)
+    assert (line["grant"], line["uid"], line["pid"]) == ("acme", 1000, 42)
     noted = await vault.changes.page(after=0, limit=1, grant="acme")
     assert [(one.what, one.uid) for one in noted] == [("answer_adopted", 1000)]
     assert (await refresh(vault, answered("at-2", "rt-2"))).state is GrantState.FRESH
