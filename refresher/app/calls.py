@@ -21,6 +21,7 @@ from refresher.app.parameters import (
     GIVEN,
     WRONG_TYPE,
     AccessToken,
+    Cursor,
     Duration,
     Instant,
     KeptId,
@@ -33,7 +34,6 @@ from refresher.app.parameters import (
     SecretText,
     State,
     Text,
-    Whole,
 )
 from refresher.errors import ParameterRefused
 from refresher.text import plain
@@ -90,14 +90,14 @@ class Revocations(Call):
 class Kept(Call):
     """A page of the answers that found no grant, from behind the one with the id AFTER on."""
 
-    after: Whole = 0
+    after: Cursor = 0
     limit: PageSize = LARGEST_PAGE
 
 
 class Changes(Call):
     """A page of who changed what, back from before the change with the id AFTER, or from now."""
 
-    after: Whole = 0
+    after: Cursor = 0
     limit: PageSize = LARGEST_PAGE
     name: Name | None = None
 
@@ -158,7 +158,7 @@ class Export(Call):
 
     names: list[Name] | None = None
     client: Name | None = None
-    after: Whole = 0
+    after: Cursor = 0
 
 
 class RefreshLost(Call):

@@ -30,6 +30,9 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 SHOWN_STATES = [state.value for state in GrantState if state is not GrantState.REMOVED]
 """States by which grants can be listed."""
 
+LARGEST_CURSOR = 2**53 - 1
+"""The last whole number that JSON has in every language; no table has so many rows."""
+
 KEPT_ID = re.compile(r"(rescue-)?[0-9]{1,18}")
 
 WRONG_TYPE = "has the wrong type"
@@ -115,10 +118,10 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _up_to(most: int) -> Callable[[int], int]:
+def _within(least: int, most: int) -> Callable[[int], int]:
     def checked(value: int) -> int:
-        if not 1 <= value <= most:
-            raise ValueError(f"must be from 1 to {most}")
+        if not least <= value <= most:
+            raise ValueError(f"must be from {least} to {most}")
         return value
 
     return checked
@@ -169,17 +172,22 @@ SecretText = Annotated[
 ]
 Pasted = Annotated[Secret, PlainValidator(_pasted), _shown(**_SECRET)]
 State = Annotated[GrantState, PlainValidator(_state), _shown(type="string", enum=SHOWN_STATES)]
-Whole = Annotated[int, BeforeValidator(_whole)]
+Cursor = Annotated[
+    int,
+    BeforeValidator(_whole),
+    AfterValidator(_within(0, LARGEST_CURSOR)),
+    _shown(type="integer", minimum=0, maximum=LARGEST_CURSOR),
+]
 PageSize = Annotated[
     int,
     BeforeValidator(_whole),
-    AfterValidator(_up_to(LARGEST_PAGE)),
+    AfterValidator(_within(1, LARGEST_PAGE)),
     _shown(type="integer", minimum=1, maximum=LARGEST_PAGE),
 ]
 OverviewSize = Annotated[
     int,
     BeforeValidator(_whole),
-    AfterValidator(_up_to(BUILT)),
+    AfterValidator(_within(1, BUILT)),
     _shown(type="integer", minimum=1, maximum=BUILT),
 ]
 AccessToken = Annotated[

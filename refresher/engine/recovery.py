@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from refresher.acting import DAEMON, acting
 from refresher.clock import Clock
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
@@ -28,11 +29,16 @@ from refresher.vault.vault import Vault
 
 
 async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
-    """Bring the vault to where scheduling can go on.
+    """Bring the vault to where scheduling can go on; nobody has ordered what that takes.
 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
+    with acting(DAEMON):
+        await _recover(vault, clients, clock)
+
+
+async def _recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
     step = await vault.steps.follow_unseen()
     if step.offset:
         reason = "measured" if step.is_measured else "assumed"

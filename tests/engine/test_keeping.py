@@ -10,6 +10,7 @@ from refresher.acting import acting, operator
 from refresher.app.looks import Looks
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import GrantRejected
+from refresher.engine.recovery import recover
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownAnswer, VaultKeyError
 from refresher.logs import Event
 from refresher.vault.schema import kept_answers
@@ -21,6 +22,7 @@ from tests.engine.office import open_office
 from tests.engine.test_unread import unread
 from tests.engine.world import Lines, answering, assemble, run
 from tests.vault.world import (
+    CRM,
     NOW,
     answered,
     at,
@@ -216,6 +218,15 @@ async def test_what_was_kept_long_enough_is_dropped(vault: Vault, lines: Lines) 
     assert line["reason"] == "orphan: old"
     [noted] = await vault.changes.page(after=0, limit=9, grant=None)
     assert (noted.what, noted.by) == ("answer_dropped", "daemon")
+
+
+async def test_what_a_command_recovers_was_ordered_by_nobody(vault: Vault) -> None:
+    await sow(vault, make_seed())
+    await run(assemble(vault, answering(unread())))
+    with acting(operator(1000, 42)):
+        await recover(vault, {"crm": CRM}, vault.clock)
+    [noted] = await vault.changes.page(after=0, limit=1, grant=None)
+    assert (noted.what, noted.by, noted.uid) == ("answer_adopted", "daemon", None)
 
 
 FOREIGN = Keyring([bytes(range(32))])
