@@ -5,12 +5,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from refresher.app.answers import Daemon
+from refresher.app.operations import Operations
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
@@ -45,6 +48,11 @@ class Core:
     administration: Administration
     logins: Logins
     revoking: Revoking
+    keeping: Keeping
+
+    def operations(self, about: Daemon) -> Operations:
+        """What commands can ask of them; ABOUT says who answers."""
+        return Operations(self.administration, self.logins, self.revoking, self.keeping, about)
 
 
 @asynccontextmanager
@@ -97,6 +105,13 @@ async def opened_core(
                 revoke=partial(revoke, endpoint),
                 clients=clients,
                 publish=publish,
+                clock=clock,
+            ),
+            keeping=Keeping(
+                vault=vault,
+                clients=clients,
+                publish=publish,
+                wake=wake,
                 clock=clock,
             ),
         )

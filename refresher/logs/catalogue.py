@@ -43,6 +43,7 @@ class Event(StrEnum):
     ANSWER_RESCUED = "answer.rescued"
     ANSWER_KEPT = "answer.kept"
     ANSWER_ADOPTED = "answer.adopted"
+    ANSWER_DROPPED = "answer.dropped"
     ANSWER_DOUBTED = "answer.doubted"
     RESCUE_RETAINED = "rescue.retained"
 
@@ -73,6 +74,7 @@ class Event(StrEnum):
     REVOCATION_STRANDED = "revocation.stranded"
     REVOCATION_DROPPED = "revocation.dropped"
 
+    CLIENT_CHANGED = "client.changed"
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
     DESCRIPTORS_EXHAUSTED = "descriptors.exhausted"
@@ -172,6 +174,11 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING,
         "an answer kept earlier can be read now: outcome says if it counts",
     ),
+    Event.ANSWER_DROPPED: Entry(
+        Level.WARNING,
+        "an answer kept earlier is forgotten: an operator dropped it, or it was kept as long as "
+        "[vault] keep says; see reason",
+    ),
     Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
     Event.RESCUE_RETAINED: Entry(
         Level.ERROR,
@@ -233,6 +240,9 @@ EVENTS: Mapping[Event, Entry] = {
         "and every other grant goes on",
     ),
     Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
+    Event.CLIENT_CHANGED: Entry(
+        Level.INFO, "a reload has brought a client, changed it or taken it away: see outcome"
+    ),
     Event.CLIENT_REJECTED: Entry(
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
@@ -335,12 +345,13 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms", "ends_at",
-        "error", "error_code", "expires_at", "failures", "file", "grant", "grants", "instance",
-        "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path",
-        "pid", "problems", "reason", "remaining_s", "repair", "replay", "retry_s", "revision",
-        "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
-        "traceback", "vault", "version", "waited_ms", "warnings",
+        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms",
+        "ends_at", "error", "error_code", "expires_at", "failures", "file", "grant", "grants",
+        "instance", "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome",
+        "overdue_s", "path", "pid", "problems", "reason", "remaining_s", "repair", "replay",
+        "retry_s", "revision", "rotated", "sequence", "server", "setting", "signal", "since",
+        "state", "status", "task", "traceback", "uid", "vault", "version", "waited_ms",
+        "warnings",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

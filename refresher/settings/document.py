@@ -48,6 +48,11 @@ class VaultSection(Section):
         description="The file with the master key that seals the vault's secrets. Default: the "
         "vault's name ending in .key. Back it up apart from the vault: neither is of use alone.",
     )
+    keep: Positive = Field(
+        default=365 * 86_400.0,
+        description="How long the vault keeps answers that found no grant (`refresher kept list`), "
+        "and its log of changes (`refresher audit`). Default: a year.",
+    )
 
 
 class RedisSection(Section):
