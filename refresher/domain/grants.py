@@ -171,6 +171,12 @@ class Grant:
     predecessor_fingerprint: bytes | None = None
     refresh_token_obtained_at: float | None = None
     refresh_token_expires_at: float | None = None
+    authorized_at: float | None = None
+    """When a person logged in; None for a seed."""
+    end_warning_at: float | None = None
+    """When a person is told next that the refresh token ends; None: not any more, or never."""
+    end_announced: int | None = None
+    """How many days before that a person was told last; None: not yet."""
     redirect_uri: str | None = None
     """The one of the login; some servers compare it with one sent at a refresh."""
     authorized_by: str | None = None
@@ -394,3 +400,5 @@ class Seed:
     """The static token, or an access token that an import brings along."""
     expires_at: float | None = None
     token_type: str = "Bearer"
+    refresh_token_idle: float | None = None
+    """Seconds after which the refresh token dies unused."""

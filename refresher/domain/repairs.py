@@ -49,7 +49,7 @@ def repair(grant: Grant) -> str | None:
         case GrantState.FRESH if grant.status_reason == Reason.SCOPE_NARROWED:
             return _scope_wanted(grant)
         case GrantState.FRESH:
-            return None
+            return None if grant.end_announced is None else new_login_before(grant)
         case GrantState.PENDING if not grant.is_renewable:
             return _new_authorization(grant)
         case GrantState.PENDING if grant.reason in {None, Reason.AWAITING_REFRESH}:
@@ -62,6 +62,12 @@ def repair(grant: Grant) -> str | None:
             return f"refresher login {grant.name} or an import brings it back"
         case GrantState.PENDING | GrantState.DEGRADED | GrantState.EXPIRED:
             return _of_a_failure(grant)
+
+
+def new_login_before(grant: Grant) -> str:
+    """What mends a known end of the refresh token of GRANT."""
+    ends_at = _at(grant.refresh_token_expires_at)
+    return f"refresher login {grant.name}, before its refresh token ends at {ends_at}"
 
 
 def wrong_client(name: str | None) -> str:

@@ -6,6 +6,7 @@ that works alone on the vault.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from functools import partial
 
 from refresher.clock import Clock
@@ -203,10 +204,12 @@ class Administration:
         Raises:
             UnknownGrant, GrantConflict: see ``Vault.set_token``.
         """
+        before = await self.grant(name)
         grant = await self._vault.set_token(
             name, token, expires_at=expires_at, token_type=token_type
         )
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
+        announce(before, grant)
         self._changed([name])
         return grant
 
@@ -236,7 +239,9 @@ class Administration:
         changed = []
         for seed in seeds:
             try:
-                seeded = await self._vault.apply_seed(seed, self._clock.draw(), origin="settings")
+                seeded = await self._vault.apply_seed(
+                    self._kept_alive(seed), self._clock.draw(), origin="settings"
+                )
             except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                 emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                 continue
@@ -258,11 +263,18 @@ class Administration:
             if seed.client is not None and seed.client not in self._clients:
                 raise AuthorizationFailed(f"grant {seed.name}: there is no client {seed.client}")
         draw = self._clock.draw()
-        done = await self._vault.apply_seeds(seeds, draw, origin="runtime", replace_spent=replace)
+        kept = [self._kept_alive(seed) for seed in seeds]
+        done = await self._vault.apply_seeds(kept, draw, origin="runtime", replace_spent=replace)
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])
         return done
+
+    def _kept_alive(self, seed: Seed) -> Seed:
+        """SEED with what its client says of the life of an unused refresh token."""
+        client = self._clients.get(seed.client or "")
+        idle = None if client is None else client.quirks.refresh_token_idle
+        return with_fields(seed, refresh_token_idle=idle)
 
     async def _change(
         self,

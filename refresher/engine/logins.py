@@ -32,7 +32,11 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.repairs import wrong_request
 from refresher.domain.secret import Secret
-from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
+from refresher.engine.announcements import (
+    announce,
+    announce_seeded,
+    announce_tokens_without_refresh,
+)
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import login_record
@@ -290,6 +294,7 @@ class Logins:
         authorized = await self._durability.until_written(
             write, grant=grant, record=login_record(grant, change, redirect_uri)
         )
+        announce(grant, authorized)
         is_other = authorized.is_of_another_account(grant)
         return Authorized(authorized, grant.authorized_by if is_other else None)
 

@@ -39,7 +39,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.renewal import Renewal
 from refresher.domain.transition import after_bug, held_back, transition
-from refresher.engine.announcements import announce, announce_incident
+from refresher.engine.announcements import announce, announce_incident, announce_scope
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import exchange_record
@@ -290,6 +290,7 @@ class Refresh:
         if after is not None and verdict is Verdict.APPLY:
             self._windows.note(after)
             announce(before, after)
+            announce_scope(claim, change.tokens)
         if committed.incident is not None:
             announce_incident(committed.incident)
 

@@ -64,6 +64,7 @@ class Event(StrEnum):
     GRANT_RESUMED = "grant.resumed"
     GRANT_OVERDUE = "grant.overdue"
     GRANT_ENDING = "grant.end_announced"
+    GRANT_SCOPE_CHANGED = "grant.scope_changed"
     GRANT_SKIPPED = "grant.skipped"
     GRANT_SET_ASIDE = "grant.set_aside"
     GRANT_READMITTED = "grant.readmitted"
@@ -198,7 +199,11 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_SINGLED_OUT: Entry(
         Level.ERROR, "the server's word against the client was about this grant alone"
     ),
-    Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
+    Event.GRANT_LOST: Entry(
+        Level.ERROR,
+        "a person must authorize again; see reason and repair, and for how long its refresh token "
+        "had lived and had not been used",
+    ),
     Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
     Event.GRANT_PAUSE_ORDERED: Entry(
         Level.INFO,
@@ -212,7 +217,13 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR,
         "a client has grants long due that nobody works on: count of them, the longest named",
     ),
-    Event.GRANT_ENDING: Entry(Level.WARNING, "a refresh or access token will end for good"),
+    Event.GRANT_ENDING: Entry(
+        Level.WARNING, "a refresh or access token will end for good, in as many days as days says"
+    ),
+    Event.GRANT_SCOPE_CHANGED: Entry(
+        Level.WARNING,
+        "a refresh brought a token of another scope: values that are gone, values that are new",
+    ),
     Event.GRANT_SKIPPED: Entry(Level.WARNING, "a grant of the settings could not be applied"),
     Event.REVOCATION_PARKED: Entry(
         Level.WARNING,
@@ -329,12 +340,13 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms", "ends_at",
-        "error", "error_code", "expires_at", "failures", "file", "grant", "grants", "instance",
-        "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path",
-        "pid", "problems", "reason", "remaining_s", "repair", "replay", "retry_s", "revision",
+        "attempts", "client", "clients", "copied_at", "count", "days", "due_at", "duration_ms",
+        "ends_at", "error", "error_code", "expires_at", "failures", "file", "gone", "grant",
+        "grants", "instance", "key_id", "name", "new", "next_attempt_at", "offset_s", "origin",
+        "outcome", "overdue_s", "path", "pid", "problems", "reason", "refresh_token_age_s",
+        "refresh_token_idle_s", "remaining_s", "repair", "replay", "retry_s", "revision",
         "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
-        "traceback", "vault", "version", "waited_ms", "warnings",
+        "traceback", "vault", "version", "waited_ms", "warnings", "was",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

@@ -132,7 +132,9 @@ class _EndpointKeys(Entry):
     revocation_endpoint: Endpoint | None = None
 
 
-TOLD_BY_FACTS = frozenset({"rotation", "refresh_token_idle", "refresh_window"})
+TOLD_BY_FACTS = frozenset(
+    {"rotation", "refresh_token_idle", "refresh_token_absolute", "refresh_window"}
+)
 """Quirks that a client has from the facts, where each is written once."""
 
 READERS: Mapping[Any, Any] = {quirks.Seconds: Duration, quirks.Phrases: Phrases}
@@ -185,6 +187,7 @@ class Facts(Entry):
             "default_expires_in": _seconds(self.access_token_lifetime),
             "no_expiry": True if self.access_token_lifetime == NEVER else None,
             "refresh_token_idle": _seconds(self.refresh_token_idle),
+            "refresh_token_absolute": _seconds(self.refresh_token_absolute),
             "refresh_window": self.refresh_window,
             "rate": self._rate(),
         }

@@ -17,6 +17,7 @@ from refresher.vault import (
     candidates,
     claims,
     clock_steps,
+    endings,
     exchanges,
     hastening,
     incidents,
@@ -348,9 +349,12 @@ class Vault:
         """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""
         return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
 
-    async def ending_before(self, instant: float) -> dict[str, float]:
-        """When refresh tokens end that end before INSTANT; see ``queries.ending_before``."""
-        return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
+    async def take_endings(self) -> list[tuple[Grant, bool]]:
+        """Known ends that a person is to be told of; see ``endings.take_due``."""
+        now = self.clock.now()
+        if not await self._database.read(lambda c: endings.is_due(c, self._aside, now)):
+            return []
+        return await self._write(endings.take_due)
 
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""

@@ -1,0 +1,52 @@
+"""Known ends of refresh tokens that a person is told of, each once, whoever restarts meanwhile."""
+
+from dataclasses import replace
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from refresher.domain.commit_rule import next_version
+from refresher.domain.endings import announced
+from refresher.domain.grants import Grant, GrantState
+from refresher.vault.aside import Aside
+from refresher.vault.reading import guarded, read_all
+from refresher.vault.rows import Transaction, grant_of
+from refresher.vault.schema import HAS_WARNING, grants
+
+IN_ONE_PASS = 200
+"""Grants of one transaction: whoever commits an answer waits for it."""
+
+
+def is_due(connection: Connection, aside: Aside, now: float) -> bool:
+    """Whether a person is to be told of an end at NOW."""
+    one = sa.select(grants.c.id).where(_due(now), grants.c.id.not_in(aside.ids)).limit(1)
+    return connection.scalar(one) is not None
+
+
+def take_due(tx: Transaction) -> list[tuple[Grant, bool]]:
+    """Grants whose refresh tokens end soon, and whether that is to be told now.
+
+    It is not where a person is needed already. Some at a time: ask again until none is left.
+    """
+    taken: list[tuple[Grant, bool]] = []
+    for before in read_all(tx.connection, tx.aside, _due(tx.now), grant_of, limit=IN_ONE_PASS):
+        is_told = before.state not in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.REMOVED}
+        after = replace(before, end_warning_at=None)
+        if is_told:
+            after = announced(before, tx.now)
+        after = replace(after, revision=next_version(before.revision, tx.now))
+        if guarded(tx, after.id, partial(_store, tx, after)):
+            taken.append((after, is_told))
+    return taken
+
+
+def _due(now: float) -> sa.ColumnElement[bool]:
+    return sa.and_(HAS_WARNING, grants.c.end_warning_at <= now)
+
+
+def _store(tx: Transaction, after: Grant) -> bool:
+    change = sa.update(grants).where(grants.c.id == after.id)
+    names = ("end_warning_at", "end_announced", "revision")
+    tx.connection.execute(change.values({name: getattr(after, name) for name in names}))
+    return True
