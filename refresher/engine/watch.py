@@ -113,7 +113,7 @@ class Watch:
             await self._report_overdue(now)
         if elapsed >= self._next_endings:
             self._next_endings = elapsed + ENDINGS_EVERY
-            while taken := await self._vault.take_endings():
+            while taken := await self._vault.endings.take_due():
                 self._tell_endings(taken)
         if elapsed >= self._next_trial:
             self._next_trial = elapsed + ASIDE_EVERY

@@ -107,6 +107,10 @@ class Event(StrEnum):
     REQUEST_IGNORED = "request.ignored"
     REQUEST_DROPPED = "request.dropped"
 
+    NOTIFICATION_SENT = "notification.sent"
+    NOTIFICATION_FAILED = "notification.failed"
+    NOTIFICATION_DROPPED = "notification.dropped"
+
     CLOCK_JUMPED = "clock.jumped"
     TASK_RESTARTED = "task.restarted"
     CONTROL_OPENED = "control.opened"
@@ -318,6 +322,14 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING,
         "what consumers wrote cannot be a request and was thrown away: count of them, reason; at "
         "most one line a minute for each reason",
+    ),
+    Event.NOTIFICATION_SENT: Entry(Level.INFO, "what setting names has taken a notification"),
+    Event.NOTIFICATION_FAILED: Entry(
+        Level.WARNING,
+        "what setting names takes no notification: kept, and tried again; told once until it does",
+    ),
+    Event.NOTIFICATION_DROPPED: Entry(
+        Level.ERROR, "as many notifications as count says are given up: nobody was told; see reason"
     ),
     Event.CLOCK_JUMPED: Entry(
         Level.WARNING,

@@ -4,24 +4,37 @@ from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.endings import announced
 from refresher.domain.grants import Grant, GrantState
-from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all
-from refresher.vault.rows import Transaction, grant_of
+from refresher.vault.rows import Run, Transaction, grant_of
 from refresher.vault.schema import HAS_WARNING, grants
 
 IN_ONE_PASS = 200
 """Grants of one transaction: whoever commits an answer waits for it."""
 
 
-def is_due(connection: Connection, aside: Aside, now: float) -> bool:
-    """Whether a person is to be told of an end at NOW."""
-    one = sa.select(grants.c.id).where(_due(now), grants.c.id.not_in(aside.ids)).limit(1)
-    return connection.scalar(one) is not None
+class Endings:
+    """The known ends of an open vault."""
+
+    def __init__(self, *, write: Run, read: Run) -> None:
+        self._write, self._read = write, read
+
+    async def take_due(self) -> list[tuple[Grant, bool]]:
+        """Ends that a person is to be told of; see ``take_due``.
+
+        Raises:
+            VaultUnavailable: the vault refuses.
+        """
+        return await self._write(take_due) if await self._read(is_due) else []
+
+
+def is_due(tx: Transaction) -> bool:
+    """Whether a person is to be told of an end."""
+    one = sa.select(grants.c.id).where(_due(tx.now), grants.c.id.not_in(tx.aside.ids)).limit(1)
+    return tx.connection.scalar(one) is not None
 
 
 def take_due(tx: Transaction) -> list[tuple[Grant, bool]]:

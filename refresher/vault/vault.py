@@ -22,6 +22,7 @@ from refresher.vault import (
     hastening,
     incidents,
     kept,
+    outbox,
     pauses,
     queries,
     rejections,
@@ -82,6 +83,10 @@ class Vault:
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = kept.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
+        """What people are to be told."""
+        self.endings = endings.Endings(write=self._write, read=self._read)
+        """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
@@ -348,13 +353,6 @@ class Vault:
     async def overdue(self, before: float) -> list[Overdue]:
         """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""
         return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
-
-    async def take_endings(self) -> list[tuple[Grant, bool]]:
-        """Known ends that a person is to be told of; see ``endings.take_due``."""
-        now = self.clock.now()
-        if not await self._database.read(lambda c: endings.is_due(c, self._aside, now)):
-            return []
-        return await self._write(endings.take_due)
 
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""

@@ -193,7 +193,7 @@ async def test_the_end_of_a_paused_refresh_token_is_told(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1", refresh_token_expires_in=2 * 86_400.0))
     await pause(vault)
-    [(grant, is_told)] = await at(vault, NOW + 86_400).take_endings()
+    [(grant, is_told)] = await at(vault, NOW + 86_400).endings.take_due()
     assert (grant.name, grant.end_announced, is_told) == ("acme", 1, True)
 
 
