@@ -95,11 +95,8 @@ async def age(vault: Vault) -> None:
         keys.reseal_fingerprint_key(tx.connection, keyring, is_last=False)
 
     await vault._write(downgrade)
-    later = ("grants_listed_by_client", "grants_listed_by_state", "revocations_listed")
-    for index in (*later, "grants_end_warning_at"):
+    for index in ("grants_listed_by_client", "grants_listed_by_state", "revocations_listed"):
         await execute(vault, sa.text(f"DROP INDEX ix_{index}"))  # of a later version
-    for column in ("authorized_at", "end_warning_at", "end_announced"):
-        await execute(vault, sa.text(f"ALTER TABLE grants DROP COLUMN {column}"))
     await execute(vault, sa.text("UPDATE alembic_version SET version_num = '0006'"))
 
 

@@ -12,12 +12,14 @@ _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     """Add them; a warning is of what was left when its end was told last."""
+    known = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("grants")}
     for column in (
         sa.Column("authorized_at", sa.Float),
         sa.Column("end_warning_at", sa.Float),
         sa.Column("end_announced", sa.Integer),
     ):
-        op.add_column("grants", column)
+        if column.name not in known:
+            op.add_column("grants", column)
     ends_at, served_at = (
         sa.column("refresh_token_expires_at", sa.Float),
         sa.column("served_at", sa.Float),
