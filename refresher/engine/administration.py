@@ -179,7 +179,7 @@ class Administration:
         return taken.ahead
 
     async def remove(self, name: str) -> Grant:
-        """Forget NAME and its tokens, here and in Redis.
+        """Forget NAME and its tokens, here and in Redis; its server is not asked to revoke them.
 
         What an exchange brings that is out meanwhile is kept aside and never revoked: it may
         hold the only good tokens of whoever took the grant over.
@@ -187,8 +187,11 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
+        before = await self.grant(name)
         removed = await self._vault.remove(name)
-        emit(Event.GRANT_REMOVED, grant=name)
+        lives_on = before.is_renewable or before.issued_at is not None
+        reason = "not revoked at its server" if lives_on else None
+        emit(Event.GRANT_REMOVED, grant=name, client=before.client, reason=reason)
         self._changed([name])
         return removed
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from refresher.domain import quirks
-from refresher.domain.clients import Revocation
+from refresher.domain.clients import Revocation, TokenCarrier
 from refresher.domain.quirks import Placement, Rotation
 from refresher.providers.needs import NEEDS
 from refresher.times import read_duration
@@ -113,9 +113,12 @@ class RevocationEntry(Entry):
     """How the provider revokes, where that is not RFC 7009; see ``domain.Revocation``."""
 
     parameter: str = "token"
+    carrier: TokenCarrier = TokenCarrier.PARAMETER
+    method: Literal["POST", "DELETE"] = "POST"
     token: str = "refresh_token"
     placement: Placement = Placement.FORM
     authenticated: bool = True
+    client_authentication: quirks.ClientAuthentication | None = None
     success_field: str | None = None
 
     def at(self, endpoint: str) -> Revocation:
