@@ -313,6 +313,20 @@ def _due_at(
     return before_end(schedule.kept_alive(due_at, now, idle), end, now)
 
 
+def with_learned_end(
+    grant: Grant, client: Client, ends_at: float, now: float, draw: float
+) -> Grant:
+    """GRANT, whose server has told NOW that its access token ends at ENDS_AT."""
+    tokens = TokenSet(
+        access_token=None, refresh_token=None, issued_at=grant.issued_at, expires_at=ends_at
+    )
+    answer = TokenAnswer(access_token=None, refresh_token=None)
+    attempt = Attempt(sent_at=now, ended_at=now, draw=draw)
+    end = grant.refresh_token_expires_at
+    due_at = _due_at(grant, client, tokens, answer, attempt, end=end)
+    return replace(grant, expires_at=ends_at, due_at=due_at if grant.is_renewable else None)
+
+
 def _narrowed(grant: Grant, client: Client, tokens: TokenSet) -> str | None:
     """The reason that names what was asked for at the login and not granted, if anything."""
     if tokens.scope is None:  # as it was (RFC 6749 5.1)

@@ -69,6 +69,8 @@ class Endpoints:
     refresh: str | None = None
     """Where refreshes go, if not to the token endpoint."""
     revocation: Revocation | None = None
+    introspection: str | None = None
+    """Where its answers do not tell when a token ends, and it may be asked (RFC 7662)."""
     issuer: str | None = None
     """Of the server, as its metadata name it (RFC 8414 2)."""
 

@@ -74,6 +74,8 @@ class Event(StrEnum):
     REVOCATION_STRANDED = "revocation.stranded"
     REVOCATION_DROPPED = "revocation.dropped"
 
+    INTROSPECTION_FAILED = "introspection.failed"
+
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
     DESCRIPTORS_EXHAUSTED = "descriptors.exhausted"
@@ -247,6 +249,11 @@ EVENTS: Mapping[Event, Entry] = {
         "and every other grant goes on",
     ),
     Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
+    Event.INTROSPECTION_FAILED: Entry(
+        Level.WARNING,
+        "a server was asked when a token ends and does not tell: the life that is assumed counts; "
+        "told once until it does",
+    ),
     Event.CLIENT_REJECTED: Entry(
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),

@@ -133,6 +133,7 @@ class _EndpointKeys(Entry):
     token_endpoint: Endpoint | None = None
     refresh_endpoint: Endpoint | None = None
     revocation_endpoint: Endpoint | None = None
+    introspection_endpoint: Endpoint | None = None
 
 
 TOLD_BY_FACTS = frozenset(

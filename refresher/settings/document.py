@@ -169,6 +169,11 @@ class _OwnClientSection(Section):
     revocation_endpoint: Text | None = Field(
         default=None, description="URL of the revocation endpoint (RFC 7009); only revoke needs it."
     )
+    introspection_endpoint: Text | None = Field(
+        default=None,
+        description="URL of the introspection endpoint (RFC 7662), which is asked once for each "
+        "token whose answer told no end.",
+    )
     allow_plain_http: bool = Field(
         default=False,
         description="Accept http:// endpoints beyond loopback. Secrets then travel in the clear, "

@@ -1,13 +1,16 @@
-"""Known ends of refresh tokens that a person is told of, each once, whoever restarts meanwhile."""
+"""Ends: those of refresh tokens that a person is told of, each once; those learned later."""
 
 from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
 
+from refresher.domain.adoption import with_learned_end
+from refresher.domain.clients import Client
 from refresher.domain.commit_rule import next_version
 from refresher.domain.endings import announced
 from refresher.domain.grants import Grant, GrantState
+from refresher.vault.authorizations import row_by_name, write
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rows import Run, Transaction, grant_of
 from refresher.vault.schema import HAS_WARNING, grants
@@ -29,6 +32,27 @@ class Endings:
             VaultUnavailable: the vault refuses.
         """
         return await self._write(take_due) if await self._read(is_due) else []
+
+    async def learn(self, grant: Grant, client: Client, ends_at: float, draw: float) -> bool:
+        """Let the access token of GRANT end at ENDS_AT; see ``learn``."""
+        return await self._write(lambda tx: learn(tx, grant, client, ends_at, draw))
+
+
+def learn(tx: Transaction, grant: Grant, client: Client, ends_at: float, draw: float) -> bool:
+    """Let the access token of GRANT end at ENDS_AT, as its server has told only now.
+
+    Returns:
+        False where the grant has another token by now, or something else has begun or failed.
+    """
+    row = row_by_name(tx, grant.name)
+    stored = None if row is None else grant_of(row)
+    is_same = stored is not None and (stored.uid, stored.version) == (grant.uid, grant.version)
+    if stored is None or not is_same or stored.intent is not None or stored.failures:
+        return False
+    if stored.state is not GrantState.FRESH:
+        return False
+    write(tx, with_learned_end(stored, client, ends_at, tx.now, draw), {})
+    return True
 
 
 def is_due(tx: Transaction) -> bool:
