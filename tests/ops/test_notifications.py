@@ -18,6 +18,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from refresher import logs
 from refresher.domain.notifications import Kind, Notification, Target
+from refresher.domain.repairs import INCIDENT, VAULT
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit, subscribed
 from refresher.ops.notifications import sending
@@ -175,11 +176,8 @@ TOLD: dict[Event, tuple[dict[str, object], str]] = {
         ),
     ),
     Event.INCIDENT_OPENED: (
-        {"client": "crm", "count": 4, "since": 1.0},
-        (
-            "the server refuses 4 grants of client crm that it served before: nothing is lost yet; "
-            "look at the server's status page, and at: refresher status --client crm"
-        ),
+        {"client": "crm", "count": 4, "since": 1.0, "repair": INCIDENT},
+        f"the server refuses 4 grants of client crm that it served before: {INCIDENT}",
     ),
     Event.INCIDENT_CLOSED: (
         {"client": "crm", "count": 4, "since": 1.0},
@@ -190,11 +188,8 @@ TOLD: dict[Event, tuple[dict[str, object], str]] = {
         "the server refuses client crm itself (invalid_client): correct client crm",
     ),
     Event.VAULT_REFUSED: (
-        {"reason": "disk full"},
-        (
-            "the vault cannot be written, and nothing is sent (disk full): free the disk or mend "
-            "its permissions; the daemon goes on by itself"
-        ),
+        {"reason": "disk full", "repair": VAULT},
+        f"the vault cannot be written, and nothing is sent (disk full): {VAULT}",
     ),
 }
 

@@ -186,13 +186,6 @@ def _repair(burst: Burst) -> str | None:
     match burst.kind:
         case Kind.GRANT_RECOVERED | Kind.INCIDENT_CLOSED:
             return None
-        case Kind.INCIDENT_OPENED:
-            return (
-                "nothing is lost yet; look at the server's status page, and at: "
-                f"refresher status --client {client}"
-            )
-        case Kind.VAULT_REFUSED:
-            return "free the disk or mend its permissions; the daemon goes on by itself"
         case Kind.GRANT_LOST | Kind.GRANT_ENDING if burst.count > 1 and client:
             return f"refresher status --client {client} lists them; the first: {repair}"
         case _:
