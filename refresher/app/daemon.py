@@ -38,10 +38,11 @@ from refresher.errors import (
     VaultKeyError,
     VaultUnavailable,
 )
-from refresher.logs import Event, emit
+from refresher.logs import Event, emit, subscribed
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
 from refresher.ops.http_listener import probe_routes, serving_http
+from refresher.ops.notifications.telling import Telling
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.earlier_life import EarlierLives
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
 
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
+
+KEPT_WITHIN = 1.0
+"""Seconds to write down what people are still to be told; a vault that hangs is not waited for."""
 
 LEFT_OPEN = 1.0
 """Seconds to write down that late answers were given up; the service manager waits 5 s more
@@ -105,6 +109,7 @@ class Daemon:
             inbox=self._inbox,
             on_published=self._measuring.metrics.published if self._measuring else None,
         )
+        self._telling = Telling(outbox=vault.outbox, targets=settings.targets, clock=clock)
         self._scheduler: Scheduler | None = None
 
     async def run(self, signals: Signals, started: Callable[[], None]) -> None:
@@ -118,6 +123,10 @@ class Daemon:
             VaultUnavailable: the vault refused before anything was sent.
             ListenerRefused: the control socket or the address of ``http`` cannot be opened.
         """
+        with subscribed(self._telling.hear):
+            await self._run(signals, started)
+
+    async def _run(self, signals: Signals, started: Callable[[], None]) -> None:
         async with opened_core(
             self._secrets,
             self._vault,
@@ -176,6 +185,7 @@ class Daemon:
             "revoking": core.revoking.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
+            "notifications": self._telling.run,
             "secrets": partial(
                 self._secrets.run,
                 client_changed=partial(self._use_new_secret, admission),
@@ -288,6 +298,7 @@ class Daemon:
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
         became = _became(core.clients, settings.clients)
         self._secrets.take_over(settings)
+        self._telling.take_over(settings.targets)
         await self._publisher.server.move(self._secrets.address)
         with acting(SETTINGS):
             for what, name in became:
@@ -324,6 +335,8 @@ class Daemon:
             with anyio.move_on_after(LEFT_OPEN):
                 await scheduler.drain()
         core.durability.abandon()
+        with anyio.move_on_after(KEPT_WITHIN):
+            await self._telling.keep()
         await self._mirror.drain(PUBLISH_WITHIN)
         self._vault.abandon()
 

@@ -13,10 +13,12 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.introspecting import Introspecting
 from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
+from refresher.oauth.introspection import introspect
 from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -70,6 +72,13 @@ async def opened_core(
     clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
+        introspecting = Introspecting(
+            vault=vault,
+            introspect=partial(introspect, endpoint),
+            publish=publish,
+            wake=wake,
+            clock=clock,
+        )
         yield Core(
             vault=vault,
             clients=clients,
@@ -82,6 +91,7 @@ async def opened_core(
                 publish_committed=publish_committed,
                 clock=clock,
                 reread=secrets.reread,
+                learn_end=introspecting.ask,
             ),
             administration=Administration(
                 vault=vault,
@@ -99,6 +109,7 @@ async def opened_core(
                 publish=publish,
                 wake=wake,
                 clock=clock,
+                learn_end=introspecting.ask,
             ),
             revoking=Revoking(
                 vault=vault,

@@ -50,6 +50,9 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "demo": Listed("demo", "Watch grants being kept fresh, in a world of their own."),
         "init": Listed("setup", "Write a commented refresher.toml and a vault key."),
         "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
+        "notify": Listed(
+            "notifying", "Send a test message to each [[notify]], and tell what came of it."
+        ),
         "providers": Listed(
             "providers", "List the providers of the catalogue, or tell all of one."
         ),

@@ -6,6 +6,7 @@ that works alone on the vault.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from functools import partial
 
 from refresher.acting import CONSUMER, SETTINGS, acting
@@ -180,7 +181,7 @@ class Administration:
         return taken.ahead
 
     async def remove(self, name: str) -> Grant:
-        """Forget NAME and its tokens, here and in Redis.
+        """Forget NAME and its tokens, here and in Redis; its server is not asked to revoke them.
 
         What an exchange brings that is out meanwhile is kept aside and never revoked: it may
         hold the only good tokens of whoever took the grant over.
@@ -188,8 +189,11 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
+        before = await self.grant(name)
         removed = await self._vault.remove(name)
-        emit(Event.GRANT_REMOVED, grant=name)
+        lives_on = before.is_renewable or before.issued_at is not None
+        reason = "not revoked at its server" if lives_on else None
+        emit(Event.GRANT_REMOVED, grant=name, client=before.client, reason=reason)
         self._changed([name])
         return removed
 
@@ -205,10 +209,12 @@ class Administration:
         Raises:
             UnknownGrant, GrantConflict: see ``Vault.set_token``.
         """
+        before = await self.grant(name)
         grant = await self._vault.set_token(
             name, token, expires_at=expires_at, token_type=token_type
         )
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
+        announce(before, grant)
         self._changed([name])
         return grant
 
@@ -242,7 +248,9 @@ class Administration:
             for seed in seeds:
                 draw = self._clock.draw()
                 try:
-                    seeded = await self._vault.apply_seed(seed, draw, origin="settings")
+                    seeded = await self._vault.apply_seed(
+                        self._kept_alive(seed), draw, origin="settings"
+                    )
                 except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
                     emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
                     continue
@@ -264,11 +272,18 @@ class Administration:
             if seed.client is not None and seed.client not in self._clients:
                 raise AuthorizationFailed(f"grant {seed.name}: there is no client {seed.client}")
         draw = self._clock.draw()
-        done = await self._vault.apply_seeds(seeds, draw, origin="runtime", replace_spent=replace)
+        kept = [self._kept_alive(seed) for seed in seeds]
+        done = await self._vault.apply_seeds(kept, draw, origin="runtime", replace_spent=replace)
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])
         return done
+
+    def _kept_alive(self, seed: Seed) -> Seed:
+        """SEED with what its client says of the life of an unused refresh token."""
+        client = self._clients.get(seed.client or "")
+        idle = None if client is None else client.quirks.refresh_token_idle
+        return with_fields(seed, refresh_token_idle=idle)
 
     async def _change(
         self,

@@ -82,10 +82,15 @@ def set_token(
 def remove(tx: Transaction, name: str) -> Grant:
     """Forget every secret of NAME; the row stays so that versions go on growing.
 
+    Its refresh token is never taken again by itself: whoever has it now may have rotated it.
+
     Raises:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
+    for fingerprint in (stored.refresh_token_fingerprint, stored.predecessor_fingerprint):
+        if fingerprint is not None:
+            remember_spent(tx, stored, fingerprint)
     removed = authorizing.without_tokens(stored, GrantState.REMOVED, Reason.REMOVED_HERE, tx.now)
     note(tx, What.REMOVED, stored)
     return write(tx, removed, dict(NO_SECRETS))

@@ -147,15 +147,17 @@ def _adopt_seed(
     remember_spent(tx, grant, fingerprint)
     if seed.kind is GrantKind.STATIC:
         return set_static(tx, grant, tokens)
-    return _seed_refresh_token(tx, grant, tokens, draw)
+    return _seed_refresh_token(tx, grant, tokens, draw, seed.refresh_token_idle)
 
 
-def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
+def _seed_refresh_token(
+    tx: Transaction, grant: Grant, tokens: TokenSet, draw: float, idle: float | None
+) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
     end = tokens.expires_at
     is_live = tokens.access_token is not None and end is not None and end > tx.now
-    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw)
+    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw, idle=idle)
     values = tx.sealer.refresh_token_values(
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
