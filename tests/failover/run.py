@@ -25,6 +25,9 @@ from tests.support.waiting import wait_until
 
 KEYS = Keys()
 
+DOWN_AFTER, NODE_TIMEOUT = 1000, 2000
+"""Milliseconds of silence after which sentinels, and nodes, count a master as dead."""
+
 RATE = 50
 """Refreshes a second."""
 
@@ -202,7 +205,7 @@ def current(folder: Path) -> Versions:
 
 def sentinel_event(ground: Ground, count: int, end: Callable[[Watched], object]) -> Measured:
     """END the place of the master that sentinels watch."""
-    watched = Watched()
+    watched = Watched(down_after=DOWN_AFTER)
 
     def named() -> Valkey | None:
         """Where the first sentinel that knows better sends consumers."""
@@ -215,7 +218,7 @@ def sentinel_event(ground: Ground, count: int, end: Callable[[Watched], object])
 
 def cluster_event(ground: Ground, count: int, end: Callable[[ValkeyCluster], object]) -> Measured:
     """END the place of the first master of a cluster."""
-    cluster = ValkeyCluster()
+    cluster = ValkeyCluster(node_timeout=NODE_TIMEOUT)
 
     def owners() -> Mapping[int, Valkey] | None:
         """Who has each slot as the last master says, once the first has none."""

@@ -1,6 +1,7 @@
 """Sentinels and clusters that cannot be used say why, in words of their own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from redis import Redis
@@ -38,13 +39,21 @@ def sentinel() -> Iterator[PrivateValkey]:
     server.stop()
 
 
+@contextmanager
+def started_node() -> Iterator[Valkey]:
+    server = Valkey("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def node() -> Iterator[Valkey]:
     """One of a cluster, without slots."""
-    server = Valkey("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    server.start()
-    yield server
-    server.stop()
+    with started_node() as server:
+        yield server
 
 
 def watch(sentinel: PrivateValkey, valkey: PrivateValkey) -> str:
@@ -272,3 +281,20 @@ async def test_other_sentinels_count_at_once(
             assert [one.where for one in server.masters] == [f"127.0.0.1:{shared_valkey.port}"]
     finally:
         other.stop()
+
+
+async def test_another_cluster_counts_at_once(node: Valkey) -> None:
+    """Nobody asks the nodes of the first about the slots of the second."""
+    ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+    ask(node, "CLUSTER", "SET-CONFIG-EPOCH", 7)
+    with started_node() as other:
+        ask(other, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        urls = [f"redis+cluster://127.0.0.1:{one.port}" for one in (node, other)]
+        async with mirroring(urls[0], Rows(publication())) as mirror:
+            await eventually(lambda: mirror.is_connected, "a connection")
+            await mirror._publisher.server.move(Address(url=urls[1]))
+            with other.client() as client:
+                await eventually(
+                    lambda: client.hget(KEYS.token("acme"), "version") == "1",
+                    "the token at the other cluster",
+                )

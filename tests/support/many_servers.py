@@ -14,8 +14,8 @@ from tests.support.waiting import wait_until
 NAME = "mymaster"
 """What the sentinels call the master."""
 
-DOWN_AFTER = 1000
-"""Milliseconds of silence after which a master counts as dead."""
+SILENT = 3000
+"""Milliseconds of silence after which a server counts as dead: a busy machine takes its time."""
 
 SLOTS = 16384
 
@@ -32,10 +32,9 @@ def ask(server: PrivateValkey, *command: str | int) -> Any:
 class Watched:
     """One master with replicas, and sentinels that watch it."""
 
-    def __init__(
-        self, *, replicas: int = 2, sentinels: int = 3, options: Sequence[str] = ()
-    ) -> None:
-        self.servers = [Valkey(*AT_ONCE, *options) for _ in range(1 + replicas)]
+    def __init__(self, *, replicas: int = 2, sentinels: int = 3, down_after: int = SILENT) -> None:
+        self._down_after = down_after
+        self.servers = [Valkey(*AT_ONCE) for _ in range(1 + replicas)]
         self.sentinels = [PrivateValkey("--sentinel", file=True) for _ in range(sentinels)]
 
     @property
@@ -56,7 +55,7 @@ class Watched:
             sentinel.start()
             quorum = len(self.sentinels) // 2 + 1
             ask(sentinel, "SENTINEL", "MONITOR", NAME, "127.0.0.1", master.port, quorum)
-            ask(sentinel, "SENTINEL", "SET", NAME, "down-after-milliseconds", DOWN_AFTER)
+            ask(sentinel, "SENTINEL", "SET", NAME, "down-after-milliseconds", self._down_after)
             ask(sentinel, "SENTINEL", "SET", NAME, "failover-timeout", 5000)
         wait_until(self._is_known, description="sentinels that know each other and the replicas")
 
@@ -114,7 +113,7 @@ class ValkeyCluster:
         masters: int = 3,
         *,
         replicas: int = 3,
-        node_timeout: int = 2000,
+        node_timeout: int = SILENT,
         options: Sequence[str] = (),
     ) -> None:
         self._timeout = node_timeout

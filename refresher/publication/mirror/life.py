@@ -27,7 +27,7 @@ from refresher.publication.server.connection import Server
 from refresher.publication.server.faults import Moved
 from refresher.publication.source import Source
 
-RETRY_FROM, RETRY_TO = 0.1, 2.0
+RETRY_FROM, RETRY_TO = 0.1, 1.0
 """Seconds before a lost Redis is tried again: at first, and at most."""
 
 STEADY = 5.0

@@ -143,6 +143,8 @@ class Cluster(Several):
         rested = 0
         for turn in count():
             await anyio.sleep(LOOK_EVERY)
+            if self._layout is None:
+                raise Moved("its URL names other nodes")
             asked = sorted(began.masters)[turn % len(began.masters)]
             try:
                 layout = await self._look([asked])
@@ -193,6 +195,13 @@ class Cluster(Several):
             if not layout.replicas.get(place)
         ]
         return found
+
+    async def move(self, address: Address) -> None:
+        """Use ADDRESS from now on, as ``Several.move``."""
+        hosts = self._many.hosts
+        await super().move(address)
+        if self._many.hosts != hosts:
+            self._layout = None  # nodes of another cluster must not be asked about this one
 
     def _found(self) -> Layout:
         if self._layout is None:
