@@ -199,12 +199,16 @@ class Vault:
         self, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool = False
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
-        return await self._write(
-            lambda tx: [
+        now, since_boot = self.clock.now(), self.clock.since_boot()
+
+        def apply(tx: Transaction) -> list[Seeded]:
+            clock_steps.mark(tx, since_boot)  # a long import has no watch beside it
+            return [
                 seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
                 for seed in wanted
             ]
-        )
+
+        return await self._write(apply, now=now)
 
     async def authorize(
         self, name: str, outcome: Transition, *, redirect_uri: str | None = None
