@@ -154,9 +154,7 @@ class Publisher:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
         """
         sent = _Sent(now=now, force=force, spared=spared, again=again)
-        if self._steps.was_stepped():
-            self._offset = None  # it would tell Redis a wrong time of sending
-        offset = self._offset or await self.measure_clock()
+        offset = await self._offset_now()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
             remembered = await self._send_tokens(part, sent, offset)
@@ -168,6 +166,30 @@ class Publisher:
         return PublishReport(
             sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
         )
+
+    async def show(self, batch: Sequence[Publication], *, now: float) -> None:
+        """Bring back the token keys of BATCH that are missing or older, and nothing else.
+
+        Whatever else there is to do about one of them, a publication that follows does.
+
+        Args:
+            now: as in ``publish``.
+
+        Raises:
+            PublicationUnavailable: any part of BATCH may have been written, or may be yet.
+        """
+        sent = _Sent(now=now, force=(), spared=(), again=False)
+        sent_at = (await self._offset_now()).sent_at(now)
+        live = [one for one in batch if records.remaining_life(one, now) > 0]
+        commands = [self._token_command(one, sent, sent_at) for one in live]
+        replies = await scripts.PUBLISH.run(self.server, commands)
+        for one, reply in zip(live, replies, strict=True):
+            self.is_done(reply, one.grant.name)
+
+    async def _offset_now(self) -> Offset:
+        if self._steps.was_stepped():
+            self._offset = None  # it would tell Redis a wrong time of sending
+        return self._offset or await self.measure_clock()
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete token and status of NAMES, which the vault does not know.
@@ -233,7 +255,7 @@ class Publisher:
             self.is_done(reply, None)
 
     def _token_command(self, publication: Publication, sent: "_Sent", sent_at: int) -> Command:
-        fields = records.token_fields(publication)
+        fields, message = records.token_and_message(publication)
         name = publication.grant.name
         return scripts.publish_command(
             self.keys.token(name),
@@ -242,7 +264,7 @@ class Publisher:
             mode=sent.mode(name, is_token=True),
             life=records.remaining_life(publication, sent.now),
             sent_at=sent_at,
-            message=records.token_message(publication) if fields else "",
+            message=message,
         )
 
     def _status_command(self, publication: Publication, sent: "_Sent") -> Command:

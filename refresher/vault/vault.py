@@ -37,6 +37,7 @@ from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.queries import Overdue
+from refresher.vault.readable import Readable
 from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
@@ -88,6 +89,7 @@ class Vault:
         self.listing = Listing(database.read, self._aside)
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
+        self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
@@ -183,8 +185,7 @@ class Vault:
     async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
         aside = self._aside
-        now = self.clock.now()
-        if not await self._database.read(lambda c: queries.has_time_passed(c, aside, now)):
+        if not await self._read(lambda tx: queries.has_time_passed(tx.connection, aside, tx.now)):
             return []
         return await self._write(queries.time_passed)
 
