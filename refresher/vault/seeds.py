@@ -5,6 +5,7 @@ token is adopted once, and the vault alone knows its successors (FAILURES 28).
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,6 +16,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantConflict
+from refresher.vault import newcomers
 from refresher.vault.authorizations import (
     NO_SECRETS,
     existing_row,
@@ -46,6 +48,23 @@ class Seeded:
 
     result: SeedResult
     grant: Grant
+
+
+def apply_seeds(
+    tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool
+) -> list[Seeded]:
+    """Apply the seeds WANTED, those of grants that nobody knew in one go.
+
+    Raises:
+        GrantConflict, DuplicateRefreshToken: see ``apply_seed``.
+    """
+    added = newcomers.add(tx, wanted, draw, origin=origin)
+    return [
+        Seeded(SeedResult.ADDED, added[place])
+        if place in added
+        else apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
+        for place, seed in enumerate(wanted)
+    ]
 
 
 def apply_seed(

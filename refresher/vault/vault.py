@@ -204,10 +204,7 @@ class Vault:
 
         def apply(tx: Transaction) -> list[Seeded]:
             clock_steps.mark(tx, since_boot)  # a long import has no watch beside it
-            return [
-                seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
-                for seed in wanted
-            ]
+            return seeds.apply_seeds(tx, wanted, draw, origin=origin, replace_spent=replace_spent)
 
         return await self._write(apply, now=now)
 

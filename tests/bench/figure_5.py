@@ -96,19 +96,18 @@ def _measured(session: Session, size: int) -> Data:
 
 def _import(life: Life, count: int) -> Data:
     """COUNT lines through the command, the daemon running."""
-    text = "\n".join(import_line(number) for number in range(1, count + 1))
+    lines = life.daemon.folder / "grants.jsonl"
+    with lines.open("w") as file:
+        file.writelines(f"{import_line(number)}\n" for number in range(1, count + 1))
     life.start()
     life.daemon.await_ready()
     before, began = cpu_seconds(life.daemon.pid), time.monotonic()
     command = subprocess.Popen(
-        life.daemon.command("import", "-"),
-        stdin=subprocess.PIPE,
+        life.daemon.command("import", str(lines)),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert command.stdin is not None
-    command.stdin.write(text.encode())
-    command.stdin.close()
     _, status, used = os.wait4(command.pid, 0)
     command.returncode = os.waitstatus_to_exitcode(status)
     assert command.returncode == 0, "the import failed"
