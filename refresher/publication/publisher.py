@@ -43,6 +43,10 @@ ANSWER = ("request", "request_until")
 """Those of them that answer consumers."""
 
 
+_WRITTEN = [b"written", b"", b"", b""]
+"""What the script answers where there is nothing to be told."""
+
+
 class Outcome(StrEnum):
     """What became of one hash."""
 
@@ -167,13 +171,16 @@ class Publisher:
             sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
         )
 
-    async def show(self, batch: Sequence[Publication], *, now: float) -> None:
+    async def show(self, batch: Sequence[Publication], *, now: float) -> int:
         """Bring back the token keys of BATCH that are missing or older, and nothing else.
 
         Whatever else there is to do about one of them, a publication that follows does.
 
         Args:
             now: as in ``publish``.
+
+        Returns:
+            Of how many the key held something of another type.
 
         Raises:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
@@ -184,7 +191,9 @@ class Publisher:
         commands = [self._token_command(one, sent, sent_at) for one in live]
         replies = await scripts.PUBLISH.run(self.server, commands)
         for one, reply in zip(live, replies, strict=True):
-            self.is_done(reply, one.grant.name)
+            if reply != _WRITTEN:
+                self._outcome(reply, one.grant.name, sent)
+        return len(sent.spoilt)
 
     async def _offset_now(self) -> Offset:
         if self._steps.was_stepped():

@@ -7,7 +7,7 @@ way, by its name or by its refresh token, is none of these and takes the careful
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,25 +58,50 @@ def _known(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes])
     names = _ids(tx, [wanted[place].name for place in prints]).keys() | _twice(
         seed.name for seed in wanted
     )
-    tokens: set[tuple[str | None, bytes]] = set(
-        _twice((wanted[place].client, fingerprint) for place, fingerprint in prints.items())
-    )
-    for client in {wanted[place].client for place in prints}:
-        of_client = [print_ for place, print_ in prints.items() if wanted[place].client == client]
-        for column, whose in (
-            (grants.c.refresh_token_fingerprint, grants.c.client == client),
-            (adopted_seeds.c.fingerprint, adopted_seeds.c.client == (client or "")),
-        ):
-            found = (
-                tx.connection.scalars(sa.select(column).where(whose, column.in_(some)))
-                for some in _parts(of_client)
-            )
-            tokens |= {(client, one) for some in found for one in some}
+    tokens = _twice((wanted[place].client, fingerprint) for place, fingerprint in prints.items())
+    tokens |= held(tx, wanted, prints).keys() | noted(tx, wanted, prints)
     return {
         place
         for place, fingerprint in prints.items()
         if wanted[place].name in names or (wanted[place].client, fingerprint) in tokens
     }
+
+
+Token = tuple[str | None, bytes]
+"""A client's refresh token, by its fingerprint."""
+
+
+def held(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> dict[Token, str]:
+    """Which grant holds now what one of WANTED brings."""
+    name, client, fingerprint = grants.c.name, grants.c.client, grants.c.refresh_token_fingerprint
+    return {
+        (one, mark): holder
+        for one, some in _by_client(wanted, prints)
+        for mark, holder in tx.connection.execute(
+            sa.select(fingerprint, name).where(client == one, fingerprint.in_(some))
+        )
+    }
+
+
+def noted(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[Token]:
+    """What of WANTED was adopted or rejected once (``spent``)."""
+    client, fingerprint = adopted_seeds.c.client, adopted_seeds.c.fingerprint
+    return {
+        (one, mark)
+        for one, some in _by_client(wanted, prints)
+        for mark in tx.connection.scalars(
+            sa.select(fingerprint).where(client == (one or ""), fingerprint.in_(some))
+        )
+    }
+
+
+def _by_client(
+    wanted: Sequence[Seed], prints: Mapping[int, bytes]
+) -> Iterator[tuple[str | None, Sequence[bytes]]]:
+    for client in {wanted[place].client for place in prints}:
+        of_client = [mark for place, mark in prints.items() if wanted[place].client == client]
+        for some in parts(of_client):
+            yield client, some
 
 
 def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant, Values]:
@@ -137,7 +162,7 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
 
 def _ids(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for some in _parts(names):
+    for some in parts(names):
         rows = tx.connection.execute(
             sa.select(grants.c.name, grants.c.id).where(grants.c.name.in_(some))
         )
@@ -145,7 +170,8 @@ def _ids(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+def parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """VALUES, as many at a time as one statement asks for."""
     return (values[at : at + AT_ONCE] for at in range(0, len(values), AT_ONCE))
 
 

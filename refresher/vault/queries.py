@@ -146,11 +146,11 @@ def ending_before(connection: Connection, aside: Aside, instant: float) -> dict[
     return {row[0]: row[1] for row in connection.execute(ending)}
 
 
-def has_time_passed(connection: Connection, aside: Aside, now: float) -> bool:
+def has_time_passed(tx: Transaction) -> bool:
     """Whether the clock has changed anything of any grant: what mostly has not."""
-    for moving in (*_moved_by(now), _has_ended(now)):
-        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(aside.ids)).limit(1)
-        if connection.scalar(one) is not None:
+    for moving in (*_moved_by(tx.now), _has_ended(tx.now)):
+        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(tx.aside.ids)).limit(1)
+        if tx.connection.scalar(one) is not None:
             return True
     return False
 

@@ -184,8 +184,7 @@ class Vault:
 
     async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
-        aside = self._aside
-        if not await self._read(lambda tx: queries.has_time_passed(tx.connection, aside, tx.now)):
+        if not await self._read(queries.has_time_passed):
             return []
         return await self._write(queries.time_passed)
 
@@ -203,10 +202,14 @@ class Vault:
         now, since_boot = self.clock.now(), self.clock.since_boot()
 
         def apply(tx: Transaction) -> list[Seeded]:
-            clock_steps.mark(tx, since_boot)  # a long import has no watch beside it
+            clock_steps.mark(tx, since_boot)  # a long import has no watch
             return seeds.apply_seeds(tx, wanted, draw, origin=origin, replace_spent=replace_spent)
 
         return await self._write(apply, now=now)
+
+    async def unchanged(self, wanted: Sequence[Seed]) -> set[str]:
+        """Which of WANTED say nothing new; see ``seeds.unchanged``."""
+        return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
     async def authorize(
         self, name: str, outcome: Transition, *, redirect_uri: str | None = None

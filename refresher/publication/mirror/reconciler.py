@@ -195,7 +195,7 @@ class Reconciler:
             if page.last is not None:
                 tasks.start_soon(self._read_ahead, page.last)
             try:
-                await self._publisher.show(page.publications, now=now)
+                self._repaired += await self._publisher.show(page.publications, now=now)
             except PublicationUnavailable as error:
                 fault = error  # alone, as everywhere: not in a group
         if fault is not None:
