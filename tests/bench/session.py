@@ -48,7 +48,7 @@ WHOLE = Depth(
     busy_seconds=120.0,
     drain_seconds=60.0,
     patience=600.0,
-    imported=20_000,
+    imported=1_000_000,
     profiled=6_000,
 )
 QUICK = Depth(
@@ -57,12 +57,12 @@ QUICK = Depth(
     peer_cpu=0.5,
     steady_seconds=6.0,
     steady_rounds=1,
-    sizes=(10_000,),
+    sizes=(1_000, 10_000),
     idle_seconds=3.0,
     busy_seconds=10.0,
     drain_seconds=2.0,
     patience=12.0,
-    imported=500,
+    imported=10_000,
     profiled=2_000,
 )
 
