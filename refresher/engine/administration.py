@@ -31,6 +31,9 @@ from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
 
+SEEDS_AT_ONCE = 500
+"""Seeds that are looked at in one turn of the thread that reads."""
+
 
 @dataclass(slots=True)
 class Changed:
@@ -245,7 +248,7 @@ class Administration:
         """
         changed = []
         with acting(SETTINGS):
-            for seed in seeds:
+            for seed in await self._news(seeds):
                 draw = self._clock.draw()
                 try:
                     seeded = await self._vault.apply_seed(
@@ -258,6 +261,15 @@ class Administration:
                 if seeded.result is not SeedResult.UNCHANGED:
                     changed.append(seed.name)
         self._changed(changed)
+
+    async def _news(self, seeds: Sequence[Seed]) -> list[Seed]:
+        """Those of SEEDS that may change something: very few, where settings are read again."""
+        found: list[Seed] = []
+        for start in range(0, len(seeds), SEEDS_AT_ONCE):
+            some = seeds[start : start + SEEDS_AT_ONCE]
+            settled = await self._vault.unchanged(some)
+            found += [seed for seed in some if seed.name not in settled]
+        return found
 
     async def import_grants(self, seeds: Sequence[Seed], *, replace: bool) -> list[Seeded]:
         """Add SEEDS, all or none.

@@ -45,6 +45,10 @@ ANSWER = ("request", "request_until")
 """Those of them that answer consumers."""
 
 
+_WRITTEN = [b"written", b"", b"", b""]
+"""What the script answers where there is nothing to be told."""
+
+
 class Outcome(StrEnum):
     """What became of one hash."""
 
@@ -157,8 +161,7 @@ class Publisher:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
         """
         sent = _Sent(now=now, force=force, spared=spared, again=again)
-        if self._steps.was_stepped() or not self._offsets:
-            await self.measure_clock()  # the last would tell Redis a wrong time of sending
+        await self._know_clocks()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
             remembered = await self._send_tokens(part, sent)
@@ -170,6 +173,34 @@ class Publisher:
         return PublishReport(
             sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
         )
+
+    async def show(self, batch: Sequence[Publication], *, now: float) -> int:
+        """Bring back the token keys of BATCH that are missing or older, and nothing else.
+
+        Whatever else there is to do about one of them, a publication that follows does.
+
+        Args:
+            now: as in ``publish``.
+
+        Returns:
+            Of how many the key held something of another type.
+
+        Raises:
+            PublicationUnavailable: any part of BATCH may have been written, or may be yet.
+        """
+        sent = _Sent(now=now, force=(), spared=(), again=False)
+        await self._know_clocks()
+        live = [one for one in batch if records.remaining_life(one, now) > 0]
+        commands = [self._token_command(one, sent) for one in live]
+        replies = await scripts.PUBLISH.run(self.server, commands)
+        for one, reply in zip(live, replies, strict=True):
+            if reply != _WRITTEN:
+                self._outcome(reply, one.grant.name, sent)
+        return len(sent.spoilt)
+
+    async def _know_clocks(self) -> None:
+        if self._steps.was_stepped() or not self._offsets:
+            await self.measure_clock()  # the last would tell Redis a wrong time of sending
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete token and status of NAMES, which the vault does not know.
@@ -236,7 +267,7 @@ class Publisher:
             self.is_done(reply, None)
 
     def _token_command(self, publication: Publication, sent: "_Sent") -> Command:
-        fields = records.token_fields(publication)
+        fields, message = records.token_and_message(publication)
         key = self.keys.token(publication.grant.name)
         return scripts.publish_command(
             key,
@@ -245,7 +276,7 @@ class Publisher:
             mode=sent.mode(publication.grant.name, is_token=True),
             life=records.remaining_life(publication, sent.now),
             sent_at=self._offset_at(key).sent_at(sent.now),
-            message=records.token_message(publication) if fields else "",
+            message=message,
         )
 
     def _offset_at(self, key: str) -> Offset:

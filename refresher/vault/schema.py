@@ -120,11 +120,13 @@ Index(
     sqlite_where=FAILS_BY_ITSELF,
 )
 IS_OPEN = text("intent_sequence IS NOT NULL")
+# What a dead process left: leases too, which outlive the intent of an exchange that a login
+# has overtaken. So a start looks through no grant that nobody works on.
 Index(
-    "ix_grants_open",
+    "ix_grants_under_way",
     grants.c.client,
     grants.c.intent_first_sent_at,
-    sqlite_where=IS_OPEN,
+    sqlite_where=text("intent_sequence IS NOT NULL OR lease_holder IS NOT NULL"),
 )
 # Was another grant of the client served since this one was refused; how many are doubted, and
 # which of them are due.

@@ -40,6 +40,7 @@ from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.queries import Overdue
+from refresher.vault.readable import Readable
 from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
@@ -97,6 +98,7 @@ class Vault:
         self.listing = Listing(database.read, self._aside)
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
+        self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
@@ -191,9 +193,7 @@ class Vault:
 
     async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
-        aside = self._aside
-        now = self.clock.now()
-        if not await self._database.read(lambda c: queries.has_time_passed(c, aside, now)):
+        if not await self._read(queries.has_time_passed):
             return []
         return await self._write(queries.time_passed)
 
@@ -208,12 +208,17 @@ class Vault:
         self, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool = False
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
-        return await self._write(
-            lambda tx: [
-                seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
-                for seed in wanted
-            ]
-        )
+        now, since_boot = self.clock.now(), self.clock.since_boot()
+
+        def apply(tx: Transaction) -> list[Seeded]:
+            clock_steps.mark(tx, since_boot)  # a long import has no watch
+            return seeds.apply_seeds(tx, wanted, draw, origin=origin, replace_spent=replace_spent)
+
+        return await self._write(apply, now=now)
+
+    async def unchanged(self, wanted: Sequence[Seed]) -> set[str]:
+        """Which of WANTED say nothing new; see ``seeds.unchanged``."""
+        return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
     async def authorize(
         self, name: str, outcome: Transition, *, redirect_uri: str | None = None

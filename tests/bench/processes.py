@@ -70,9 +70,9 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._before = 0
         """Bytes that earlier daemons have logged."""
-        self._config = folder / "refresher.toml"
-        self._config.touch(0o600)
-        self._config.write_text(
+        self.config = folder / "refresher.toml"
+        self.config.touch(0o600)
+        self.config.write_text(
             SETTINGS.format(
                 vault=VAULT,
                 redis_url=redis_url,
@@ -90,7 +90,7 @@ class Daemon:
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of refresher on this daemon's settings."""
-        return [sys.executable, "-m", "refresher", "--config", str(self._config), *arguments]
+        return [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments]
 
     def start(self, core: int) -> None:
         """Start it on CORE alone."""

@@ -50,7 +50,7 @@ WHOLE = Depth(
     busy_seconds=120.0,
     drain_seconds=60.0,
     patience=600.0,
-    imported=20_000,
+    imported=1_000_000,
     profiled=6_000,
     published=(10_000, 100_000),
 )
@@ -60,12 +60,12 @@ QUICK = Depth(
     peer_cpu=0.5,
     steady_seconds=6.0,
     steady_rounds=1,
-    sizes=(10_000,),
+    sizes=(1_000, 10_000),
     idle_seconds=3.0,
     busy_seconds=10.0,
     drain_seconds=2.0,
     patience=12.0,
-    imported=500,
+    imported=10_000,
     profiled=2_000,
     published=(10_000,),
 )

@@ -183,7 +183,7 @@ def test_what_is_remembered_of_writes_is_bounded() -> None:
 def overflowing(add: Callable[[Worklist, str], None]) -> Worklist:
     worklist = Worklist(CLOCK.monotonic)
     worklist.rebuild("connected")
-    worklist.rebuild_after = 5_000
+    worklist.show_after, worklist.rebuild_after = None, 5_000
     for i in range(LIMIT + 1):
         add(worklist, f"grant-{i}")
     return worklist

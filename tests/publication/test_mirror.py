@@ -207,6 +207,7 @@ async def test_redis_may_be_down_at_start(valkey: Valkey) -> None:
             valkey.start()
             await eventually(lambda: version_of(valkey) == "1", "the publication")
             await eventually(lambda: mirror.is_connected, "a connection")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rest")
             assert mirror.last_error is None
     assert [line["event"] for line in lines] == [
         *(Event.REDIS_LOST.value, Event.REDIS_CONNECTED.value, Event.MIRROR_REBUILT.value)

@@ -1,5 +1,6 @@
 """What the tests of publication share: rows of a vault, waiting, and a mirror that runs."""
 
+import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import structlog
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
+from refresher.domain.readable import Page, Shown
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
@@ -94,6 +96,19 @@ class Rows:
         self._check()
         rows = sorted(self._rows.values(), key=lambda row: row.grant.id)
         return [row for row in rows if row.grant.id > after][:limit]
+
+    async def readable(self, after: Shown, limit: int) -> Page:
+        self._check()
+
+        def place(row: Publication) -> tuple[float, int]:
+            ends_at = row.grant.expires_at
+            return math.inf if ends_at is None else ends_at, row.grant.id
+
+        begin = math.inf if after.ends_at is None else after.ends_at, after.id
+        rows = [row for row in self._rows.values() if row.access_token is not None]
+        found = sorted((row for row in rows if place(row) > begin), key=place)[:limit]
+        last = found[-1].grant if len(found) == limit else None
+        return Page(found, None if last is None else Shown(last.expires_at, last.id))
 
     def _check(self) -> None:
         if self.refuses:

@@ -299,7 +299,7 @@ def test_a_bad_line_imports_nothing(world: World) -> None:
         "line 11: labels must be strings, their keys of a-z 0-9 _ only",
         "line 12: labels must be strings, their keys of a-z 0-9 _ only",
         "line 13: refresh_token holds a control character, or half of a surrogate pair",
-        "line 14: grant half-1 stands on line 1 too",
+        "line 14: its name stands on line 1 too",
         "line 16: its refresh token stands on line 1 too",
         "nothing was imported",
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import anyio
 
 from refresher.domain.grants import Publication
+from refresher.domain.readable import BEGINNING, Shown
 from refresher.publication.mirror.echo import Echo
 from refresher.publication.publisher import BATCH
 
@@ -62,6 +63,9 @@ class Worklist:
         self._unproven: dict[str, float] = {}
         """What was sent a moment ago, and when, the oldest first."""
         self._recalled: list[str] = []
+        self.show_after: Shown | None = None
+        """How far the readable tokens are back, which a rebuild begins with; None: it is past
+        them, or none is running."""
         self.rebuild_after: int | None = None
         """Id of the grant that the running rebuild has come to; None: none is running."""
         self.rebuild_reason = ""
@@ -149,8 +153,8 @@ class Worklist:
         return name in self._marked
 
     def rebuild(self, reason: str) -> None:
-        """Everything is to be published again, from the first grant on."""
-        self.rebuild_after = 0
+        """Everything is to be published again: first what can be read, then every grant."""
+        self.show_after, self.rebuild_after = Shown(BEGINNING.ends_at), 0
         self.rebuild_reason = reason
         self.must_walk = False
         self._suspects.clear()
@@ -165,8 +169,11 @@ class Worklist:
             self.must_walk = True
 
     def suspect(self, name: str) -> None:
-        """Redis may not show what it should of NAME; if we just wrote it, a look is due anyway."""
-        if name in self._written:
+        """Redis may not show what it should of NAME; if we just wrote it, a look is due anyway.
+
+        As it is of all names while the first tokens of a rebuild come back.
+        """
+        if self.show_after is not None or name in self._written:
             return
         if len(self._suspects) >= LIMIT:
             self._suspects.clear()

@@ -109,5 +109,5 @@ def publish_command(
     ends = "" if math.isinf(life) else math.floor(life * 1000)
     begins: Argument = "" if sent_at is None else sent_at
     announced = (key if message else "", message)
-    parts = (part for pair in fields.items() for part in pair)
+    parts = [part for pair in fields.items() for part in pair]
     return PUBLISH.call(key, *order, mode, ends, begins, *announced, *parts)
