@@ -18,8 +18,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher import __version__
+from refresher.acting import SETTINGS, acting
+from refresher.app.answers import Daemon as About
 from refresher.app.looks import Looks
-from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.signals import Signals
@@ -49,6 +50,7 @@ from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
 from refresher.threads import in_thread_of_its_own
+from refresher.vault.changes import What
 from refresher.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -181,6 +183,7 @@ class Daemon:
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
+            "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
             "notifications": self._telling.run,
             "secrets": partial(
@@ -206,9 +209,9 @@ class Daemon:
     async def _listening(
         self, core: Core, admission: Admission, scheduler: Scheduler
     ) -> AsyncIterator[None]:
-        about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
-        operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
-        operations |= Looks(self._vault.listing, core.clients).by_name()
+        about = About(version=__version__, pid=os.getpid(), instance=self._vault.holder)
+        operations = core.operations(about).by_name()
+        operations |= Looks(self._vault, core.clients).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)
             if self._measuring is not None:
@@ -293,9 +296,14 @@ class Daemon:
     async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
         await self._vault.resealing.read_again()
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
+        became = _became(core.clients, settings.clients)
         self._secrets.take_over(settings)
         self._telling.take_over(settings.targets)
         await self._publisher.server.move(self._secrets.address)
+        with acting(SETTINGS):
+            for what, name in became:
+                emit(Event.CLIENT_CHANGED, client=name, outcome=what.value)
+            await self._vault.changes.note_clients(became)
         for client in changed:
             await self._begin_afresh(admission, client)
         await core.administration.apply_settings(settings.seeds)
@@ -305,6 +313,7 @@ class Daemon:
         """Let the grants of CLIENT be tried at once with what was found."""
         # A vault that refuses announces it, and its grants are due by themselves.
         with suppress(VaultUnavailable):
+            await self._vault.changes.note_clients([(What.CLIENT_CHANGED, client.name)])
             await self._begin_afresh(admission, client)
 
     async def _begin_afresh(self, admission: Admission, client: Client) -> None:
@@ -356,6 +365,15 @@ def _measuring(clock: Clock) -> "Measuring":
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _became(old: Mapping[str, Client], new: Mapping[str, Client]) -> list[tuple[What, str]]:
+    """What a reload made of each client that it did not leave as it was."""
+    became = [(What.CLIENT_REMOVED, name) for name in old if name not in new]
+    for name, client in new.items():
+        if old.get(name) != client:
+            became.append((What.CLIENT_CHANGED if name in old else What.CLIENT_ADDED, name))
+    return became
 
 
 def _needing_restart(old: Settings, new: Settings) -> list[str]:

@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from refresher.app.answers import Daemon
+from refresher.app.operations import Operations
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
@@ -12,6 +14,7 @@ from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
 from refresher.engine.introspecting import Introspecting
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
@@ -21,7 +24,7 @@ from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.connection import open_server
+from refresher.publication.server.opening import open_server
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
 
@@ -47,6 +50,11 @@ class Core:
     administration: Administration
     logins: Logins
     revoking: Revoking
+    keeping: Keeping
+
+    def operations(self, about: Daemon) -> Operations:
+        """What commands can ask of them; ABOUT says who answers."""
+        return Operations(self.administration, self.logins, self.revoking, self.keeping, about)
 
 
 @asynccontextmanager
@@ -108,6 +116,13 @@ async def opened_core(
                 revoke=partial(revoke, endpoint),
                 clients=clients,
                 publish=publish,
+                clock=clock,
+            ),
+            keeping=Keeping(
+                vault=vault,
+                clients=clients,
+                publish=publish,
+                wake=wake,
                 clock=clock,
             ),
         )

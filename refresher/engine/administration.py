@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from functools import partial
 
+from refresher.acting import CONSUMER, SETTINGS, acting
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, Seed
@@ -168,10 +169,11 @@ class Administration:
         Raises:
             VaultUnavailable: nothing was taken; the same may be said again.
         """
-        taken = await self._vault.take_rejections(rejected)
-        for before, after in taken.changed:
-            announce_answer(after, rejected[after.name].reason)
-            announce(before, after)
+        with acting(CONSUMER):
+            taken = await self._vault.take_rejections(rejected)
+            for before, after in taken.changed:
+                announce_answer(after, rejected[after.name].reason)
+                announce(before, after)
         ignored = len(rejected) - len(taken.changed) - len(taken.ahead)
         if ignored:
             emit(Event.REQUEST_IGNORED, count=ignored, reason="unknown, outdated or answered")
@@ -222,7 +224,9 @@ class Administration:
         Raises:
             VaultKeyError: the key file cannot be written.
         """
-        return await self._vault.resealing.rotate()
+        key_id = await self._vault.resealing.rotate()
+        await self._vault.changes.note_key(key_id)
+        return key_id
 
     async def sealed_under(self) -> tuple[list[SealedUnder], bool]:
         """What is sealed under each key, and whether a resealing is still to be done.
@@ -240,17 +244,19 @@ class Administration:
             VaultUnavailable: the vault refuses.
         """
         changed = []
-        for seed in seeds:
-            try:
-                seeded = await self._vault.apply_seed(
-                    self._kept_alive(seed), self._clock.draw(), origin="settings"
-                )
-            except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
-                emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
-                continue
-            announce_seeded(seeded, origin="settings")
-            if seeded.result is not SeedResult.UNCHANGED:
-                changed.append(seed.name)
+        with acting(SETTINGS):
+            for seed in seeds:
+                draw = self._clock.draw()
+                try:
+                    seeded = await self._vault.apply_seed(
+                        self._kept_alive(seed), draw, origin="settings"
+                    )
+                except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
+                    emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
+                    continue
+                announce_seeded(seeded, origin="settings")
+                if seeded.result is not SeedResult.UNCHANGED:
+                    changed.append(seed.name)
         self._changed(changed)
 
     async def import_grants(self, seeds: Sequence[Seed], *, replace: bool) -> list[Seeded]:

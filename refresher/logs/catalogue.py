@@ -43,6 +43,7 @@ class Event(StrEnum):
     ANSWER_RESCUED = "answer.rescued"
     ANSWER_KEPT = "answer.kept"
     ANSWER_ADOPTED = "answer.adopted"
+    ANSWER_DROPPED = "answer.dropped"
     ANSWER_DOUBTED = "answer.doubted"
     RESCUE_RETAINED = "rescue.retained"
 
@@ -74,6 +75,7 @@ class Event(StrEnum):
     REVOCATION_STRANDED = "revocation.stranded"
     REVOCATION_DROPPED = "revocation.dropped"
 
+    CLIENT_CHANGED = "client.changed"
     INTROSPECTION_FAILED = "introspection.failed"
 
     CLIENT_REJECTED = "client.rejected"
@@ -97,6 +99,7 @@ class Event(StrEnum):
 
     REDIS_CONNECTED = "redis.connected"
     REDIS_LOST = "redis.lost"
+    REDIS_MOVED = "redis.moved"
     REDIS_DOUBTED = "redis.doubted"
     MIRROR_REBUILT = "mirror.rebuilt"
     MIRROR_REPAIRED = "mirror.repaired"
@@ -178,6 +181,11 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING,
         "an answer kept earlier can be read now: outcome says if it counts",
     ),
+    Event.ANSWER_DROPPED: Entry(
+        Level.WARNING,
+        "an answer kept earlier is forgotten: an operator dropped it, or it was kept as long as "
+        "[vault] keep says; see reason",
+    ),
     Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
     Event.RESCUE_RETAINED: Entry(
         Level.ERROR,
@@ -249,6 +257,9 @@ EVENTS: Mapping[Event, Entry] = {
         "and every other grant goes on",
     ),
     Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
+    Event.CLIENT_CHANGED: Entry(
+        Level.INFO, "a reload has brought a client, changed it or taken it away: see outcome"
+    ),
     Event.INTROSPECTION_FAILED: Entry(
         Level.WARNING,
         "a server was asked when a token ends and does not tell: the life that is assumed counts; "
@@ -304,6 +315,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REDIS_CONNECTED: Entry(Level.INFO, "Redis answers; everything is published again"),
     Event.REDIS_LOST: Entry(
         Level.ERROR, "Redis cannot be used; refreshing goes on, publication waits"
+    ),
+    Event.REDIS_MOVED: Entry(
+        Level.WARNING, "Other servers take the writes now; everything is published there"
     ),
     Event.REDIS_DOUBTED: Entry(
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
@@ -367,7 +381,7 @@ FIELDS = frozenset(
         "outcome", "overdue_s", "path", "pid", "problems", "reason", "refresh_token_age_s",
         "refresh_token_idle_s", "remaining_s", "repair", "replay", "retry_s", "revision",
         "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
-        "traceback", "vault", "version", "waited_ms", "warnings", "was",
+        "traceback", "uid", "vault", "version", "waited_ms", "warnings", "was",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

@@ -101,7 +101,7 @@ def _as_toml(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, int | float):
-        return f"{default:g}"
+        return f"{default:.10g}"
     if isinstance(default, tuple):
         return f"[{', '.join(_as_toml(each) for each in default)}]"
     return f'"{default}"'

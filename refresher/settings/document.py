@@ -50,6 +50,11 @@ class VaultSection(Section):
         description="The file with the master key that seals the vault's secrets. Default: the "
         "vault's name ending in .key. Back it up apart from the vault: neither is of use alone.",
     )
+    keep: Positive = Field(
+        default=365 * 86_400.0,
+        description="How long the vault keeps answers that found no grant (`refresher kept list`), "
+        "and its log of changes (`refresher audit`). Default: a year.",
+    )
 
 
 class RedisSection(Section):
@@ -57,8 +62,10 @@ class RedisSection(Section):
 
     url: SecretValue | None = Field(
         default=None,
-        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH. May be "
-        "a secret's table, because it may hold a password. Default: "
+        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH; "
+        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB for the master that sentinels name; "
+        "redis+cluster://HOST:PORT,HOST:PORT for a cluster; rediss+... for TLS. May be a secret's "
+        "table, because it may hold a password. Default: "
         f"{DEFAULT_REDIS_URL}.",
     )
     username: Text | None = Field(

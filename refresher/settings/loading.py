@@ -226,7 +226,7 @@ def _vault(section: VaultSection, base: Path, file: Path | None) -> VaultSetting
     default = SYSTEM_VAULT if is_system else base / LOCAL_VAULT
     path = absolute(base, section.path) if section.path else default
     key_file = absolute(base, section.key_file) if section.key_file else path.with_suffix(".key")
-    return VaultSettings(path=path, key_file=key_file)
+    return VaultSettings(path=path, key_file=key_file, keep=section.keep)
 
 
 def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> RedisSettings:

@@ -19,6 +19,8 @@ class VaultSettings:
 
     path: Path
     key_file: Path
+    keep: float
+    """Seconds that answers which found no grant, and the log of changes, are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

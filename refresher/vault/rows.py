@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.acting import DAEMON, Actor
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import (
     Answer,
@@ -236,6 +237,8 @@ class Transaction:
     sealer: "Sealer"
     now: float
     aside: Aside
+    by: Actor = DAEMON
+    """For whom it is done (``changes``)."""
 
 
 class Run(Protocol):

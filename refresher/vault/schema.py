@@ -286,6 +286,22 @@ Index(
     sqlite_where=revocations.c.due_at.is_not(None),
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(16), nullable=False),
+    Column("uid", BigInteger),
+    Column("pid", BigInteger),
+    Column("what", String(32), nullable=False),
+    Column("grant_name", String(128)),
+    Column("client", String(128)),
+    Column("count", BigInteger),
+    Column("detail", String(255)),
+)
+"""The vault's log: who changed what. No secret is in it."""
+Index("ix_changes_grant_name", changes.c.grant_name, changes.c.id)
 notifications = Table(
     "notifications",
     metadata,

@@ -24,6 +24,7 @@ from refresher.vault.authorizations import (
     set_static,
     write,
 )
+from refresher.vault.changes import What, note
 from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
@@ -64,6 +65,7 @@ def apply_seed(
     row = row_by_name(tx, seed.name)
     if row is None or row["state"] == GrantState.REMOVED:
         grant = _insert(tx, seed, row, origin)
+        note(tx, What.ADDED, grant)
         return Seeded(
             SeedResult.ADDED, _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
         )
@@ -72,9 +74,11 @@ def apply_seed(
     adopted = _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
     changed = (dict(grant.labels), grant.scope) != (dict(seed.labels), seed.scope)
     if changed:
+        note(tx, What.UPDATED, grant)
         described = {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
         adopted = write(tx, adopted, described)
     if adopted.authorization_serial != grant.authorization_serial:
+        note(tx, What.SEEDED, grant)
         return Seeded(SeedResult.ADOPTED, adopted)
     return Seeded(SeedResult.UPDATED if changed else SeedResult.UNCHANGED, adopted)
 

@@ -15,13 +15,14 @@ from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
     candidates,
+    changes,
     claims,
     clock_steps,
     endings,
     exchanges,
     hastening,
     incidents,
-    kept,
+    keeping,
     outbox,
     pauses,
     queries,
@@ -81,8 +82,10 @@ class Vault:
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
-        self.kept = kept.Kept(write=self._write, read=self._read)
+        self.kept = keeping.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.changes = changes.Changes(write=self._write, read=self._read)
+        """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
         """What people are to be told."""
         self.endings = endings.Endings(write=self._write, read=self._read)

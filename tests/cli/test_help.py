@@ -14,9 +14,9 @@ COLUMNS = 80
 WANTED = {
     "Start": "demo init check notify providers sandbox",
     "Run": "run health",
-    "Look": "status",
+    "Look": "status audit",
     "Accounts": "login import export token set-token refresh pause resume revoke remove",
-    "Keep": "vault",
+    "Keep": "kept vault",
 }
 
 
