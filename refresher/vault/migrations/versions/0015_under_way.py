@@ -17,4 +17,5 @@ def upgrade() -> None:
         ["client", "intent_first_sent_at"],
         sqlite_where=either,
         postgresql_where=either,
+        if_not_exists=True,
     )
