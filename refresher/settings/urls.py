@@ -181,6 +181,18 @@ def proxy_fault(url: str) -> str | None:
     return None
 
 
+def webhook_fault(url: str) -> str | None:
+    """What keeps URL from being one that notifications are sent to, or None."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "is not a URL: write https://HOST/PATH"
+    if parts.username is not None:
+        return "has a user or password, which is not sent: a receiver knows us by the signature"
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        return "is http:// to another host: whoever stands between reads and changes it; use https"
+    return None
+
+
 def proxy_doubt(url: str) -> str | None:
     """What lets others have the password of the proxy URL, which has no fault; or None."""
     parts = urlsplit(url)
