@@ -16,7 +16,8 @@ from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.heartbeat import Heartbeat
 from refresher.publication.mirror.observation import observe
-from refresher.publication.publisher import Outcome, Publisher
+from refresher.publication.publisher import Publisher
+from refresher.publication.reports import Outcome
 from refresher.publication.server import tracking
 from refresher.publication.server.connection import Address, Server
 from refresher.publication.server.rights import Rights

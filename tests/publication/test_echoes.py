@@ -14,7 +14,8 @@ from refresher.publication.mirror.echo import ABSENT, echo_of
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.mirror.observation import BRIEF, Observed
 from refresher.publication.mirror.worklist import LIMIT, Worklist
-from refresher.publication.publisher import BATCH, Outcome, PublishReport
+from refresher.publication.publisher import BATCH
+from refresher.publication.reports import Outcome, PublishReport
 from tests.publication.world import (
     CANARY,
     CLOCK,

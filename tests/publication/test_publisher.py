@@ -12,7 +12,7 @@ from refresher.domain.grants import GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
-from refresher.publication.publisher import Outcome
+from refresher.publication.reports import Outcome
 from refresher.publication.server.connection import POOL_SIZE
 from tests.publication.world import (
     CANARY,

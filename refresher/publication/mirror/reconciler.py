@@ -20,7 +20,8 @@ from refresher.publication.mirror.echo import ABSENT, echo_of
 from refresher.publication.mirror.observation import Difference, Observed
 from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
-from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
+from refresher.publication.publisher import BATCH, Publisher
+from refresher.publication.reports import Outcome, PublishReport
 from refresher.publication.server.faults import Refused
 from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
