@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher import __version__
+from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
@@ -197,6 +198,7 @@ class Daemon:
     ) -> AsyncIterator[None]:
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
         operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
+        operations |= DeviceOperations(core.device_logins, core.administration).by_name()
         operations |= Looks(self._vault.listing, core.clients).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)

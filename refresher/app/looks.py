@@ -6,6 +6,7 @@ command ever holds all there is.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
@@ -95,6 +96,7 @@ def full_view(details: Details, client: Client | None) -> dict[str, JSON]:
             {"kind": one.kind, "count": one.count, "first_at": one.first_at, "last_at": one.last_at}
             for one in details.kept
         ],
+        "terms": asdict(grant.terms),
         "rotation": None if client is None else str(client.quirks.rotation),
         "on_unknown_outcome": None if client is None else client.policy.on_unknown_outcome.value,
         "client_known": client is not None,

@@ -10,10 +10,12 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
+from refresher.engine.device_logins import DeviceLogins
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
+from refresher.oauth.device_authorization import begin as begin_device
 from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -44,6 +46,7 @@ class Core:
     refresh: Refresh
     administration: Administration
     logins: Logins
+    device_logins: DeviceLogins
     revoking: Revoking
 
 
@@ -62,6 +65,16 @@ async def opened_core(
     clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
+        logins = Logins(
+            vault=vault,
+            endpoint=endpoint,
+            promises_issuer=partial(promises_issuer, endpoint),
+            clients=clients,
+            durability=durability,
+            publish=publish,
+            wake=wake,
+            clock=clock,
+        )
         yield Core(
             vault=vault,
             clients=clients,
@@ -82,14 +95,12 @@ async def opened_core(
                 wake=wake,
                 clock=clock,
             ),
-            logins=Logins(
-                vault=vault,
+            logins=logins,
+            device_logins=DeviceLogins(
                 endpoint=endpoint,
-                promises_issuer=partial(promises_issuer, endpoint),
-                clients=clients,
-                durability=durability,
-                publish=publish,
-                wake=wake,
+                begin=partial(begin_device, endpoint),
+                targets=logins.targets,
+                first_tokens=logins.first_tokens,
                 clock=clock,
             ),
             revoking=Revoking(

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, taking
+from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
@@ -84,6 +85,7 @@ async def alone(
             looks = Looks(vault.listing, core.clients)
             yield (
                 operations.by_name()
+                | DeviceOperations(core.device_logins, core.administration).by_name()
                 | looks.by_name()
                 | {
                     "refresh": taking(calls.Refresh, refresh),

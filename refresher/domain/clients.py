@@ -6,6 +6,9 @@ from enum import StrEnum
 from refresher.domain.quirks import Count, Pause, Placement, Quirks, Rate, Seconds, key
 from refresher.domain.secret import Secret
 
+SUBJECT = "{subject}"
+"""Stands in a token endpoint for the subject of the grant: GitHub names installations there."""
+
 
 class UnknownOutcome(StrEnum):
     """What to do when a request may or may not have spent a single-use refresh token."""
@@ -41,6 +44,8 @@ class Endpoints:
     token: str
     authorization: str | None = None
     """Only login needs it."""
+    device_authorization: str | None = None
+    """Where device codes come from (RFC 8628 3.1)."""
     refresh: str | None = None
     """Where refreshes go, if not to the token endpoint."""
     revocation: Revocation | None = None

@@ -58,11 +58,12 @@ async def revoke(
     if revocation.parameter == STANDARD_PARAMETER:
         parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
     asked = TokenRequest(
-        endpoint=revocation.endpoint, placement=revocation.placement, parameters=parameters
+        endpoint=revocation.endpoint,
+        placement=revocation.placement,
+        parameters=parameters,
+        authenticated=revocation.authenticated,
     )
-    reply = await endpoint.send(
-        client, asked, authenticated=revocation.authenticated, patience=Patience(deadline)
-    )
+    reply = await endpoint.send(client, asked, patience=Patience(deadline))
     if isinstance(reply, Reply):
         return _judged(reply, revocation)
     return RevocationResult.NOT_SENT if isinstance(reply, NotSent) else RevocationResult.UNKNOWN

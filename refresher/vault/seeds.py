@@ -14,9 +14,11 @@ from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
+from refresher.domain.secret import Secret
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import (
     NO_SECRETS,
+    exchange_anew,
     existing_row,
     refuse_duplicate,
     renew,
@@ -24,9 +26,15 @@ from refresher.vault.authorizations import (
     set_static,
     write,
 )
-from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
+from refresher.vault.rows import (
+    Transaction,
+    Values,
+    grant_of,
+    rejection_values,
+)
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
+from refresher.vault.terms import terms_values
 
 
 class SeedResult(StrEnum):
@@ -106,10 +114,13 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
         "request_interval": None,
         **rejection_values(None),
     }
+    values |= NO_SECRETS | terms_values(seed.terms)
+    if seed.kind.renews_itself:
+        values["refresh_token_fingerprint"] = tx.sealer.fingerprint(Secret(seed.kind.value))
     if removed is not None:
         values["revision"] = next_version(removed["revision"], tx.now)
         tx.connection.execute(
-            sa.update(grants).where(grants.c.id == removed["id"]).values(**values | NO_SECRETS)
+            sa.update(grants).where(grants.c.id == removed["id"]).values(**values)
         )
     else:
         counters = ("authorization_serial", "attempt_sequence", "adopted_sequence", "version")
@@ -121,6 +132,8 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
 def _adopt_seed(
     tx: Transaction, grant: Grant, seed: Seed, draw: float, *, replace_spent: bool
 ) -> Grant:
+    if seed.kind.renews_itself:
+        return _adopt_terms(tx, grant, seed, draw)
     secret = seed.access_token if seed.kind is GrantKind.STATIC else seed.refresh_token
     if secret is None:
         return grant
@@ -146,6 +159,14 @@ def _adopt_seed(
     return _seed_refresh_token(tx, grant, tokens, draw)
 
 
+def _adopt_terms(tx: Transaction, grant: Grant, seed: Seed, draw: float) -> Grant:
+    """Have GRANT ask for what SEED says from now on, at once where that is new."""
+    is_new = grant.status_reason == Reason.AWAITING_LOGIN
+    if not is_new and (grant.terms, grant.scope) == (seed.terms, seed.scope):
+        return grant
+    return write(tx, authorizing.seeded(grant, None, tx.now, draw), terms_values(seed.terms))
+
+
 def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
@@ -156,6 +177,7 @@ def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: f
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
     values |= {"redirect_uri": None, "predecessor_sealed": None}
+    exchange_anew(tx, grant.name)
     if not is_live:
         return write(tx, after, values)
     return renew(tx, grant, after, tokens, values)
