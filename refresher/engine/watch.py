@@ -39,9 +39,6 @@ PAUSES_EVERY = 10.0
 """Seconds between two looks for pauses that are over: most of them end with their next claim,
 and these are of grants that cannot be claimed now."""
 
-SUBJECTS_EVERY = 2.0
-"""Seconds between two looks for exchanged grants whose subject has got the token they wait for."""
-
 DAY = 86_400.0
 ANNOUNCED_DAYS = (14, 7, 1)
 """Days before a refresh token's known end at which the operator is told."""
@@ -75,7 +72,7 @@ class Watch:
         self._announced: dict[str, int] = {}
         self._next_horizon = 0.0
         self._next_proof = self._next_trial = self._next_overdue = -math.inf
-        self._next_pauses = self._next_subjects = -math.inf
+        self._next_pauses = -math.inf
         self._sound: set[str] = set()
         """Grants that were set aside, and what was left of them is not taken up yet."""
 
@@ -112,14 +109,12 @@ class Watch:
             await self._prove()
         while moved := await self._vault.time_passed():
             self._tell(moved)
+            if any(before.due_at != after.due_at for before, after in moved):
+                self._wake()
         if elapsed >= self._next_pauses:
             self._next_pauses = elapsed + PAUSES_EVERY
             while ended := await self._vault.pauses.end_due():
                 self._tell(ended)
-        if elapsed >= self._next_subjects:
-            self._next_subjects = elapsed + SUBJECTS_EVERY
-            if await self._vault.dependents.hasten():
-                self._wake()
         for incident in await self._vault.incidents_over():
             announce_incident(incident, is_over=True)
         if elapsed >= self._next_overdue and self._able_for >= OVERDUE_AFTER:

@@ -4,46 +4,17 @@ One that found its subject without a token waits like any that fails, and is due
 as the subject has one.
 """
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import Fault, GrantKind, GrantState
 from refresher.domain.reasons import Reason
-from refresher.vault.reading import update_all
 from refresher.vault.renewals import LIVES_YET
-from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import grants
 from refresher.vault.selecting import PAGE
 
 
-class Dependents:
-    """What depends on other grants of an open vault."""
-
-    def __init__(self, *, write: Run, read: Run) -> None:
-        self._write = write
-        self._read = read
-
-    async def hasten(self) -> int:
-        """Make due what waited for a subject that has a token now; how many grants that were.
-
-        Raises:
-            VaultUnavailable: the vault refuses.
-        """
-        if not await self._read(lambda tx: bool(_ready(tx.connection, tx.now))):
-            return 0
-        return await self._write(_hasten)
-
-
-def _hasten(tx: Transaction) -> int:
-    ready = _ready(tx.connection, tx.now)
-    update_all(tx, grants.c.id.in_(ready), {"due_at": tx.now})
-    return len(ready)
-
-
-def _ready(connection: Connection, now: float) -> Sequence[int]:
-    """Up to a page of those that wait for a subject which has a token now."""
+def awaited(now: float) -> sa.Select[tuple[int]]:
+    """Which wait for a subject that has a token now; a page of them."""
     subject = grants.alias("subjects")
     ready = (
         sa.text("grants.kind = 'exchange'"),  # as the index has it
@@ -61,4 +32,4 @@ def _ready(connection: Connection, now: float) -> Sequence[int]:
         ),
         sa.or_(subject.c.expires_at.is_(None), subject.c.expires_at >= now + LIVES_YET),
     )
-    return connection.scalars(sa.select(grants.c.id).where(*ready).limit(PAGE)).all()
+    return sa.select(grants.c.id).where(*ready).limit(PAGE)

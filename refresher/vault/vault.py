@@ -17,7 +17,6 @@ from refresher.vault import (
     candidates,
     claims,
     clock_steps,
-    dependents,
     exchanges,
     hastening,
     incidents,
@@ -84,8 +83,6 @@ class Vault:
         """Answers that found no place in a grant."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
-        self.dependents = dependents.Dependents(write=self._write, read=self._read)
-        """What exchanges tokens of other grants."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
         """The keys, and what is sealed under which."""
         self.listing = Listing(database.read, self._aside)
