@@ -96,9 +96,9 @@ grants = Table(
 # never be refused. What people add is checked (``authorizations.refuse_duplicate``).
 Index("ix_grants_client_fingerprint", grants.c.client, grants.c.refresh_token_fingerprint)
 Index("ix_grants_due_at", grants.c.due_at)
-# Whose tokens depend on another grant's, and which of them wait for it.
+# Which of those wait for their subject whose tokens depend on another grant.
 IS_EXCHANGED = text("kind = 'exchange'")
-Index("ix_grants_subject", grants.c.subject, grants.c.fault, sqlite_where=IS_EXCHANGED)
+Index("ix_grants_subject", grants.c.fault, grants.c.subject, sqlite_where=IS_EXCHANGED)
 # A claim reads nothing but this, however many grants are due at once.
 Index(
     "ix_grants_claim",

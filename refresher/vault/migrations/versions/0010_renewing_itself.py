@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_grants_subject",
         "grants",
-        ["subject", "fault"],
+        ["fault", "subject"],
         sqlite_where=only,
         postgresql_where=only,
         if_not_exists=True,
