@@ -3,10 +3,11 @@
 from functools import partial
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from refresher.domain.grants import GrantKind, GrantState, Seed
-from refresher.domain.outcomes import SubjectMissing
+from refresher.domain.outcomes import GrantRejected, SubjectMissing
 from refresher.domain.renewal import (
     Assertion,
     ClientCredentials,
@@ -15,10 +16,13 @@ from refresher.domain.renewal import (
     Terms,
 )
 from refresher.domain.secret import Secret
+from refresher.errors import AuthorizationFailed
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
 from refresher.vault.seeds import SeedResult
+from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
+from tests.engine.office import open_office
 from tests.vault.world import (
     DRAW,
     NOW,
@@ -171,3 +175,34 @@ async def test_damaged_terms_set_the_row_aside(vault: Vault) -> None:
         await vault._write(partial(_execute, change))
         assert await at(vault, NOW).claim(rooms(crm=2), 2, only="x") == []
     assert (await claim_one(vault, NOW)).grant.name == "acme"
+
+
+async def test_a_mended_client_asks_at_once_for_what_was_refused(vault: Vault) -> None:
+    await sow(vault, itself("c", GrantKind.CLIENT), make_seed())
+    rejected = GrantRejected(error="invalid_grant", status=400)
+    refused = await refresh(vault, rejected, NOW, "c")
+    assert refused.due_at is not None
+    assert refused.due_at > NOW + 60
+    assert await at(vault, NOW + 1).hasten("crm") == ["c"]
+    assert (await claim_one(vault, NOW + 1, "c")).grant.name == "c"
+
+
+async def test_people_are_told_why_they_can_do_nothing_to_it(vault: Vault) -> None:
+    await sow(vault, itself("c", GrantKind.CLIENT))
+    office = open_office(vault)
+    with pytest.raises(AuthorizationFailed, match="grant c needs no login"):
+        await office.logins.begin("c")
+    with pytest.raises(AuthorizationFailed, match="the settings hold what renews it; take it"):
+        await office.revoking.revoke("c")
+    page = await vault.pauses.export(Selection(names=["c"]))
+    assert [one.why for one in page.left_out] == [
+        "it has no refresh token: the settings hold what renews it"
+    ]
+
+
+async def test_it_can_be_paused_and_resumed(vault: Vault) -> None:
+    await sow(vault, itself("c", GrantKind.CLIENT))
+    await vault.pauses.pause(Selection(names=["c"]), until=None)
+    assert await at(vault, NOW + 1).claim(rooms(crm=1), 1, only="c") == []
+    await vault.pauses.resume(Selection(names=["c"]))
+    assert (await claim_one(vault, NOW + 2, "c")).grant.name == "c"
