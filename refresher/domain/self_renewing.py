@@ -14,10 +14,11 @@ from refresher.domain.reasons import Reason
 
 
 def as_it_acts(client: Client, grant: Grant) -> Client:
-    """CLIENT as its server acts towards GRANT: what is not spent can be sent again."""
+    """CLIENT as its server acts towards GRANT: no refresh token is spent, or dies unused."""
     if not grant.kind.renews_itself:
         return client
-    return replace(client, quirks=replace(client.quirks, rotation=_SPENDS_NOTHING))
+    quirks = replace(client.quirks, rotation=_SPENDS_NOTHING, refresh_token_idle=None)
+    return replace(client, quirks=quirks)
 
 
 def without_refresh_token(outcome: Outcome) -> Outcome:

@@ -21,6 +21,7 @@ from refresher.vault.authorizations import (
     exchange_anew,
     existing_row,
     refuse_duplicate,
+    remove,
     renew,
     row_by_name,
     set_static,
@@ -70,6 +71,9 @@ def apply_seed(
         DuplicateRefreshToken: another grant of the client holds this refresh token.
     """
     row = row_by_name(tx, seed.name)
+    if row is not None and _is_of_another_kind(grant_of(row), row, seed):
+        remove(tx, seed.name)
+        row = row_by_name(tx, seed.name)
     if row is None or row["state"] == GrantState.REMOVED:
         grant = _insert(tx, seed, row, origin)
         return Seeded(
@@ -181,6 +185,13 @@ def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: f
     if not is_live:
         return write(tx, after, values)
     return renew(tx, grant, after, tokens, values)
+
+
+def _is_of_another_kind(grant: Grant, row: sa.RowMapping, seed: Seed) -> bool:
+    """Whether GRANT, of ROW, gives way to SEED of another kind: nothing of it would be lost."""
+    is_known = grant.state is not GrantState.REMOVED and grant.client == seed.client
+    is_empty = grant.refresh_token_fingerprint is None and row["token_sealed"] is None
+    return is_known and grant.kind is not seed.kind and (is_empty or grant.kind.renews_itself)
 
 
 def _refuse_conflict(grant: Grant, seed: Seed) -> None:

@@ -109,5 +109,7 @@ def test_one_that_waits_for_its_subject_says_so_and_blames_no_endpoint() -> None
 def test_a_client_is_as_its_server_is_towards_everybody_else() -> None:
     client = make_client()
     assert as_it_acts(client, make_grant()) is client
+    client = make_client(refresh_token_idle=9.0)
     changed = as_it_acts(client, GRANTS[0])
+    assert changed.quirks.refresh_token_idle is None
     assert changed.quirks.rotation.profile is RotationProfile.NONE

@@ -16,7 +16,7 @@ from refresher.domain.renewal import (
     Terms,
 )
 from refresher.domain.secret import Secret
-from refresher.errors import AuthorizationFailed
+from refresher.errors import AuthorizationFailed, GrantConflict
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
 from refresher.vault.seeds import SeedResult
@@ -206,3 +206,15 @@ async def test_it_can_be_paused_and_resumed(vault: Vault) -> None:
     assert await at(vault, NOW + 1).claim(rooms(crm=1), 1, only="c") == []
     await vault.pauses.resume(Selection(names=["c"]))
     assert (await claim_one(vault, NOW + 2, "c")).grant.name == "c"
+
+
+async def test_a_grant_takes_another_kind_where_nothing_of_it_is_lost(vault: Vault) -> None:
+    await sow(vault, make_seed("c", None))
+    await sow(vault, itself("c", GrantKind.CLIENT), now=NOW + 1)
+    first = await refresh(vault, answered("at-1"), NOW + 2, "c")
+    assert first.kind is GrantKind.CLIENT
+    await sow(vault, make_seed("c", "rt-0"), now=NOW + 3)
+    second = await refresh(vault, answered("at-2", "rt-1"), NOW + 4, "c")
+    assert second.version > first.version
+    with pytest.raises(GrantConflict, match="not a client grant"):
+        await sow(vault, itself("c", GrantKind.CLIENT), now=NOW + 5)
