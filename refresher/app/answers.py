@@ -32,6 +32,7 @@ class GrantView(TypedDict):
     next_attempt_at: float | None
     failures: int
     exchange_open: bool
+    renewable: bool
     refresh_token: bool
     refresh_token_expires_at: float | None
     scope: list[str]
@@ -64,6 +65,15 @@ class KeptCount(TypedDict):
     last_at: float
 
 
+class Terms(TypedDict):
+    """What a grant that renews itself asks for, beside its scope."""
+
+    subject: str | None
+    subject_token: str
+    audience: list[str]
+    resource: list[str]
+
+
 class FullView(GrantView):
     """Everything known of a grant but its secrets, with what its client's settings add."""
 
@@ -85,6 +95,7 @@ class FullView(GrantView):
     asked_for: bool
     rejection: Rejection | None
     kept: list[KeptCount]
+    terms: Terms
     rotation: str | None
     on_unknown_outcome: str | None
     client_known: bool
@@ -181,10 +192,10 @@ class Asked(TypedDict):
 
 
 class LoginTarget(TypedDict):
-    """What a login would be for."""
+    """What a login would be for; without a redirect URI only a device code brings its tokens."""
 
     client: str
-    redirect_uri: str
+    redirect_uri: str | None
 
 
 class LoginBegun(TypedDict):
@@ -202,6 +213,25 @@ class LoggedIn(GrantView):
 
     exchange_out: bool
     account_before: str | None
+
+
+class DeviceBegun(TypedDict):
+    """The code to type, and where (RFC 8628 3.2); ``wait`` is when to ask for the first time."""
+
+    login: str
+    client: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: float
+    wait: float
+
+
+class Polled(TypedDict):
+    """The grant once somebody has consented; before that, in how many seconds to ask again."""
+
+    wait: float | None
+    grant: NotRequired[LoggedIn]
 
 
 class ImportedView(GrantView):

@@ -183,6 +183,19 @@ class LoginFinish(Call):
     pasted: Pasted
 
 
+class LoginDevice(Call):
+    """The start of a login by a code that is typed on another machine."""
+
+    name: Name
+    client: Name | None = None
+
+
+class LoginPoll(Call):
+    """Whether somebody has consented to such a login by now."""
+
+    login: Text
+
+
 class ImportedGrant(Call):
     """A grant with its first tokens: refreshable with a refresh token, else static."""
 

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 from refresher import __version__
 from refresher.acting import SETTINGS, acting
 from refresher.app.answers import Daemon as About
+from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -212,6 +213,7 @@ class Daemon:
         about = About(version=__version__, pid=os.getpid(), instance=self._vault.holder)
         operations = core.operations(about).by_name()
         operations |= Looks(self._vault, core.clients).by_name()
+        operations |= DeviceOperations(core.device_logins, core.administration).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)
             if self._measuring is not None:

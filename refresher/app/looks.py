@@ -125,6 +125,12 @@ def full_view(details: Details, client: Client | None) -> answers.FullView:
             {"kind": one.kind, "count": one.count, "first_at": one.first_at, "last_at": one.last_at}
             for one in details.kept
         ],
+        "terms": {
+            "subject": grant.terms.subject,
+            "subject_token": grant.terms.subject_token.value,
+            "audience": list(grant.terms.audience),
+            "resource": list(grant.terms.resource),
+        },
         "rotation": None if client is None else str(client.quirks.rotation),
         "on_unknown_outcome": None if client is None else client.policy.on_unknown_outcome.value,
         "client_known": client is not None,

@@ -10,6 +10,7 @@ from refresher.app.parameters import VISIBLE
 from refresher.app.views import parked_views, view
 from refresher.domain.grants import GrantKind, Seed
 from refresher.engine.administration import Administration, Changed
+from refresher.engine.first_tokens import Authorized
 from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
@@ -109,11 +110,17 @@ class Operations:
         return {"asked": await self._administration.ask_lost(call.names, call.client)}
 
     async def login_target(self, call: calls.LoginBegin) -> answers.LoginTarget:
-        """What a login would be for, and where its answer would come to."""
-        target = await self._logins.target(
-            call.name, redirect_uri=call.redirect_uri, client_name=call.client
-        )
-        return {"client": target.client.name, "redirect_uri": target.redirect_uri}
+        """What a login would be for, and where its answer would come to.
+
+        ``redirect_uri`` is null where only a device code can bring its tokens.
+        """
+        target = await self._logins.targets.find(call.name, client_name=call.client)
+        if target.wants_device and call.redirect_uri is None:
+            return {"client": target.client.name, "redirect_uri": None}
+        return {
+            "client": target.client.name,
+            "redirect_uri": target.redirect_uri(call.redirect_uri),
+        }
 
     async def login_begin(self, call: calls.LoginBegin) -> answers.LoginBegun:
         """Start a login; gives the URL to open, and what an answer to it must carry."""
@@ -131,11 +138,7 @@ class Operations:
     async def login_finish(self, call: calls.LoginFinish) -> answers.LoggedIn:
         """Redeem the code in what was pasted."""
         done = await self._logins.finish(call.login, call.pasted.reveal())
-        return {
-            **view(done.grant),
-            "exchange_out": await self._administration.is_out(done.grant),
-            "account_before": done.account_before,
-        }
+        return await authorized_view(done, self._administration)
 
     async def import_grants(self, call: calls.Import) -> answers.Imported:
         """Add grants, all or none."""
@@ -197,6 +200,15 @@ class Operations:
         """What is sealed under each key; ``resealing`` while something is to be brought over."""
         keys, is_resealing = await self._administration.sealed_under()
         return {"keys": [key_view(key) for key in keys], "resealing": is_resealing}
+
+
+async def authorized_view(done: Authorized, administration: Administration) -> answers.LoggedIn:
+    """What a login came to."""
+    return {
+        **view(done.grant),
+        "exchange_out": await administration.is_out(done.grant),
+        "account_before": done.account_before,
+    }
 
 
 def key_view(key: SealedUnder) -> answers.KeyView:

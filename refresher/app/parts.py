@@ -12,12 +12,14 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
+from refresher.engine.device_logins import DeviceLogins
 from refresher.engine.durability import Durability
 from refresher.engine.introspecting import Introspecting
 from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.revoking import Revoking
+from refresher.oauth.device_authorization import begin as begin_device
 from refresher.oauth.introspection import introspect
 from refresher.oauth.metadata import promises_issuer
 from refresher.oauth.revocation import revoke
@@ -49,6 +51,7 @@ class Core:
     refresh: Refresh
     administration: Administration
     logins: Logins
+    device_logins: DeviceLogins
     revoking: Revoking
     keeping: Keeping
 
@@ -79,6 +82,17 @@ async def opened_core(
             wake=wake,
             clock=clock,
         )
+        logins = Logins(
+            vault=vault,
+            endpoint=endpoint,
+            promises_issuer=partial(promises_issuer, endpoint),
+            clients=clients,
+            durability=durability,
+            publish=publish,
+            wake=wake,
+            clock=clock,
+            learn_end=introspecting.ask,
+        )
         yield Core(
             vault=vault,
             clients=clients,
@@ -100,16 +114,13 @@ async def opened_core(
                 wake=wake,
                 clock=clock,
             ),
-            logins=Logins(
-                vault=vault,
+            logins=logins,
+            device_logins=DeviceLogins(
                 endpoint=endpoint,
-                promises_issuer=partial(promises_issuer, endpoint),
-                clients=clients,
-                durability=durability,
-                publish=publish,
-                wake=wake,
+                begin=partial(begin_device, endpoint),
+                targets=logins.targets,
+                first_tokens=logins.first_tokens,
                 clock=clock,
-                learn_end=introspecting.ask,
             ),
             revoking=Revoking(
                 vault=vault,

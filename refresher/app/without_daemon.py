@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from refresher.app import calls
 from refresher.app.calls import JSON, Operation, Taking
+from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -83,6 +84,7 @@ async def alone(
             looks = Looks(vault, core.clients)
             yield (
                 operations.by_name()
+                | DeviceOperations(core.device_logins, core.administration).by_name()
                 | looks.by_name()
                 | {
                     "refresh": Taking(calls.Refresh, refresh),

@@ -17,7 +17,7 @@ from refresher.errors import NotThisAnswer, RefresherError, kind_of
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
 from refresher.threads import in_thread_of_its_own
-from refresher.times import dated
+from refresher.times import dated, duration
 
 
 @click.command()
@@ -28,6 +28,11 @@ from refresher.times import dated
     "--no-browser",
     is_flag=True,
     help="Print the URL and paste back where the browser was sent: for a remote machine.",
+)
+@click.option(
+    "--device",
+    is_flag=True,
+    help="Show a code to type on another machine (RFC 8628): for a machine without a browser.",
 )
 @click.option(
     "--timeout",
@@ -44,6 +49,7 @@ def login(  # noqa: PLR0917  one parameter an option
     client: str | None,
     redirect_uri: str | None,
     no_browser: bool,  # noqa: FBT001  click's flag
+    device: bool,  # noqa: FBT001  click's flag
     timeout: float,
     as_json: bool,  # noqa: FBT001  click's flag
 ) -> None:
@@ -51,7 +57,9 @@ def login(  # noqa: PLR0917  one parameter an option
 
     With a loopback redirect URI (http://127.0.0.1:PORT/...) the command listens there and
     finishes by itself. With any other, or --no-browser, it prints the URL and asks for
-    the address the browser was sent to, or the code in it. It works beside a running
+    the address the browser was sent to, or the code in it. With --device, or where the client
+    has a device authorization endpoint and no redirect URI, it shows a code to type on another
+    machine, and waits until somebody has consented there. It works beside a running
     daemon, which takes the grant up at once, and without one. A pause of GRANT is over with it.
     """
     settings = load_settings(context)
@@ -59,7 +67,11 @@ def login(  # noqa: PLR0917  one parameter an option
     async def authorize() -> Any:
         async with calling(settings) as call:
             asked = {"name": grant, "client": client}
+            if device:
+                return await _through_device(call, asked)
             target = await call("login_target", **asked, redirect_uri=redirect_uri)
+            if target["redirect_uri"] is None:
+                return await _through_device(call, asked)
             if is_loopback(target["redirect_uri"]) and not no_browser:
                 return await _through_browser(call, asked, target["redirect_uri"], timeout)
             return await _through_paste(call, asked, target["redirect_uri"])
@@ -108,6 +120,24 @@ async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -
             if not pasted or kind_of(error) != NotThisAnswer.__name__:
                 raise
             say(f"{error}; the login goes on: paste again", err=True)
+
+
+async def _through_device(call: Call, asked: dict[str, Any]) -> Any:
+    """Show the code, then ask at the daemon's pace until somebody has typed it and consented."""
+    login = await call("login_device", **asked)
+    say(
+        f"on any machine open\n\n  {login['verification_uri']}\n\nand type the code\n\n"
+        f"  {login['user_code']}\n",
+        err=True,
+    )
+    if login["verification_uri_complete"]:
+        say(f"or open this address, which has it: {login['verification_uri_complete']}\n", err=True)
+    say(f"waiting for the consent, for up to {duration(login['expires_in'])}", err=True)
+    answer = login
+    while answer["wait"] is not None:
+        await anyio.sleep(answer["wait"])
+        answer = await call("login_poll", login=login["login"])
+    return answer["grant"]
 
 
 def _read_pasted() -> str:

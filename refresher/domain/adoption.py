@@ -12,10 +12,11 @@ from typing import Any
 from refresher.domain import schedule
 from refresher.domain.clients import Client
 from refresher.domain.endings import before_end, known_end, with_end
-from refresher.domain.grants import Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
+from refresher.domain.grants import Claim, Fault, Grant, GrantState, TokenSet
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason, worded
+from refresher.domain.unread import RawAnswer
 
 PROCESSED_WITHIN = 90.0
 """Seconds after its sending in which a request may still be at work at the server."""

@@ -54,6 +54,16 @@ def seeded(
     return replace(after, state=state, reason=reason)
 
 
+def exchanged_anew(stored: Grant, now: float) -> Grant:
+    """STORED, whose subject was authorized anew: its token is of the authorization before."""
+    after = replace(stored.reauthorized, reason=None, due_at=now)
+    if stored.state is GrantState.PAUSED:
+        return replace(after, reason=stored.reason, due_at=stored.due_at)
+    state = state_by_time(after, now)
+    reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH
+    return replace(after, state=state, reason=reason, since=now)
+
+
 def given_static(stored: Grant, expires_at: float | None, now: float) -> Grant:
     """STORED with a static token, which nobody but a person will replace."""
     return replace(

@@ -15,6 +15,9 @@ from refresher.domain.quirks import (
 )
 from refresher.domain.secret import Secret
 
+SUBJECT = "{subject}"
+"""Stands in a token endpoint for the subject of the grant: GitHub names installations there."""
+
 
 class UnknownOutcome(StrEnum):
     """What to do when a request may or may not have spent a single-use refresh token."""
@@ -66,6 +69,8 @@ class Endpoints:
     token: str
     authorization: str | None = None
     """Only login needs it."""
+    device_authorization: str | None = None
+    """Where device codes come from (RFC 8628 3.1)."""
     refresh: str | None = None
     """Where refreshes go, if not to the token endpoint."""
     revocation: Revocation | None = None

@@ -21,11 +21,16 @@ from refresher.domain.reasons import Reason, worded
 def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attempt) -> Grant:
     """The grant of CLAIM after its refresh token was refused.
 
+    What renews itself is never lost: it is asked for again, at a growing interval.
+
     Single refusals are final at once: after an exchange whose outcome never became known,
     because then the successor is what was lost; of a restored copy; of a seed that was never
     served; and where the server says in so many words that a person must act.
     """
     grant, error = claim.grant, outcome.error
+    if grant.kind.renews_itself:
+        # Its key, its subject or its client is refused, which others can mend at any time.
+        return _doubted(grant, grant.refused_at or attempt.ended_at, error, attempt)
     rotates = client.quirks.rotation.profile is not RotationProfile.NONE
     if rotates and claim.intent.is_replay:
         return _lost(grant, Reason.ROTATION_LOST, error, attempt)
@@ -100,7 +105,7 @@ def still_lost(grant: Grant, after: Grant, *, is_answered: bool) -> Grant:
 def _doubted(grant: Grant, first_refused_at: float, error: str, attempt: Attempt) -> Grant:
     """Told everywhere at once, and kept: no latch, no loss, its live token stays."""
     refusals = grant.refusals + 1
-    if grant.served_at is None:
+    if grant.served_at is None and not grant.kind.renews_itself:
         # Never served, and refresh tokens do not rotate here: confirmed once, then believed.
         due_at = attempt.ended_at + schedule.REJECTION_CONFIRMATION * (1 + attempt.draw)
     else:

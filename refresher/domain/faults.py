@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    SubjectMissing,
     TooEarly,
     Transient,
 )
@@ -33,6 +34,8 @@ def usual_fault(outcome: Outcome) -> Fault | None:
         case ClientRejected() | Misconfigured():
             return Fault.CLIENT
         case GrantRejected() | RequestRejected() | RefreshTokenOnly() | AnswerUnread():
+            return Fault.GRANT
+        case SubjectMissing():
             return Fault.GRANT
         case _:
             assert_never(outcome)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from refresher.domain.fields import Trait, fields_with
-from refresher.domain.renewal import Renewal
+from refresher.domain.renewal import NO_TERMS, Renewal, Terms
 from refresher.domain.secret import Secret
 
 _INSTANTS = fields_with(Trait.INSTANT)
@@ -40,6 +40,17 @@ class GrantKind(StrEnum):
     """The refresh_token grant of RFC 6749 6."""
     STATIC = "static"
     """A person: the token was made in a provider's user interface and is never refreshed."""
+    CLIENT = "client"
+    """The client alone: the client_credentials grant of RFC 6749 4.4."""
+    ASSERTION = "assertion"
+    """What the client signs: the JWT bearer grant of RFC 7523 2.1."""
+    EXCHANGE = "exchange"
+    """The current token of another grant: the token exchange of RFC 8693."""
+
+    @property
+    def renews_itself(self) -> bool:
+        """Whether the settings hold all it needs: no person authorizes, and nothing is spent."""
+        return self not in {GrantKind.REFRESHABLE, GrantKind.STATIC}
 
 
 class GrantState(StrEnum):
@@ -152,6 +163,8 @@ class Grant:
     labels: Mapping[str, str] = field(default_factory=dict)
     scope: tuple[str, ...] = ()
     """Scope asked for at login; empty means the client's."""
+    terms: Terms = NO_TERMS
+    """What else it asks for, where it renews itself."""
 
     state: GrantState = GrantState.PENDING
     reason: str | None = None
@@ -167,6 +180,7 @@ class Grant:
     """Of the access token; 0 before the first."""
 
     refresh_token_fingerprint: bytes | None = None
+    """Of what renews it: its refresh token, or what stands for one where it renews itself."""
     predecessor_fingerprint: bytes | None = None
     refresh_token_obtained_at: float | None = None
     refresh_token_expires_at: float | None = None
@@ -344,29 +358,6 @@ _ENDS = ("issued_at", "expires_at", "refresh_token_expires_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RawAnswer:
-    """An answer that was not understood, as it came."""
-
-    status: int
-    """0 where not even the status line could be read."""
-    body: bytes = field(repr=False)
-    sent_at: float
-    """When its request left: a lifetime in it counts from here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptAnswer:
-    """A raw answer in the vault, with the exchange it came from."""
-
-    id: int
-    name: str
-    uid: str
-    authorization_serial: int
-    intent: Intent
-    answer: RawAnswer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
     """Everything about one grant that goes to Redis, read from the vault in one piece."""
 
@@ -389,6 +380,7 @@ class Seed:
     kind: GrantKind = GrantKind.REFRESHABLE
     client: str | None = None
     scope: tuple[str, ...] = ()
+    terms: Terms = NO_TERMS
     labels: Mapping[str, str] = field(default_factory=dict)
     refresh_token: Secret | None = None
     access_token: Secret | None = None

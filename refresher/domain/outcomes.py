@@ -80,6 +80,13 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectMissing:
+    """Nothing was sent: the grant whose token is exchanged has none that lives (RFC 8693)."""
+
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transient:
     """The server answered that it did not do it now (429, ``temporarily_unavailable``)."""
 
@@ -177,6 +184,7 @@ Outcome = (
     Refreshed
     | RefreshTokenOnly
     | NotSent
+    | SubjectMissing
     | Transient
     | TooEarly
     | OutcomeUnknown

@@ -31,7 +31,7 @@ def paused(grant: Grant, now: float, *, until: float | None, reason: str) -> Gra
     a failure) stays paused to the end of that: a pause brings no attempt forward.
     """
     is_waiting = grant.state in {GrantState.REAUTHORIZATION_REQUIRED, GrantState.PAUSED}
-    if grant.refresh_token_fingerprint is None or (is_waiting and not is_ordered(grant)):
+    if not grant.is_renewable or (is_waiting and not is_ordered(grant)):
         return grant
     before = grant.reason_detail if is_ordered(grant) else grant.reason
     after = in_state(grant, GrantState.PAUSED, worded(reason, before), now)

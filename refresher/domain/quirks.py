@@ -65,6 +65,14 @@ class AssertionAudience(StrEnum):
     ISSUER = "issuer"
 
 
+class AssertionPlacement(StrEnum):
+    """Where the assertion of a JWT bearer grant goes."""
+
+    PARAMETER = "parameter"
+    """RFC 7523 2.1."""
+    BEARER = "bearer"
+
+
 class Placement(StrEnum):
     """Where the parameters of a token request go.
 
@@ -185,11 +193,22 @@ class Quirks:
         "way is ever tried.",
     )
     assertion_algorithm: AssertionAlgorithm = key(
-        AssertionAlgorithm.RS256, "What assertions of private_key_jwt are signed with."
+        AssertionAlgorithm.RS256,
+        "What assertions of private_key_jwt, and of grants of jwt_bearer, are signed with.",
     )
     assertion_audience: AssertionAudience = key(
         AssertionAudience.ENDPOINT,
         "Whom assertions are for: the URL of the token endpoint, or the issuer.",
+    )
+    assertion_claims: Mapping[str, str] = key(
+        {},
+        "More claims of what jwt_bearer presents, never secrets, or the standard's with another "
+        'value, such as aud; one that is "" is left out.',
+    )
+    assertion_placement: AssertionPlacement = key(
+        AssertionPlacement.PARAMETER,
+        "Where that goes: in the parameter assertion, or alone as a bearer token in the "
+        "Authorization header, as GitHub Apps have it.",
     )
     encode_basic: bool = key(
         default=True,

@@ -17,6 +17,8 @@ class Reason:
 
     UNREACHABLE = "unreachable"
     """The request could not leave: name, connection, TLS, proxy."""
+    SUBJECT_MISSING = "subject_missing"
+    """The grant whose token it exchanges, which follows, has none that lives."""
     SERVER_BUSY = "server_busy"
     """The server said "later"."""
     OUTCOME_UNKNOWN = "outcome_unknown"

@@ -98,6 +98,9 @@ def _of_a_failure(grant: Grant) -> str:
     """What helps where the daemon goes on by itself, and what else may."""
     hint = _about_the_server(grant) or _about_the_client(grant)
     again, login = _wait(grant, "tries again"), f"refresher login {grant.name}"
+    if grant.kind.renews_itself:
+        hint = _of_itself(grant) or hint
+        return again if hint is None else f"{hint}; {again}"
     match grant.status_reason:
         case Reason.OUTCOME_UNKNOWN | Reason.ANSWER_KEPT if hint is None:
             return (
@@ -114,6 +117,32 @@ def _of_a_failure(grant: Grant) -> str:
             return f"{again}; report the traceback of task.restarted in the log"
         case _:
             return again if hint is None else f"{hint}; {again}"
+
+
+REFUSED_KINDS = {
+    GrantKind.CLIENT: "what the client asks for is refused: check client_id, scope and audience",
+    GrantKind.ASSERTION: "what the client signs is refused: check client_private_key, "
+    "assertion_claims and subject, and whether the server knows the key",
+    GrantKind.EXCHANGE: "the token of its subject is refused: check subject and audience, and "
+    "whether the client may exchange it",
+}
+"""What to look at where a grant that renews itself is refused."""
+
+
+def _of_itself(grant: Grant) -> str | None:
+    """What to look at where GRANT, which renews itself, fails in a way of its own."""
+    client, subject = f"client {grant.client}", grant.terms.subject
+    match grant.status_reason:
+        case Reason.SUBJECT_MISSING:
+            return f"{subject}, whose token it exchanges, has none: refresher status {subject}"
+        case Reason.REFUSED:
+            return f"{client}: {REFUSED_KINDS[grant.kind]}; then send SIGHUP"
+        case Reason.MISCONFIGURED if grant.reason_detail == "invalid_scope":
+            return f"correct the scope of {client} or of the grant, then send SIGHUP"
+        case Reason.MISCONFIGURED if grant.reason_detail == "invalid_target":
+            return "correct audience and resource of the grant, then send SIGHUP"
+        case _:
+            return None
 
 
 def _about_the_server(grant: Grant) -> str | None:
@@ -158,7 +187,8 @@ def _unexplained(grant: Grant, client: str) -> str:
     setting = "its token_endpoint, client_authentication and placement"
     if detail in NOT_A_TOKEN_ENDPOINT:
         setting = "its token_endpoint"
-    spent = ", and its refresh token may be spent" if grant.intent is not None else ""
+    is_out = grant.intent is not None and not grant.kind.renews_itself
+    spent = ", and its refresh token may be spent" if is_out else ""
     return (
         f"{client} was refused {grant.failures} times since {_at(grant.failing_since)} without a "
         f"reason ({detail}){spent}: check {setting}"

@@ -26,7 +26,6 @@ from refresher.domain.grants import (
     Grant,
     GrantState,
     Intent,
-    RawAnswer,
     TokenSet,
 )
 from refresher.domain.outcomes import (
@@ -41,17 +40,22 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    SubjectMissing,
     TokenAnswer,
     TooEarly,
     Transient,
 )
 from refresher.domain.pauses import through
 from refresher.domain.reasons import Reason, worded
+from refresher.domain.self_renewing import as_it_acts, without_refresh_token
 from refresher.domain.states import by_time
+from refresher.domain.unread import RawAnswer
 
 
 def transition(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -> Transition:
     """Apply OUTCOME of the exchange CLAIM allowed."""
+    if claim.grant.kind.renews_itself:
+        client, outcome = as_it_acts(client, claim.grant), without_refresh_token(outcome)
     change = _applied(claim, client, outcome, attempt)
     if claim.grant.state is GrantState.REAUTHORIZATION_REQUIRED and change.tokens is None:
         is_answered = isinstance(outcome, GrantRejected)
@@ -69,6 +73,10 @@ def _applied(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -
             return _on_probation(_refresh_token_alone(grant, client, answer, attempt), answer)
         case NotSent(reason=word):
             reason = worded(Reason.UNREACHABLE, word)
+            return Transition(grant=_unprocessed(grant, client, attempt, reason))
+        case SubjectMissing(subject=name):
+            reason = worded(Reason.SUBJECT_MISSING, name)
+            attempt = replace(attempt, fault=Fault.GRANT)
             return Transition(grant=_unprocessed(grant, client, attempt, reason))
         case Transient():
             return Transition(grant=_told_later(grant, client, outcome, attempt))
@@ -282,6 +290,7 @@ def resume_unresolved(grant: Grant, client: Client, now: float, draw: float) -> 
     """
     assert grant.intent is not None
     attempt = Attempt(sent_at=grant.intent.first_sent_at, ended_at=now, draw=draw)
+    client = as_it_acts(client, grant)
     after = _unknown(grant, client, attempt, worded(Reason.OUTCOME_UNKNOWN, "restarted"))
     if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
         return still_lost(grant, after, is_answered=False)

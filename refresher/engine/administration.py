@@ -127,6 +127,8 @@ class Administration:
 
     def refresh_token_dies_at(self, grant: Grant) -> float | None:
         """When the refresh token of GRANT dies if it is not used before; None: nobody knows."""
+        if grant.kind.renews_itself:
+            return None
         client = self._clients.get(grant.client or "")
         used_at = grant.served_at or grant.refresh_token_obtained_at
         ends = [grant.refresh_token_expires_at]

@@ -26,6 +26,7 @@ from refresher.domain.outcomes import (
     Outcome,
     OutcomeUnknown,
     Refreshed,
+    SubjectMissing,
     TooEarly,
     Transient,
 )
@@ -173,6 +174,8 @@ class Admission:
         match outcome:
             case ClientRejected() if fault is Fault.GRANT:
                 return None
+            case SubjectMissing():
+                return None  # nobody was asked
             case ClientRejected(error=error):
                 self._accuse(gate, client, claim, error)
             case (

@@ -14,11 +14,12 @@ from refresher.clock import Clock
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Claim, Grant, KeptAnswer
+from refresher.domain.grants import Claim, Grant
 from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
 from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
 from refresher.domain.transition import resume_unresolved, transition
+from refresher.domain.unread import KeptAnswer
 from refresher.engine.announcements import announce_restored
 from refresher.engine.records import Rescued, read_record
 from refresher.engine.supervision import report_bug

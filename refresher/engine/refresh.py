@@ -33,11 +33,14 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    SubjectMissing,
     TokenAnswer,
     TooEarly,
     Transient,
 )
+from refresher.domain.reasons import Reason
 from refresher.domain.renewal import Renewal
+from refresher.domain.self_renewing import as_it_acts
 from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident, announce_scope
 from refresher.engine.durability import Durability
@@ -200,8 +203,9 @@ class Refresh:
         """How long to wait for the answer, by what losing it would cost."""
         now, end = self._clock.now(), claim.grant.expires_at
         remaining = None if end is None else end - now
+        quirks = as_it_acts(client, claim.grant).quirks
         wait = schedule.waiting(
-            client.quirks.rotation, client.quirks.response_timeout, claim.intent, now, remaining
+            quirks.rotation, quirks.response_timeout, claim.intent, now, remaining
         )
         late_after = wait.deadline if wait.reading > wait.deadline else None
         return Patience(wait.reading, late_after=late_after, on_late=on_late)
@@ -251,7 +255,7 @@ class Refresh:
             outcome = await self._endpoint.refresh(
                 client,
                 claim.renewal,
-                scope=grant.scope or client.scope,
+                scope=grant.scope if grant.kind.renews_itself else grant.scope or client.scope,
                 redirect_uri=grant.redirect_uri,
                 patience=patience,
             )
@@ -352,6 +356,7 @@ def _event(outcome: Outcome) -> Event:
         case (
             RefreshTokenOnly()
             | NotSent()
+            | SubjectMissing()
             | Transient()
             | TooEarly()
             | OutcomeUnknown()
@@ -371,6 +376,8 @@ def _described(outcome: Outcome) -> dict[str, object]:
             return fields | {"status": status, "rotated": answer.refresh_token is not None}
         case NotSent(reason=reason):
             return fields | {"error": reason}
+        case SubjectMissing():
+            return fields | {"error": Reason.SUBJECT_MISSING}
         case AnswerUnread(status=status):
             return fields | {"status": status, "error": "internal_error"}
         case Transient() | OutcomeUnknown():

@@ -20,7 +20,7 @@ from refresher.domain.grants import Grant
 from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
-from refresher.engine.logins import find_client
+from refresher.engine.first_tokens import find_client
 from refresher.engine.supervision import report_bug
 from refresher.errors import AuthorizationFailed, UnknownGrant, VaultUnavailable
 from refresher.logs import Event, emit
@@ -166,6 +166,11 @@ class Revoking:
             raise AuthorizationFailed(
                 f"grant {grant.name} has no client to revoke it with: delete its token at the "
                 f"provider, then `refresher remove {grant.name}`"
+            )
+        if grant.kind.renews_itself:
+            raise AuthorizationFailed(
+                f"grant {grant.name} was not revoked: the settings hold what renews it; take it "
+                f"out of them, then `refresher remove {grant.name}`"
             )
         client = find_client(self._clients, grant.client)
         if client.endpoints.revocation is None:

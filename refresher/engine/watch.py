@@ -111,6 +111,8 @@ class Watch:
             await self._prove()
         while moved := await self._vault.time_passed():
             self._tell(moved)
+            if any(before.due_at != after.due_at for before, after in moved):
+                self._wake()
         if elapsed >= self._next_pauses:
             self._next_pauses = elapsed + PAUSES_EVERY
             while ended := await self._vault.pauses.end_due():

@@ -15,6 +15,9 @@ from refresher.domain.clients import Client
 from refresher.domain.quirks import Placement
 from refresher.oauth.client_authentication import Proof, authenticate
 
+Parameters = Mapping[str, str | tuple[str, ...]]
+"""Several values of one are sent as so many parameters (RFC 8693 2.1)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
@@ -22,10 +25,12 @@ class TokenRequest:
 
     endpoint: str
     placement: Placement
-    parameters: Mapping[str, str] = field(repr=False)
+    parameters: Parameters = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "POST"
     """Of what has a body; ``Placement.GET`` has none."""
+    authenticated: bool = True
+    """Whether the client proves itself beside what it presents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,7 @@ class WireRequest:
     method: str = "POST"
 
 
-def build_request(
-    client: Client, asked: TokenRequest, now: float, *, authenticated: bool = True
-) -> WireRequest:
+def build_request(client: Client, asked: TokenRequest, now: float) -> WireRequest:
     """ASKED, as CLIENT proves itself and as its server names things.
 
     Args:
@@ -51,15 +54,16 @@ def build_request(
         ValueError: the endpoint is no URL.
         KeyUnusable: the client's private key cannot sign.
     """
-    proof = authenticate(client, now) if authenticated else Proof()
+    proof = authenticate(client, now) if asked.authenticated else Proof()
     names = client.quirks.parameter_names
-    sent = {names.get(name, name): each for name, each in asked.parameters.items()}
-    sent |= {names.get(name, name): each for name, each in proof.parameters.items()}
+    sent: Parameters = {names.get(name, name): each for name, each in asked.parameters.items()}
+    sent = {**sent, **{names.get(name, name): each for name, each in proof.parameters.items()}}
     headers = {**asked.headers, **proof.headers}
     url = _endpoint(asked.endpoint)
     match asked.placement:
         case Placement.FORM:
-            return WireRequest(url, urlencode(sent).encode(), headers, asked.method)
+            body = urlencode(sent, doseq=True).encode()
+            return WireRequest(url, body, headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
             return WireRequest(url, json.dumps(sent).encode(), typed, asked.method)
@@ -78,9 +82,9 @@ def get_request(url: str) -> WireRequest:
     return WireRequest(_endpoint(url), None, {}, "GET")
 
 
-def _with_query(url: URL, sent: Mapping[str, str]) -> URL:
+def _with_query(url: URL, sent: Parameters) -> URL:
     # A blank as %20: some servers do not read + as a blank outside of a form.
-    query = urlencode(sent, quote_via=quote)
+    query = urlencode(sent, doseq=True, quote_via=quote)
     joint = "&" if url.raw_query_string else "?"
     return URL(f"{url}{joint}{query}", encoded=True)
 

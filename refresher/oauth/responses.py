@@ -56,7 +56,10 @@ PROXY_AUTHENTICATION = 407
 HTML_PAGE = "html_page"
 REDIRECTED = "redirected"
 
-SECRET_PARAMETERS = ("refresh_token", "code", "code_verifier", "client_secret")
+SECRET_PARAMETERS = (
+    *("refresh_token", "code", "code_verifier", "client_secret"),
+    *("assertion", "subject_token", "device_code"),
+)
 
 LONGEST_PATH = 100
 LONGEST_NAME = 40

@@ -58,12 +58,8 @@ async def revoke(
     if revocation.client_authentication is not None:
         quirks = replace(client.quirks, client_authentication=revocation.client_authentication)
         client = replace(client, quirks=quirks)
-    reply = await endpoint.send(
-        client,
-        _request(client, revocation, token),
-        authenticated=revocation.authenticated,
-        patience=Patience(deadline),
-    )
+    asked = _request(client, revocation, token)
+    reply = await endpoint.send(client, asked, patience=Patience(deadline))
     if isinstance(reply, Reply):
         return _judged(reply, revocation)
     return RevocationResult.NOT_SENT if isinstance(reply, NotSent) else RevocationResult.UNKNOWN
@@ -88,6 +84,7 @@ def _request(client: Client, revocation: Revocation, token: Secret) -> TokenRequ
         parameters=parameters,
         headers=headers,
         method=revocation.method,
+        authenticated=revocation.authenticated,
     )
 
 

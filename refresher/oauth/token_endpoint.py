@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Self, assert_never
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client
@@ -13,13 +13,27 @@ from refresher.domain.outcomes import (
     OutcomeUnknown,
     Refreshed,
     RefreshTokenOnly,
+    SubjectMissing,
 )
-from refresher.domain.renewal import Renewal
+from refresher.domain.renewal import (
+    Assertion,
+    ClientCredentials,
+    RefreshToken,
+    Renewal,
+    SubjectToken,
+)
 from refresher.domain.secret import Secret
-from refresher.oauth import authorization_code, refresh_token
+from refresher.oauth import (
+    authorization_code,
+    client_credentials,
+    device_code,
+    jwt_bearer,
+    refresh_token,
+    token_exchange,
+)
 from refresher.oauth.client_authentication import KeyUnusable
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import TokenRequest, build_request, get_request
+from refresher.oauth.requests import Parameters, TokenRequest, build_request, get_request
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
 
@@ -61,7 +75,29 @@ class TokenEndpoint:
         Args:
             patience: how long it may take once the request has left.
         """
-        asked = refresh_token.request(client, renewal, scope=scope, redirect_uri=redirect_uri)
+        match renewal:
+            case RefreshToken():
+                asked = refresh_token.request(
+                    client, renewal, scope=scope, redirect_uri=redirect_uri
+                )
+            case ClientCredentials(terms=terms):
+                asked = client_credentials.request(client, terms, scope=scope)
+            case Assertion(terms=terms):
+                try:
+                    asked = jwt_bearer.request(client, terms, self._clock.now(), scope=scope)
+                except KeyUnusable:
+                    return NotSent(reason="client_private_key")
+            case SubjectToken(presents=presented, terms=terms):
+                if presented is None:
+                    return SubjectMissing(subject=terms.subject or "")
+                asked = token_exchange.request(client, presented, terms, scope=scope)
+            case _:
+                assert_never(renewal)
+        return await self._exchange(client, asked, patience)
+
+    async def poll(self, client: Client, code: Secret, *, patience: Patience) -> Outcome:
+        """Ask once what became of a device code (RFC 8628 3.4)."""
+        asked = device_code.request(client, code)
         return await self._exchange(client, asked, patience)
 
     async def redeem(
@@ -85,12 +121,10 @@ class TokenEndpoint:
         asked: TokenRequest,
         *,
         patience: Patience,
-        authenticated: bool = True,
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send what is ASKED, as CLIENT."""
         try:
-            now = self._clock.now()
-            request = build_request(client, asked, now, authenticated=authenticated)
+            request = build_request(client, asked, self._clock.now())
         except KeyUnusable:
             return NotSent(reason="client_private_key")
         except ValueError:
@@ -120,10 +154,15 @@ class TokenEndpoint:
                 client,
                 sent_at,
                 broken=reply.broken,
-                sent=asked.parameters,
+                sent=_single(asked.parameters),
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)
         if reply.is_lenient and isinstance(outcome, Refreshed | RefreshTokenOnly):
             return replace(outcome, answer=replace(outcome.answer, is_searched=True))
         return outcome
+
+
+def _single(parameters: Parameters) -> dict[str, str]:
+    """Those of PARAMETERS that have one value: no secret has several."""
+    return {name: each for name, each in parameters.items() if isinstance(each, str)}

@@ -37,7 +37,8 @@ LONGEST_PACED = 3600.0
 BASE_URL = "base_url"
 """The variable that paths are joined to; every other one stands in braces."""
 
-_IN_BRACES = re.compile(r"\{(\w+)\}")
+_IN_BRACES = re.compile(r"\{(?!subject\})(\w+)\}")
+"""The subject of each grant is filled in when it is asked for."""
 
 
 def _known_need(word: str) -> str:
@@ -132,6 +133,7 @@ class _EndpointKeys(Entry):
     authorization_endpoint: Endpoint | None = None
     token_endpoint: Endpoint | None = None
     refresh_endpoint: Endpoint | None = None
+    device_authorization_endpoint: Endpoint | None = None
     revocation_endpoint: Endpoint | None = None
     introspection_endpoint: Endpoint | None = None
 
@@ -169,6 +171,8 @@ class Facts(Entry):
     refresh_token_absolute: Life | None = None
     """From the consent on; no refresh prolongs it."""
     lifetimes_vary: str | None = None
+    grant_type: Literal["client_credentials", "jwt_bearer"] | None = None
+    """What renews a grant where no person can."""
     has_refresh_token: bool | None = None
     kills_access_token: bool | None = None
     """Whether a refresh ends the access token before it."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from refresher.domain.clients import SUBJECT
 from refresher.domain.quirks import ClientAuthentication
 from refresher.providers.entries import Provider
 
@@ -36,7 +37,19 @@ def _lines(provider: Provider, client: str) -> Iterator[str]:
     for key, example in keys_to_fill_in(provider).items():
         yield f'{key} = "{example}"'
     yield 'client_id = "..."'
-    if provider.defaults.get("client_authentication") is not ClientAuthentication.NONE:
+    signs = provider.facts.grant_type == "jwt_bearer"
+    if signs:
+        yield f'client_private_key = {{ file = "{client}.pem" }}'
+    elif provider.defaults.get("client_authentication") is not ClientAuthentication.NONE:
         yield f'client_secret = {{ file = "{client}.secret" }}'
+    if provider.facts.grant_type is not None:
+        yield f"[grants.{client}]" if is_bare else f'[grants."{client}"]'
+        yield f'client = "{client}"'
+        if SUBJECT in (provider.settings.token_endpoint or ""):
+            yield 'subject = "..."'
+        return
+    settings = provider.settings
+    if settings.device_authorization_endpoint and not settings.authorization_endpoint:
+        return  # nothing is sent to a browser
     uri = HTTPS_REDIRECT_URI if provider.facts.https_redirect_uri else REDIRECT_URI
     yield f'redirect_uris = ["{uri.format(client)}"]'

@@ -12,7 +12,5 @@ NEEDS: Mapping[str, str] = {
     "live_token_renewal": "renewal by an access token that is still alive; no refresh token",
     "renewal_on_use": "renewal only for tokens that are used, since unused ones fill a quota",
     "answer_without_token": "refreshes that prolong the same tokens and answer with none",
-    "client_credentials": "the client_credentials grant (RFC 6749 4.4)",
-    "device_authorization": "logins by a code on another device (RFC 8628)",
 }
 """By the word that stands in ``needs`` of an entry."""

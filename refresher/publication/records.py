@@ -42,7 +42,7 @@ def is_misdated(publication: Publication, now: float) -> bool:
     Redis counted on. A static token ends by the calendar, whenever it was set.
     """
     grant = publication.grant
-    is_refreshed = grant.kind is GrantKind.REFRESHABLE and grant.expires_at is not None
+    is_refreshed = grant.kind is not GrantKind.STATIC and grant.expires_at is not None
     return is_refreshed and grant.issued_at is not None and grant.issued_at > now + AHEAD
 
 

@@ -62,6 +62,18 @@ def refusal(refused: Refused) -> Answer:
     return json_answer(payload, status=refused.status, headers=headers)
 
 
+def required(parameters: Mapping[str, str], name: str) -> str:
+    """The parameter NAME; without a value it counts as absent (RFC 6749 section 3.2).
+
+    Raises:
+        Refused: it is absent.
+    """
+    value = parameters.get(name)
+    if not value:
+        raise Refused("invalid_request", f"{name} is missing")
+    return value
+
+
 def id_token(subject: str, client_id: str) -> str:
     """Who authorized (OpenID Connect Core 2), as an unsecured JWT (RFC 7519 section 6)."""
     claims = {"sub": subject, "aud": client_id, "email": f"{subject}@sandbox.example"}

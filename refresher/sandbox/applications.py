@@ -24,6 +24,7 @@ class Application:
     Args:
         client_secret: None for a public client.
         policy: how its tokens live and die.
+        public_key: of its assertions, in PEM form; None where it signs none.
     """
 
     client_id: str
@@ -32,6 +33,7 @@ class Application:
     description: str
     redirect_uris: tuple[str, ...]
     policy: TokenPolicy
+    public_key: str | None = None
 
     def allows_redirect(self, uri: str, *, any_loopback_port: bool) -> bool:
         """Whether the redirect URI is a registered one.

@@ -5,18 +5,24 @@ options. Every method runs to its end without awaiting: two token requests are n
 processed at the same time, however their waits overlap.
 """
 
-import base64
-import hashlib
-import hmac
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from refresher.sandbox.answers import Answer, Refused, id_token, json_answer, refusal
+from refresher.sandbox.answers import (
+    Answer,
+    Refused,
+    id_token,
+    json_answer,
+    refusal,
+    required,
+)
 from refresher.sandbox.applications import Application, Applications
 from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
+from refresher.sandbox.machines import MachineGrants
 from refresher.sandbox.options import SandboxOptions
+from refresher.sandbox.pkce import verify_challenge
 
 OWNER = "owner"
 
@@ -84,6 +90,13 @@ class AuthorizationServer:
         self._clock = clock
         self._codes: dict[str, _Code] = {}
         self._api_tokens: dict[str, Bearer] = {}
+        self.machines = MachineGrants(
+            options=options,
+            families=self.families,
+            applications=self.applications,
+            known_scope=self._known_scope,
+            clock=clock,
+        )
 
     def register(
         self,
@@ -95,6 +108,7 @@ class AuthorizationServer:
         client_secret: str | None = None,
         public: bool = False,
         policy: TokenPolicy | None = None,
+        public_key: str | None = None,
         created_by: str = OWNER,
     ) -> Application:
         """Register an application; one of the same id is replaced.
@@ -102,6 +116,7 @@ class AuthorizationServer:
         Args:
             public: it has no secret.
             policy: of its tokens; None for the sandbox's own.
+            public_key: of its assertions, in PEM form.
             created_by: the account at the keyboard.
 
         Raises:
@@ -116,6 +131,7 @@ class AuthorizationServer:
             description=description,
             redirect_uris=tuple(redirect_uris),
             policy=policy or self.options,
+            public_key=public_key,
         )
         self.applications.add(application)
         return application
@@ -161,8 +177,7 @@ class AuthorizationServer:
     def secrets(self) -> Iterator[str]:
         """Every secret this server ever knew, to be searched for where none may be."""
         yield from self.families.token_values()
-        yield from self._codes
-        yield from self._api_tokens
+        yield from (*self._codes, *self._api_tokens, *self.machines.secrets())
         yield from (id_token(code.subject, code.client_id) for code in self._codes.values())
         for application in self.applications:
             if application.client_secret is not None:
@@ -217,13 +232,19 @@ class AuthorizationServer:
             return None
         return Bearer(subject=access_token.family.subject, scope=access_token.scope)
 
+    def authorize_device(self, request: TokenRequest, uri: str) -> Answer:
+        """Process a device authorization request (RFC 8628 3.1)."""
+        try:
+            application = self._authenticate(request)
+            return self.machines.authorize_device(application, request.parameters, uri)
+        except Refused as refused:
+            return refusal(refused)
+
     def revoke(self, request: TokenRequest) -> Answer:
         """Process a revocation request (RFC 7009)."""
         try:
-            if request.problem is not None:
-                raise request.problem
             application = self._authenticate(request)
-            token = _required(request.parameters, "token")
+            token = required(request.parameters, "token")
             self.families.revoke_token(token, client_id=application.client_id, now=self._clock())
         except Refused as refused:
             return refusal(refused)
@@ -289,6 +310,8 @@ class AuthorizationServer:
         return names
 
     def _authenticate(self, request: TokenRequest) -> Application:
+        if request.problem is not None:
+            raise request.problem
         # The portal documents parameters only; what it would do with Basic is not known.
         by_the_book = self.options.dialect == "standard"
         return self.applications.authenticate(
@@ -296,9 +319,9 @@ class AuthorizationServer:
         )
 
     def _grant(self, request: TokenRequest) -> Processed:
-        application = self._authenticate(request)
+        application = self.machines.signer(request.parameters) or self._authenticate(request)
         more: dict[str, str] = {}
-        match _required(request.parameters, "grant_type"):
+        match required(request.parameters, "grant_type"):
             case "refresh_token":
                 family, pair = self._refresh(application, request.parameters)
             case "authorization_code":
@@ -306,7 +329,7 @@ class AuthorizationServer:
                 if OPENID in pair.scope:
                     more["id_token"] = id_token(family.subject, family.client_id)
             case _:
-                raise Refused("unsupported_grant_type", "the grant type is unknown")
+                family, pair = self.machines.grant(application, request.parameters)
         return Processed(
             answer=json_answer(self._success(pair) | more),
             family=family,
@@ -328,7 +351,7 @@ class AuthorizationServer:
     def _refresh(
         self, application: Application, parameters: Mapping[str, str]
     ) -> tuple[Family, TokenPair]:
-        presented = _required(parameters, "refresh_token")
+        presented = required(parameters, "refresh_token")
         scope = parameters.get("scope")
         token = self.families.locate(presented)
         uri = parameters.get(self.options.redirect_parameter)
@@ -349,7 +372,7 @@ class AuthorizationServer:
     def _exchange_code(
         self, application: Application, parameters: Mapping[str, str]
     ) -> tuple[Family, TokenPair]:
-        code = self._codes.get(_required(parameters, "code"))
+        code = self._codes.get(required(parameters, "code"))
         now = self._clock()
         if code is None or code.client_id != application.client_id:
             raise Refused("invalid_grant", "the code is unknown")
@@ -362,7 +385,7 @@ class AuthorizationServer:
         uri = parameters.get(self.options.redirect_parameter)
         if uri != code.redirect_uri and (uri is not None or code.redirect_uri_was_sent):
             raise Refused("invalid_grant", "the redirect URI does not match")
-        _verify_challenge(code.challenge, parameters.get("code_verifier"))
+        verify_challenge(code.challenge, parameters.get("code_verifier"))
         code.family, pair = self.families.open(
             client_id=application.client_id,
             subject=code.subject,
@@ -373,21 +396,3 @@ class AuthorizationServer:
             now=now,
         )
         return code.family, pair
-
-
-def _required(parameters: Mapping[str, str], name: str) -> str:
-    # RFC 6749 section 3.2: a parameter without a value counts as absent.
-    value = parameters.get(name)
-    if not value:
-        raise Refused("invalid_request", f"{name} is missing")
-    return value
-
-
-def _verify_challenge(challenge: str | None, verifier: str | None) -> None:
-    """PKCE with S256 (RFC 7636 section 4.6); a verifier without a challenge is refused too."""
-    if challenge is None and verifier is None:
-        return
-    digest = hashlib.sha256((verifier or "").encode()).digest()
-    computed = base64.urlsafe_b64encode(digest).rstrip(b"=")
-    if verifier is None or not hmac.compare_digest(computed, (challenge or "").encode()):
-        raise Refused("invalid_grant", "the code verifier does not match")

@@ -29,6 +29,7 @@ from refresher.sandbox.faults import (
     is_processed,
     waits,
 )
+from refresher.sandbox.machines import JWT_BEARER
 from refresher.sandbox.options import SandboxOptions
 
 _FORM = "application/x-www-form-urlencoded"
@@ -187,10 +188,14 @@ async def read_token_request(request: web.Request, options: SandboxOptions) -> T
     if (request.method == "GET") != (parameters_in == "get"):
         problem = Refused("invalid_request", "that is another method's place")
     parameters = dict(pairs)
-    if len(parameters) < len(pairs):
+    for name in ("audience", "resource"):  # RFC 8693 section 2.1: as often as there are some
+        if name in parameters:
+            parameters[name] = " ".join(value for key, value in pairs if key == name)
+    single = [key for key, _ in pairs if key not in {"audience", "resource"}]
+    if len(set(single)) < len(single):
         # RFC 6749 section 3.2: parameters must not be included more than once.
         problem = Refused("invalid_request", "a parameter is repeated")
-    parameters = options.manners.read(parameters)
+    parameters = options.manners.read(parameters) | _installation(request)
     try:
         options.manners.check(parameters, request.headers, request.path)
     except Refused as refused:
@@ -200,6 +205,15 @@ async def read_token_request(request: web.Request, options: SandboxOptions) -> T
         authorization=request.headers.get("Authorization"),
         problem=problem,
     )
+
+
+def _installation(request: web.Request) -> dict[str, str]:
+    """What a request for an installation's token says in its address and header, as a grant."""
+    installation = request.match_info.get("installation")
+    if installation is None:
+        return {}
+    assertion = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return {"grant_type": JWT_BEARER, "assertion": assertion, "installation": installation}
 
 
 async def _wait(seconds: float) -> None:

@@ -53,6 +53,10 @@ class SandboxOptions(TokenPolicy):
         consent: what the account answers when it is asked; ``decision`` in an
             authorization request overrides it.
         code_lifetime: of an authorization code, in seconds.
+        device_code_lifetime: of a device code.
+        device_interval: seconds between two polls for one.
+        audiences: every audience the server knows; empty: whatever is asked for.
+        refused_subjects: accounts for which no assertion is accepted.
         names_issuer: redirects carry ``iss``, and the metadata promise it (RFC 9207).
         parameters_in: where the token endpoint looks for its parameters.
         manners: what it calls them, and how it answers.
@@ -73,6 +77,10 @@ class SandboxOptions(TokenPolicy):
     allowed_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     consent: Literal["approve", "deny"] = "approve"
     code_lifetime: float = 60.0
+    device_code_lifetime: float = 600.0
+    device_interval: float = 5.0
+    audiences: tuple[str, ...] = ()
+    refused_subjects: tuple[str, ...] = ()
     names_issuer: bool = False
     parameters_in: Literal["form", "json", "query", "get", "either"] = "form"
     manners: Manners = Manners()

@@ -167,6 +167,7 @@ class Sandbox:
         client_secret: str | None = None,
         public: bool = False,
         policy: TokenPolicy | None = None,
+        public_key: str | None = None,
         created_by: str = OWNER,
     ) -> Application:
         """Register an application; one of the same id is replaced (a rotated secret).
@@ -175,6 +176,7 @@ class Sandbox:
             redirect_uris: None for those of the options.
             public: it has no secret.
             policy: of its tokens; None for that of the options.
+            public_key: of its assertions, in PEM form.
             created_by: the account at the keyboard.
 
         Raises:
@@ -188,6 +190,7 @@ class Sandbox:
             client_secret=client_secret,
             public=public,
             policy=policy,
+            public_key=public_key,
             created_by=created_by,
         )
 
@@ -263,6 +266,9 @@ class Sandbox:
             web.get("/authorize", self._authorize),
             *self._token_routes(exchanges),
             web.post("/revoke", self._revoke),
+            web.post("/device_authorization", self._authorize_device),
+            web.get("/device", self._decide),
+            web.post("/app/installations/{installation}/access_tokens", exchanges.handle),
             web.get("/.well-known/oauth-authorization-server", self._metadata),
         ]
 
@@ -280,6 +286,29 @@ class Sandbox:
         except Refused as refused:
             return web.Response(status=400, text=refused.description)
         return web.Response(status=302, headers={"Location": location})
+
+    async def _authorize_device(self, request: web.Request) -> web.StreamResponse:
+        token_request = await read_token_request(request, self.options)
+        answer = self._server.authorize_device(token_request, f"{self.base_url}/device")
+        return http_response(answer)
+
+    async def _decide(self, request: web.Request) -> web.StreamResponse:
+        """The page on which an account consents to a user code, or not."""
+        approves = self.options.consent == "approve"
+        decision = request.query.get("decision", "approve" if approves else "deny")
+        try:
+            self.decide_device(request.query.get("user_code", ""), approve=decision == "approve")
+        except Refused as refused:
+            return web.Response(status=400, text=refused.description)
+        return web.Response(text=decision)
+
+    def decide_device(self, user_code: str, *, approve: bool, subject: str = OWNER) -> None:
+        """Answer a device authorization as an account does on another machine.
+
+        Raises:
+            Refused: nobody asks under this code any more.
+        """
+        self._server.machines.decide(user_code, approve=approve, subject=subject)
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
         token_request = await read_token_request(request, self.options)

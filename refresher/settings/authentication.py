@@ -1,12 +1,13 @@
 """From the keys of a client that prove it to what its requests need."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from refresher.domain.clients import Authentication
 from refresher.domain.quirks import AssertionAudience, ClientAuthentication, Quirks
 from refresher.domain.secret import Secret
+from refresher.domain.service_accounts import read_private_key
 from refresher.files import Unseen, read_file
 from refresher.settings.document import ClientSection
 from refresher.settings.layers import UNREAD, KeyPath, absolute
@@ -26,16 +27,23 @@ USED_BY = {
 """What each key is for, but ``client_secret``."""
 
 
+SIGNED_WITH = ("client_private_key", "client_key_id")
+
+
 class AuthenticationBuilder:
     """Builds what one client proves itself with; whatever is wrong goes to the report.
 
     Args:
         base: the folder relative paths start at.
+        signing: the clients that sign what their grants present, by name.
     """
 
-    def __init__(self, *, base: Path, secrets: SecretReader, report: Report) -> None:
+    def __init__(
+        self, *, base: Path, secrets: SecretReader, report: Report, signing: Collection[str]
+    ) -> None:
         self._base = base
         self._secrets = secrets
+        self._signing = signing
         self._report = report
 
     def build(self, path: KeyPath, section: ClientSection, quirks: Quirks) -> Authentication:
@@ -45,7 +53,8 @@ class AuthenticationBuilder:
             self._problem(
                 (*path, "client_private_key"),
                 "is no private key in PEM form without a passphrase: it begins with "
-                "-----BEGIN PRIVATE KEY----- or the like",
+                "-----BEGIN PRIVATE KEY----- or the like; nor is it Google's JSON file of a "
+                "service account",
             )
         certificate, certificate_key = self._certificate(path, section)
         found = Authentication(
@@ -66,7 +75,8 @@ class AuthenticationBuilder:
         is_doubtful = any(
             self._report.is_faulty((*path, key)) for key in ("client_authentication", "provider")
         )
-        for key, mend in () if is_doubtful else _missing(section, method):
+        signs = path[-1] in self._signing
+        for key, mend in () if is_doubtful else _missing(section, method, signs=signs):
             if not self._report.is_faulty((*path, key)):
                 self._problem((*path, key), f"is missing: {mend}")
         if (
@@ -78,6 +88,8 @@ class AuthenticationBuilder:
                 (*path, "issuer"), 'is missing: assertion_audience = "issuer" sends it; set it'
             )
         for key, methods in USED_BY.items():
+            if signs and key in SIGNED_WITH:
+                continue
             if getattr(section, key) is not None and method.value not in methods.split(" or "):
                 self._report.warning(
                     (*path, key),
@@ -112,17 +124,20 @@ class AuthenticationBuilder:
         self._report.problem(path, text)
 
 
-def _missing(section: ClientSection, method: ClientAuthentication) -> Iterator[tuple[str, str]]:
+def _missing(
+    section: ClientSection, method: ClientAuthentication, *, signs: bool
+) -> Iterator[tuple[str, str]]:
     """The keys that METHOD needs and SECTION lacks, each with the way out."""
     if method.has_secret and section.client_secret is None:
         yield "client_secret", 'set it, or client_authentication = "none" for a public client'
-    if method is ClientAuthentication.PRIVATE_KEY_JWT and section.client_private_key is None:
+    signs |= method is ClientAuthentication.PRIVATE_KEY_JWT
+    if signs and section.client_private_key is None:
         yield "client_private_key", "set the private key whose public half the server knows"
     if method.has_certificate and section.client_certificate is None:
         yield "client_certificate", "set the file of the certificate that the server knows"
 
 
 def _is_private_key(secret: Secret) -> bool:
-    text = secret.reveal()
+    text = read_private_key(secret)[0].reveal()
     is_sealed = "ENCRYPTED" in text
     return text == UNREAD or ("-----BEGIN" in text and "PRIVATE KEY-----" in text and not is_sealed)

@@ -1,11 +1,13 @@
 """From sections of the settings and entries of the catalogue to domain clients."""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from refresher.domain.clients import (
+    Authentication,
     Client,
     Endpoints,
     Policy,
@@ -13,7 +15,9 @@ from refresher.domain.clients import (
     Route,
 )
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.domain.quirks import Quirks, keys
+from refresher.domain.quirks import ClientAuthentication, Quirks, keys
+from refresher.domain.secret import Secret
+from refresher.domain.service_accounts import ServiceAccount, read_service_account
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, Variable
 from refresher.settings.authentication import AuthenticationBuilder
@@ -25,7 +29,7 @@ from refresher.settings.catalogued import (
 )
 from refresher.settings.contradictions import check_client
 from refresher.settings.document import ClientSection
-from refresher.settings.layers import KeyPath, absolute
+from refresher.settings.layers import UNREAD, KeyPath, absolute
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import (
@@ -47,12 +51,18 @@ class ClientBuilder:
 
     Args:
         base: the folder relative paths start at.
+        signing: the clients that sign what their grants present, by name.
     """
 
-    def __init__(self, *, base: Path, secrets: SecretReader, report: Report) -> None:
+    def __init__(
+        self, *, base: Path, secrets: SecretReader, report: Report, signing: Collection[str] = ()
+    ) -> None:
         self._base = base
         self._secrets = secrets
-        self._authentication = AuthenticationBuilder(base=base, secrets=secrets, report=report)
+        self._signing = signing
+        self._authentication = AuthenticationBuilder(
+            base=base, secrets=secrets, report=report, signing=signing
+        )
         self._report = report
 
     def build(self, name: str, section: ClientSection) -> Client | None:
@@ -61,22 +71,32 @@ class ClientBuilder:
         check_name(path, name, self._report)
         catalogued = read_catalogued(path, section, self._report)
         provider = catalogued.provider
-        endpoints = self._endpoints(path, section, catalogued)
         quirks = _told(Quirks, section.quirks, catalogued)
+        if (
+            name in self._signing
+            and section.client_secret is None
+            and "client_authentication" not in section.quirks
+        ):
+            # RFC 7521 4.1: what it signs proves it.
+            quirks = replace(quirks, client_authentication=ClientAuthentication.NONE)
+        authentication = self._authentication.build(path, section, quirks)
+        account = _account(authentication)
+        endpoints = self._endpoints(path, section, catalogued, account)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
-        authentication = self._authentication.build(path, section, quirks)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
-        self._require(path, "client_id", section.client_id, "set the id the server gave it")
-        if section.client_id is None or "token_endpoint" not in endpoints:
+        client_id = section.client_id or (None if account is None else account.client_email)
+        self._require(path, "client_id", client_id, "set the id the server gave it")
+        if client_id is None or "token_endpoint" not in endpoints:
             return None
         client = Client(
             name=name,
-            client_id=section.client_id,
+            client_id=client_id,
             endpoints=Endpoints(
                 token=endpoints["token_endpoint"],
                 authorization=endpoints.get("authorization_endpoint"),
+                device_authorization=endpoints.get("device_authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
                 introspection=endpoints.get("introspection_endpoint"),
@@ -95,10 +115,16 @@ class ClientBuilder:
         return client
 
     def _endpoints(
-        self, path: KeyPath, section: ClientSection, catalogued: Catalogued
+        self,
+        path: KeyPath,
+        section: ClientSection,
+        catalogued: Catalogued,
+        account: ServiceAccount | None,
     ) -> dict[str, str]:
         """Absolute URLs of the endpoints that are known and right."""
         given = {key: getattr(section, key) or catalogued.endpoints.get(key) for key in ENDPOINTS}
+        if account is not None and given["token_endpoint"] is None:
+            given["token_endpoint"] = account.token_uri
         base_url = self._base_url(path, section, catalogued.base_url, given)
         provider = catalogued.provider
         is_told = provider is not None and provider.settings.token_endpoint is not None
@@ -119,7 +145,7 @@ class ClientBuilder:
             fault = endpoint_fault(url, allow_plain_http=section.allow_plain_http)
             if fault is None:
                 found[key] = url
-            elif getattr(section, key) is not None:
+            elif getattr(section, key) is not None or url == (account and account.token_uri):
                 self._report.problem((*path, key), fault)
         return found
 
@@ -236,6 +262,20 @@ def _told(of: type[T], ours: Mapping[str, Any], catalogued: Catalogued) -> T:
         if isinstance(value, Mapping) and name in theirs
     }
     return of(**{**theirs, **ours, **joined_tables})
+
+
+def _account(authentication: Authentication) -> ServiceAccount | None:
+    """Who the client is by the file of its private key, where that says so."""
+    private_key = authentication.private_key
+    if private_key is None:
+        return None
+    if private_key == Secret(UNREAD):  # who it is stands in what was left unread
+        return ServiceAccount(client_email=UNREAD, token_uri=UNREAD_ENDPOINT)
+    return read_service_account(private_key)
+
+
+UNREAD_ENDPOINT = "https://unread.invalid/"
+"""Stands for what a file says that a command has no use for."""
 
 
 def _revocation(provider: Provider | None, endpoint: str | None) -> Revocation | None:

@@ -7,11 +7,13 @@ one mistake never hides another: what is required is asked for in ``checks``.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, create_model
 
 from refresher.domain.clients import Policy
+from refresher.domain.grants import GrantKind
 from refresher.domain.notifications import Kind as Told
 from refresher.domain.quirks import Quirks, keys
+from refresher.domain.renewal import SubjectTokenType
 from refresher.logs import Level
 from refresher.settings.values import (
     READERS,
@@ -23,6 +25,8 @@ from refresher.settings.values import (
     SecretValue,
     Text,
     Uris,
+    Words,
+    read_grant_type,
 )
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -167,6 +171,11 @@ class _OwnClientSection(Section):
     refresh_endpoint: Text | None = Field(
         default=None, description="URL that refreshes go to, where not the token endpoint."
     )
+    device_authorization_endpoint: Text | None = Field(
+        default=None,
+        description="URL of the device authorization endpoint (RFC 8628), for a login by a code "
+        "that is typed on another machine.",
+    )
     issuer: Text | None = Field(
         default=None,
         description="The authorization server's issuer, exactly as its metadata name it: login "
@@ -206,8 +215,9 @@ class _OwnClientSection(Section):
     )
     client_private_key: SecretValue | None = Field(
         default=None,
-        description="The private key that signs assertions, in PEM form. Required for "
-        "private_key_jwt.",
+        description="The private key that signs assertions, in PEM form, or Google's JSON file of "
+        "a service account, which tells client_id and token_endpoint as well. Required for "
+        "private_key_jwt, and for grants of jwt_bearer.",
     )
     client_key_id: Text | None = Field(
         default=None, description="The kid of assertions, where the server knows several keys."
@@ -263,6 +273,9 @@ else:
     )
 
 
+GrantTypeText = Annotated[GrantKind, PlainValidator(read_grant_type), Kind("grant type")]
+
+
 class GrantSection(Section):
     """One grant: an account that authorized a client, or a static token."""
 
@@ -270,8 +283,27 @@ class GrantSection(Section):
         default=None,
         description="Name of the client. Required, except for a static token.",
     )
-    scope: Scope = Field(
-        default=(), description="Scope to ask for at login instead of the client's."
+    grant_type: GrantTypeText | None = Field(
+        default=None,
+        description="What renews it: refresh_token, after a login or with one given here; or, "
+        "without a person, client_credentials, jwt_bearer (an assertion that the client signs) or "
+        "token_exchange (the token of another grant). Default: the provider's, else refresh_token.",
+    )
+    scope: Scope = Field(default=(), description="Scope to ask for instead of the client's.")
+    audience: Words = Field(
+        default=(),
+        description="Whom the token is for, as its server calls them, where nobody logs in.",
+    )
+    resource: Words = Field(default=(), description="The same as URIs (RFC 8707).")
+    subject: Text | None = Field(
+        default=None,
+        description="Of token_exchange: the grant whose token is exchanged. Of jwt_bearer: the "
+        "user for whom the client asks, or the installation of a GitHub App.",
+    )
+    subject_token: SubjectTokenType | None = Field(
+        default=None,
+        description="Of token_exchange: which token of the subject is exchanged. None: its "
+        "access_token.",
     )
     labels: dict[str, str] = Field(
         default_factory=dict,

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from refresher.domain.grants import LABEL_RULE, GrantKind, Seed, is_valid_label
+from refresher.domain.grants import LABEL_RULE, Seed, is_valid_label
+from refresher.domain.renewal import NO_TERMS
 from refresher.domain.secret import Secret
 from refresher.providers import find_provider
 from refresher.settings.catalogued import with_refresh_token_scope
 from refresher.settings.clients import check_name, warn_of_scope
 from refresher.settings.document import ClientSection, GrantSection
+from refresher.settings.kinds import kind_of, terms_of
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
@@ -50,12 +52,16 @@ def _seed(
     client = _check_client(path, section, clients, report)
     provider = find_provider(client.provider) if client and client.provider else None
     warn_of_scope((*path, "scope"), section.scope, provider, report)
-    is_static = section.static_token is not None
+    kind = kind_of(section, client)
+    scope = with_refresh_token_scope(section.scope, provider) if section.scope else ()
+    if kind.renews_itself:
+        scope = section.scope or (client.scope if client else ())
     return Seed(
         name=name,
-        kind=GrantKind.STATIC if is_static else GrantKind.REFRESHABLE,
+        kind=kind,
         client=section.client,
-        scope=with_refresh_token_scope(section.scope, provider) if section.scope else (),
+        scope=scope,
+        terms=terms_of(section) if kind.renews_itself else NO_TERMS,
         labels=section.labels,
         refresh_token=secrets.read((*path, "refresh_token"), section.refresh_token),
         access_token=secrets.read((*path, "static_token"), section.static_token),

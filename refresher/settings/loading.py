@@ -26,6 +26,7 @@ from refresher.settings.document import (
     VaultSection,
 )
 from refresher.settings.grants import read_seeds
+from refresher.settings.kinds import check_kinds, signing_clients
 from refresher.settings.layers import (
     Layer,
     absolute,
@@ -198,12 +199,14 @@ def _build(
     vault = _vault(document.vault, base, file)
     redis = _redis(document.redis, secrets, report)
     control = _control(document.control, base, vault, report)
-    builder = ClientBuilder(base=base, secrets=secrets, report=report)
+    signing = signing_clients(document)
+    builder = ClientBuilder(base=base, secrets=secrets, report=report, signing=signing)
     clients = {name: builder.build(name, each) for name, each in document.clients.items()}
     seeds = read_seeds(document.grants, document.clients, secrets, report)
     made = {name: client for name, client in clients.items() if client is not None}
     targets = read_targets(document.notify, base, secrets, report)
     check_together(document, made, report)
+    check_kinds(document, made, report)
     if len(made) < len(clients):
         return None
     return Settings(

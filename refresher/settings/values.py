@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from refresher.domain import quirks
 from refresher.domain.clients import UnknownOutcome
+from refresher.domain.grants import GrantKind
 from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.times import read_duration, read_instant
@@ -122,6 +123,34 @@ def read_rotation(value: Any) -> Rotation:
         ) from error
 
 
+GRANT_TYPES = {
+    "refresh_token": GrantKind.REFRESHABLE,
+    "client_credentials": GrantKind.CLIENT,
+    "jwt_bearer": GrantKind.ASSERTION,
+    "token_exchange": GrantKind.EXCHANGE,
+}
+"""What renews a grant, by the short name of its grant type."""
+
+REGISTERED = "urn:ietf:params:oauth:grant-type:"
+"""What the standards' names of some of them begin with."""
+
+
+def read_grant_type(value: Any) -> GrantKind:
+    """What renews a grant, by a short name or the standard's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, str):
+        short = value.removeprefix(REGISTERED).replace("-", "_")
+        if short in GRANT_TYPES:
+            return GRANT_TYPES[short]
+    raise ValueError(
+        f"is no grant type that is known here: use {', '.join(GRANT_TYPES)}; a static_token needs "
+        "none"
+    )
+
+
 def read_secret(value: Any) -> SecretSource:
     """Where a secret is to be found.
 
@@ -179,7 +208,7 @@ READERS: Mapping[Any, Any] = {
         choice: choice
         for choice in (
             *(quirks.ClientAuthentication, quirks.AssertionAlgorithm, quirks.AssertionAudience),
-            *(quirks.Placement, quirks.LifetimeUnit, UnknownOutcome),
+            *(quirks.AssertionPlacement, quirks.Placement, quirks.LifetimeUnit, UnknownOutcome),
         )
     },
 }

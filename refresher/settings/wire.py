@@ -17,7 +17,7 @@ SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
     "client_secret": "client_secret",
     "code": "refresher login",
     "code_verifier": "pkce",
-    "grant_type": "nothing: refresher knows refresh_token and authorization_code only",
+    "grant_type": "grant_type of a grant",
     "redirect_uri": "redirect_uris, and send_redirect_uri_on_refresh",
     "refresh_token": "refresh_token of a grant",
     "scope": "scope, and send_scope_on_refresh",

@@ -4,6 +4,7 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -16,9 +17,9 @@ from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
 from refresher.vault.changes import What, note
-from refresher.vault.reading import read_one
+from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
-from refresher.vault.schema import grants
+from refresher.vault.schema import IS_EXCHANGED, grants
 from refresher.vault.spent import remember_spent
 
 
@@ -50,6 +51,7 @@ def authorize(
     else:
         values |= {"refresh_token_fingerprint": None, "predecessor_fingerprint": None}
     note(tx, What.AUTHORIZED, stored)
+    exchange_anew(tx, name)
     return renew(tx, stored, after, tokens, values)
 
 
@@ -159,7 +161,17 @@ NO_SECRETS: Values = {
 def set_static(tx: Transaction, stored: Grant, tokens: TokenSet) -> Grant:
     """Give STORED a new static token, which nobody but a person will replace."""
     after = authorizing.given_static(stored, tokens.expires_at, tx.now)
+    exchange_anew(tx, stored.name)
     return renew(tx, stored, after, tokens, {})
+
+
+def exchange_anew(tx: Transaction, name: str) -> None:
+    """Have the grants that exchange a token of NAME, which is authorized anew, do so at once."""
+    depends = sa.and_(grants.c.subject == name, IS_EXCHANGED)
+    for grant in read_all(tx.connection, tx.aside, depends, grant_of):
+        if grant.state is not GrantState.REMOVED:
+            again = authorizing.exchanged_anew(grant, tx.now)
+            guarded(tx, grant.id, partial(write, tx, again, {}))
 
 
 def renew(tx: Transaction, stored: Grant, after: Grant, tokens: TokenSet, values: Values) -> Grant:

@@ -4,7 +4,7 @@ No secret is in it. What exchanges bring is not there either, unless a grant is 
 daemon's log has a line for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -123,18 +123,31 @@ def note(
     detail: str | None = None,
 ) -> None:
     """Note that for whom TX works has done WHAT."""
-    row = {
-        "at": tx.now,
-        "actor": tx.by.kind,
-        "uid": tx.by.uid,
-        "pid": tx.by.pid,
-        "what": what.value,
+    row = _noted(tx, what) | {
         "grant_name": name if grant is None else grant.name,
         "client": client if grant is None else grant.client,
         "count": count,
         "detail": None if detail is None else detail[:LONGEST_DETAIL],
     }
     tx.connection.execute(sa.insert(changes), row)
+
+
+def note_each(tx: Transaction, what: What, many: Iterable[Grant]) -> None:
+    """Note the same of MANY grants, in one statement."""
+    row = _noted(tx, what)
+    rows = [row | {"grant_name": grant.name, "client": grant.client} for grant in many]
+    if rows:
+        tx.connection.execute(sa.insert(changes), rows)
+
+
+def _noted(tx: Transaction, what: What) -> dict[str, object]:
+    return {
+        "at": tx.now,
+        "actor": tx.by.kind,
+        "uid": tx.by.uid,
+        "pid": tx.by.pid,
+        "what": what.value,
+    }
 
 
 def read_page(tx: Transaction, after: int, limit: int, grant: str | None) -> list[Change]:

@@ -18,12 +18,12 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
-from refresher.domain.renewal import RefreshToken
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.candidates import Ahead, of_room
 from refresher.vault.database import Again
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_all, read_one, update_all
+from refresher.vault.renewals import renewal_of
 from refresher.vault.rows import (
     INTENT,
     Row,
@@ -183,7 +183,7 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
     access_token, extras = tx.sealer.access_token(row)
     return Claim(
         grant=armed,
-        renewal=RefreshToken(tx.sealer.refresh_token(row)),
+        renewal=renewal_of(tx, row, armed),
         access_token=access_token,
         extras=extras,
         granted_scope=row["granted_scope"],

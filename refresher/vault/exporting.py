@@ -95,6 +95,10 @@ def _kept_back(grant: Grant) -> LeftOut | None:
     """GRANT if its refresh token, where it has one, is not known to be good and unspent."""
     if grant.kind is GrantKind.STATIC:
         return _left_out(grant, "it is a static token", again=False)
+    if grant.kind.renews_itself:
+        return _left_out(
+            grant, "it has no refresh token: the settings hold what renews it", again=False
+        )
     if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
         return _left_out(grant, f"it is lost ({grant.reason})", again=False)
     if grant.refresh_token_fingerprint is None:

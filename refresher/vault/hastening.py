@@ -9,21 +9,27 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Fault, Grant, GrantState
+from refresher.domain.grants import Fault, Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason, worded
 from refresher.vault.changes import What, note
 from refresher.vault.reading import read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants
 
+RENEW_THEMSELVES = [kind.value for kind in GrantKind if kind.renews_itself]
+
 
 def hasten_blocked(tx: Transaction, client: str) -> list[str]:
     """Make due the grants of CLIENT that wait for its configuration to be mended."""
     blocked = [f"{reason}%" for reason in (Reason.CLIENT_REJECTED, Reason.MISCONFIGURED)]
+    # What was refused may be the client's key, or what its settings say.
+    is_refused = sa.and_(
+        grants.c.reason.like(f"{Reason.REFUSED}%"), grants.c.kind.in_(RENEW_THEMSELVES)
+    )
     waiting = sa.and_(
         grants.c.client == client,
         grants.c.due_at.is_not(None),
-        sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked)),
+        sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked), is_refused),
     )
     names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
     update_all(tx, waiting, {"due_at": tx.now})

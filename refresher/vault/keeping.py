@@ -1,6 +1,7 @@
 """The kept answers of an open vault, each method one transaction; ``kept`` has the statements."""
 
-from refresher.domain.grants import Grant, KeptAnswer, TokenSet
+from refresher.domain.grants import Grant, TokenSet
+from refresher.domain.unread import KeptAnswer
 from refresher.vault import kept
 from refresher.vault.adopting import adopt
 from refresher.vault.changes import What, note

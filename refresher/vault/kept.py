@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from refresher.domain.grants import Grant, Intent, KeptAnswer, RawAnswer, TokenSet
+from refresher.domain.grants import Grant, Intent, TokenSet
+from refresher.domain.unread import KeptAnswer, RawAnswer
 from refresher.errors import UnknownAnswer, VaultKeyError
 from refresher.vault.changes import What, note
 from refresher.vault.rows import Sealer, Transaction

@@ -17,9 +17,11 @@ from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
+from refresher.vault.authorizations import exchange_anew
+from refresher.vault.changes import What, note_each
 from refresher.vault.prepared import Prepared
 from refresher.vault.rows import Transaction, Values, status_values
-from refresher.vault.schema import adopted_seeds, grants
+from refresher.vault.schema import IS_EXCHANGED, adopted_seeds, grants
 
 AT_ONCE = 500
 """Values that one statement asks for."""
@@ -49,7 +51,11 @@ def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) ->
         for place, fingerprint in prints.items()
     ]
     _NOTE.run(tx.connection, notes)
-    ids = _ids(tx, [grant.name for grant, _ in made.values()])
+    note_each(tx, What.ADDED, (grant for grant, _ in made.values()))
+    names = [grant.name for grant, _ in made.values()]
+    for subject in _subjects(tx, names):
+        exchange_anew(tx, subject)
+    ids = _ids(tx, names)
     return {place: replace(grant, id=ids[grant.name]) for place, (grant, _) in made.items()}
 
 
@@ -123,7 +129,8 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
     )
     end = seed.expires_at
     is_live = seed.access_token is not None and end is not None and end > tx.now
-    after = authorizing.seeded(stored, end if is_live else None, tx.now, draw)
+    idle = seed.refresh_token_idle
+    after = authorizing.seeded(stored, end if is_live else None, tx.now, draw, idle=idle)
     values: Values = {"token_type": "Bearer", "granted_scope": "", "version": 0}
     values |= tx.sealer.refresh_token_values(
         after, seed.refresh_token, presented=None, obtained_at=tx.now
@@ -158,6 +165,17 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         "adopted_sequence": 0,
     }
     return grant, status_values(grant) | described | values
+
+
+def _subjects(tx: Transaction, names: Sequence[str]) -> set[str]:
+    """Those of NAMES whose tokens other grants exchange."""
+    return {
+        subject
+        for some in parts(names)
+        for subject in tx.connection.scalars(
+            sa.select(grants.c.subject).where(grants.c.subject.in_(some), IS_EXCHANGED)
+        )
+    }
 
 
 def _ids(tx: Transaction, names: Sequence[str]) -> dict[str, int]:

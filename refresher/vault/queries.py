@@ -15,7 +15,7 @@ from refresher.domain.reasons import Reason
 from refresher.domain.states import pass_time
 from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
-from refresher.vault import keys
+from refresher.vault import dependents, keys
 from refresher.vault.aside import Aside
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
@@ -142,7 +142,7 @@ def has_time_passed(tx: Transaction) -> bool:
         one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(tx.aside.ids)).limit(1)
         if tx.connection.scalar(one) is not None:
             return True
-    return False
+    return tx.connection.scalar(dependents.awaited(tx.now).limit(1)) is not None
 
 
 def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
@@ -160,7 +160,7 @@ def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
             after = replace(after, revision=next_version(before.revision, tx.now))
             if guarded(tx, after.id, partial(_store, tx, after)):
                 moved.append((before, after))
-    return moved + _ended(tx)
+    return moved + _ended(tx) + _subjects_back(tx)
 
 
 def _ended(tx: Transaction) -> list[tuple[Grant, Grant]]:
@@ -176,6 +176,18 @@ def _ended(tx: Transaction) -> list[tuple[Grant, Grant]]:
         if guarded(tx, after.id, partial(_store, tx, after)):
             noticed.append((before, after))
     return noticed
+
+
+def _subjects_back(tx: Transaction) -> list[tuple[Grant, Grant]]:
+    """Make due what waited for a subject that has a token now."""
+    hastened: list[tuple[Grant, Grant]] = []
+    awaited = grants.c.id.in_(dependents.awaited(tx.now))
+    for before in read_all(tx.connection, tx.aside, awaited, grant_of):
+        revision = next_version(before.revision, tx.now)
+        after = replace(before, due_at=tx.now, revision=revision)
+        if guarded(tx, after.id, partial(_store, tx, after)):
+            hastened.append((before, after))
+    return hastened
 
 
 def _moved_by(now: float) -> tuple[sa.ColumnElement[bool], ...]:

@@ -27,6 +27,7 @@ from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.schema import grants
 from refresher.vault.sealing import Fingerprinter, Keyring, Place
+from refresher.vault.terms import terms_of
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ def grant_of(row: Row) -> Grant:
     try:
         kind, state = GrantKind(row["kind"]), GrantState(row["state"])
         fault = None if row["fault"] is None else Fault(row["fault"])
-        rejection = _rejection_of(row)
+        rejection, terms = _rejection_of(row), terms_of(row)
     except ValueError:
         raise GrantSetAside("its row is in a state that nobody knows") from None
     intent = None
@@ -136,6 +137,7 @@ def grant_of(row: Row) -> Grant:
         origin=row["origin"],
         labels=row["labels"],
         scope=tuple(row["scope"]),
+        terms=terms,
         state=state,
         reason=row["reason"],
         since=row["since"],
@@ -185,7 +187,8 @@ def as_row(values: Sequence[Any]) -> Values:
     """
     row = dict(zip(NAMES, values, strict=True))
     for name in _JSON:
-        row[name] = json.loads(row[name])
+        if row[name] is not None:
+            row[name] = json.loads(row[name])
     return row
 
 

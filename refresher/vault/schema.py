@@ -47,6 +47,8 @@ grants = Table(
     Column("origin", String(16), nullable=False),
     Column("labels", JSON, nullable=False),
     Column("scope", JSON, nullable=False),
+    Column("subject", String(255)),
+    Column("terms", JSON(none_as_null=True)),
     Column("state", String(32), nullable=False),
     Column("reason", String(128)),
     Column("since", Float, nullable=False),
@@ -97,6 +99,9 @@ grants = Table(
 # never be refused. What people add is checked (``authorizations.refuse_duplicate``).
 Index("ix_grants_client_fingerprint", grants.c.client, grants.c.refresh_token_fingerprint)
 Index("ix_grants_due_at", grants.c.due_at)
+# Which of those wait for their subject whose tokens depend on another grant.
+IS_EXCHANGED = text("kind = 'exchange'")
+Index("ix_grants_subject", grants.c.fault, grants.c.subject, sqlite_where=IS_EXCHANGED)
 # A claim reads nothing but this, however many grants are due at once.
 Index(
     "ix_grants_claim",

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,12 +16,15 @@ from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
+from refresher.domain.secret import Secret
 from refresher.errors import GrantConflict
 from refresher.vault import newcomers
 from refresher.vault.authorizations import (
     NO_SECRETS,
+    exchange_anew,
     existing_row,
     refuse_duplicate,
+    remove,
     renew,
     row_by_name,
     set_static,
@@ -31,6 +35,7 @@ from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
 from refresher.vault.sqlite.refusals import is_of_one_row
+from refresher.vault.terms import terms_of, terms_values
 
 
 class SeedResult(StrEnum):
@@ -110,14 +115,25 @@ def unchanged(tx: Transaction, wanted: Sequence[Seed]) -> set[str]:
             and (seed.client, mark) not in held
             and row.reason != Reason.AWAITING_LOGIN
         )
+        is_described = is_described and _asks_for(row, seed)
         if is_described and (is_taken or is_spent):
             settled.add(seed.name)
     return settled
 
 
+def _asks_for(row: sa.Row[Any], seed: Seed) -> bool:
+    """Whether a grant that renews itself asks already for what SEED says."""
+    if not seed.kind.renews_itself:
+        return True
+    try:
+        return terms_of({"subject": row.subject, "terms": row.terms}) == seed.terms
+    except ValueError:  # it is looked at with care
+        return False
+
+
 _DESCRIBED = (
     *(grants.c.name, grants.c.client, grants.c.kind, grants.c.state, grants.c.reason),
-    *(grants.c.labels, grants.c.scope),
+    *(grants.c.labels, grants.c.scope, grants.c.subject, grants.c.terms),
     *(grants.c.refresh_token_fingerprint, grants.c.predecessor_fingerprint),
 )
 
@@ -136,6 +152,9 @@ def apply_seed(
         DuplicateRefreshToken: another grant of the client holds this refresh token.
     """
     row = row_by_name(tx, seed.name)
+    if row is not None and _is_of_another_kind(grant_of(row), row, seed):
+        remove(tx, seed.name)
+        row = row_by_name(tx, seed.name)
     if row is None or row["state"] == GrantState.REMOVED:
         grant = _insert(tx, seed, row, origin)
         note(tx, What.ADDED, grant)
@@ -183,10 +202,13 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
         "request_interval": None,
         **rejection_values(None),
     }
+    values |= NO_SECRETS | terms_values(seed.terms)
+    if seed.kind.renews_itself:
+        values["refresh_token_fingerprint"] = tx.sealer.fingerprint(Secret(seed.kind.value))
     if removed is not None:
         values["revision"] = next_version(removed["revision"], tx.now)
         tx.connection.execute(
-            sa.update(grants).where(grants.c.id == removed["id"]).values(**values | NO_SECRETS)
+            sa.update(grants).where(grants.c.id == removed["id"]).values(**values)
         )
     else:
         counters = ("authorization_serial", "attempt_sequence", "adopted_sequence", "version")
@@ -198,6 +220,8 @@ def _insert(tx: Transaction, seed: Seed, removed: sa.RowMapping | None, origin: 
 def _adopt_seed(
     tx: Transaction, grant: Grant, seed: Seed, draw: float, *, replace_spent: bool
 ) -> Grant:
+    if seed.kind.renews_itself:
+        return _adopt_terms(tx, grant, seed, draw)
     secret = seed.access_token if seed.kind is GrantKind.STATIC else seed.refresh_token
     if secret is None:
         return grant
@@ -223,6 +247,14 @@ def _adopt_seed(
     return _seed_refresh_token(tx, grant, tokens, draw, seed.refresh_token_idle)
 
 
+def _adopt_terms(tx: Transaction, grant: Grant, seed: Seed, draw: float) -> Grant:
+    """Have GRANT ask for what SEED says from now on, at once where that is new."""
+    is_new = grant.status_reason == Reason.AWAITING_LOGIN
+    if not is_new and (grant.terms, grant.scope) == (seed.terms, seed.scope):
+        return grant
+    return write(tx, authorizing.seeded(grant, None, tx.now, draw), terms_values(seed.terms))
+
+
 def _seed_refresh_token(
     tx: Transaction, grant: Grant, tokens: TokenSet, draw: float, idle: float | None
 ) -> Grant:
@@ -235,9 +267,17 @@ def _seed_refresh_token(
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )
     values |= {"redirect_uri": None, "predecessor_sealed": None}
+    exchange_anew(tx, grant.name)
     if not is_live:
         return write(tx, after, values)
     return renew(tx, grant, after, tokens, values)
+
+
+def _is_of_another_kind(grant: Grant, row: sa.RowMapping, seed: Seed) -> bool:
+    """Whether GRANT, of ROW, gives way to SEED of another kind: nothing of it would be lost."""
+    is_known = grant.state is not GrantState.REMOVED and grant.client == seed.client
+    is_empty = grant.refresh_token_fingerprint is None and row["token_sealed"] is None
+    return is_known and grant.kind is not seed.kind and (is_empty or grant.kind.renews_itself)
 
 
 def _refuse_conflict(grant: Grant, seed: Seed) -> None:

@@ -25,6 +25,7 @@ from refresher.domain.grants import (
     Rejection,
 )
 from refresher.domain.reasons import Reason
+from refresher.domain.renewal import Terms
 from refresher.errors import ControlUnavailable
 from refresher.vault.listing import Details, KeptCount
 from tests.vault.world import make_client
@@ -358,3 +359,21 @@ def test_a_static_token_has_no_exchange() -> None:
 
 def test_a_client_that_is_gone_is_told() -> None:
     assert told(Details(grant()), None)["client"] == "crm, which is not in the settings"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (GrantKind.CLIENT, "the client alone (client_credentials), for billing"),
+        (GrantKind.ASSERTION, "what the client signs (jwt_bearer), subject user, for billing"),
+        (GrantKind.EXCHANGE, "the token of grant user (token_exchange), for billing"),
+    ],
+)
+def test_a_grant_that_renews_itself_says_by_what(kind: GrantKind, told: str) -> None:
+    terms = Terms(subject="user", audience=("billing",))
+    intent = Intent(sequence=1, presented=b"x", first_sent_at=NOW, attempts=1)
+    shown = replace(grant(), kind=kind, terms=terms, intent=intent)
+    text = click.unstyle("\n".join(page(full_view(Details(shown), make_client()), NOW, None)))
+    assert told in text
+    assert "refresh token" not in text
+    assert "rotation" not in text

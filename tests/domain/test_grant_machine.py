@@ -44,6 +44,7 @@ from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOW, make_client
 from tests.support.clients import changed
+from tests.support.renewals import presented
 
 ROTATIONS = [
     Rotation(RotationProfile.NONE),
@@ -187,7 +188,7 @@ class GrantMachine(RuleBasedStateMachine):
         claim = self.desk.claim(self.now)
         assert claim.intent.presented not in self.dead, "G6: dead once"
         self.open[claim.intent.sequence] = self.now
-        outcome = self.answer(fault, claim.renewal.presents.reveal(), retry_after)
+        outcome = self.answer(fault, presented(claim), retry_after)
         self.live = Flying(claim, outcome, self.now)
 
     @precondition(lambda self: self.live is not None)

@@ -7,6 +7,7 @@ from refresher.domain.quirks import Rotation, RotationProfile
 from tests.domain.desk import Desk
 from tests.domain.server import Server
 from tests.domain.world import NOT_SENT, NOW, REJECTED, make_client
+from tests.support.renewals import presented
 
 
 def at(seconds: float) -> Attempt:
@@ -19,7 +20,7 @@ def test_a_late_answer_without_rotation_closes_its_attempt() -> None:
     desk = Desk.empty(make_client(Rotation(RotationProfile.UNKNOWN)), NOW)
     desk.log_in(server.authorize(NOW), at(0))
     paused = desk.claim(NOW + 2700)
-    answer = server.exchange(paused.renewal.presents.reveal(), NOW + 2700)
+    answer = server.exchange(presented(paused), NOW + 2700)
     assert isinstance(answer, Refreshed)
     desk.recover(NOW + 2701, 0.5)
     assert desk.commit(desk.claim(NOW + 2702), NOT_SENT, at(2702)) is Verdict.APPLY

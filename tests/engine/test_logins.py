@@ -290,15 +290,15 @@ async def test_a_login_needs_a_grant_or_a_client(vault: Vault) -> None:
 async def test_a_login_is_for_what_the_settings_say(vault: Vault) -> None:
     await sow(vault, make_seed())
     clients = {"crm": changed(CRM, redirect_uris=(REDIRECT, "http://127.0.0.1/b")), "erp": CRM}
-    target = open_office(vault, clients=clients).logins.target
+    target = open_office(vault, clients=clients).logins.targets.find
     known, new = await target("acme"), await target("new", client_name="crm")
-    assert (known.client.name, known.redirect_uri) == ("crm", REDIRECT)
+    assert (known.client.name, known.redirect_uri(None)) == ("crm", REDIRECT)
     assert known.grant == await get(vault)
-    assert (new.client, new.redirect_uri, new.grant) == (known.client, REDIRECT, None)
+    assert (new.client, new.redirect_uri(None), new.grant) == (known.client, REDIRECT, None)
     listened_on = "http://127.0.0.1:4711/b"
-    assert (await target("acme", redirect_uri=listened_on)).redirect_uri == listened_on
+    assert known.redirect_uri(listened_on) == listened_on
     with pytest.raises(AuthorizationFailed, match="is not in the redirect_uris of client crm"):
-        await target("acme", redirect_uri="https://evil.example/b")
+        known.redirect_uri("https://evil.example/b")
     with pytest.raises(AuthorizationFailed, match="acme belongs to client crm: take another name"):
         await target("acme", client_name="erp")
     assert len(await vault.grants()) == 1

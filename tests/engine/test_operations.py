@@ -60,6 +60,7 @@ async def test_a_page_shows_everything_but_secrets(vault: Vault, canary: Canary)
         "next_attempt_at": NOW + 0.75 * LIFE,
         "failures": 0,
         "exchange_open": False,
+        "renewable": True,
         "refresh_token": True,
         "refresh_token_expires_at": None,
         "scope": ["r", "w"],

@@ -27,6 +27,7 @@ from tests.engine.world import (
     assemble,
     scheduling,
 )
+from tests.support.renewals import presented
 from tests.support.waiting import PATIENCE, eventually
 from tests.vault.world import (
     CRM,
@@ -429,7 +430,7 @@ async def test_a_claim_that_no_longer_stands_is_not_sent(vault: Vault) -> None:
     async def overtaken(*arguments: Any, **options: Any) -> list[Claim]:
         claims = await claim(*arguments, **options)
         for one in claims:
-            if one.renewal.presents.reveal() == "rt-0":
+            if presented(one) == "rt-0":
                 change = login_of(await get(vault), answered("at-login", "rt-login"))
                 await vault.authorize("acme", change)
         return claims

@@ -24,6 +24,7 @@ from refresher.logs.rendering import INSTANTS
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 from tests.support.log_output import LogOutput
+from tests.support.renewals import secret_of
 from tests.vault.world import CRM, FakeClock, clock_of, rooms
 
 
@@ -64,7 +65,7 @@ class Endpoint:
         return await self._answer(
             Call(
                 client=client.name,
-                secret=renewal.presents.reveal(),
+                secret=secret_of(renewal).reveal(),
                 scope=scope,
                 deadline=patience.deadline,
                 redirect_uri=redirect_uri,

@@ -30,6 +30,7 @@ from tests.pages.reading import (
     first_cells,
     rewritten,
 )
+from tests.support.signing import key_pair, service_account
 
 LONGEST_LINE = 120
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -76,11 +77,19 @@ def test_every_command_in_the_prose_exists() -> None:
     assert set(named) <= COMMANDS.keys()
 
 
+def content(name: str) -> str:
+    """What would be in the secret file NAME."""
+    if name.endswith(".pem"):
+        return key_pair()[0]
+    if name.endswith(".json"):
+        return service_account("robot@acme.example", "https://auth.acme.example/token")
+    return f"secret in {name}\n"
+
+
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_a_settings_block_loads_without_complaint(block: str, tmp_path: Path) -> None:
     for name in re.findall(r'\{ file = "([^"/]+)" \}', block):
-        signs = "whsec_" + 8 * "YWFh"
-        (tmp_path / name).write_text(signs if "[[notify]]" in block else f"secret in {name}\n")
+        (tmp_path / name).write_text(content(name))
         (tmp_path / name).chmod(0o600)
     environment = dict.fromkeys(re.findall(r'\{ env = "(\w+)" \}', block), "a secret")
     file = tmp_path / "refresher.toml"

@@ -8,6 +8,7 @@ from refresher.domain.clients import Client
 from refresher.providers import all_providers
 from refresher.providers.lines import settings_lines
 from tests.settings.conftest import Bench
+from tests.support.signing import key_pair
 
 ENTRIES = all_providers()
 USABLE = [entry for entry in ENTRIES if not entry.needs]
@@ -48,7 +49,8 @@ def test_four_lines_are_enough(bench: Bench, provider: str, line: str) -> None:
 def test_what_is_shown_to_be_pasted_loads_without_complaint(bench: Bench) -> None:
     for entry in USABLE:
         lines = settings_lines(entry, "acme")
-        text = re.sub(r"\{ file = .* \}", '"secret"', "\n".join(lines))
+        text = re.sub(r'\{ file = ".*pem" \}', f"'''{key_pair()[0].strip()}'''", "\n".join(lines))
+        text = re.sub(r"\{ file = .* \}", '"secret"', text)
         assert loaded(bench, text).provider == entry.name
 
 

@@ -49,7 +49,7 @@ def test_what_can_never_work_is_a_problem(bench: Bench, text: str, expected: str
 @pytest.mark.parametrize(
     ("table", "name", "mend"),
     [
-        ("token_parameters", "grant_type", "use nothing: refresher knows refresh_token"),
+        ("token_parameters", "grant_type", "use grant_type of a grant"),
         ("token_parameters", "refresh_token", "use refresh_token of a grant"),
         ("token_parameters", "client_id", "use client_id, and client_authentication"),
         ("token_parameters", "client_secret", "use client_secret"),

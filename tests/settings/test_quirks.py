@@ -23,6 +23,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "client_authentication": ('"client_secret_post"', "client_secret_post"),
     "assertion_algorithm": ('"ES256"', "ES256"),
     "assertion_audience": ('"issuer"', "issuer"),
+    "assertion_placement": ('"bearer"', "bearer"),
     "placement": ('"query"', "query"),
     "refresh_placement": ('"json"', "json"),
     "parameter_names": ('{ code = "word" }', {"code": "word"}),

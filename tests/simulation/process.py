@@ -38,6 +38,7 @@ from tests.simulation.disk import Fault
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Request
 from tests.simulation.server import KINDS
+from tests.support.renewals import secret_of
 from tests.support.threads import Inline
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Process:
         self, client: Client, renewal: Renewal, *, patience: Patience, **_: object
     ) -> Outcome:
         """The token endpoint as this process sees it."""
-        request = self._world.witness.wire.sending(self, client, renewal.presents)
+        request = self._world.witness.wire.sending(self, client, secret_of(renewal))
         self.in_flight[request.name] = request
         self._world.people.interrupt(request.name)
         self._world.count_await()

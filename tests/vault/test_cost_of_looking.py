@@ -15,6 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain import schedule
+from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.renewal import Terms
 from refresher.engine.recovery import recover
 from refresher.vault.candidates import AHEAD, of_room
 from refresher.vault.queries import IN_ONE_PASS
@@ -37,7 +39,7 @@ from tests.vault.world import (
 
 FEW, MANY = 100, 5_000
 
-LOOK = 400
+LOOK = 450
 """Instructions that a look at nothing new may take."""
 
 START = 2_000
@@ -236,3 +238,14 @@ async def test_states_are_counted_as_they_change(tmp_path: Path) -> None:
 def execute(vault: Vault, statement: str) -> None:
     with vault._database._writer.begin() as connection:
         connection.exec_driver_sql(statement)
+
+
+async def test_exchanges_that_wait_for_nothing_cost_a_look_nothing(vault: Vault) -> None:
+    seed = Seed(name="x", kind=GrantKind.EXCHANGE, client="crm", terms=Terms(subject="acme"))
+    await sow(vault, make_seed(), seed)
+    await refresh(vault, answered("at-1", "rt-1"))
+    await refresh(vault, answered("at-x"), NOW, "x")
+    multiply(vault, "x", MANY)
+    with counting(vault) as counted:
+        assert await at(vault, NOW + 1).time_passed() == []
+    assert counted.instructions < LOOK

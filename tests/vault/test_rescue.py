@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from refresher.domain.grants import RawAnswer
+from refresher.domain.unread import RawAnswer
 from refresher.engine.records import exchange_record, login_record, read_record
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event

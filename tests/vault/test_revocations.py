@@ -7,9 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain.commit_rule import Verdict
-from refresher.domain.grants import Grant, GrantState, RawAnswer
+from refresher.domain.grants import Grant, GrantState
 from refresher.domain.outcomes import AnswerUnread
 from refresher.domain.secret import Secret
+from refresher.domain.unread import RawAnswer
 from refresher.errors import GrantConflict, UnknownGrant
 from refresher.vault.kept import forget, keep_unreadable
 from refresher.vault.revocations import LONGEST, LONGEST_WAIT, Ended, Parked

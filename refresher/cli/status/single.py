@@ -28,6 +28,12 @@ ROTATION = {
 }
 """What each profile means for a grant at any moment."""
 
+RENEWED_BY = {
+    GrantKind.CLIENT: "the client alone (client_credentials)",
+    GrantKind.ASSERTION: "what the client signs (jwt_bearer), subject {subject}",
+    GrantKind.EXCHANGE: "the token of grant {subject} (token_exchange)",
+}
+
 AFTER_LOSS = {
     "replay": "the same one is sent once more at once",
     "defer": "the same one is sent again only when the access token is about to end",
@@ -65,10 +71,14 @@ def page(view: View, now: float, width: int | None) -> Block:
 def _facts(view: View, now: float) -> Iterator[tuple[str, str]]:
     yield "since", dated(view["since"], now)
     yield "access token", _access_token(view, now)
-    if view["kind"] == GrantKind.REFRESHABLE:
+    kind = GrantKind(view["kind"])
+    if kind is GrantKind.REFRESHABLE:
         yield "refresh token", _refresh_token(view, now)
+    elif kind.renews_itself:
+        yield "renewed by", _renewed_by(view, kind)
+    if kind is not GrantKind.STATIC:
         yield "client", _client(view)
-        if view["rotation"] is not None:
+        if view["rotation"] is not None and not kind.renews_itself:
             yield "rotation", rotation(view, now)
         yield "scope asked", " ".join(view["scope"] or view["client_scope"]) or "the server's own"
     yield "scope granted", " ".join(view["granted_scope"]) or "not said"
@@ -76,7 +86,7 @@ def _facts(view: View, now: float) -> Iterator[tuple[str, str]]:
         subject = view["authorized_subject"]
         by = [view["authorized_by"], f"subject {subject}" if subject else None]
         yield "authorized by", ", ".join(filter(None, by))
-    if view["kind"] == GrantKind.REFRESHABLE:
+    if kind is not GrantKind.STATIC:
         yield "last exchange", last_exchange(view, now)
     yield "next attempt", next_attempt(view, now)
     yield "consumers", consumers(view, now)
@@ -107,6 +117,12 @@ def _refresh_token(view: View, now: float) -> str:
     if view["on_probation"]:
         told += "; found in an odd answer and not served yet, its predecessor is kept"
     return told
+
+
+def _renewed_by(view: View, kind: GrantKind) -> str:
+    told = RENEWED_BY[kind].format(subject=view["terms"]["subject"])
+    for_whom = [*view["terms"]["audience"], *view["terms"]["resource"]]
+    return f"{told}, for {' '.join(for_whom)}" if for_whom else told
 
 
 def _client(view: View) -> str:
@@ -173,7 +189,7 @@ def _why_none(view: View) -> str:
             return "a login or an import is awaited"
         case Urgency.PAUSED:
             return "an operator decides"
-        case _ if not view["refresh_token"]:
+        case _ if not view["renewable"]:
             return "there is no refresh token"
         case _:
             return "nothing is due"
@@ -182,9 +198,10 @@ def _why_none(view: View) -> str:
 def _why(view: View) -> str:
     if view["asked_for"]:
         return "a refresh that was asked for"
+    itself = GrantKind(view["kind"]).renews_itself
     if view["refused_at"] is not None:
-        return "the refused refresh token is presented once more"
-    if view["intent"] is not None:
+        return f"the refused {'request' if itself else 'refresh token'} is presented once more"
+    if view["intent"] is not None and not itself:
         return "the same refresh token is sent again, for its answer never came"
     if urgency(view) is Urgency.PAUSED:
         return "the pause ends, and a new access token is fetched"

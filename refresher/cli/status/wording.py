@@ -50,7 +50,7 @@ def urgency(view: View) -> Urgency:
     match GrantState(view["state"]):
         case GrantState.REAUTHORIZATION_REQUIRED:
             return Urgency.LOST
-        case GrantState.PENDING if not view["refresh_token"]:
+        case GrantState.PENDING if not view["renewable"]:
             return Urgency.NEVER_AUTHORIZED
         case GrantState.PAUSED:
             return Urgency.PAUSED
