@@ -267,7 +267,7 @@ class Logins:
                 patience=Patience(CODE_DEADLINE),
             )
             if not isinstance(outcome, Refreshed):
-                raise AuthorizationFailed(_explained(outcome, login.client))
+                raise AuthorizationFailed(explained(outcome, login.client))
             grant = await self._vault.find(login.name)
         if grant is None:
             raise UnknownGrant(login.name)
@@ -318,7 +318,7 @@ def find_client(clients: Mapping[str, Client], name: str | None) -> Client:
     return clients[name]
 
 
-def _explained(outcome: Outcome, client: Client) -> str:
+def explained(outcome: Outcome, client: Client) -> str:
     """Why a code brought no tokens, and what to do about it."""
     match outcome:
         case GrantRejected(error=error):

@@ -34,10 +34,12 @@ def offered(group: click.Group, before: str = "") -> Iterator[tuple[str, click.C
     """Every command of GROUP and of the groups in it, each with all of its words."""
     for name in group.list_commands(CONTEXT):
         command = group.get_command(CONTEXT, name)
+        if command is not None and (
+            not isinstance(command, click.Group) or command.invoke_without_command
+        ):
+            yield f"{before}{name}", command
         if isinstance(command, click.Group):
             yield from offered(command, f"{before}{name} ")
-        elif command is not None:
-            yield f"{before}{name}", command
 
 
 COMMANDS: Mapping[str, click.Command] = dict(offered(cli))
