@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-COMMAND = f"{sys.executable} {Path(__file__).resolve()} %s &"
-"""For the environment variable BROWSER; nobody waits for it to close."""
+COMMAND = f"{sys.executable} {Path(__file__).resolve()} %s"
+"""For the environment variable BROWSER: it ends when its last page is there, and no earlier."""
 
 MOST_REDIRECTS = 20
 ANSWER_WITHIN = 120.0
