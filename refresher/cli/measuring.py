@@ -19,8 +19,8 @@ from refresher.cli.saying import say
 from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.clients import Client
+from refresher.domain.failed_logins import explained
 from refresher.domain.outcomes import Refreshed, TokenAnswer
-from refresher.engine.logins import CODE_DEADLINE, explained
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.logs import libraries
 from refresher.oauth import authorization
@@ -43,6 +43,9 @@ CLEANED_WITHIN = 60.0
 """Seconds for revoking what was made, also after Ctrl-C."""
 
 LONGEST_WAIT = 86_400.0
+
+CODE_DEADLINE = 30.0
+"""Seconds the exchange of a code may take."""
 
 
 @click.command("measure")

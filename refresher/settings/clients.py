@@ -16,6 +16,7 @@ from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.domain.quirks import Quirks, keys
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, Variable
+from refresher.providers.lines import UNFILLED
 from refresher.settings.authentication import AuthenticationBuilder
 from refresher.settings.catalogued import (
     ENDPOINTS,
@@ -69,6 +70,10 @@ class ClientBuilder:
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
         self._require(path, "client_id", section.client_id, "set the id the server gave it")
+        if section.client_id == UNFILLED:
+            self._report.warning(
+                (*path, "client_id"), f'is still "{UNFILLED}": set the id the server gave it'
+            )
         if section.client_id is None or "token_endpoint" not in endpoints:
             return None
         client = Client(

@@ -148,7 +148,7 @@ async def test_without_revocation_it_says_what_is_left_and_makes_up_a_dead_one()
 
 class Unrevoking(ModelServer):
     async def revoke_refresh(self, refresh_token: Secret) -> RevocationResult:
-        assert refresh_token
+        assert refresh_token.reveal()
         return RevocationResult.UNSUPPORTED
 
 
