@@ -12,6 +12,7 @@ from refresher.oauth.error_codes import MEANINGS, Meaning
 from refresher.ops.metric_catalogue import METRICS
 from refresher.settings.describe import describe
 from tests.pages.catalogue import HEADS, provider_rows
+from tests.pages.independent import INDEPENDENT_HEADS, independent_rows
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -106,6 +107,10 @@ def providers() -> str:
     return table(HEADS, provider_rows())
 
 
+def independent_servers() -> str:
+    return table(INDEPENDENT_HEADS, independent_rows())
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "exit codes": exit_codes,
@@ -114,6 +119,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "events": events,
     "metrics": metrics,
     "providers": providers,
+    "independent servers": independent_servers,
 }
 """What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
 
