@@ -20,11 +20,11 @@ from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.clients import Client
 from refresher.domain.failed_logins import explained
-from refresher.domain.outcomes import Refreshed, TokenAnswer
+from refresher.domain.outcomes import NotSent, Outcome, Refreshed, TokenAnswer, Transient
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.logs import libraries
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest, is_loopback
+from refresher.oauth.authorization import AuthorizationRequest, Callback, is_loopback
 from refresher.oauth.measuring.experiments import (
     MOST_LOGINS,
     MOST_LOGINS_WITHOUT_REVOCATION,
@@ -38,6 +38,7 @@ from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.providers import Provider, find_provider
 from refresher.settings.model import Settings
+from refresher.settings.urls import endpoint_fault
 
 CLEANED_WITHIN = 60.0
 """Seconds for revoking what was made, also after Ctrl-C."""
@@ -46,6 +47,9 @@ LONGEST_WAIT = 86_400.0
 
 CODE_DEADLINE = 30.0
 """Seconds the exchange of a code may take."""
+
+CODE_PAUSES = (1.0, 5.0, 15.0)
+"""Seconds before a code is sent again that a rate limit kept from being taken."""
 
 
 @click.command("measure")
@@ -103,6 +107,8 @@ def measure(  # noqa: PLR0917  one parameter an option
     libraries.take_over()
     client = _client(settings, name)
     chosen = _redirect_uri(client, redirect_uri)
+    if probe is not None and (fault := endpoint_fault(probe, allow_plain_http=False)):
+        raise click.BadParameter(fault, context, param_hint="--probe")
     is_pasted = no_browser or not is_loopback(chosen)
 
     async def work() -> dict[str, Any]:
@@ -278,17 +284,27 @@ class _Logins:
             raise AuthorizationFailed(
                 "the server's metadata promise that an answer names it (iss), and this one does not"
             )
+        outcome = await self._redeem(request, callback)
+        for pause in CODE_PAUSES:
+            if not (isinstance(outcome, Transient) and outcome.is_own_word):
+                break
+            await anyio.sleep(max(pause, outcome.retry_after or 0.0))
+            outcome = await self._redeem(request, callback)
+        if not isinstance(outcome, Refreshed):
+            raise AuthorizationFailed(explained(outcome, client))
+        return outcome.answer
+
+    async def _redeem(self, request: AuthorizationRequest, callback: Callback) -> Outcome:
+        outcome: Outcome = NotSent(reason="cancelled")
         with anyio.CancelScope(shield=True):
             outcome = await self._endpoint.redeem(
-                client,
+                self._client,
                 callback.code,
                 redirect_uri=request.redirect_uri,
                 code_verifier=request.code_verifier,
                 patience=Patience(CODE_DEADLINE),
             )
-        if not isinstance(outcome, Refreshed):
-            raise AuthorizationFailed(explained(outcome, client))
-        return outcome.answer
+        return outcome  # noqa: RET504  for all that mypy knows the scope may end it
 
 
 COMMANDS = (measure,)

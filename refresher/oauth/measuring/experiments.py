@@ -109,7 +109,7 @@ class Experiments:
     async def _log_in(self, purpose: str) -> Throwaway:
         number = len(self.evidence.grants) + 1
         tokens = await self._server.log_in(f"login {number}, to see {purpose}")
-        grant = Throwaway(number=number, first=tokens)
+        grant = Throwaway(number=number, first=tokens, renewed_at=self._server.now())
         self.evidence.grants.append(grant)
         self._received[number] = [tokens]
         return grant
@@ -128,8 +128,9 @@ class Experiments:
     async def _present(self, grant: Throwaway, token: Secret) -> Answer:
         answer = await self._server.present(token)
         if answer.tokens is not None:
-            kept = answer.tokens.refresh or token
+            kept = answer.tokens.refresh or grant.newest.refresh
             grant.newest = replace(answer.tokens, refresh=kept)
+            grant.renewed_at = answer.answered_at
             self._received[grant.number].append(grant.newest)
         return answer
 
@@ -148,9 +149,9 @@ class Experiments:
         """The first refresh of GRANT that is answered; None where none is."""
         token = grant.newest.refresh
         assert token is not None
-        issued_at, life = self._server.now(), grant.newest.expires_in
+        issued_at, life = grant.renewed_at, grant.newest.expires_in
         is_first = self.evidence.refreshed is None
-        lived = is_first and await self._lives(grant.first)
+        lived = is_first and await self._lives(grant.first, issued_at)
         answer = await self._when_not_early(grant, token)
         if answer.verdict is Verdict.EARLY:
             self.evidence.remarks.append(
@@ -168,9 +169,8 @@ class Experiments:
             self.evidence.window = max(life - (answer.sent_at - issued_at), 0.0)
         if is_first:
             self.evidence.refreshed = answer
-            is_over = life is not None and self._server.now() - issued_at >= life - 1
-            if lived and not is_over:
-                self.evidence.access_token_lives = await self._lives(grant.first)
+            if lived:
+                self.evidence.access_token_lives = await self._lives(grant.first, issued_at)
         return answer
 
     async def _after_refresh(self, grant: Throwaway, refreshed: Answer) -> None:
@@ -292,7 +292,7 @@ class Experiments:
         """Whether a refused replay has ended the rest of GRANT."""
         newest, evidence = grant.newest, self.evidence
         assert newest.refresh is not None
-        lives = await self._lives(newest)
+        lives = await self._lives(newest, grant.renewed_at)
         answer = await self._present(grant, newest.refresh)
         if answer.verdict is Verdict.REFUSED:
             grant.is_dead = True
@@ -326,13 +326,13 @@ class Experiments:
         grant = await self._fresh("what revoking an access token ends")
         if grant is None or grant.newest.access is None or grant.newest.refresh is None:
             return
-        lived = await self._lives(grant.newest)
+        lived = await self._lives(grant.newest, grant.renewed_at)
         seen = Revoked(result=await self._server.revoke_access(grant.newest.access))
         self.evidence.revoked_access = seen
         if seen.result is not RevocationResult.REVOKED:
             return
         if lived:
-            seen.ended_it = _not(await self._lives(grant.newest))
+            seen.ended_it = _not(await self._lives(grant.newest, grant.renewed_at))
         answer = await self._present(grant, grant.newest.refresh)
         if answer.verdict in {Verdict.ACCEPTED, Verdict.REFUSED}:
             seen.ended_other = grant.is_dead = answer.verdict is Verdict.REFUSED
@@ -343,13 +343,13 @@ class Experiments:
         refresh = grant.newest.refresh
         if refresh is None:
             return
-        lived = await self._lives(grant.newest)
+        lived = await self._lives(grant.newest, grant.renewed_at)
         seen = Revoked(result=await self._server.revoke_refresh(refresh))
         self.evidence.revoked_refresh = seen
         if seen.result is not RevocationResult.REVOKED:
             return
         if lived:
-            seen.ended_other = _not(await self._lives(grant.newest))
+            seen.ended_other = _not(await self._lives(grant.newest, grant.renewed_at))
         answer = await self._present(grant, refresh)
         if answer.verdict in {Verdict.ACCEPTED, Verdict.REFUSED}:
             seen.ended_it = grant.is_dead = answer.verdict is Verdict.REFUSED
@@ -360,8 +360,12 @@ class Experiments:
         answer = await self._server.present(Secret(secrets.token_urlsafe(32)))
         self._keep_words(answer, "never issued")
 
-    async def _lives(self, tokens: Tokens) -> bool | None:
-        return None if tokens.access is None else await self._server.lives(tokens.access)
+    async def _lives(self, tokens: Tokens, since: float) -> bool | None:
+        """Whether the access token of TOKENS lives, which came at SINCE and is not at its end."""
+        life = tokens.expires_in
+        if tokens.access is None or (life is not None and self._server.now() - since > life - 1):
+            return None
+        return await self._server.lives(tokens.access)
 
     def _say_dead(self, replay: Replay, why: str) -> None:
         self._keep_words(replay.answer, why)

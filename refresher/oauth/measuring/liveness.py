@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import anyio
+
+from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client
 from refresher.domain.quirks import Placement
 from refresher.domain.secret import Secret
@@ -15,13 +18,22 @@ from refresher.oauth.documents import read_fields
 from refresher.oauth.metadata import places
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import TokenRequest
+from refresher.oauth.responses import read_retry_after
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
 ANSWER_WITHIN = 15.0
 """Seconds one of these requests may take."""
 
-OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+OK, UNAUTHORIZED = 200, 401
+
+LATER = frozenset({429, 503})
+"""Statuses that say: ask again."""
+
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a request that came too soon is sent again, if the server names none."""
+
+LONGEST_PAUSE = 60.0
 
 ENDPOINTS = ("introspection_endpoint", "userinfo_endpoint", "revocation_endpoint")
 """What the metadata tell that measuring uses."""
@@ -46,8 +58,8 @@ async def discovered(
     Args:
         documents: where metadata may be, before the usual places.
 
-    Metadata count only if they name the client's own token endpoint, and an endpoint only on
-    the host of that: the client's secret goes there.
+    Metadata count only if they name the client's own token endpoint. The client's secret goes
+    to what they name, so without TLS that must be on the same host.
     """
     token = client.endpoints.token
     for url in dict.fromkeys((*documents, *_usual(client))):
@@ -58,7 +70,12 @@ async def discovered(
         if fields is None or fields.get("token_endpoint") != token:
             continue
         named = {name: str(fields.get(name) or "") for name in ENDPOINTS}
-        return {name: url for name, url in named.items() if _is_beside(url, token)}
+        is_proven = url.startswith("https:")
+        return {
+            name: each
+            for name, each in named.items()
+            if _is_beside(each, token) or (is_proven and each.startswith("https:"))
+        }
     return {}
 
 
@@ -91,6 +108,7 @@ class Liveness:
     endpoint: TokenEndpoint
     client: Client
     places: Places
+    clock: Clock = field(default_factory=SystemClock)
     asked: str | None = field(default=None, init=False)
     """How it is asked; None before the first token, and where nobody can tell."""
     _is_settled: bool = field(default=False, init=False)
@@ -130,8 +148,8 @@ class Liveness:
             parameters={"token": access_token.reveal(), "token_type_hint": "access_token"},
             headers={"Accept": "application/json"},
         )
-        reply = await self.endpoint.send(self.client, asked, patience=Patience(ANSWER_WITHIN))
-        if not isinstance(reply, Reply) or reply.status != OK:
+        reply = await self._send(asked, authenticated=True)
+        if reply is None or reply.status != OK:
             return None
         active = (read_fields(reply.body) or {}).get("active")
         return active if isinstance(active, bool) else None
@@ -144,14 +162,26 @@ class Liveness:
             parameters={},
             headers={"Authorization": f"Bearer {access_token.reveal()}"},
         )
-        reply = await self.endpoint.send(
-            self.client, asked, authenticated=False, patience=Patience(ANSWER_WITHIN)
-        )
-        if not isinstance(reply, Reply):
+        reply = await self._send(asked, authenticated=False)
+        if reply is None:
             return None
         if 200 <= reply.status < 300:  # noqa: PLR2004  the class of status codes
             return True
         told = f"{reply.headers.get('WWW-Authenticate', '')} {reply.body[:4096]!r}"
         if reply.status == UNAUTHORIZED or "invalid_token" in told:
             return False
+        return None
+
+    async def _send(self, asked: TokenRequest, *, authenticated: bool) -> Reply | None:
+        """What comes of ASKED, which a server may want to be asked later."""
+        for pause in PAUSES:
+            reply = await self.endpoint.send(
+                self.client, asked, authenticated=authenticated, patience=Patience(ANSWER_WITHIN)
+            )
+            if not isinstance(reply, Reply):
+                return None
+            if reply.status not in LATER:
+                return reply
+            told = read_retry_after(reply.headers.get("Retry-After"), self.clock.now())
+            await anyio.sleep(pause if told is None else min(told, LONGEST_PAUSE))
         return None

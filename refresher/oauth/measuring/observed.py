@@ -62,6 +62,8 @@ class Throwaway:
     number: int
     """Of its login, from 1."""
     first: Tokens
+    renewed_at: float = 0.0
+    """When its newest tokens came."""
     newest: Tokens = field(init=False)
     is_dead: bool = False
     """The server refuses its newest refresh token, or has revoked it."""

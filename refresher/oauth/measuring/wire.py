@@ -48,6 +48,14 @@ TRIES = 6
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before the second of them, doubled for each that follows."""
 
+REVOCATION_PAUSES = (1.0, 3.0, 9.0)
+"""Seconds before a token is revoked once more, and before that is given up."""
+
+AGAIN = frozenset({
+    RevocationResult.REFUSED, RevocationResult.UNKNOWN, RevocationResult.NOT_SENT,
+})  # fmt: skip
+"""What a rate limit may have come to: asking again is harmless."""
+
 TOLD = (
     *("error", "error_description", "error_codes", "error_code", "error_subcode", "suberror"),
     *("code", "message", "reason", "status", "errors", "ok", "success"),
@@ -154,13 +162,19 @@ class WiredServer:
     async def _revoke(
         self, client: Client, *, access: Secret | None = None, refresh: Secret | None = None
     ) -> RevocationResult:
-        return await revocation.revoke(
-            self.endpoint,
-            client,
-            refresh_token=refresh,
-            access_token=access,
-            deadline=ANSWER_WITHIN,
-        )
+        result = RevocationResult.NOT_SENT
+        for pause in REVOCATION_PAUSES:
+            result = await revocation.revoke(
+                self.endpoint,
+                client,
+                refresh_token=refresh,
+                access_token=access,
+                deadline=ANSWER_WITHIN,
+            )
+            if result not in AGAIN:
+                break
+            await self.sleep(pause)
+        return result
 
     def _revocation(self) -> Revocation | None:
         if self.client.endpoints.revocation is not None:

@@ -15,6 +15,7 @@ from refresher.oauth.measuring.experiments import Experiments
 from refresher.oauth.measuring.judgement import Conclusion, conclude
 from refresher.oauth.measuring.liveness import Liveness, Places, discovered
 from refresher.oauth.measuring.wire import WiredServer
+from refresher.oauth.revocation import RevocationResult
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.sandbox import RetryAfter, Sandbox, SandboxOptions
 from tests.support.clients import make_client
@@ -202,6 +203,57 @@ async def test_once_only_is_a_count() -> None:
     found, _, _ = await measured_odd(Odd((400, '{"error":"invalid_grant"}'), keeps_old=1))
     assert found.value("replay_ends") == "count"
     assert str(found.rotation) == "strict"
+
+
+async def test_a_replay_that_brings_no_refresh_token_leaves_the_newest() -> None:
+    class AccessTokenOnly(Odd):
+        async def token(self, request: web.Request) -> web.Response:
+            form = await request.post()
+            if str(form["refresh_token"]) in {f"RT{self.generation}", "RT1"}:
+                brings = self.issue() if form["refresh_token"] != "RT1" or not self.used else {}
+                self.used["RT1"] = 1
+                return web.json_response({"access_token": "AT", **brings})
+            return web.json_response({"error": "invalid_grant"}, status=400)
+
+    found, _, _ = await measured_odd(AccessTokenOnly((400, "{}")))
+    assert found.value("rotates") is True
+    assert found.value("replay") is True
+    assert found.value("replay_brings") == "same_refresh_token"
+
+
+async def test_rate_limits_of_the_other_endpoints_are_waited_out() -> None:
+    asked: list[str] = []
+
+    async def limited(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if asked.count(request.path) == 1:
+            return web.Response(status=429, headers={"Retry-After": "0"})
+        return web.json_response({"active": True})
+
+    app = web.Application()
+    app.router.add_post("/introspect", limited)
+    app.router.add_post("/revoke", limited)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        client = make_client("acme", token_endpoint=f"{base}/token")
+        async with TokenEndpoint() as endpoint:
+            places = Places(introspection=f"{base}/introspect", revocation=f"{base}/revoke")
+            server = WiredServer(
+                endpoint=endpoint,
+                client=client,
+                clock=SystemClock(),
+                liveness=Liveness(endpoint=endpoint, client=client, places=places),
+                make_login=None,  # type: ignore[arg-type]  # nobody logs in
+                redirect_uri=None,
+            )
+            assert await server.lives(Secret("AT")) is True
+            assert await server.revoke_refresh(Secret("RT")) is RevocationResult.REVOKED
+    finally:
+        await runner.cleanup()
+    assert asked == ["/introspect", "/introspect", "/revoke", "/revoke"]
 
 
 async def test_a_server_that_fails_at_a_replay_is_not_judged() -> None:
