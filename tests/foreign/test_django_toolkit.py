@@ -22,7 +22,7 @@ from tests.foreign.servers import (
 
 pytestmark = pytest.mark.foreign
 
-GRACE = 6.0
+GRACE = 15.0
 
 PROTECTED = {"REFRESH_TOKEN_REUSE_PROTECTION": True}
 LENIENT = {"REFRESH_TOKEN_GRACE_PERIOD_SECONDS": GRACE}
@@ -77,11 +77,11 @@ def test_reuse_protection_is_measured(tmp_path: Path) -> None:
 
 def test_a_grace_period_is_measured(tmp_path: Path) -> None:
     with toolkit(tmp_path, **LENIENT) as met:
-        found = measured(tmp_path, met.settings(), wait="30s")
+        found = measured(tmp_path, met.settings(), wait="60s")
     assert found["rotation"].startswith("grace(")
     accepted_for = value(found, "replay_seconds")
-    # A machine that is busy makes the answers slow, and what is certain less.
-    assert GRACE / 2 <= accepted_for <= GRACE * 2
+    # A machine that is busy makes the answers slow, and what is certain less; never more.
+    assert 1 <= accepted_for <= GRACE * 1.25 + 1
     assert value(found, "replay_brings") == "same"
     assert value(found, "reuse_kills_grant") is False
     assert 'rotation = "grace(' in found["settings"]

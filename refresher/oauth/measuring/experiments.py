@@ -21,6 +21,7 @@ from refresher.oauth.measuring.observed import (
     Throwaway,
     Tokens,
     Verdict,
+    compared,
 )
 from refresher.oauth.revocation import RevocationResult
 
@@ -36,6 +37,9 @@ NO_REFRESH_TOKEN = (
 
 REPLAYS_AT_ONCE = 5
 """Presented in a row before time is measured: a refusal among them is a count, not a time."""
+
+AT_ONCE = 2.0
+"""Seconds within which a refusal among them is one."""
 
 SHORTEST_STEP, STEP = 0.5, 0.05
 """Between two replays that measure a window: seconds, and a share of its age."""
@@ -182,7 +186,7 @@ class Experiments:
             self._tell("a refresh brings no other refresh token; the same one again")
             replay = await self._replay(grant, used, refreshed, Phase.AT_ONCE)
             grant.is_dead = replay.answer.verdict is Verdict.REFUSED
-            self._say_dead(replay, "used before")
+            self._keep_words(replay.answer, "used before")
             return
         self._tell("a refresh brings another refresh token; the used one again")
         is_answered = await self._at_once(grant, used, refreshed)
@@ -197,15 +201,19 @@ class Experiments:
             phase = Phase.AGAIN if number else Phase.AT_ONCE
             replay = await self._replay(grant, used, refreshed, phase)
             if replay.answer.verdict is Verdict.REFUSED:
-                self.evidence.counted = number or None
-                self._say_dead(replay, "used before")
+                if number and replay.least_age > AT_ONCE:
+                    # As slow as that, time may have ended it as well.
+                    self.evidence.replays[-1] = replace(replay, phase=Phase.WAITING)
+                else:
+                    self.evidence.counted = number or None
+                self._keep_words(replay.answer, "used before")
                 await self._after_reuse(grant)
                 return False
             if replay.answer.verdict is not Verdict.ACCEPTED:
                 self.evidence.remarks.append(f"a replay is not answered: {_told(replay.answer)}")
                 return False
             if not number:
-                self.evidence.brings = _compared(before, grant.newest)
+                self.evidence.brings = compared(before, grant.newest)
         return True
 
     async def _after_use(self, grant: Throwaway, used: Secret, refreshed: Answer) -> None:
@@ -222,7 +230,7 @@ class Experiments:
             replay = await self._replay(grant, used, refreshed, Phase.AFTER_ACCESS_TOKEN_USED)
             verdict = replay.answer.verdict
         if verdict is Verdict.REFUSED:
-            self._say_dead(replay, "used before")
+            self._keep_words(replay.answer, "used before")
             await self._after_reuse(grant)
 
     async def _use_successor(self, grant: Throwaway, refreshed: Answer) -> bool:
@@ -268,7 +276,7 @@ class Experiments:
                 return
             replay = await self._replay(grant, used, refreshed, Phase.WAITING)
             if replay.answer.verdict is Verdict.REFUSED:
-                self._say_dead(replay, "used before")
+                self._keep_words(replay.answer, "used before")
                 await self._after_reuse(grant)
                 return
             is_clear = replay.answer.verdict is Verdict.ACCEPTED
@@ -367,19 +375,9 @@ class Experiments:
             return None
         return await self._server.lives(tokens.access)
 
-    def _say_dead(self, replay: Replay, why: str) -> None:
-        self._keep_words(replay.answer, why)
-
     def _keep_words(self, answer: Answer, why: str) -> None:
         if answer.verdict is Verdict.REFUSED and answer.said is not None:
             self.evidence.dead.append((why, answer.said))
-
-
-def _compared(before: Tokens, after: Tokens) -> Brings:
-    """What AFTER, the answer to a replay, has of BEFORE, the answer to the refresh."""
-    if before.refresh != after.refresh:
-        return Brings.ANOTHER_PAIR
-    return Brings.SAME_PAIR if before.access == after.access else Brings.SAME_REFRESH_TOKEN
 
 
 def _told(answer: Answer) -> str:

@@ -21,6 +21,9 @@ CANNOT_TELL = "cannot tell"
 ROUND = (3600.0, 600.0, 300.0, 60.0, 30.0, 10.0, 5.0, 1.0)
 """Windows are multiples of one of these; the largest that fits what was seen is taken."""
 
+CLOSE = 1.25
+"""How much later than the last replay that was accepted the first refused one may be."""
+
 SHORTEST_WINDOW = 1.0
 """Seconds; nothing is gained by a replay that has less."""
 
@@ -238,12 +241,16 @@ def _replay_ends(evidence: Evidence) -> Finding:
 
 def _ends(evidence: Evidence) -> dict[str, bool | None]:
     """What ends the time in which a replay is answered; None for what was not tried."""
+    by_time, accepted = _ended_after(evidence), _accepted_until(evidence)
 
     def refused(phase: Phase) -> bool | None:
         found = [each for each in evidence.of(phase) if _is_clear(each)]
-        return found[-1].answer.verdict is Verdict.REFUSED if found else None
+        if not found or found[-1].answer.verdict is Verdict.ACCEPTED:
+            return False if found else None
+        # As late as that, time may have ended it.
+        is_late = by_time is not None and found[-1].most_age > (accepted or 0.0)
+        return None if is_late else True
 
-    by_time = _ended_after(evidence)
     return {
         "successor": refused(Phase.AFTER_SUCCESSOR_USED),
         "access_token": refused(Phase.AFTER_ACCESS_TOKEN_USED),
@@ -326,12 +333,13 @@ def _ended_after(evidence: Evidence) -> float | None:
 
 
 def _rounded(accepted: float, refused: float) -> float:
-    """The roundest number of seconds that fits what was seen."""
-    for unit in ROUND:
+    """The roundest number of seconds that fits; what was accepted, where answers were slow."""
+    is_close = refused <= CLOSE * accepted + SHORTEST_WINDOW
+    for unit in ROUND if is_close else ():
         fitting = math.ceil(accepted / unit) * unit
         if fitting <= refused and fitting > 0:
             return fitting
-    return math.floor(accepted * 10) / 10
+    return math.floor(accepted * 10) / 10 if is_close else math.floor(accepted)
 
 
 def _window(evidence: Evidence) -> float | None:

@@ -93,6 +93,13 @@ class Brings(StrEnum):
     SUCCESSOR = "a successor: the new refresh token before it stops working"
 
 
+def compared(before: Tokens, after: Tokens) -> Brings:
+    """What AFTER, the answer to a replay, has of BEFORE, the answer to the refresh."""
+    if before.refresh != after.refresh:
+        return Brings.ANOTHER_PAIR
+    return Brings.SAME_PAIR if before.access == after.access else Brings.SAME_REFRESH_TOKEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """A used refresh token that was presented again."""

@@ -98,6 +98,18 @@ async def test_a_count_is_no_time(most: int) -> None:
     assert found.value("replay_seconds") is None
 
 
+async def test_a_slow_server_that_refuses_among_the_first_is_no_count() -> None:
+    class Slow(ModelServer):
+        async def present(self, refresh_token: Secret) -> Any:
+            self.time += 1.5
+            return await super().present(refresh_token)
+
+    server = Slow(policy(rotation="grace", grace_seconds=4.0))
+    found, evidence, _ = await measured(server)
+    assert evidence.counted is None
+    assert found.value("replay_ends") == ["time"]
+
+
 async def test_a_grant_serves_as_long_as_it_lives() -> None:
     for told, logins in (
         ({"rotation": "none"}, 1),

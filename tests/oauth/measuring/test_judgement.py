@@ -63,7 +63,7 @@ def test_what_nothing_was_seen_to_end_is_called_the_least() -> None:
 @pytest.mark.parametrize(
     ("accepted", "refused", "seconds"),
     [(28.9, 31.2, "30"), (57.0, 61.0, "60"), (3500.0, 3700.0, "3600"), (6.6, 7.1, "7"),
-     (41.0, 43.0, "41"), (1.21, 1.38, "1.2")],
+     (41.0, 43.0, "41"), (1.21, 1.38, "1.2"), (3.4, 14.0, "3"), (28.0, 60.0, "28")],
 )  # fmt: skip
 def test_a_window_is_the_roundest_number_that_fits(
     accepted: float, refused: float, seconds: str
@@ -76,6 +76,19 @@ def test_a_window_is_the_roundest_number_that_fits(
         )
     )
     assert str(found.rotation) == f"grace({seconds})"
+
+
+def test_a_refusal_that_came_late_is_not_laid_to_the_use_of_the_successor() -> None:
+    window = (
+        replay(Phase.WAITING, Verdict.ACCEPTED, 3.0),
+        replay(Phase.WAITING, Verdict.REFUSED, 3.4),
+    )
+    early = replay(Phase.AFTER_SUCCESSOR_USED, Verdict.REFUSED, 0.5)
+    late = replay(Phase.AFTER_SUCCESSOR_USED, Verdict.REFUSED, 5.0)
+    assert conclude(evidence(*LENIENT, early, *window)).value("replay_ends") == [
+        "successor", "time",
+    ]  # fmt: skip
+    assert conclude(evidence(*LENIENT, late, *window)).value("replay_ends") == ["time"]
 
 
 def test_a_window_of_less_than_a_second_is_none() -> None:
