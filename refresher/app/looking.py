@@ -36,7 +36,7 @@ async def looking(settings: Settings) -> AsyncIterator[dict[str, Operation]]:
             clock=vault.clock,
         )
         await administration.apply_settings(settings.seeds)
-        yield Looks(vault.listing, settings.clients).by_name() | {"ping": nobody}
+        yield Looks(vault, settings.clients).by_name() | {"ping": nobody}
     finally:
         vault.close()
 

@@ -50,6 +50,9 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "demo": Listed("demo", "Watch grants being kept fresh, in a world of their own."),
         "init": Listed("setup", "Write a commented refresher.toml and a vault key."),
         "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
+        "notify": Listed(
+            "notifying", "Send a test message to each [[notify]], and tell what came of it."
+        ),
         "providers": Listed(
             "providers", "List the providers of the catalogue, or tell all of one."
         ),
@@ -63,6 +66,7 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "status": Listed(
             "status.command", "Show how grants are and what mends them, or all of GRANT."
         ),
+        "audit": Listed("audit", "Show who changed what, the newest first: all, or of GRANT."),
     },
     "Accounts": {
         "login": Listed("logins", "Authorize GRANT in a browser and store its tokens."),
@@ -79,6 +83,7 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "remove": Listed("grants", "Forget GRANT and its tokens, here and in Redis."),
     },
     "Keep": {
+        "kept": Listed("kept", "See, adopt or drop the answers of servers that found no grant."),
         "vault": Listed("vault", "Copy the vault, put a copy in its place, or change its key."),
     },
 }

@@ -60,10 +60,11 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
             for start in range(0, len(grants), MANY):
                 batch = grants[start : start + MANY]
                 try:
-                    done.extend(await call("import", grants=batch, replace=replace))
+                    answer = await call("import", grants=batch, replace=replace)
                 except RefresherError as error:
                     kept = f"; the {len(done)} grants before are imported" if done else ""
                     raise ImportRefused(f"{error}{kept}") from error
+                done.extend(answer["grants"])
                 if len(grants) > MANY:
                     say(f"{len(done)} of {len(grants)}", err=True)
 

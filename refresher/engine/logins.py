@@ -17,12 +17,17 @@ from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.failed_logins import explained
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
-from refresher.domain.outcomes import Outcome, Refreshed
+from refresher.domain.outcomes import Outcome, Refreshed, TokenAnswer
 from refresher.domain.secret import Secret
-from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
+from refresher.engine.announcements import (
+    announce,
+    announce_seeded,
+    announce_tokens_without_refresh,
+)
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import login_record
+from refresher.engine.refresh import LearnEnd, learns_nothing
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth import authorization
@@ -101,7 +106,9 @@ class Logins:
         publish: Callable[[str], None],
         wake: Callable[[], None],
         clock: Clock,
+        learn_end: LearnEnd = learns_nothing,
     ) -> None:
+        self._learn_end = learn_end
         self._vault = vault
         self._endpoint = endpoint
         self._promises_issuer = promises_issuer
@@ -199,7 +206,7 @@ class Logins:
                 "part of it was pasted; start the login again"
             )
         with anyio.CancelScope(shield=True):
-            authorized = await self._redeem(login, callback)
+            authorized, answer = await self._redeem(login, callback)
         grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
@@ -212,6 +219,7 @@ class Logins:
             emit(Event.GRANT_ACCOUNT_CHANGED, grant=grant.name, client=grant.client)
         announce_tokens_without_refresh(grant)
         self._changed(grant.name)
+        await self._learn_end(login.client, grant, answer)
         return authorized
 
     def find(self, query: str) -> Login | None:
@@ -241,7 +249,7 @@ class Logins:
             and other.endpoints.authorization != client.endpoints.authorization
         )
 
-    async def _redeem(self, login: Login, callback: Callback) -> Authorized:
+    async def _redeem(self, login: Login, callback: Callback) -> tuple[Authorized, TokenAnswer]:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable()
         sent = Instant.of(self._clock)
@@ -277,8 +285,9 @@ class Logins:
         authorized = await self._durability.until_written(
             write, grant=grant, record=login_record(grant, change, redirect_uri)
         )
+        announce(grant, authorized)
         is_other = authorized.is_of_another_account(grant)
-        return Authorized(authorized, grant.authorized_by if is_other else None)
+        return Authorized(authorized, grant.authorized_by if is_other else None), answer
 
     async def _add(self, name: str, client: Client) -> None:
         seed = Seed(name=name, client=client.name)

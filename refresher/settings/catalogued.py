@@ -17,7 +17,7 @@ from refresher.settings.report import Report, suggestion
 
 ENDPOINTS = (
     *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
-    "revocation_endpoint",
+    *("revocation_endpoint", "introspection_endpoint"),
 )
 
 IN_BODIES = {Placement.FORM, Placement.JSON}

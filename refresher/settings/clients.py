@@ -84,6 +84,7 @@ class ClientBuilder:
                 authorization=endpoints.get("authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+                introspection=endpoints.get("introspection_endpoint"),
                 issuer=self._issuer(path, section),
             ),
             authentication=authentication,

@@ -104,6 +104,7 @@ class _ClientCheck:
         endpoints = (
             *(section.authorization_endpoint, section.token_endpoint),
             *(section.refresh_endpoint, section.revocation_endpoint),
+            section.introspection_endpoint,
         )
         if section.base_url and section.provider is None and not any(map(_is_path, endpoints)):
             self._warning("base_url", "has no effect: no endpoint is a path; take it away")
@@ -118,6 +119,7 @@ class _ClientCheck:
             "token_endpoint": endpoints.token,
             "refresh_endpoint": endpoints.refresh,
             "revocation_endpoint": endpoints.revocation.endpoint if endpoints.revocation else None,
+            "introspection_endpoint": endpoints.introspection,
         }
         for key, url in named.items():
             if url is not None and (doubt := endpoint_doubt(url)):

@@ -19,7 +19,7 @@ from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Run, Transaction
-from refresher.vault.schema import facts, grants, incidents, revocations
+from refresher.vault.schema import facts, grants, incidents, notifications, revocations
 
 RESTORED_FROM = "restored_from"
 """Fact: of which instant the copy was that this vault is (``backup``)."""
@@ -175,6 +175,7 @@ def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = 
 _OTHERS = {
     revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
     incidents: (incidents.c.opened_at,),
+    notifications: (notifications.c.made_at, notifications.c.due_at),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.acting import DAEMON, Actor
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import (
     Answer,
@@ -147,6 +148,9 @@ def grant_of(row: Row) -> Grant:
         predecessor_fingerprint=row["predecessor_fingerprint"],
         refresh_token_obtained_at=row["refresh_token_obtained_at"],
         refresh_token_expires_at=row["refresh_token_expires_at"],
+        authorized_at=row["authorized_at"],
+        end_warning_at=row["end_warning_at"],
+        end_announced=row["end_announced"],
         redirect_uri=row["redirect_uri"],
         authorized_by=row["authorized_by"],
         authorized_subject=row["authorized_subject"],
@@ -233,6 +237,8 @@ class Transaction:
     sealer: "Sealer"
     now: float
     aside: Aside
+    by: Actor = DAEMON
+    """For whom it is done (``changes``)."""
 
 
 class Run(Protocol):

@@ -61,6 +61,9 @@ grants = Table(
     Column("predecessor_sealed", LargeBinary),
     Column("refresh_token_obtained_at", Float),
     Column("refresh_token_expires_at", Float),
+    Column("authorized_at", Float),
+    Column("end_warning_at", Float),
+    Column("end_announced", Integer),
     Column("token_sealed", LargeBinary),
     Column("token_type", String(64), nullable=False),
     Column("granted_scope", String, nullable=False),
@@ -177,6 +180,8 @@ Index(
     grants.c.refresh_token_expires_at,
     sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
 )
+HAS_WARNING = text("end_warning_at IS NOT NULL")
+Index("ix_grants_end_warning_at", grants.c.end_warning_at, sqlite_where=HAS_WARNING)
 # What people list, in the order of names (``listing``). A refresh of a fresh grant writes
 # neither: it changes no client and no name, and the other one leaves fresh grants out.
 NOT_FRESH = text("state <> 'fresh'")
@@ -280,6 +285,36 @@ Index(
     revocations.c.grant_name,
     sqlite_where=revocations.c.due_at.is_not(None),
 )
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(16), nullable=False),
+    Column("uid", BigInteger),
+    Column("pid", BigInteger),
+    Column("what", String(32), nullable=False),
+    Column("grant_name", String(128)),
+    Column("client", String(128)),
+    Column("count", BigInteger),
+    Column("detail", String(255)),
+)
+"""The vault's log: who changed what. No secret is in it."""
+Index("ix_changes_grant_name", changes.c.grant_name, changes.c.id)
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("target", Integer, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("body", String, nullable=False),
+)
+"""What people are to be told, until somebody has taken it; no secret is in it. A target is the
+place of a [[notify]] in the settings."""
+Index("ix_notifications_due_at", notifications.c.due_at)
 
 facts = Table(
     "facts",

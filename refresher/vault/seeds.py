@@ -24,6 +24,7 @@ from refresher.vault.authorizations import (
     set_static,
     write,
 )
+from refresher.vault.changes import What, note
 from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
@@ -64,6 +65,7 @@ def apply_seed(
     row = row_by_name(tx, seed.name)
     if row is None or row["state"] == GrantState.REMOVED:
         grant = _insert(tx, seed, row, origin)
+        note(tx, What.ADDED, grant)
         return Seeded(
             SeedResult.ADDED, _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
         )
@@ -72,9 +74,11 @@ def apply_seed(
     adopted = _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
     changed = (dict(grant.labels), grant.scope) != (dict(seed.labels), seed.scope)
     if changed:
+        note(tx, What.UPDATED, grant)
         described = {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
         adopted = write(tx, adopted, described)
     if adopted.authorization_serial != grant.authorization_serial:
+        note(tx, What.SEEDED, grant)
         return Seeded(SeedResult.ADOPTED, adopted)
     return Seeded(SeedResult.UPDATED if changed else SeedResult.UNCHANGED, adopted)
 
@@ -143,15 +147,17 @@ def _adopt_seed(
     remember_spent(tx, grant, fingerprint)
     if seed.kind is GrantKind.STATIC:
         return set_static(tx, grant, tokens)
-    return _seed_refresh_token(tx, grant, tokens, draw)
+    return _seed_refresh_token(tx, grant, tokens, draw, seed.refresh_token_idle)
 
 
-def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
+def _seed_refresh_token(
+    tx: Transaction, grant: Grant, tokens: TokenSet, draw: float, idle: float | None
+) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
     end = tokens.expires_at
     is_live = tokens.access_token is not None and end is not None and end > tx.now
-    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw)
+    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw, idle=idle)
     values = tx.sealer.refresh_token_values(
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )

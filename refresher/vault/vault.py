@@ -15,12 +15,15 @@ from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
     candidates,
+    changes,
     claims,
     clock_steps,
+    endings,
     exchanges,
     hastening,
     incidents,
-    kept,
+    keeping,
+    outbox,
     pauses,
     queries,
     rejections,
@@ -79,8 +82,14 @@ class Vault:
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
-        self.kept = kept.Kept(write=self._write, read=self._read)
+        self.kept = keeping.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.changes = changes.Changes(write=self._write, read=self._read)
+        """Who changed what."""
+        self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
+        """What people are to be told."""
+        self.endings = endings.Endings(write=self._write, read=self._read)
+        """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
@@ -347,10 +356,6 @@ class Vault:
     async def overdue(self, before: float) -> list[Overdue]:
         """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""
         return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
-
-    async def ending_before(self, instant: float) -> dict[str, float]:
-        """When refresh tokens end that end before INSTANT; see ``queries.ending_before``."""
-        return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
 
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""

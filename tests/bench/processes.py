@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from refresher.demo.private_server import PrivateValkey, free_port
 from refresher.vault.sealing import write_key_file
@@ -44,6 +44,14 @@ client_secret = "bench-secret"
 rotation = "strict"
 concurrency = {in_flight}
 """
+
+
+class Published(Protocol):
+    """Where a daemon publishes."""
+
+    @property
+    def url(self) -> str:
+        """For its settings."""
 
 
 class Daemon:
@@ -189,19 +197,27 @@ class Ground:
     @contextmanager
     def servers(self) -> Iterator[tuple[Endpoint, PrivateValkey]]:
         """A token endpoint and a Valkey, both new."""
-        self._template_folder()  # it takes a while: before anybody draws an instant
         valkey = PrivateValkey()
         valkey.start()
-        endpoint = Endpoint(self.python)
         try:
-            yield endpoint, valkey
+            with self.endpoint() as endpoint:
+                yield endpoint, valkey
         finally:
             valkey.stop()
+
+    @contextmanager
+    def endpoint(self) -> Iterator[Endpoint]:
+        """A token endpoint, new."""
+        self._template_folder()  # it takes a while: before anybody draws an instant
+        endpoint = Endpoint(self.python)
+        try:
+            yield endpoint
+        finally:
             endpoint.stop()
 
     @contextmanager
     def daemon(
-        self, endpoint: Endpoint, valkey: PrivateValkey, count: int, due: Due
+        self, endpoint: Endpoint, valkey: Published, count: int, due: Due
     ) -> Iterator[Daemon]:
         """A daemon that is not started, on a vault with COUNT grants that are DUE."""
         with self.folder() as folder:

@@ -35,6 +35,8 @@ class Depth:
     """Lines that an import of figure 5 may take at most."""
     profiled: int
     """Grants refreshed while figure 6 looks."""
+    published: tuple[int, ...]
+    """Grants of which figure 9 replaces the master."""
 
 
 WHOLE = Depth(
@@ -50,6 +52,7 @@ WHOLE = Depth(
     patience=600.0,
     imported=20_000,
     profiled=6_000,
+    published=(10_000, 100_000),
 )
 QUICK = Depth(
     rounds=5,
@@ -64,6 +67,7 @@ QUICK = Depth(
     patience=12.0,
     imported=500,
     profiled=2_000,
+    published=(10_000,),
 )
 
 

@@ -17,7 +17,9 @@ from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.connection import Address, Server, open_server
+from refresher.publication.server.connection import Address
+from refresher.publication.server.masters import Masters
+from refresher.publication.server.opening import open_server
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
@@ -110,7 +112,7 @@ class ShiftedClock(SystemClock):
 
 
 @asynccontextmanager
-async def connected(url: str, **parts: Any) -> AsyncIterator[Server]:
+async def connected(url: str, **parts: Any) -> AsyncIterator[Masters]:
     """The server at URL, closed afterwards."""
     server = open_server(Address(url=url, **parts))
     try:

@@ -377,7 +377,11 @@ def test_remove_forgets_and_versions_go_on(world: World) -> None:
     assert kept.stderr.endswith("stopped\n")
     assert world.token("leaving") == before
 
-    assert world.daemon.command("remove", "leaving", "--yes").stdout == "leaving is removed\n"
+    done = world.daemon.command("remove", "leaving", "--yes")
+    assert done.stdout == "leaving is removed\n"
+    assert done.stderr.startswith("its tokens were not revoked: at the server of client ")
+    [line] = [line for line in world.daemon.events("grant.removed") if line["grant"] == "leaving"]
+    assert line["reason"] == "not revoked at its server"
     wait_until(
         lambda: world.status("leaving")["state"] == "removed",
         description="consumers are told",

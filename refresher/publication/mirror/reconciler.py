@@ -20,7 +20,7 @@ from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
 from refresher.publication.server.faults import Refused
-from refresher.publication.server.scan import scan
+from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
 
 SWEEP_EVERY = 60.0
@@ -100,6 +100,9 @@ class Reconciler:
                 await self._send_marked()
             elif written := worklist.take_written():
                 await self._look(written)
+            elif names := worklist.take_recalled():
+                now = self._clock.now()
+                await self._publish(await self._source.read(names), now)
             elif worklist.rebuild_after is not None:
                 await self._rebuild_next(worklist.rebuild_after)
             elif self._publisher.rights.until_try() == 0:
@@ -119,11 +122,12 @@ class Reconciler:
             await anyio.sleep(FORBIDDEN_PAUSE)
 
     def restart(self, *, polling: bool) -> None:
-        """Begin anew: Redis may have lost anything while it was away."""
+        """Begin anew: Redis may have lost anything while it was away, the newest most likely."""
         self.expected = {} if polling else None
         self._sweep.restart()
         self._sweep_at = math.inf
         self._worklist.rebuild("connected")
+        self._worklist.recall()
 
     def sweep_now(self) -> None:
         """Begin the slow walk at once: our clock was stepped, and with it what is right."""
@@ -224,7 +228,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
-        await scan(self._publisher.server, 0, self._publisher.keys.tokens, 1)
+        await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
         """Compare NAMES with the vault, Redis read first, and mend what differs."""

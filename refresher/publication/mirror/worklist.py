@@ -21,6 +21,13 @@ of the name meanwhile waits for that look, so somebody who overwrites every repa
 repair that brings nothing, costs one write a second and not a hot loop."""
 
 
+UNPROVEN = 30.0
+"""Seconds for which an acknowledged token may turn out to be lost with the server that took it.
+
+A master that lost its place acknowledges for up to 12 s, and its death is noticed later.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A look at a name that we wrote."""
@@ -52,6 +59,9 @@ class Worklist:
         self._suspects: set[str] = set()
         self._written: dict[str, Due] = {}
         """In the order of their looks: whoever is written again goes to the end."""
+        self._unproven: dict[str, float] = {}
+        """What was sent a moment ago, and when, the oldest first."""
+        self._recalled: list[str] = []
         self.rebuild_after: int | None = None
         """Id of the grant that the running rebuild has come to; None: none is running."""
         self.rebuild_reason = ""
@@ -102,8 +112,26 @@ class Worklist:
 
     def acknowledge(self) -> None:
         """What was taken is acknowledged."""
+        now = self._monotonic()
+        for name in self._sending:
+            self._unproven.pop(name, None)
+            self._unproven[name] = now
+        while self._unproven:
+            oldest, at = next(iter(self._unproven.items()))
+            if now - at <= UNPROVEN and len(self._unproven) <= LIMIT:
+                break
+            del self._unproven[oldest]
         self._sending = {}
         self._acknowledged.set()
+
+    def recall(self) -> None:
+        """The server may be another one: what was sent last is what it may not have."""
+        self._recalled = list(self._unproven)
+
+    def take_recalled(self) -> list[str]:
+        """Some of the names that were sent a moment ago, the last first."""
+        taken, self._recalled = self._recalled[: -BATCH - 1 : -1], self._recalled[:-BATCH]
+        return taken
 
     def put_back(self) -> None:
         """What was taken could not be sent."""
