@@ -2,13 +2,12 @@
 
 import os
 import tempfile
+import threading
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
-
-import anyio.to_thread
 
 from refresher.errors import RefresherError
 from refresher.settings.commands import clean_own_environment
@@ -45,7 +44,9 @@ async def opened(url: str) -> AsyncIterator[None]:
         except OSError as error:
             raise _unwritable(error) from error
         clean_own_environment()  # a browser hands on what it gets
-        await anyio.to_thread.run_sync(webbrowser.open, page.as_uri())
+        # One that runs in this terminal ends when it has been told how the login ended: nobody
+        # waits for it.
+        threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
         yield
 
 

@@ -73,15 +73,21 @@ def login(  # noqa: PLR0917  one parameter an option
             if target["redirect_uri"] is None:
                 return await _through_device(call, asked)
             if is_loopback(target["redirect_uri"]) and not no_browser:
-                return await _through_browser(call, asked, target["redirect_uri"], timeout)
-            return await _through_paste(call, asked, target["redirect_uri"])
+                return await through_browser(call, asked, target["redirect_uri"], timeout)
+            return await through_paste(call, asked, target["redirect_uri"])
 
     _tell(run(authorize), as_json=as_json)
 
 
-async def _through_browser(
+async def through_browser(
     call: Call, asked: dict[str, Any], redirect_uri: str, seconds: float
 ) -> Any:
+    """Let a person consent in a browser of this machine, whose redirect is listened for.
+
+    Args:
+        asked: parameters of ``login_begin`` that say what the login is for.
+        seconds: how long to wait for consent.
+    """
     listener = CallbackListener(redirect_uri)
     async with listener.listening():
         login = await call("login_begin", **asked, redirect_uri=listener.redirect_uri)
@@ -99,7 +105,8 @@ async def _through_browser(
         return result
 
 
-async def _through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -> Any:
+async def through_paste(call: Call, asked: dict[str, Any], redirect_uri: str) -> Any:
+    """Let a person consent in any browser, and paste where it was sent."""
     login = await call("login_begin", **asked, redirect_uri=redirect_uri)
     say(
         f"open this address and consent:\n\n  {login['authorization_url']}\n\n"

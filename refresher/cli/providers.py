@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from refresher.cli.listing import Listed, ListedCommands
 from refresher.cli.saying import say
 from refresher.providers import NEEDS, Provider, all_providers, find_provider, provider_names
 from refresher.providers.entries import NEVER, ClientKeys
@@ -52,7 +53,42 @@ ROTATIONS: Mapping[str, str] = {
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
-@click.command("providers")
+PARTS = {
+    "measure": Listed("measuring", "Measure what the server of CLIENT does with refresh tokens."),
+}
+
+
+class _NameOrCommand(ListedCommands):
+    """A command that takes a NAME, unless the word there is a command of its own."""
+
+    allow_interspersed_args = True
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        first = args[0] if args else ""
+        if first in PARTS and (command := self.get_command(click.Context(self), first)):
+            return command.make_context(f"{info_name} {first}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return click.Command.parse_args(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return click.Command.invoke(self, ctx)
+
+
+@click.command(
+    "providers",
+    cls=_NameOrCommand,
+    sections={"Commands": PARTS},
+    invoke_without_command=True,
+    subcommand_metavar="",
+)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers_command(name: str | None, as_json: bool) -> None:  # noqa: FBT001  click's flag
@@ -191,7 +227,7 @@ def _sources(provider: Provider) -> Iterator[str]:
     for number, source in enumerate(provider.sources, start=1):
         whose = "others, " if source.secondary else ""
         yield f"[{number}] {source.url}"
-        yield f"    {whose}read {source.read}"
+        yield f"    {whose}{'measured' if source.measured else 'read'} {source.read}"
 
 
 def _as_json(provider: Provider) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import anyio
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
+from refresher.domain.failed_logins import explained
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
-from refresher.engine.first_tokens import Authorized, FirstTokens, Targets, explained
+from refresher.engine.first_tokens import Authorized, FirstTokens, Targets
 from refresher.errors import AuthorizationFailed
 from refresher.oauth import device_authorization
 from refresher.oauth.device_authorization import DeviceAuthorization, next_interval

@@ -5,28 +5,15 @@ Whatever a person consented by, a code brings the tokens, and it is as single as
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
 
 from refresher.clock import Clock, Instant
 from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
 from refresher.domain.outcomes import (
-    AnswerUnread,
-    ClientRejected,
-    GrantRejected,
-    Misconfigured,
-    NotSent,
     Outcome,
-    OutcomeUnknown,
     Refreshed,
-    RefreshTokenOnly,
-    RequestRejected,
-    SubjectMissing,
-    TooEarly,
-    Transient,
 )
-from refresher.domain.repairs import wrong_request
 from refresher.engine.announcements import (
     announce,
     announce_seeded,
@@ -258,31 +245,3 @@ def find_client(clients: Mapping[str, Client], name: str | None) -> Client:
             + (f": there are {', '.join(sorted(clients))}" if clients else "")
         )
     return clients[name]
-
-
-def explained(outcome: Outcome, client: Client) -> str:
-    """Why a code brought no tokens, and what to do about it."""
-    match outcome:
-        case GrantRejected(error=error):
-            return (
-                f"the server refused the code ({error}): it may have been used or have expired, "
-                "or the redirect URI differs from the registered one; start the login again"
-            )
-        case ClientRejected(error=error):
-            return (
-                f"the server refused client {client.name} itself ({error}): check client_id, "
-                "client_secret and client_authentication"
-            )
-        case Misconfigured(error=error) | RequestRejected(error=error):
-            mend = wrong_request(client.name, error)
-            return f"the server refused the request ({error}): {mend}"
-        case NotSent(reason=reason):
-            return f"the token endpoint of client {client.name} cannot be reached ({reason})"
-        case TooEarly(error=reason) | Transient(reason=reason) | OutcomeUnknown(reason=reason):
-            return f"the exchange of the code failed ({reason}): start the login again"
-        case AnswerUnread():
-            return "a bug kept the server's answer from being read: start the login again"
-        case RefreshTokenOnly() | Refreshed() | SubjectMissing():
-            return "the server sent no usable access token: start the login again"
-        case _:
-            assert_never(outcome)

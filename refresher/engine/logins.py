@@ -14,10 +14,11 @@ import anyio
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
+from refresher.domain.failed_logins import explained
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
 from refresher.engine.durability import Durability
-from refresher.engine.first_tokens import Authorized, FirstTokens, Targets, explained
+from refresher.engine.first_tokens import Authorized, FirstTokens, Targets
 from refresher.engine.refresh import LearnEnd, learns_nothing
 from refresher.errors import AuthorizationFailed
 from refresher.oauth import authorization

@@ -17,11 +17,13 @@ from refresher.errors import AuthorizationFailed, NotThisAnswer
 KNOWN_ERRORS = {
     "access_denied": "the account, or its owner, refused the access",
     "invalid_scope": "the server does not know the scope asked for: check `scope`",
-    "unauthorized_client": "the client may not use this flow: check its registration",
+    "unauthorized_client": "the client may not use this flow: check client_id, and at the server "
+    "that the client may use authorization codes",
     "unsupported_response_type": "the server does not offer the authorization code grant",
     "server_error": "the server failed: try again",
     "temporarily_unavailable": "the server is overloaded: try again later",
-    "invalid_request": "the server did not accept the request: check the client's settings",
+    "invalid_request": "the server did not accept the request: check scope, pkce, "
+    "authorization_parameters and redirect_uri_parameter of the client",
     "login_required": "the server wants a login it could not ask for: try again",
     "consent_required": "the server wants a consent it could not ask for: try again",
     "interaction_required": "the server wants a dialogue it could not start: try again",

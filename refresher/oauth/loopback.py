@@ -119,7 +119,8 @@ class CallbackListener:
             raise AuthorizationFailed(
                 f"nobody came back from the authorization within {seconds:.0f} s: start the "
                 "login again, with --no-browser if the browser runs on another machine; if the "
-                f"server showed an error, register {self.redirect_uri} there, exactly so"
+                f"server showed an error, check client_id, and register {self.redirect_uri} there, "
+                "exactly so"
             )
         return self._query
 

@@ -83,6 +83,8 @@ def get_request(url: str) -> WireRequest:
 
 
 def _with_query(url: URL, sent: Parameters) -> URL:
+    if not sent:
+        return url
     # A blank as %20: some servers do not read + as a blank outside of a form.
     query = urlencode(sent, doseq=True, quote_via=quote)
     joint = "&" if url.raw_query_string else "?"

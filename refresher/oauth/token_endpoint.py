@@ -154,7 +154,7 @@ class TokenEndpoint:
                 client,
                 sent_at,
                 broken=reply.broken,
-                sent=_single(asked.parameters),
+                sent=single(asked.parameters),
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)
@@ -163,6 +163,6 @@ class TokenEndpoint:
         return outcome
 
 
-def _single(parameters: Parameters) -> dict[str, str]:
+def single(parameters: Parameters) -> dict[str, str]:
     """Those of PARAMETERS that have one value: no secret has several."""
     return {name: each for name, each in parameters.items() if isinstance(each, str)}

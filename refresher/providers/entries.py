@@ -84,6 +84,8 @@ class Source(Entry):
     """The keys of ``settings`` and ``facts`` that it tells."""
     secondary: bool = False
     """Whether somebody else than the provider wrote it."""
+    measured: bool = False
+    """Whether it was seen at the server itself, by ``refresher providers measure``."""
 
 
 class Quota(Entry):

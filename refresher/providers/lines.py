@@ -13,6 +13,9 @@ REDIRECT_URI = "http://127.0.0.1:8765/callback/{}"
 HTTPS_REDIRECT_URI = "https://acme.example/callback/{}"
 """Where nothing waits: the person pastes the address."""
 
+UNFILLED = "..."
+"""A client_id that the person has still to fill in."""
+
 
 def settings_lines(provider: Provider, client: str | None = None) -> tuple[str, ...]:
     """TOML for a client of PROVIDER that loads as it is, to be filled in.
@@ -36,7 +39,7 @@ def _lines(provider: Provider, client: str) -> Iterator[str]:
     yield f'provider = "{provider.name}"'
     for key, example in keys_to_fill_in(provider).items():
         yield f'{key} = "{example}"'
-    yield 'client_id = "..."'
+    yield f'client_id = "{UNFILLED}"'
     signs = provider.facts.grant_type == "jwt_bearer"
     if signs:
         yield f'client_private_key = {{ file = "{client}.pem" }}'

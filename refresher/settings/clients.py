@@ -20,6 +20,7 @@ from refresher.domain.secret import Secret
 from refresher.domain.service_accounts import ServiceAccount, read_service_account
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, Variable
+from refresher.providers.lines import UNFILLED
 from refresher.settings.authentication import AuthenticationBuilder
 from refresher.settings.catalogued import (
     ENDPOINTS,
@@ -88,6 +89,10 @@ class ClientBuilder:
         ca_bundle = self._ca_bundle(path, section)
         client_id = section.client_id or (None if account is None else account.client_email)
         self._require(path, "client_id", client_id, "set the id the server gave it")
+        if section.client_id == UNFILLED:
+            self._report.warning(
+                (*path, "client_id"), f'is still "{UNFILLED}": set the id the server gave it'
+            )
         if client_id is None or "token_endpoint" not in endpoints:
             return None
         client = Client(

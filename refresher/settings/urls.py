@@ -31,6 +31,9 @@ CERT_REQS = ("required", "optional", "none")
 OFF = ("0", "F", "FALSE", "N", "NO")
 """Values of ``ssl_check_hostname`` that redis-py takes for no."""
 
+_IN_BRACES = re.compile(r"\{\w{1,40}\}|<[\w-]{1,40}>")
+"""What documentation writes where everybody has a value of their own."""
+
 WEAK_CIPHERS = re.compile(
     r"(?<![!\w-])(?:[aAeE]?NULL|ADH|AECDH|LOW|EXP\w*|RC4|3?DES|MD5|ALL|COMPLEMENTOF\w+)\b"
     r"|SECLEVEL=[01]",
@@ -43,6 +46,8 @@ def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         return "is not a URL: write https://HOST/PATH"
+    if unfilled := _IN_BRACES.search(url):
+        return f"has {unfilled[0]} in it: write your own value in its place"
     if parts.username is not None:
         return "has a user or password in the URL: use client_id and client_secret"
     if parts.fragment or url.endswith("#"):

@@ -121,7 +121,7 @@ def unchanged(tx: Transaction, wanted: Sequence[Seed]) -> set[str]:
     return settled
 
 
-def _asks_for(row: sa.Row[Any], seed: Seed) -> bool:
+def _asks_for(row: Any, seed: Seed) -> bool:
     """Whether a grant that renews itself asks already for what SEED says."""
     if not seed.kind.renews_itself:
         return True

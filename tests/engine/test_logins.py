@@ -144,8 +144,8 @@ FAILURES: list[tuple[Outcome, str]] = [
     (
         ClientRejected(error="invalid_client", status=401),
         (
-            "the server refused client crm itself (invalid_client): check client_id, "
-            "client_secret and client_authentication"
+            "the server refused client crm itself (invalid_client): check client_id and "
+            "client_secret, then client_authentication, encode_basic and placement"
         ),
     ),
     (
@@ -165,12 +165,18 @@ FAILURES: list[tuple[Outcome, str]] = [
     (
         RequestRejected(error="invalid_request", status=400),
         (
-            "the server refused the request (invalid_request): the server misses something in the "
-            "request: for client crm try send_redirect_uri_on_refresh, placement or "
-            "token_parameters"
+            "the server refused the request (invalid_request): check client_id and client_secret, "
+            "then client_authentication, encode_basic and placement, and what else it wants of "
+            "client crm: code_parameters, code_headers, pkce or redirect_uri_parameter"
         ),
     ),
-    (NotSent(reason="dns"), "the token endpoint of client crm cannot be reached (dns)"),
+    (
+        NotSent(reason="dns"),
+        (
+            "the token endpoint of client crm cannot be reached (dns): check the host name in its "
+            "token_endpoint and this machine's name server"
+        ),
+    ),
     (
         Transient(reason="throttled", status=429),
         "the exchange of the code failed (throttled): start the login again",

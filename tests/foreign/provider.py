@@ -36,6 +36,7 @@ class Provider:
     token_endpoint: str = ""
     userinfo_endpoint: str = ""
     revocation_endpoint: str = ""
+    introspection_endpoint: str = ""
 
     def values(self, *events: str) -> list[str]:
         """The codes and tokens that met one of EVENTS, oldest first."""
@@ -99,8 +100,10 @@ def node_modules(package: str) -> Path:
 
 
 @contextmanager
-def running_provider(folder: Path, client_secret: str) -> Iterator[Provider]:
-    """Run the server in FOLDER until the block ends."""
+def running_provider(
+    folder: Path, client_secret: str, *, redirect_uri: str = REDIRECT_URI, **options: Any
+) -> Iterator[Provider]:
+    """Run the server in FOLDER until the block ends; ``server.mjs`` says what OPTIONS are."""
     node = shutil.which("node")
     assert node is not None, "the foreign tests need node"
     for name in ("server.mjs", "package.json"):
@@ -109,9 +112,13 @@ def running_provider(folder: Path, client_secret: str) -> Iterator[Provider]:
     log, complaints = folder / "provider.log", folder / "provider.err"
     with log.open("wb") as output, complaints.open("wb") as errors:
         process = subprocess.Popen(
-            [node, "server.mjs", "0", REDIRECT_URI],
+            [node, "server.mjs", "0", redirect_uri],
             cwd=folder,
-            env={"PATH": os.environ["PATH"], "CLIENT_SECRET": client_secret},
+            env={
+                "PATH": os.environ["PATH"],
+                "CLIENT_SECRET": client_secret,
+                "OPTIONS": json.dumps(options),
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
@@ -133,7 +140,8 @@ async def _discover(issuer: str) -> dict[str, Any]:
     """The endpoints the server publishes (OpenID Connect Discovery 1.0, section 4)."""
     async with (
         aiohttp.ClientSession() as http,
-        http.get(f"{issuer}/.well-known/openid-configuration") as answer,
+        # With a certificate that the test made itself.
+        http.get(f"{issuer}/.well-known/openid-configuration", ssl=False) as answer,
     ):
         found = await answer.json()
     return {endpoint.name: found[endpoint.name] for endpoint in fields(Provider)[2:]}

@@ -46,10 +46,12 @@ def _in_words(value: object) -> str:
 def _verified(provider: Provider) -> str:
     """With what, and how many statements of settings and facts that covers."""
     sources = [provider.source_of(key) for key in provider.statements]
-    own = sum(source is not None and not source.secondary for source in sources)
+    measured = sum(source is not None and source.measured for source in sources)
+    own = sum(source is not None and not source.secondary for source in sources) - measured
     others = sum(source is not None and source.secondary for source in sources)
     tested = f"{provider.tested}; documents" if provider.tested else "documents only"
     counts = [f"{tested}: {own} of {len(sources)}"]
     counts += [f"{others} by others"] if others else []
+    counts += [f"{measured} measured"] if measured else []
     counts += [f"needs {', '.join(provider.needs)}"] if provider.needs else []
     return ", ".join(counts)

@@ -12,6 +12,7 @@ from refresher.oauth.error_codes import MEANINGS, Meaning
 from refresher.ops.metric_catalogue import METRICS
 from refresher.settings.describe import describe
 from tests.pages.catalogue import HEADS, provider_rows
+from tests.pages.independent import INDEPENDENT_HEADS, independent_rows
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,10 +35,12 @@ def offered(group: click.Group, before: str = "") -> Iterator[tuple[str, click.C
     """Every command of GROUP and of the groups in it, each with all of its words."""
     for name in group.list_commands(CONTEXT):
         command = group.get_command(CONTEXT, name)
+        if command is not None and (
+            not isinstance(command, click.Group) or command.invoke_without_command
+        ):
+            yield f"{before}{name}", command
         if isinstance(command, click.Group):
             yield from offered(command, f"{before}{name} ")
-        elif command is not None:
-            yield f"{before}{name}", command
 
 
 COMMANDS: Mapping[str, click.Command] = dict(offered(cli))
@@ -104,6 +107,10 @@ def providers() -> str:
     return table(HEADS, provider_rows())
 
 
+def independent_servers() -> str:
+    return table(INDEPENDENT_HEADS, independent_rows())
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "exit codes": exit_codes,
@@ -112,6 +119,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "events": events,
     "metrics": metrics,
     "providers": providers,
+    "independent servers": independent_servers,
 }
 """What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
 

@@ -36,8 +36,9 @@ def test_the_entry_of_the_page_can_be_used_once_it_is_in_the_folder(
         acme = find_provider("acme")
         assert acme is not None
         assert faults(acme) == []
+        filled_in = "\n".join(settings_lines(acme)).replace('"..."', '"id"')
         secret, settings = tmp_path / "acme.secret", tmp_path / "refresher.toml"
-        for file, text in ((secret, "s3cret"), (settings, "\n".join(settings_lines(acme)))):
+        for file, text in ((secret, "s3cret"), (settings, filled_in)):
             file.write_text(text)
             file.chmod(0o600)
         loaded = load(settings, environment={})

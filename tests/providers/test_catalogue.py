@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+import tests.foreign
 from refresher.domain.clients import Client, Revocation
 from refresher.domain.outcomes import (
     ClientRejected,
@@ -32,6 +34,7 @@ from refresher.providers import (
     provider_names,
     read_entry,
 )
+from tests.pages.independent import ROWS, SERVERS
 from tests.providers.checks import faults
 from tests.support.clients import make_client
 
@@ -154,6 +157,22 @@ def test_answers_that_were_recorded_mean_what_the_entry_says(entry: Provider) ->
     for answer in entry.facts.answers or ():
         outcome = classify(answer.status, {}, answer.body.encode(), client, 0.0)
         assert isinstance(outcome, MEANT[answer.means]), (answer, outcome)
+
+
+def test_what_was_shown_at_independent_servers_has_its_test() -> None:
+    folder = Path(tests.foreign.__file__).parent
+    for shown in ROWS.values():
+        assert shown.keys() <= SERVERS.keys()
+        for server in shown:
+            file, _, name = shown[server].partition("::")
+            text = (folder / file).read_text()
+            assert f"def {name}(" in text
+            assert "pytestmark = pytest.mark.foreign" in text
+
+
+def test_no_entry_claims_an_independent_server() -> None:
+    """None of those that the tests start is a provider's own."""
+    assert [each.name for each in all_providers() if each.tested == "independent server"] == []
 
 
 def test_one_provider_costs_the_reading_of_one_entry() -> None:
