@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 JUMP = 2.0
 """Seconds wall and elapsed time may differ before it counts as a step."""
@@ -69,8 +69,7 @@ class SystemClock:
         return self._random.random()
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One instant in wall time and in elapsed time, both in seconds."""
 
     wall: float
