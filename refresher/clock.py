@@ -103,11 +103,11 @@ class WatchedClock:
         self._last = Instant.of(clock)
 
     def now(self) -> float:
-        wall, elapsed = self._clock.now(), self._clock.monotonic()
-        now = Instant(wall, elapsed)
-        if now.stepped_since(self._last) < -JUMP:
-            now = Instant.of(self._clock)  # with care: a pause between the two looks the same
+        now = Instant(self._clock.now(), self._clock.monotonic())
         offset = now.stepped_since(self._last)
+        if offset < -JUMP:
+            now = Instant.of(self._clock)  # with care: a pause between the two looks the same
+            offset = now.stepped_since(self._last)
         self._last = now
         if offset < -JUMP:
             self._tell(offset)
