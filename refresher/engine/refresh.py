@@ -123,8 +123,9 @@ class Refresh:
         Raises:
             VaultUnavailable: nothing may be sent, and nothing was.
         """
+        claimed: list[Claim] = []
         with anyio.CancelScope(shield=True):
-            claimed = await self._vault.claim(rooms, shared, only=only)
+            claimed += await self._vault.claim(rooms, shared, only=only)
         return claimed
 
     async def run(
