@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 from refresher.clock import Clock
-from refresher.domain.grants import Publication
+from refresher.domain.grants import Grant, Publication
 from refresher.logs import Event, emit
 from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
-from refresher.publication.records import EventKind, Fields
+from refresher.publication.records import EventKind, Fields, Told
 from refresher.publication.server import clock as server_clock
 from refresher.publication.server import scripts
 from refresher.publication.server.clock import Offset, Steps
@@ -67,6 +67,8 @@ class PublishReport:
 
     tokens: Mapping[str, Outcome] = field(default_factory=dict)
     statuses: Mapping[str, Outcome] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """What was sent of each."""
     left: frozenset[str] = frozenset()
     """Grants whose token was ``LATE``, and an older one stays to its own end."""
     spoilt: frozenset[str] = frozenset()
@@ -159,6 +161,7 @@ class Publisher:
         offset = self._offset or await self.measure_clock()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
+            sent.told |= {one.grant.name: records.told_of(one) for one in part}
             remembered = await self._send_tokens(part, sent, offset)
             if self._late_without_reason(part, sent.tokens):
                 sent.left.clear()
@@ -166,7 +169,7 @@ class Publisher:
                 remembered = await self._send_tokens(part, sent, offset)
             await self._send_statuses(part, sent, remembered)
         return PublishReport(
-            sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
+            sent.tokens, sent.statuses, sent.told, frozenset(sent.left), frozenset(sent.spoilt)
         )
 
     async def remove(self, names: Sequence[str]) -> None:
@@ -208,7 +211,8 @@ class Publisher:
         gone: dict[str, Command] = {}
         for publication in part:
             name = publication.grant.name
-            for kind in _news(publication, sent.tokens[name], remembered[name]):
+            status = sent.told[name].status
+            for kind in _news(publication.grant, status, sent.tokens[name], remembered[name]):
                 entry = _flat(records.event_fields(kind, publication))
                 events.append(("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *entry))
             if _has_just_gone(publication, sent.tokens[name], remembered[name]):
@@ -233,16 +237,16 @@ class Publisher:
             self.is_done(reply, None)
 
     def _token_command(self, publication: Publication, sent: "_Sent", sent_at: int) -> Command:
-        fields = records.token_fields(publication)
         name = publication.grant.name
+        told = sent.told[name]
         return scripts.publish_command(
             self.keys.token(name),
             ("version", publication.grant.version),
-            fields,
+            told.token,
             mode=sent.mode(name, is_token=True),
             life=records.remaining_life(publication, sent.now),
             sent_at=sent_at,
-            message=records.token_message(publication) if fields else "",
+            message=told.message,
         )
 
     def _status_command(self, publication: Publication, sent: "_Sent") -> Command:
@@ -250,7 +254,7 @@ class Publisher:
         return scripts.publish_command(
             self.keys.status(name),
             ("revision", publication.grant.revision),
-            records.status_fields(publication),
+            sent.told[name].status,
             mode=sent.mode(name, is_token=False),
         )
 
@@ -302,6 +306,7 @@ class _Sent:
     force: Collection[str]
     spared: Collection[str]
     again: bool
+    told: dict[str, Told] = field(default_factory=dict)
     tokens: dict[str, Outcome] = field(default_factory=dict)
     statuses: dict[str, Outcome] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
@@ -314,9 +319,8 @@ class _Sent:
         return Mode.AGAIN if self.again else Mode.NEWER
 
 
-def _news(publication: Publication, written: Outcome, remembered: Fields) -> list[EventKind]:
-    """The events that no status remembers yet."""
-    grant = publication.grant
+def _news(grant: Grant, told: Fields, written: Outcome, remembered: Fields) -> list[EventKind]:
+    """The events that no status remembers yet; the one of GRANT is TOLD now."""
     revision, version = (read_version(remembered.get(one, "")) for one in ("revision", "version"))
     if revision is not None and revision > grant.revision:
         return []
@@ -328,7 +332,6 @@ def _news(publication: Publication, written: Outcome, remembered: Fields) -> lis
     if state != (grant.state.value, grant.reason):
         news.append(EventKind.STATE)
     answer = {name: remembered[name] for name in ANSWER if name in remembered}
-    told = records.status_fields(publication)
     if "request" in told and answer != {name: told[name] for name in ANSWER if name in told}:
         news.append(EventKind.REQUEST)
     return news

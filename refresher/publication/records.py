@@ -6,12 +6,15 @@ Instants are floored to whole seconds, so no record promises more than the vault
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
 from refresher.domain.repairs import repair
 
 Fields = dict[str, str]
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 AHEAD = 5.0
 """Seconds an instant of ours may lie in the future before our clock must have stepped."""
@@ -56,16 +59,29 @@ def remaining_life(publication: Publication, now: float) -> float:
     return remaining if grant.lifetime is None else min(remaining, grant.lifetime)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All that Redis is told of one publication, made once."""
+
+    token: Fields = field(repr=False)
+    """The token hash; empty when nothing may be readable. Holds the access token."""
+    message: str = field(repr=False)
+    """The same as flat JSON, for the channel."""
+    status: Fields
+
+
+def told_of(publication: Publication) -> Told:
+    """What Redis is told of PUBLICATION."""
+    status = status_fields(publication)
+    if is_withdrawn(publication):
+        return Told({}, "", status)
+    values = _token_values(publication)
+    return Told(_as_text(values), _JSON.encode(values), status)
+
+
 def token_fields(publication: Publication) -> Fields:
     """The token hash; empty when nothing may be readable. Holds the access token."""
-    if is_withdrawn(publication):
-        return {}
-    return {field: str(value) for field, value in _token_values(publication).items()}
-
-
-def token_message(publication: Publication) -> str:
-    """The same as flat JSON, for the channel. Holds the access token."""
-    return json.dumps(_token_values(publication), separators=(",", ":"))
+    return {} if is_withdrawn(publication) else _as_text(_token_values(publication))
 
 
 def has_gone(publication: Publication) -> bool:
@@ -84,8 +100,7 @@ def gone_since(grant: Grant, revision: int) -> bool:
 def gone_message(publication: Publication) -> str:
     """What the channel says when the key of a token goes: flat JSON without a token."""
     grant = publication.grant
-    values = {"version": grant.version, "state": grant.state.value}
-    return json.dumps(values, separators=(",", ":"))
+    return _JSON.encode({"version": grant.version, "state": grant.state.value})
 
 
 def status_fields(publication: Publication) -> Fields:
@@ -149,11 +164,15 @@ def _token_values(publication: Publication) -> dict[str, str | int]:
         "version": grant.version,
         "scope": publication.scope,
     }
-    for field, instant in (("expires_at", grant.expires_at), ("issued_at", grant.issued_at)):
-        values.pop(field, None)
+    for name, instant in (("expires_at", grant.expires_at), ("issued_at", grant.issued_at)):
+        values.pop(name, None)
         if instant is not None:
-            values[field] = math.floor(instant)
+            values[name] = math.floor(instant)
     return values
+
+
+def _as_text(values: Mapping[str, str | int]) -> Fields:
+    return {name: str(value) for name, value in values.items()}
 
 
 def _shown(values: Mapping[str, str | int | None]) -> Fields:
