@@ -42,6 +42,9 @@ MARK_BYTES = 1 + KEY_ID_BYTES
 """The beginning of a sealed value that tells its format and its key."""
 
 
+_ENCODER = json.JSONEncoder(default=repr)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a sealed value belongs to; it opens nowhere else."""
@@ -57,7 +60,7 @@ class Place:
         if written == FIRST_FORMAT:
             return f"{self.owner}|{self.column}".encode()
         # What a damaged row holds instead of text is named too, and is no place of ours.
-        return json.dumps([self.owner, self.column, *self.bound], default=repr).encode()
+        return _ENCODER.encode([self.owner, self.column, *self.bound]).encode()
 
 
 LARGEST_KEY_FILE = 65_536
@@ -173,11 +176,17 @@ def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()[:KEY_ID_BYTES]
 
 
+@lru_cache
+def _extracted(key: bytes) -> bytes:
+    return hmac.digest(bytes(KEY_BYTES), key, "sha256")
+
+
 @lru_cache(CIPHERS_KEPT)
 def _cipher(key: bytes, owner: str) -> AESGCM:
     """The cipher of one OWNER: its key is HKDF-SHA256 of the master KEY (RFC 5869), one block."""
-    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")
-    return AESGCM(hmac.digest(extracted, b"refresher grant " + owner.encode() + b"\x01", "sha256"))
+    return AESGCM(
+        hmac.digest(_extracted(key), b"refresher grant " + owner.encode() + b"\x01", "sha256")
+    )
 
 
 def _read_keys(path: Path) -> list[bytes]:
