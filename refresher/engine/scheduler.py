@@ -24,6 +24,7 @@ from refresher.engine.admission import Admission, Settled
 from refresher.engine.announcements import announce_singled_out
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
+from refresher.engine.tick import Tick
 from refresher.errors import VaultUnavailable
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
@@ -90,6 +91,7 @@ class Scheduler:
         self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
         self._is_stopping = False
+        self._tick = Tick()
         self._is_behind = False
         """The last claim filled every place, so more is likely to be due: no look before it."""
         self.turned_at = clock.monotonic()
@@ -152,6 +154,8 @@ class Scheduler:
         self._staff()
         due_at = await self._claim_due()
         opening = self._admission.next_opening()
+        if not self._is_behind:  # else the places are what it waits for
+            await asyncio.sleep(self._tick.pause(self._clock.monotonic()))
         now = self._clock.now()
         await self._sleep(min(due_at - now, math.inf if opening is None else opening))
 
@@ -186,6 +190,7 @@ class Scheduler:
             work = _Work(claim, client, client.name in closed)
             self._working.add(work)
             self._handed_out.put_nowait(work)
+        self._tick.claimed(len(claimed), self._clock.monotonic())
         places = min(sum(room.places for room in rooms), shared + len(reserves))
         self._is_behind = 0 < places <= len(claimed)
         if claimed or was_behind:
