@@ -251,7 +251,9 @@ EVENTS: Mapping[Event, Entry] = {
     ),
     Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
-    Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
+    Event.VAULT_MIGRATED: Entry(
+        Level.INFO, "the vault's schema was brought up to date; path of a copy of what it was"
+    ),
     Event.VAULT_RESTORED: Entry(
         Level.WARNING,
         "the vault is a copy, or its file was put back to an older one: what rotated since needs a "
