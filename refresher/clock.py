@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 JUMP = 2.0
 """Seconds wall and elapsed time may differ before it counts as a step."""
@@ -69,8 +69,7 @@ class SystemClock:
         return self._random.random()
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One instant in wall time and in elapsed time, both in seconds."""
 
     wall: float
@@ -104,11 +103,11 @@ class WatchedClock:
         self._last = Instant.of(clock)
 
     def now(self) -> float:
-        wall, elapsed = self._clock.now(), self._clock.monotonic()
-        now = Instant(wall, elapsed)
-        if now.stepped_since(self._last) < -JUMP:
-            now = Instant.of(self._clock)  # with care: a pause between the two looks the same
+        now = Instant(self._clock.now(), self._clock.monotonic())
         offset = now.stepped_since(self._last)
+        if offset < -JUMP:
+            now = Instant.of(self._clock)  # with care: a pause between the two looks the same
+            offset = now.stepped_since(self._last)
         self._last = now
         if offset < -JUMP:
             self._tell(offset)

@@ -99,8 +99,7 @@ def served(grant: Grant, attempt: Attempt, **more: Any) -> Grant:
     if interval is not None and not was_rejected:
         halved = interval / 2
         interval = halved if halved > schedule.request_interval(grant.lifetime) else None
-    return replace(
-        grant,
+    return grant.but(
         request_interval=interval,
         rejection=None,
         intent=None,
@@ -183,7 +182,8 @@ def adopt_refresh(
     grant = claim.grant
     made_at = _echo_of(claim, client, attempt)
     tokens, warnings = read_tokens(grant, client, answer, attempt, made_at=made_at)
-    tokens = replace(tokens, extras=_kept_extras(claim, client) | dict(tokens.extras))
+    if claim.extras:
+        tokens = replace(tokens, extras=_kept_extras(claim, client) | dict(tokens.extras))
     is_same = answer.access_token == claim.access_token
     window = grant.refresh_window if is_same else learned_window(grant, attempt)
     after = served(grant, attempt, refresh_window=window)
@@ -270,8 +270,7 @@ def _with_token(
     if not has_refresh:
         reason = Reason.NO_REFRESH_TOKEN
     state = GrantState.EXPIRED if is_over else GrantState.FRESH
-    after = replace(
-        grant,
+    after = grant.but(
         state=state,
         reason=reason,
         since=grant.since if state is grant.state else attempt.ended_at,

@@ -34,6 +34,8 @@ class _InHand:
     grant: Grant
     record: Record | None
     """Makes what the rescue file is to keep; None when nothing came that could be lost."""
+    since: float
+    """When it came into our hands, in the loop's time."""
     rescue: Rescue | None = None
     kept: bytes = b""
     """What RESCUE keeps."""
@@ -52,7 +54,9 @@ class Durability:
         self._vault = vault
         self.on_written: Callable[[float], None] = lambda _: None
         """Is told the seconds that a write took until the vault had it."""
-        self._in_hand: set[_InHand] = set()
+        self._in_hand: dict[_InHand, None] = {}
+        """In the order in which they came."""
+        self._late: asyncio.TimerHandle | None = None
         self._exchanges = 0
         self._abandoned = anyio.Event()
 
@@ -80,7 +84,8 @@ class Durability:
         """Call WRITE until the vault takes it; keep what RECORD makes in the rescue file meanwhile.
 
         RECORD is kept as soon as the vault refuses, and when it has not answered for
-        ``RESCUED_AFTER``. It is never cancelled: a commit that hangs may succeed.
+        ``RESCUED_AFTER``. Whoever calls this is shielded from cancellation: a commit that hangs
+        may succeed.
 
         Raises:
             VaultUnavailable: abandoned at the end of the process.
@@ -88,17 +93,18 @@ class Durability:
             GrantSetAside: the grant's row cannot be written, and RECORD waits for that in
                 the rescue file.
         """
-        hand = _InHand(grant, record)
-        began = anyio.current_time()
-        self._in_hand.add(hand)
+        loop = asyncio.get_running_loop()
+        hand = _InHand(grant, record, loop.time())
+        self._in_hand[hand] = None
+        if self._late is None:
+            self._late = loop.call_later(RESCUED_AFTER, self._rescue_late, loop)
         try:
-            with anyio.CancelScope(shield=True):
-                written = await self._retry(write, hand)
+            written = await self._retry(write, hand)
             self._vault.outage.over(hand)
-            self.on_written(anyio.current_time() - began)
+            self.on_written(loop.time() - hand.since)
         finally:
             self._vault.outage.forget(hand)
-            self._in_hand.discard(hand)
+            del self._in_hand[hand]
         if hand.rescue is not None:
             self._vault.rescued.withdraw(hand.rescue)
         return written
@@ -122,15 +128,23 @@ class Durability:
             wait = min(wait * 2, LONGEST_RETRY)
 
     async def _write_once(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
-        """Call WRITE and wait for its end; RECORD is rescued unless that is a quick success."""
-        late = asyncio.get_running_loop().call_later(RESCUED_AFTER, self._rescue, hand)
+        """Call WRITE and wait for its end; RECORD is rescued unless that is a success."""
         try:
             return await write()
         except Exception:
             self._rescue(hand)  # after a bug it waits there for the next process
             raise
-        finally:
-            late.cancel()
+
+    def _rescue_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Rescue what has not been written for long: one timer, for whoever came first."""
+        self._late, now = None, loop.time()
+        for hand in self._in_hand:
+            if hand.since + RESCUED_AFTER > now:
+                self._late = loop.call_at(hand.since + RESCUED_AFTER, self._rescue_late, loop)
+                return
+            self._rescue(hand)
+        if self._in_hand:  # where there was no room for one, there may be later
+            self._late = loop.call_later(RESCUED_AFTER, self._rescue_late, loop)
 
     def _rescue(self, hand: _InHand) -> None:
         """Put the record into the rescue file, unless it is there or on its way."""

@@ -136,7 +136,10 @@ class Refresh:
         Raises:
             VaultUnavailable: nothing may be sent, and nothing was.
         """
-        return await self._vault.claim(rooms, shared, only=only)
+        claimed: list[Claim] = []
+        with anyio.CancelScope(shield=True):
+            claimed += await self._vault.claim(rooms, shared, only=only)
+        return claimed
 
     async def run(
         self,
@@ -215,6 +218,8 @@ class Refresh:
 
         Nothing in here may cost an answer: what goes wrong leaves the outcome as it was.
         """
+        if isinstance(outcome, Refreshed) and not outcome.answer.is_searched:
+            return outcome
         try:
             return await self._asked_about(claim, client, outcome)
         except Exception as error:  # noqa: BLE001  supervision: the answer is worth more

@@ -9,14 +9,13 @@ pool grows with the clients. Where a late answer may hold the only valid refresh
 worker is replaced at the deadline and stays behind to read it.
 """
 
+import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
@@ -25,11 +24,10 @@ from refresher.engine.admission import Admission, Settled
 from refresher.engine.announcements import announce_singled_out
 from refresher.engine.refresh import Refresh
 from refresher.engine.supervision import report_bug
+from refresher.engine.tick import Tick
 from refresher.errors import VaultUnavailable
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
-
-T = TypeVar("T")
 
 LONGEST_SLEEP = 30.0
 """The wall clock is looked at this often: suspend and clock steps heal by themselves."""
@@ -54,6 +52,10 @@ class _Work:
     """Of a request under way."""
     is_late: bool = False
     """Its worker was replaced; this one reads on, and ends with it."""
+
+    def begin(self, patience: Patience) -> None:
+        """Its request may be ended with PATIENCE from now on."""
+        self.patience = patience
 
 
 class Scheduler:
@@ -83,10 +85,13 @@ class Scheduler:
         self._workers = 0
         self._working: set[_Work] = set()
         self._late: set[_Work] = set()
-        self._wake = anyio.Event()
+        self._handed_out: asyncio.Queue[_Work | None] = asyncio.Queue()
+        """What workers wait for; None ends one of them."""
+        self._wake = asyncio.Event()
         self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
         self._is_stopping = False
+        self._tick = Tick()
         self._is_behind = False
         """The last claim filled every place, so more is likely to be due: no look before it."""
         self.turned_at = clock.monotonic()
@@ -123,12 +128,12 @@ class Scheduler:
 
     async def _run(self) -> None:
         """The loop; it outlives its own bugs, and says so."""
-        self._claims, self._claimed = anyio.create_memory_object_stream[_Work](math.inf)
         try:
-            with self._claims, self._claimed:
-                while not self._is_stopping:
-                    await self._turn_supervised()
+            while not self._is_stopping:
+                await self._turn_supervised()
         finally:
+            for _ in range(self._workers):
+                self._handed_out.put_nowait(None)
             self._loop_ended.set()
 
     async def _turn_supervised(self) -> None:
@@ -144,11 +149,13 @@ class Scheduler:
     async def _turn(self) -> None:
         """Claim what is due and allowed, then sleep until there may be more."""
         self.turned_at = self._clock.monotonic()
-        self._wake = anyio.Event()
+        self._wake.clear()
         await self._prove_recovery()
         self._staff()
         due_at = await self._claim_due()
         opening = self._admission.next_opening()
+        if not self._is_behind:  # else the places are what it waits for
+            await asyncio.sleep(self._tick.pause(self._clock.monotonic()))
         now = self._clock.now()
         await self._sleep(min(due_at - now, math.inf if opening is None else opening))
 
@@ -159,7 +166,7 @@ class Scheduler:
             self._workers += 1
 
     def _start_worker(self) -> None:
-        self._tasks.start_soon(self._work, self._claimed.clone(), name="worker")
+        self._tasks.start_soon(self._work, name="worker")
 
     async def _claim_due(self) -> float:
         """Hand out what is due and has room; when there may be more of it."""
@@ -182,7 +189,8 @@ class Scheduler:
             self._admission.begun(client, claim)
             work = _Work(claim, client, client.name in closed)
             self._working.add(work)
-            self._claims.send_nowait(work)
+            self._handed_out.put_nowait(work)
+        self._tick.claimed(len(claimed), self._clock.monotonic())
         places = min(sum(room.places for room in rooms), shared + len(reserves))
         self._is_behind = 0 < places <= len(claimed)
         if claimed or was_behind:
@@ -195,39 +203,48 @@ class Scheduler:
         with anyio.move_on_after(min(max(seconds, 0.001), LONGEST_SLEEP)):
             await self._wake.wait()
 
-    async def _work(self, claimed: MemoryObjectReceiveStream[_Work]) -> None:
-        with claimed:
-            async for work in claimed:
-                await self._work_one(work)
-                self._working.discard(work)
-                self._late.discard(work)
-                self.wake()
-                if not self.in_flight:
-                    self._all_done.set()
-                if work.is_late:
-                    return  # another worker has taken this one's place
+    async def _work(self) -> None:
+        while (work := await self._handed_out.get()) is not None:
+            await self._work_one(work)
+            self._working.discard(work)
+            self._late.discard(work)
+            self.wake()
+            if not self.in_flight:
+                self._all_done.set()
+            if work.is_late:
+                return  # another worker has taken this one's place
 
     async def _work_one(self, work: _Work) -> None:
-        """Carry out one refresh, unless something came in between since it was claimed."""
+        """Carry out one refresh, unless something came in between since it was claimed.
+
+        A bug in it costs this grant a retry and nobody else.
+        """
         claim, client = work.claim, work.client
-        is_open = work.is_last_chance or not self._admission.is_closed(client)
-        if is_open and await self._supervised(claim, self._refresh.may_send(claim)):
-            outcome = await self._supervised(
-                claim,
-                self._refresh.run(
+        outcome, is_sent = None, False
+        try:
+            is_open = work.is_last_chance or not self._admission.is_closed(client)
+            is_sent = is_open and await self._refresh.may_send(claim)
+            if is_sent:
+                outcome = await self._refresh.run(
                     claim,
                     client,
                     blame=self._admission.blame,
-                    begun=lambda patience: setattr(work, "patience", patience),
+                    begun=work.begin,
                     on_late=lambda patience: self._is_late(work, patience),
-                ),
-            )
-            settled = self._admission.ended(client, claim, outcome, was_late=work.is_late)
-            if settled is not None:
-                await self._supervised(claim, self._follow_up(client, settled))
-        else:
-            await self._supervised(claim, self._refresh.hold_back(claim))
+                )
+            else:
+                await self._refresh.hold_back(claim)
+        except VaultUnavailable:
+            pass  # abandoned, or set aside: an answer is in the rescue file
+        except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
+            report_bug("worker", error, grant=claim.grant.name)
+            await self._give_back(claim)
+        if not is_sent:
             self._admission.returned(client, claim)
+            return
+        settled = self._admission.ended(client, claim, outcome, was_late=work.is_late)
+        if settled is not None:
+            await self._follow_up(claim, client, settled)
 
     def _is_late(self, work: _Work, patience: Patience) -> None:
         """The deadline of WORK has passed: free its worker, and let it read on if it may."""
@@ -242,29 +259,23 @@ class Scheduler:
             self._start_worker()
             self.wake()
 
-    async def _follow_up(self, client: Client, settled: Settled) -> None:
-        """Let go on what has waited for what is SETTLED now."""
+    async def _follow_up(self, claim: Claim, client: Client, settled: Settled) -> None:
+        """Let go on what has waited for what is SETTLED now, by the exchange of CLAIM."""
         each = self._admission.pause_between(client)
         names = self._admission.sharing(client)
-        match settled:
-            case Settled.ENDPOINT_ANSWERS:
-                await self._vault.hasten_after_outage(names, each)
-            case Settled.CLIENT_ACCEPTED:
-                for name in names:
-                    for grant in await self._vault.single_out(name, each):
-                        announce_singled_out(grant)
-                        self._refresh.publish(grant.name)
-
-    async def _supervised(self, claim: Claim, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await WORK; a bug in it costs this grant a retry and nobody else."""
         try:
-            return await work
+            match settled:
+                case Settled.ENDPOINT_ANSWERS:
+                    await self._vault.hasten_after_outage(names, each)
+                case Settled.CLIENT_ACCEPTED:
+                    for name in names:
+                        for grant in await self._vault.single_out(name, each):
+                            announce_singled_out(grant)
+                            self._refresh.publish(grant.name)
         except VaultUnavailable:
-            pass  # abandoned, or set aside: an answer is in the rescue file
-        except Exception as error:  # noqa: BLE001  supervision: one grant's bug stops no other
+            pass  # they are due by themselves
+        except Exception as error:  # noqa: BLE001  supervision: as above
             report_bug("worker", error, grant=claim.grant.name)
-            await self._give_back(claim)
-        return None
 
     async def _give_back(self, claim: Claim) -> None:
         try:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from refresher.acting import who
 from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
@@ -29,7 +29,6 @@ __all__ = [
     "emit",
     "flush",
     "frames",
-    "no_control_characters",
     "only_known_fields",
     "subscribed",
 ]
@@ -59,11 +58,10 @@ def subscribed(subscriber: Subscriber) -> Iterator[None]:
 
 def emit(event: Event, **fields: object) -> None:
     """Log one line for EVENT at its catalogue level; never fails and never waits."""
-    level = EVENTS[event].level
     actor = who()
     if actor.uid is not None:
         fields = {**fields, "uid": actor.uid, "pid": actor.pid}
-    structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
+    _logger().log(_NUMBERS[EVENTS[event].level], event.value, **fields)
     for subscriber in tuple(_subscribers):
         try:
             subscriber(event, fields)
@@ -76,6 +74,19 @@ def emit(event: Event, **fields: object) -> None:
                 error=type(error).__name__,
                 traceback=frames(error),
             )
+
+
+_NUMBERS = {level: getattr(logging, level.upper()) for level in Level}
+_bound: list[Any] = []
+"""The processors that structlog was configured with last, and a logger that uses them."""
+
+
+def _logger() -> Any:
+    """A logger of the present configuration: to make one takes longer than to use it."""
+    processors = structlog.get_config()["processors"]
+    if not _bound or _bound[0] is not processors:
+        _bound[:] = [processors, structlog.get_logger().bind()]
+    return _bound[1]
 
 
 def flush(within: float = END_WITHIN) -> bool:
@@ -113,7 +124,6 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(),
             only_known_fields,
-            no_control_characters,
             with_dates,
             renderer,
         ],
@@ -143,12 +153,12 @@ class _Lines:
     debug, warning, critical = info, error, error
 
 
+_KNOWN = FIELDS | {"event", "level", "timestamp"}
+
+
 def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Blank every value whose field is not in the catalogue."""
-    always = {"event", "level", "timestamp"}
-    return {key: value if key in FIELDS or key in always else "***" for key, value in event.items()}
+    """Blank every value whose field is not in the catalogue; show the others as plain text.
 
-
-def no_control_characters(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Show what others wrote as plain text: a line is one line, and no terminal obeys it."""
-    return {key: plain_value(value) for key, value in event.items()}
+    Others wrote some of them: a line is one line, and no terminal obeys it.
+    """
+    return {key: plain_value(each) if key in _KNOWN else "***" for key, each in event.items()}

@@ -8,6 +8,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from refresher.logs.lean import EventDict, WrappedLogger
 
@@ -19,6 +20,8 @@ INSTANTS = frozenset(
         "copied_at", "due_at", "ends_at", "expires_at", "next_attempt_at", "since", "timestamp",
     }
 )  # fmt: skip
+
+_JSON = json.JSONEncoder(default=str, separators=(",", ":"))
 
 WIDTH = 120
 """Columns of a terminal that a line fits; what is longer goes on in the next one."""
@@ -42,7 +45,7 @@ def with_dates(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     """One object on one line."""
     ordered = {name: event.pop(name) for name in FIRST if name in event} | dict(event)
-    return json.dumps(ordered, default=str, separators=(",", ":"))
+    return _JSON.encode(ordered)
 
 
 class ForTerminal:
@@ -109,7 +112,12 @@ def date(instant: object) -> object:
     if not isinstance(instant, int | float):
         return instant
     try:
-        moment = datetime.fromtimestamp(instant, UTC)
+        seconds, millionths = divmod(round(instant * 1_000_000), 1_000_000)
+        return f"{_second(seconds)}.{millionths // 1000:03}Z"
     except (ValueError, OverflowError, OSError):  # of a year that no calendar has
         return instant
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _second(instant: int) -> str:
+    return datetime.fromtimestamp(instant, UTC).replace(tzinfo=None).isoformat()

@@ -7,12 +7,13 @@ token of a request whose client they refuse.
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import assert_never
 from urllib.parse import quote_plus
 
 from refresher.domain.clients import Client
 from refresher.domain.quirks import ClientAuthentication
-from refresher.domain.secret import Secret
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523 2.2."""
@@ -39,7 +40,9 @@ def authenticate(client: Client, now: float) -> Proof:
     secret, named = client.authentication.password, {"client_id": client.client_id}
     match client.quirks.client_authentication:
         case ClientAuthentication.BASIC:
-            return Proof(headers=_basic(client, secret))
+            password = "" if secret is None else secret.reveal()
+            is_encoded = client.quirks.encode_basic
+            return Proof(headers=_basic(client.client_id, password, is_encoded=is_encoded))
         case ClientAuthentication.POST:
             told = {} if secret is None else {"client_secret": secret.reveal()}
             return Proof({**named, **told})
@@ -61,10 +64,10 @@ def _assertion(client: Client, now: float) -> dict[str, str]:
     return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": signed}
 
 
-def _basic(client: Client, secret: Secret | None) -> dict[str, str]:
+@lru_cache(maxsize=128)
+def _basic(user: str, password: str, *, is_encoded: bool) -> Mapping[str, str]:
     """HTTP Basic; RFC 6749 2.3.1 form-encodes both parts first, some servers do not decode."""
-    user, password = client.client_id, "" if secret is None else secret.reveal()
-    if client.quirks.encode_basic:
+    if is_encoded:
         user, password = quote_plus(user), quote_plus(password)
     encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {encoded}"}
+    return MappingProxyType({"Authorization": f"Basic {encoded}"})

@@ -24,6 +24,8 @@ NOTHING = frozenset({
 })  # fmt: skip
 """What programs write, in some case or other, that have no value and print it all the same."""
 
+_LONGEST_NOTHING = max(map(len, NOTHING))
+
 _MASK = re.compile(r"[*\u2022]{3,}")
 """What a gateway writes over a value that it keeps to itself."""
 
@@ -73,8 +75,10 @@ def is_there(value: object) -> bool:
     """Whether a field holds more than one of the many ways to say nothing."""
     if not isinstance(value, str):
         return value is not None
-    text = value.strip().lower()
-    return text not in NOTHING and not _MASK.fullmatch(text)
+    text = value.strip()
+    if _MASK.fullmatch(text):
+        return False
+    return len(text) > _LONGEST_NOTHING or text.lower() not in NOTHING
 
 
 def has_tokens(fields: Fields) -> bool:

@@ -100,8 +100,8 @@ def read_end(fields: Fields, access_token: Secret | None, unit: float, now: floa
     duration: float | None = None
     instants: list[float] = []
     doubts: list[str] = []
-    for name in (*DURATIONS, *INSTANTS):
-        value = values.get(_plain(name))
+    for name, plain in _PLAIN_NAMES.items():
+        value = values.get(plain)
         if not is_there(value) or (value == 0 and name in INSTANTS):
             continue
         if (seconds := read_duration(value, unit)) is not None:
@@ -230,11 +230,17 @@ def _by_plain_name(fields: Fields) -> dict[str, Any]:
     for name, value in fields.items():
         if is_there(value):
             plain.setdefault(_plain(name), value)
-    for name in (*DURATIONS, *INSTANTS):  # the exact name beats its relatives
-        if is_there(value := fields.get(name)):
-            plain[_plain(name)] = value
+    for name in _PLAIN_NAMES.keys() & fields.keys():  # the exact name beats its relatives
+        if is_there(value := fields[name]):
+            plain[_PLAIN_NAMES[name]] = value
     return plain
 
 
+_SEPARATORS = re.compile(r"[_.\s-]")
+
+
 def _plain(name: str) -> str:
-    return re.sub(r"[_.\s-]", "", name).lower()
+    return _SEPARATORS.sub("", name).lower()
+
+
+_PLAIN_NAMES = {name: _plain(name) for name in (*DURATIONS, *INSTANTS)}

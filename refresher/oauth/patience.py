@@ -8,15 +8,14 @@ up is the caller's decision (guarantee G3).
 import asyncio
 from collections.abc import Callable
 
-import anyio
-
 
 class Patience:
     """Lets one exchange take ``deadline`` seconds after its request left.
 
     Args:
         deadline: seconds; counted anew by each request that is sent under it.
-        late_after: seconds after which the caller is told that the answer is late; None: never.
+        late_after: seconds, fewer than ``deadline``, after which the caller is told that the
+            answer is late; None: never.
         on_late: called then, from the event loop; it may ``give_up``.
     """
 
@@ -30,34 +29,43 @@ class Patience:
         self.deadline = deadline
         self.late_after = late_after
         self._on_late = on_late
-        self.has_left = anyio.Event()
-        """Set when the first byte of the request is about to be written."""
-        self._scope = anyio.CancelScope()
+        self.is_given_up = False
+        self._limit: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_over = False
+        self._left_at = 0.0
 
-    def scope(self) -> anyio.CancelScope:
-        """What the transport works in; it is cancelled when patience ends."""
-        self._scope = anyio.CancelScope()
-        if self._is_over:
-            self._scope.cancel()
-        return self._scope
+    def limit(self) -> asyncio.Timeout:
+        """What the transport works in; it expires when patience ends."""
+        self._limit = asyncio.timeout(None)
+        return self._limit
 
     def left(self) -> None:
-        """The request leaves: the clock starts."""
-        self._scope.deadline = anyio.current_time() + self.deadline
-        self.has_left.set()
-        if self._on_late is not None and self.late_after is not None and self._timer is None:
-            # A timer and not a task: nearly every answer is in time, and this one costs nothing.
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.late_after, self._on_late, self)
+        """The request leaves: the clock starts.
+
+        One timer is enough for both ends: nearly every answer is in time, and each costs.
+        """
+        loop = asyncio.get_running_loop()
+        self._left_at = loop.time()
+        if self._on_late is None or self.late_after is None:
+            self._end_at(self._left_at + self.deadline)
+        elif self._timer is None:
+            self._timer = loop.call_later(self.late_after, self._is_late, self._on_late)
 
     def over(self) -> None:
         """The exchange has ended, in whatever way: nobody is told that it is late any more."""
+        self._limit = None
         if self._timer is not None:
             self._timer.cancel()
 
     def give_up(self) -> None:
         """End the exchange now, as if its deadline had come; one that has not begun never is."""
-        self._is_over = True
-        self._scope.cancel()
+        self.is_given_up = True
+        self._end_at(0.0)
+
+    def _is_late(self, on_late: Callable[["Patience"], None]) -> None:
+        self._end_at(self._left_at + self.deadline)
+        on_late(self)
+
+    def _end_at(self, instant: float) -> None:
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(instant)

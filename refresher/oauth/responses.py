@@ -35,6 +35,7 @@ from refresher.oauth.cut_off import read_members
 from refresher.oauth.documents import Fields, read_fields
 from refresher.oauth.ends import read_instant
 from refresher.oauth.error_codes import RETRY_LATER, ErrorCode, Meaning, find_error
+from refresher.oauth.plain import read_plain
 from refresher.oauth.search import is_page, may_hold_tokens, search
 from refresher.oauth.shapes import is_nested, shaped
 
@@ -51,6 +52,7 @@ MISSING_STATUSES = frozenset({404, 405})
 REQUEST_TIMEOUT = 408
 """Nobody knows who lost patience, a gateway or the token endpoint behind it."""
 
+OK = 200
 PROXY_AUTHENTICATION = 407
 
 HTML_PAGE = "html_page"
@@ -99,9 +101,13 @@ def classify(
         secrets = [sent.get(name, "") for name in SECRET_PARAMETERS]
         secrets += [secret.reveal() for secret in client.authentication.secrets]
         return Misconfigured(error=_redirected(headers.get("Location"), secrets), status=status)
+    fields = read_fields(body, is_whole=broken is None)
+    if status == OK and broken is None and fields is not None:
+        plain = read_plain(fields, client, sent)
+        if plain is not None:
+            return Refreshed(answer=plain, status=status)
     reader = _Reader(client, server_time(headers, now), sent)
     retry_after = read_retry_after(headers.get("Retry-After"), now)
-    fields = read_fields(body, is_whole=broken is None)
     words = _unpacked(body) if fields is None and broken is None else fields
     error = None if words is None else find_error(words, client)
     if 200 <= status < 300:  # noqa: PLR2004  the class of status codes

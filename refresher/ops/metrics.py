@@ -107,8 +107,10 @@ class Metrics:
         self._publication = self._histogram(catalogue.PUBLICATION_DELAY, REDIS_BUCKETS)
         self._lag = self._histogram(catalogue.LOOP_LAG, LAG_BUCKETS)
         # A counter that begins at its first event shows no increase by it.
-        for event, entry in EVENTS.items():
-            self._events.labels(event.value, entry.level.value)
+        self._of_event = {
+            event: self._events.labels(event.value, entry.level.value)
+            for event, entry in EVENTS.items()
+        }
         for answer in ANSWERS.values():
             self._rejections.labels(answer)
 
@@ -124,7 +126,7 @@ class Metrics:
 
     def hear(self, event: Event, fields: Mapping[str, object]) -> None:
         """Count EVENT, and what its fields tell."""
-        self._events.labels(event.value, EVENTS[event].level.value).inc()
+        self._of_event[event].inc()
         count = fields.get("count")
         number = count if isinstance(count, int) else 1
         if event in ENDINGS:

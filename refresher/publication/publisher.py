@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from refresher.clock import Clock
-from refresher.domain.grants import Publication
+from refresher.domain.grants import Grant, Publication
 from refresher.logs import Event, emit
 from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
-from refresher.publication.records import EventKind, Fields
+from refresher.publication.records import EventKind, Fields, Told
 from refresher.publication.reports import Outcome, PublishReport
 from refresher.publication.server import clock as server_clock
 from refresher.publication.server import scripts
@@ -120,6 +120,7 @@ class Publisher:
         await self._know_clocks()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
+            sent.told |= {one.grant.name: records.told_of(one) for one in part}
             remembered = await self._send_tokens(part, sent)
             if self._late_without_reason(part, sent.tokens):
                 sent.left.clear()
@@ -127,7 +128,7 @@ class Publisher:
                 remembered = await self._send_tokens(part, sent)
             await self._send_statuses(part, sent, remembered)
         return PublishReport(
-            sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
+            sent.tokens, sent.statuses, sent.told, frozenset(sent.left), frozenset(sent.spoilt)
         )
 
     async def show(self, batch: Sequence[Publication], *, now: float) -> int:
@@ -147,6 +148,8 @@ class Publisher:
         sent = _Sent(now=now, force=(), spared=(), again=False)
         await self._know_clocks()
         live = [one for one in batch if records.remaining_life(one, now) > 0]
+        for one in live:
+            sent.told[one.grant.name] = Told(*records.token_and_message(one), status={})
         commands = [self._token_command(one, sent) for one in live]
         replies = await scripts.PUBLISH.run(self.server, commands)
         for one, reply in zip(live, replies, strict=True):
@@ -194,7 +197,8 @@ class Publisher:
         gone: dict[str, Command] = {}
         for publication in part:
             name = publication.grant.name
-            for kind in _news(publication, sent.tokens[name], remembered[name]):
+            status = sent.told[name].status
+            for kind in _news(publication.grant, status, sent.tokens[name], remembered[name]):
                 entry = _flat(records.event_fields(kind, publication))
                 events.append(("XADD", self.keys.events, "MAXLEN", "~", EVENTS_LENGTH, "*", *entry))
             if _has_just_gone(publication, sent.tokens[name], remembered[name]):
@@ -223,16 +227,16 @@ class Publisher:
             self.is_done(reply, None)
 
     def _token_command(self, publication: Publication, sent: "_Sent") -> Command:
-        fields, message = records.token_and_message(publication)
-        key = self.keys.token(publication.grant.name)
+        name = publication.grant.name
+        key, told = self.keys.token(name), sent.told[name]
         return scripts.publish_command(
             key,
             ("version", publication.grant.version),
-            fields,
-            mode=sent.mode(publication.grant.name, is_token=True),
+            told.token,
+            mode=sent.mode(name, is_token=True),
             life=records.remaining_life(publication, sent.now),
             sent_at=self._offset_at(key).sent_at(sent.now),
-            message=message,
+            message=told.message,
         )
 
     def _offset_at(self, key: str) -> Offset:
@@ -247,7 +251,7 @@ class Publisher:
         return scripts.publish_command(
             self.keys.status(name),
             ("revision", publication.grant.revision),
-            records.status_fields(publication),
+            sent.told[name].status,
             mode=sent.mode(name, is_token=False),
         )
 
@@ -299,6 +303,7 @@ class _Sent:
     force: Collection[str]
     spared: Collection[str]
     again: bool
+    told: dict[str, Told] = field(default_factory=dict)
     tokens: dict[str, Outcome] = field(default_factory=dict)
     statuses: dict[str, Outcome] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
@@ -311,9 +316,8 @@ class _Sent:
         return Mode.AGAIN if self.again else Mode.NEWER
 
 
-def _news(publication: Publication, written: Outcome, remembered: Fields) -> list[EventKind]:
-    """The events that no status remembers yet."""
-    grant = publication.grant
+def _news(grant: Grant, told: Fields, written: Outcome, remembered: Fields) -> list[EventKind]:
+    """The events that no status remembers yet; the one of GRANT is TOLD now."""
     revision, version = (read_version(remembered.get(one, "")) for one in ("revision", "version"))
     if revision is not None and revision > grant.revision:
         return []
@@ -325,7 +329,6 @@ def _news(publication: Publication, written: Outcome, remembered: Fields) -> lis
     if state != (grant.state.value, grant.reason):
         news.append(EventKind.STATE)
     answer = {name: remembered[name] for name in ANSWER if name in remembered}
-    told = records.status_fields(publication)
     if "request" in told and answer != {name: told[name] for name in ANSWER if name in told}:
         news.append(EventKind.REQUEST)
     return news

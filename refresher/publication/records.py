@@ -6,6 +6,7 @@ Instants are floored to whole seconds, so no record promises more than the vault
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
@@ -13,7 +14,7 @@ from refresher.domain.repairs import repair
 
 Fields = dict[str, str]
 
-_compact = json.JSONEncoder(separators=(",", ":")).encode
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 AHEAD = 5.0
 """Seconds an instant of ours may lie in the future before our clock must have stepped."""
@@ -58,19 +59,33 @@ def remaining_life(publication: Publication, now: float) -> float:
     return remaining if grant.lifetime is None else min(remaining, grant.lifetime)
 
 
-def token_fields(publication: Publication) -> Fields:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All that Redis is told of one publication, made once."""
+
+    token: Fields = field(repr=False)
     """The token hash; empty when nothing may be readable. Holds the access token."""
-    if is_withdrawn(publication):
-        return {}
-    return {field: str(value) for field, value in _token_values(publication).items()}
+    message: str = field(repr=False)
+    """The same as flat JSON, for the channel."""
+    status: Fields
+
+
+def told_of(publication: Publication) -> Told:
+    """What Redis is told of PUBLICATION."""
+    return Told(*token_and_message(publication), status_fields(publication))
 
 
 def token_and_message(publication: Publication) -> tuple[Fields, str]:
-    """The token hash, and the same as flat JSON, for the channel. Both hold the access token."""
+    """The token hash, and the same as flat JSON; empty when nothing may be readable."""
     if is_withdrawn(publication):
         return {}, ""
     values = _token_values(publication)
-    return {field: str(value) for field, value in values.items()}, _compact(values)
+    return _as_text(values), _JSON.encode(values)
+
+
+def token_fields(publication: Publication) -> Fields:
+    """The token hash; empty when nothing may be readable. Holds the access token."""
+    return {} if is_withdrawn(publication) else _as_text(_token_values(publication))
 
 
 def has_gone(publication: Publication) -> bool:
@@ -89,8 +104,7 @@ def gone_since(grant: Grant, revision: int) -> bool:
 def gone_message(publication: Publication) -> str:
     """What the channel says when the key of a token goes: flat JSON without a token."""
     grant = publication.grant
-    values = {"version": grant.version, "state": grant.state.value}
-    return _compact(values)
+    return _JSON.encode({"version": grant.version, "state": grant.state.value})
 
 
 def status_fields(publication: Publication) -> Fields:
@@ -154,11 +168,15 @@ def _token_values(publication: Publication) -> dict[str, str | int]:
         "version": grant.version,
         "scope": publication.scope,
     }
-    for field, instant in (("expires_at", grant.expires_at), ("issued_at", grant.issued_at)):
-        values.pop(field, None)
+    for name, instant in (("expires_at", grant.expires_at), ("issued_at", grant.issued_at)):
+        values.pop(name, None)
         if instant is not None:
-            values[field] = math.floor(instant)
+            values[name] = math.floor(instant)
     return values
+
+
+def _as_text(values: Mapping[str, str | int]) -> Fields:
+    return {name: str(value) for name, value in values.items()}
 
 
 def _shown(values: Mapping[str, str | int | None]) -> Fields:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from refresher.publication.records import Told
+
 
 class Outcome(StrEnum):
     """What became of one hash."""
@@ -29,6 +31,8 @@ class PublishReport:
 
     tokens: Mapping[str, Outcome] = field(default_factory=dict)
     statuses: Mapping[str, Outcome] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """What was sent of each."""
     left: frozenset[str] = frozenset()
     """Grants whose token was ``LATE``, and an older one stays to its own end."""
     spoilt: frozenset[str] = frozenset()

@@ -78,6 +78,7 @@ class Wanted:
         older_than: before which instant what it holds of a grant may be older than the truth.
         unsent: claims whose commit was refused: taken back first, should it have taken effect.
         made: what is claimed, also where nobody knows whether that took effect.
+        set_back: what the clock had been set back by before it (``Claim``).
     """
 
     holder: str
@@ -89,6 +90,7 @@ class Wanted:
     older_than: Callable[[str], float | None] = lambda _: None
     unsent: Sequence[Claim] = ()
     made: list[Claim] = field(default_factory=list)
+    set_back: float = 0.0
 
 
 Claimed = tuple[list[Claim], list[Grant]]
@@ -189,6 +191,8 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
         granted_scope=row["granted_scope"],
         witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
         is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
+        set_back=wanted.set_back,
+        seen=wanted.disturbances,
     )
 
 

@@ -107,9 +107,10 @@ class Database:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        return await self._written(
-            _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
-        )
+        mine = _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
+        with anyio.CancelScope(shield=True):
+            await self._settled(mine)
+        return mine.result()
 
     async def write_with_others(
         self,
@@ -120,18 +121,19 @@ class Database:
     ) -> T:
         """The same of what TOGETHER can do at once for many items of one KIND.
 
-        Where something in the same commit raises, or TOGETHER wants it, ALONE does it.
+        Where something in the same commit raises, or TOGETHER wants it, ALONE does it. Whoever
+        calls this is shielded from cancellation already.
         """
-        return await self._written(_Waiting(together, alone, item, kind))
+        mine = _Waiting(together, alone, item, kind)
+        await self._settled(mine)
+        return mine.result()
 
-    async def _written(self, mine: _Waiting[T]) -> T:
+    async def _settled(self, mine: _Waiting[Any]) -> None:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
         self._commit_next()
-        with anyio.CancelScope(shield=True):
-            await mine.settled
-        return mine.result()
+        await mine.settled
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
         """Run OPERATION against the last committed state.

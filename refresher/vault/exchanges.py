@@ -114,7 +114,7 @@ def commit_plain(work: Sequence[tuple[Transaction, Exchange]]) -> list[Committed
             kept |= {name: rotated[name] for name in _ROTATED[1:]}
         was = {f"was_{name}": getattr(grant, name) for name in _WAS}
         values[tokens.refresh_token is not None].append(new | was | {"number": grant.id})
-        after = replace(outcome.grant, on_probation=False, **kept)
+        after = outcome.grant.but(on_probation=False, **kept)
         committed.append(
             Committed(Verdict.APPLY, after, publication=_published(after, tokens, new))
         )

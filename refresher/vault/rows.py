@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -39,6 +40,8 @@ DAMAGED = "its row holds what no refresher wrote"
 Row = sa.RowMapping | Mapping[str, Any]
 """A whole row, as SQLAlchemy gives it or as ``as_row`` does."""
 
+_ENCODER = json.JSONEncoder()
+
 REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
 
@@ -58,11 +61,12 @@ def _refuse_damage(row: Row) -> None:
     """
     for name, is_optional, is_sound in CHECKS:
         value = row[name]
-        if not (is_sound(value) if value is not None else is_optional):
+        if not (is_optional if value is None else is_sound(value)):
             raise GrantSetAside(DAMAGED)
     intent = [row[name] is None for name in INTENT]
     is_listed = isinstance(row["scope"], list) and all(map(_is_text, row["scope"]))
-    if any(intent) > all(intent) or not is_listed or not isinstance(row["labels"], dict):
+    is_half = any(intent) > all(intent)
+    if is_half or not is_listed or not isinstance(row["labels"], dict):
         raise GrantSetAside(DAMAGED)
 
 
@@ -107,6 +111,15 @@ CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column i
 """What each column may hold, by its type."""
 
 
+_AS_THEY_ARE = [
+    known.name
+    for known in fields_of(Grant)
+    if known.name
+    not in {"kind", "state", "fault", "scope", "terms", "on_probation", "intent", "rejection"}
+]
+"""Fields of a grant that are what the columns of their names hold."""
+
+
 def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
 
@@ -128,54 +141,18 @@ def grant_of(row: Row) -> Grant:
             first_sent_at=row["intent_first_sent_at"],
             attempts=row["intent_attempts"],
         )
-    return Grant(
-        id=row["id"],
-        uid=row["uid"],
-        name=row["name"],
-        kind=kind,
-        client=row["client"],
-        origin=row["origin"],
-        labels=row["labels"],
-        scope=tuple(row["scope"]),
-        terms=terms,
-        state=state,
-        reason=row["reason"],
-        since=row["since"],
-        revision=row["revision"],
-        authorization_serial=row["authorization_serial"],
-        attempt_sequence=row["attempt_sequence"],
-        adopted_sequence=row["adopted_sequence"],
-        version=row["version"],
-        refresh_token_fingerprint=row["refresh_token_fingerprint"],
-        predecessor_fingerprint=row["predecessor_fingerprint"],
-        refresh_token_obtained_at=row["refresh_token_obtained_at"],
-        refresh_token_expires_at=row["refresh_token_expires_at"],
-        authorized_at=row["authorized_at"],
-        end_warning_at=row["end_warning_at"],
-        end_announced=row["end_announced"],
-        redirect_uri=row["redirect_uri"],
-        authorized_by=row["authorized_by"],
-        authorized_subject=row["authorized_subject"],
-        issued_at=row["issued_at"],
-        expires_at=row["expires_at"],
-        due_at=row["due_at"],
-        failures=row["failures"],
-        failing_since=row["failing_since"],
-        fault=fault,
-        served_at=row["served_at"],
-        refused_at=row["refused_at"],
-        refusals=row["refusals"],
-        refresh_window=row["refresh_window"],
-        early_refusals=row["early_refusals"],
-        on_probation=row["predecessor_sealed"] is not None,
-        intent=intent,
-        requested_at=row["requested_at"],
-        request_interval=row["request_interval"],
-        rejection=rejection,
-    )
+    fields = {name: row[name] for name in _AS_THEY_ARE}
+    fields["kind"], fields["state"], fields["fault"] = kind, state, fault
+    fields["terms"] = terms
+    fields["scope"] = tuple(row["scope"])
+    fields["on_probation"] = row["predecessor_sealed"] is not None
+    fields["intent"], fields["rejection"] = intent, rejection
+    return Grant.of(fields)
 
 
 NAMES = [column.name for column in grants.c]
+_EMPTY: Mapping[str, Callable[[], object]] = {"[]": list, "{}": dict}
+"""What nearly every grant has for labels and scope."""
 _JSON = [column.name for column in grants.c if isinstance(column.type, sa.JSON)]
 
 
@@ -187,8 +164,9 @@ def as_row(values: Sequence[Any]) -> Values:
     """
     row = dict(zip(NAMES, values, strict=True))
     for name in _JSON:
-        if row[name] is not None:
-            row[name] = json.loads(row[name])
+        text = row[name]
+        if text is not None:
+            row[name] = _EMPTY[text]() if text in _EMPTY else json.loads(text)
     return row
 
 
@@ -273,7 +251,7 @@ class Sealer:
     def access_token_values(self, grant: Grant, tokens: TokenSet) -> Values:
         """The columns of a newly adopted access token of GRANT."""
         assert tokens.access_token is not None
-        plain = json.dumps([tokens.access_token.reveal(), dict(tokens.extras)])
+        plain = _ENCODER.encode([tokens.access_token.reveal(), dict(tokens.extras)])
         values: Values = {
             "token_sealed": self.keyring.seal(plain.encode(), _place(grant, ACCESS_TOKEN)),
             "token_type": tokens.token_type,

@@ -128,6 +128,7 @@ class Vault:
             only=only,
             older_than=self.origin.older_than,
             unsent=doubted,
+            set_back=set_back,
         )
         try:
             claimed, changed = await self._transactions.write_with_others(
@@ -139,7 +140,7 @@ class Vault:
         self._believe(doubted)
         for grant in changed:
             pauses.tell_claimed(grant)
-        return [replace(each, set_back=set_back, seen=disturbances) for each in claimed]
+        return claimed
 
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``.

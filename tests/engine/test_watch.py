@@ -333,6 +333,7 @@ async def test_the_watch_looks_by_itself(vault: Vault, observed: Observed, lines
         observed.clock.move(INTERVAL)
         observed.clock.step(-60)
         await eventually(lambda: observed.published, "a look after the step back")
+        await eventually(lambda: lines.of(Event.CLOCK_JUMPED), "the line of the step back")
         assert lines.of(Event.CLOCK_JUMPED)[0]["offset_s"] == -60.0
         observed.clock.step(3600)
         await eventually(lambda: len(lines.of(Event.CLOCK_JUMPED)) == 2, "the step forward")

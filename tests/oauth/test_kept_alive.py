@@ -230,12 +230,13 @@ async def test_a_connection_that_may_be_dead_warns_before_its_deadline(
 
 
 async def test_giving_up_ends_the_exchange_and_its_connection() -> None:
-    has_ended = asyncio.Event()
+    has_come, has_ended = asyncio.Event(), asyncio.Event()
 
     async def handle(
         raw: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await raw.read_request(reader)
+        has_come.set()
         await reader.read()
         has_ended.set()
 
@@ -252,7 +253,7 @@ async def test_giving_up_ends_the_exchange_and_its_connection() -> None:
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(exchange, endpoint, raw.url)
-                await patience.has_left.wait()
+                await has_come.wait()
                 patience.give_up()
             await has_ended.wait()
 

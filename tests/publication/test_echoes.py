@@ -15,6 +15,7 @@ from refresher.publication.mirror.life import Mirror
 from refresher.publication.mirror.observation import BRIEF, Observed
 from refresher.publication.mirror.worklist import LIMIT, Worklist
 from refresher.publication.publisher import BATCH
+from refresher.publication.records import told_of
 from refresher.publication.reports import Outcome, PublishReport
 from tests.publication.world import (
     CANARY,
@@ -123,22 +124,23 @@ async def test_every_kind_of_grant_is_known_again(
 
 def test_what_is_not_known_has_no_echo() -> None:
     row, now = publication(), CLOCK.now()
+    told = {"acme": told_of(row)}
     written = {"acme": Outcome.WRITTEN}
     for outcome in (Outcome.REFUSED, Outcome.FORBIDDEN):
-        assert echo_of(row, PublishReport({"acme": outcome}, written), now, 0.0) is None
-        assert echo_of(row, PublishReport(written, {"acme": outcome}), now, 0.0) is None
+        assert echo_of(row, PublishReport({"acme": outcome}, written, told), now, 0.0) is None
+        assert echo_of(row, PublishReport(written, {"acme": outcome}, told), now, 0.0) is None
     late = {"acme": Outcome.LATE}
-    assert echo_of(row, PublishReport(late, written), now, 0.0) is not None
-    left = PublishReport(late, written, left=frozenset({"acme"}))
+    assert echo_of(row, PublishReport(late, written, told), now, 0.0) is not None
+    left = PublishReport(late, written, told, left=frozenset({"acme"}))
     assert echo_of(row, left, now, 0.0) is None, "an older token is there"
 
 
 def test_an_echo_holds_no_secret() -> None:
-    written = {"acme": Outcome.WRITTEN}
-    echo = echo_of(publication(), PublishReport(written, written), CLOCK.now(), 0.0)
+    row, written = publication(), {"acme": Outcome.WRITTEN}
+    report = PublishReport(written, written, {"acme": told_of(row)})
+    echo = echo_of(row, report, CLOCK.now(), 0.0)
     assert echo is not None
     assert CANARY not in repr(echo)
-    assert len(echo.digest) == 16
     assert ABSENT.is_heard(Observed(token={}, life=0.0, status={}), 0.0)
     assert not ABSENT.is_heard(Observed(token={}, life=0.0, status={"state": "fresh"}), 0.0)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,10 @@ class Network:
     async def refresh(self, request: Request, patience: Patience) -> Outcome:
         """Send REQUEST and wait for its answer as long as PATIENCE lasts."""
         self._send(request)
-        with patience.scope():
-            patience.left()
-            return await request.answer
+        with suppress(TimeoutError):
+            async with patience.limit():
+                patience.left()
+                return await request.answer
         request.answer.cancel()
         self.gave_up(request)
         self._server.trouble(request.client)

@@ -105,6 +105,9 @@ class Holder(Protocol):
     def hold(self, wire: "Wire", kept: Kept) -> None:
         """Take WIRE, and what comes over it, until the exchange lets go of it."""
 
+    def leaves(self) -> None:
+        """The first byte of the request is about to be written."""
+
 
 HOLDER: ContextVar[Holder] = ContextVar("HOLDER")
 """Set around a request: the library hands no value of ours through to the connection."""

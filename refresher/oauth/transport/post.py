@@ -9,11 +9,12 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Self
 
 import aiohttp
 import anyio
+from aiohttp.connector import Connection
 from yarl import URL
 
 from refresher import __version__
@@ -81,15 +82,30 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray, repr=False)
     is_whole: bool = False
     """The library has read its answer to the end."""
+    is_sound: bool = False
+    """And that answer is all that came."""
 
     def hold(self, wire: Wire, kept: Kept) -> None:
         """Take WIRE for this exchange."""
         self.wire, self.kept = wire, kept
 
-    @property
-    def is_sound(self) -> bool:
-        """Whether the library's answer is all that came."""
-        return self.is_whole and self.kept is not None and self.kept.is_sound()
+    def leaves(self) -> None:
+        """The first byte of the request is about to be written."""
+        self.has_left = True
+        self.patience.left()
+
+    def judge(self) -> None:
+        """Look at what came, once nothing more is expected or wanted."""
+        self.is_sound = self.is_whole and self.kept is not None and self.kept.is_sound()
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that says when it leaves. A proxy's CONNECT is none of these."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Called once there is a connection, right before the first byte is written."""
+        HOLDER.get().leaves()
+        return await super().send(conn)
 
 
 class Transport:
@@ -100,8 +116,6 @@ class Transport:
         self._trust = Trust()
 
     async def __aenter__(self) -> Self:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_left)
         resolver = Resolver()
         self._stack.push_async_callback(resolver.close)
         self._pool = Pool(resolver)
@@ -113,7 +127,7 @@ class Transport:
                 trust_env=False,
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_WITHIN),
-                trace_configs=[trace],
+                request_class=_Request,
                 max_line_size=LONGEST_LINE,
                 max_field_size=LONGEST_LINE,
             )
@@ -143,20 +157,10 @@ class Transport:
         except (OSError, ValueError) as error:
             is_out = is_out_of_descriptors(error)
             return NotSent(reason=NO_DESCRIPTORS if is_out else "ca_bundle")
+        if patience.is_given_up:
+            return NotSent(reason="connect_timeout")
         exchange = _Exchange(patience)
-        fault: Exception | None = None
-        try:
-            with patience.scope() as scope:
-                try:
-                    await self._send(client.route.proxy, request, context, exchange)
-                except TRANSPORT_FAULTS as error:
-                    fault = error
-                if exchange.kept is not None and exchange.has_left and not exchange.is_sound:
-                    await _receive_the_rest(exchange.kept)
-        finally:
-            if exchange.wire is not None and exchange.kept is not None:
-                self._pool.let_go(exchange.wire, exchange.kept)
-        timed_out = scope.cancelled_caught
+        fault, timed_out = await self._exchange(client.route.proxy, request, context, exchange)
         if not exchange.has_left:
             if fault is None:
                 return NotSent(reason="connect_timeout")
@@ -169,6 +173,34 @@ class Transport:
         if request.url.scheme == "http" and speaks_of_tls(reply):
             return OutcomeUnknown(reason=PLAIN_TO_TLS, status=reply.status)
         return reply
+
+    async def _exchange(
+        self,
+        proxy: str | None,
+        request: WireRequest,
+        context: ssl.SSLContext,
+        exchange: _Exchange,
+    ) -> tuple[Exception | None, bool]:
+        """Send REQUEST and receive what comes; what went wrong, and whether patience ended."""
+        fault: Exception | None = None
+        timed_out = False
+        try:
+            async with exchange.patience.limit():
+                try:
+                    await self._send(proxy, request, context, exchange)
+                except TRANSPORT_FAULTS as error:
+                    fault = error
+                exchange.judge()
+                if exchange.kept is not None and exchange.has_left and not exchange.is_sound:
+                    await _receive_the_rest(exchange.kept)
+                    exchange.judge()
+        except TimeoutError:
+            timed_out = True
+            exchange.judge()
+        finally:
+            if exchange.wire is not None and exchange.kept is not None:
+                self._pool.let_go(exchange.wire, exchange.kept)
+        return fault, timed_out
 
     async def _send(
         self,
@@ -187,7 +219,6 @@ class Transport:
                 allow_redirects=False,
                 proxy=None if proxy is None else URL(proxy),
                 ssl=context,
-                trace_request_ctx=exchange,
             ) as response:
                 exchange.response = response
                 async for chunk in response.content.iter_any():
@@ -198,14 +229,6 @@ class Transport:
                 exchange.is_whole = True
         finally:
             HOLDER.reset(holder)
-
-
-async def _mark_left(
-    _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    """Called just before the first byte is written, never for a proxy's CONNECT."""
-    context.trace_request_ctx.has_left = True
-    context.trace_request_ctx.patience.left()
 
 
 async def _receive_the_rest(kept: Kept) -> None:

@@ -5,7 +5,6 @@ that come close together are told once. So a name that we wrote is looked at onc
 after its last write, against a digest of what was written: no vault is read for it.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from refresher.publication.reports import Outcome, PublishReport
 class Echo:
     """What Redis should hold of one grant."""
 
-    digest: bytes
+    digest: int
     ends_at: float
     """Monotonic instant at which the token key ends; infinite for one that stays."""
 
@@ -37,10 +36,6 @@ class Echo:
         return observed.life <= self.ends_at - now + TTL_TOLERANCE
 
 
-ABSENT = Echo(hashlib.blake2b(repr(([], [])).encode(), digest_size=16).digest(), math.inf)
-"""Nothing of a grant."""
-
-
 def echo_of(
     publication: Publication, report: PublishReport, now: float, monotonic: float
 ) -> Echo | None:
@@ -53,21 +48,25 @@ def echo_of(
     name = publication.grant.name
     if report.statuses[name] not in {Outcome.WRITTEN, Outcome.REWRITTEN}:
         return None
-    status = records.status_fields(publication)
+    told = report.told[name]
     match report.tokens[name]:
         case Outcome.WRITTEN | Outcome.REWRITTEN:
             life = records.remaining_life(publication, now)
             if life < BRIEF:
                 return None  # it may have ended by itself when it is looked at
-            return Echo(_digest(records.token_fields(publication), status), monotonic + life)
+            return Echo(_digest(told.token, told.status), monotonic + life)
         case Outcome.REMOVED | Outcome.ABSENT:
-            return Echo(_digest({}, status), math.inf)
+            return Echo(_digest({}, told.status), math.inf)
         case Outcome.LATE if name not in report.left:
-            return Echo(_digest({}, status), math.inf)
+            return Echo(_digest({}, told.status), math.inf)
         case _:
             return None
 
 
-def _digest(token: Fields, status: Fields) -> bytes:
-    held = repr((sorted(token.items()), sorted(status.items())))
-    return hashlib.blake2b(held.encode(), digest_size=16).digest()
+def _digest(token: Fields, status: Fields) -> int:
+    """64 bits under a key of this process (SipHash): nobody else can aim at one."""
+    return hash((frozenset(token.items()), frozenset(status.items())))
+
+
+ABSENT = Echo(_digest({}, {}), math.inf)
+"""Nothing of a grant."""

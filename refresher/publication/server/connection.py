@@ -172,12 +172,17 @@ class Server:
         return await self._authenticated(lambda: self._pipeline(commands)) if commands else []
 
     async def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        async with self._commands.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            # raise_on_error would quote the arguments in the error's text
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            return replies
+        pool = self._commands.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            replies: list[Any] = await connection.read_replies(len(commands))
+        except BaseException:
+            await connection.disconnect(nowait=True)  # in the middle of its answers
+            raise
+        finally:
+            await pool.release(connection)
+        return replies
 
     async def open_connection(self) -> Connection:
         """A connection of one's own, to be closed with ``release``.

@@ -12,8 +12,9 @@ async def read_info(server: Server, *sections: str) -> dict[str, str]:
     """
     info: dict[str, str] = {}
     for reply in await server.pipeline([("INFO", section) for section in sections]):
-        if isinstance(reply, dict):
-            info |= {str(field): str(value) for field, value in reply.items()}
+        if isinstance(reply, bytes):
+            pairs = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
+            info |= {name: value for name, colon, value in pairs if colon}
     return info
 
 
