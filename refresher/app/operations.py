@@ -8,7 +8,8 @@ from refresher.app import answers, calls
 from refresher.app.calls import Operation, Taking
 from refresher.app.parameters import VISIBLE
 from refresher.app.views import parked_views, view
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import GrantKind
+from refresher.domain.seeds import Seed
 from refresher.engine.administration import Administration, Changed
 from refresher.engine.first_tokens import Authorized
 from refresher.engine.keeping import Keeping

@@ -20,7 +20,8 @@ def state_by_time(grant: Grant, now: float) -> GrantState:
         return GrantState.PENDING
     if grant.expires_at is not None and grant.expires_at <= now:
         return GrantState.EXPIRED
-    if grant.status_reason in TOLD_AT_ONCE:
+    # A doubt outlives the word of its last question, which may be another one.
+    if grant.status_reason in TOLD_AT_ONCE or grant.refused_at is not None:
         return GrantState.DEGRADED
     fails_alone = grant.fault is Fault.GRANT and grant.failing_since is not None
     if fails_alone and now - (grant.failing_since or now) >= schedule.UNEXPLAINED_FOR:

@@ -12,9 +12,10 @@ from functools import partial
 from refresher.acting import CONSUMER, SETTINGS, acting
 from refresher.clock import Clock
 from refresher.domain.clients import Client
-from refresher.domain.grants import Grant, Seed
+from refresher.domain.grants import Grant
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.engine.announcements import announce, announce_answer, announce_seeded
 from refresher.errors import (
     AuthorizationFailed,

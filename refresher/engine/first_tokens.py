@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from refresher.clock import Clock, Instant
 from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
-from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
+from refresher.domain.grants import NAME_RULE, Grant, GrantKind, is_valid_name
 from refresher.domain.outcomes import (
     Outcome,
     Refreshed,
 )
+from refresher.domain.seeds import Seed
 from refresher.engine.announcements import (
     announce,
     announce_seeded,

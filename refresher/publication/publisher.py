@@ -131,7 +131,7 @@ class Publisher:
             sent.tokens, sent.statuses, sent.told, frozenset(sent.left), frozenset(sent.spoilt)
         )
 
-    async def show(self, batch: Sequence[Publication], *, now: float) -> int:
+    async def show(self, batch: Sequence[Publication], *, now: float) -> frozenset[str]:
         """Bring back the token keys of BATCH that are missing or older, and nothing else.
 
         Whatever else there is to do about one of them, a publication that follows does.
@@ -140,7 +140,7 @@ class Publisher:
             now: as in ``publish``.
 
         Returns:
-            Of how many the key held something of another type.
+            Names of which the key held something of another type.
 
         Raises:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
@@ -155,7 +155,7 @@ class Publisher:
         for one, reply in zip(live, replies, strict=True):
             if reply != _WRITTEN:
                 self._outcome(reply, one.grant.name, sent)
-        return len(sent.spoilt)
+        return frozenset(sent.spoilt)
 
     async def _know_clocks(self) -> None:
         if self._steps.was_stepped() or not self._offsets:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from refresher.domain.grants import LABEL_RULE, Seed, is_valid_label
+from refresher.domain.grants import LABEL_RULE, is_valid_label
 from refresher.domain.renewal import NO_TERMS
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.providers import find_provider
 from refresher.settings.catalogued import with_refresh_token_scope
 from refresher.settings.clients import check_name, warn_of_scope

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from refresher.domain.clients import Client
-from refresher.domain.grants import Seed
 from refresher.domain.notifications import Target
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.logs import Level
 from refresher.settings.secret_places import Needed, Rereadable
 

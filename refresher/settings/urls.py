@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from refresher.domain.clients import SUBJECT
 from refresher.domain.redis_urls import is_many, read_many
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -46,7 +47,7 @@ def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         return "is not a URL: write https://HOST/PATH"
-    if unfilled := _IN_BRACES.search(url):
+    if unfilled := _IN_BRACES.search(url.replace(SUBJECT, "")):
         return f"has {unfilled[0]} in it: write your own value in its place"
     if parts.username is not None:
         return "has a user or password in the URL: use client_id and client_secret"

@@ -6,8 +6,9 @@ has finally refused.
 
 import sqlalchemy as sa
 
-from refresher.domain.grants import Grant, GrantKind, GrantState, Seed
+from refresher.domain.grants import Grant, GrantKind, GrantState
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import GrantConflict
 from refresher.vault.authorizations import row_by_name
 from refresher.vault.changes import What, note

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
+from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
 from refresher.domain.reasons import Reason
+from refresher.domain.seeds import Seed
 from refresher.vault.authorizations import exchange_anew
 from refresher.vault.changes import What, note_each
 from refresher.vault.prepared import Prepared

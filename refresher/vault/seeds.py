@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from refresher.domain import authorizing
 from refresher.domain.commit_rule import next_version
-from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
+from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import GrantConflict
 from refresher.vault import newcomers
 from refresher.vault.authorizations import (

@@ -8,9 +8,10 @@ from pathlib import Path
 from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
 from refresher.domain.claiming import Room
-from refresher.domain.grants import Claim, Grant, Publication, Seed
+from refresher.domain.grants import Claim, Grant, Publication
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
@@ -156,8 +157,7 @@ class Vault:
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
 
-        Both are of the clock that CLAIM is of, and follow it: a secret may have been read
-        again since, or the vault may have refused for long.
+        Both are of the clock that CLAIM is of, and follow it: that may be long ago.
 
         Raises:
             VaultUnavailable: nothing was applied, or nobody knows.
@@ -266,10 +266,9 @@ class Vault:
         )
 
     async def prove_writable(self) -> None:
-        """Write something durable, before something single-use is spent.
+        """Write something durable, before something single-use is spent, and take claims back.
 
-        Claims whose commit was refused are taken back: a refused commit may have taken
-        effect, and a lease that nobody knows of would last as long as the process.
+        They are those whose commit was refused and may have taken effect: nobody works on them.
 
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
@@ -340,8 +339,7 @@ class Vault:
         """Try the rows set aside again; the names of those that are sound now."""
         sound: list[str] = []
         for number in self._aside.try_again():
-            name = await self._try_again(number)
-            if name is not None:
+            if (name := await self._try_again(number)) is not None:
                 self._aside.readmit(number)
                 sound.append(name)
         sound += await self._database.read(
@@ -365,10 +363,8 @@ class Vault:
 
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""
-        if refresh_token is None:
-            return False
         known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
-        return self._sealer.fingerprint(refresh_token) in known
+        return refresh_token is not None and self._sealer.fingerprint(refresh_token) in known
 
     async def save(self, copy: Path) -> None:
         """Copy what the open connection reads, wherever its file is; see ``backup``."""
@@ -382,8 +378,7 @@ class Vault:
     def close(self) -> None:
         """Close every file and let the next process in.
 
-        Where a thread hangs in the disk, both is left to the end of the process: until
-        then what it does counts.
+        Where a thread hangs in the disk, both is left to the end of the process.
         """
         is_closed = self._database.close()
         self.rescued.close()

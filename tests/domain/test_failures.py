@@ -408,6 +408,12 @@ def test_a_refresh_that_came_too_early_is_nobodys_failure() -> None:
     assert not apply(TooEarly(error="x", status=400), after).warnings
 
 
+def test_a_doubt_is_told_on_where_its_question_came_too_early() -> None:
+    doubted = make_grant(refused_at=NOW - 60.0, state=GrantState.DEGRADED, failures=1)
+    after = apply(TooEarly(error="access_denied", status=400), doubted).grant
+    assert (after.state, after.refused_at) == (GrantState.DEGRADED, NOW - 60.0)
+
+
 def test_a_word_about_the_client_can_be_a_grants_own() -> None:
     attempt = replace(happened(), fault=Fault.GRANT)
     own = transition(claimed(make_grant()), make_client(), CLIENT_REJECTED, attempt).grant

@@ -2,9 +2,9 @@
 
 import pytest
 
-from refresher.domain.grants import Seed
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from refresher.domain.clients import Revocation, UnknownOutcome
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import GrantKind
 from refresher.domain.quirks import ClientAuthentication, Placement, Rotation, RotationProfile
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.logs import Level
 from refresher.settings import describe, service_manager
 from refresher.settings.document import Document, Section

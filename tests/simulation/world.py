@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from refresher.clock import SinceBoot
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.engine import revoking, watch
 from refresher.engine.records import read_record
 from refresher.vault.rescue import RescueFile

@@ -5,8 +5,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import GrantKind
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import VaultError
 from refresher.vault.opening import open_vault
 from refresher.vault.origin import Restored

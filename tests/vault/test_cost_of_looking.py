@@ -15,8 +15,9 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain import schedule
-from refresher.domain.grants import GrantKind, Seed
+from refresher.domain.grants import GrantKind
 from refresher.domain.renewal import Terms
+from refresher.domain.seeds import Seed
 from refresher.engine.recovery import recover
 from refresher.vault.candidates import AHEAD, of_room
 from refresher.vault.queries import IN_ONE_PASS

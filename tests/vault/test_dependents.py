@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from refresher.domain.grants import GrantKind, GrantState, Seed
+from refresher.domain.grants import GrantKind, GrantState
 from refresher.domain.outcomes import GrantRejected, SubjectMissing
 from refresher.domain.renewal import (
     Assertion,
@@ -16,6 +16,7 @@ from refresher.domain.renewal import (
     Terms,
 )
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import AuthorizationFailed, GrantConflict
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from refresher.domain.grants import GrantState, Seed
+from refresher.domain.grants import GrantState
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import DuplicateRefreshToken
 from refresher.vault import newcomers
 from refresher.vault.seeds import Seeded, SeedResult

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from refresher.domain.grants import GrantKind, GrantState, Seed
+from refresher.domain.grants import GrantKind, GrantState
 from refresher.domain.outcomes import GrantRejected
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import DuplicateRefreshToken, GrantConflict
 from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.vault import Vault

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from refresher.domain.grants import Seed
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.errors import DuplicateRefreshToken, GrantConflict
 from refresher.vault.seeds import SeedResult
 from refresher.vault.vault import Vault

@@ -12,10 +12,11 @@ from refresher.clock import SinceBoot
 from refresher.domain.adoption import Attempt, Transition, adopt_authorization
 from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
-from refresher.domain.grants import Claim, Grant, GrantKind, Seed
+from refresher.domain.grants import Claim, Grant, GrantKind
 from refresher.domain.outcomes import NotSent, Outcome, OutcomeUnknown, Refreshed, TokenAnswer
 from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
+from refresher.domain.seeds import Seed
 from refresher.domain.transition import transition
 from refresher.vault import kept
 from refresher.vault.exchanges import Committed

@@ -78,6 +78,8 @@ class Reconciler:
         self._is_hurried = False
         """Whether the slow walk under way may take a share of the time instead of a rate."""
         self._repaired = 0
+        self._shown: set[str] = set()
+        """Grants whose token was shown in the place of something else: the walk counts them."""
         self._rebuilt = 0
         self._rebuild_began = 0.0
         self._ahead: Page | None = None
@@ -192,6 +194,7 @@ class Reconciler:
         now = self._clock.now()
         if after == BEGINNING:
             self._rebuilt, self._rebuild_began = 0, self._clock.monotonic()
+            self._shown.clear()
             self._ahead = await self._source.readable(Shown(now), SHOWN)
         if (page := self._ahead) is None:
             page = await self._source.readable(after, SHOWN)
@@ -200,7 +203,7 @@ class Reconciler:
             if page.last is not None:
                 tasks.start_soon(self._read_ahead, page.last)
             try:
-                self._repaired += await self._publisher.show(page.publications, now=now)
+                self._shown |= await self._publisher.show(page.publications, now=now)
             except PublicationUnavailable as error:
                 fault = error  # alone, as everywhere: not in a group
         if fault is not None:
@@ -218,7 +221,8 @@ class Reconciler:
         began, now = self._clock.monotonic(), self._clock.now()
         rows = await self._source.walk(after, BATCH)
         report = await self._publish(rows, now)
-        self._repaired += len(report.spoilt)
+        shown = self._shown.intersection(row.grant.name for row in rows)
+        self._repaired += len(report.spoilt | shown)
         self._rebuilt += sum(not report.is_forbidden(row.grant.name) for row in rows)
         self._rests_until = 2 * self._clock.monotonic() - began
         if self._worklist.rebuild_after != after:
@@ -374,8 +378,8 @@ class Reconciler:
             )
 
     def _report_repairs(self) -> None:
-        """One line for all repairs since the last quiet moment."""
-        if self._repaired:
+        """One line for all repairs since the last quiet moment; a rebuild's rest is none."""
+        if self._repaired and self._worklist.rebuild_after is None:
             emit(Event.MIRROR_REPAIRED, count=self._repaired)
             self._repaired = 0
 
