@@ -74,6 +74,15 @@ def wrong_request(name: str, word: str) -> str:
     return _misconfigured(f"client {name}", word)
 
 
+def proof_demanded(name: str) -> str:
+    """What helps where the server of the client NAME wants DPoP proofs."""
+    return (
+        f"the server wants DPoP proofs (RFC 9449) of client {name}, which refresher does not make: "
+        "tokens bound to a key are of no use to consumers without it; register the client without "
+        "dpop_bound_access_tokens, or ask for bearer tokens; its refresh tokens are kept"
+    )
+
+
 def _of_a_failure(grant: Grant) -> str:
     """What helps where the daemon goes on by itself, and what else may."""
     hint = _about_the_server(grant) or _about_the_client(grant)
@@ -122,6 +131,8 @@ def _about_the_client(grant: Grant) -> str | None:
             return f"{_misconfigured(client, detail)}, then send SIGHUP"
         case Reason.CLIENT_REJECTED:
             return wrong_client(grant.client)
+        case Reason.PROOF_DEMANDED:
+            return proof_demanded(str(grant.client))
         case Reason.NOT_AUTHORIZED:
             return (
                 f"others of {client} are served: let this account or its organization allow the "

@@ -24,13 +24,14 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
     TooEarly,
     Transient,
 )
-from refresher.domain.repairs import wrong_request
+from refresher.domain.repairs import proof_demanded, wrong_request
 from refresher.domain.secret import Secret
 from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
 from refresher.engine.durability import Durability
@@ -334,6 +335,8 @@ def _explained(outcome: Outcome, client: Client) -> str:
         case Misconfigured(error=error) | RequestRejected(error=error):
             mend = wrong_request(client.name, error)
             return f"the server refused the request ({error}): {mend}"
+        case ProofDemanded():
+            return proof_demanded(client.name)
         case NotSent(reason=reason):
             return f"the token endpoint of client {client.name} cannot be reached ({reason})"
         case TooEarly(error=reason) | Transient(reason=reason) | OutcomeUnknown(reason=reason):

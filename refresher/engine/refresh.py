@@ -30,6 +30,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -333,7 +334,7 @@ def _event(outcome: Outcome) -> Event:
     match outcome:
         case Refreshed():
             return Event.EXCHANGE_SUCCEEDED
-        case GrantRejected() | ClientRejected() | Misconfigured():
+        case GrantRejected() | ClientRejected() | Misconfigured() | ProofDemanded():
             return Event.EXCHANGE_REJECTED
         case (
             RefreshTokenOnly()
@@ -365,5 +366,12 @@ def _described(outcome: Outcome) -> dict[str, object]:
                 "error": outcome.reason,
                 "retry_s": outcome.retry_after,
             }
-        case GrantRejected() | ClientRejected() | RequestRejected() | Misconfigured() | TooEarly():
+        case (
+            GrantRejected()
+            | ClientRejected()
+            | RequestRejected()
+            | Misconfigured()
+            | ProofDemanded()
+            | TooEarly()
+        ):
             return fields | {"status": outcome.status, "error_code": outcome.error}

@@ -47,6 +47,7 @@ MEANING_OF_CODES = {
     Meaning.GRANT: "GrantRejected",
     Meaning.CLIENT: "ClientRejected",
     Meaning.CONFIGURATION: "Misconfigured",
+    Meaning.PROOF: "ProofDemanded",
     Meaning.REQUEST: "RequestRejected",
     Meaning.LATER: "Transient",
     Meaning.FAILED: "OutcomeUnknown",
