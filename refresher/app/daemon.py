@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.servers import Servers
 from refresher.app.signals import Signals
 from refresher.app.stall import end_when_stalled
 from refresher.clock import Clock
@@ -171,6 +173,7 @@ class Daemon:
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
+            "metadata": core.discovering.run,
             "resealing": self._vault.resealing.run,
             "secrets": partial(
                 self._secrets.run,
@@ -198,6 +201,7 @@ class Daemon:
         about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
         operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
         operations |= Looks(self._vault.listing, core.clients).by_name()
+        operations |= Servers(core.clients, core.discovering, core.registering).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)
             if self._measuring is not None:
@@ -281,6 +285,8 @@ class Daemon:
 
     async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
         await self._vault.resealing.read_again()
+        clients = await core.discovering.recalled(settings.clients)
+        settings = replace(settings, clients=clients)
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
         self._secrets.take_over(settings)
         await self._publisher.server.move(self._secrets.address)

@@ -10,11 +10,15 @@ from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
+from refresher.engine.discovering import Discovering
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
+from refresher.engine.registering import Registering
 from refresher.engine.revoking import Revoking
-from refresher.oauth.metadata import promises_issuer
+from refresher.oauth.metadata import discover
+from refresher.oauth.pushed_authorization import push
+from refresher.oauth.registration import register
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.keys import Keys
@@ -44,6 +48,8 @@ class Core:
     refresh: Refresh
     administration: Administration
     logins: Logins
+    discovering: Discovering
+    registering: Registering
     revoking: Revoking
 
 
@@ -58,10 +64,22 @@ async def opened_core(
     clock: Clock,
     parts: Parts,
 ) -> AsyncIterator[Core]:
-    """Put the shared parts around VAULT, which stays the caller's to close."""
+    """Put the shared parts around VAULT, which stays the caller's to close.
+
+    Raises:
+        VaultUnavailable: what it keeps of the clients' servers cannot be read.
+    """
     clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
+        discovering = Discovering(
+            vault=vault,
+            read=partial(discover, endpoint),
+            clients=clients,
+            exchange=secrets.exchange,
+            clock=clock,
+        )
+        clients.update(await discovering.recalled(clients))
         yield Core(
             vault=vault,
             clients=clients,
@@ -85,11 +103,20 @@ async def opened_core(
             logins=Logins(
                 vault=vault,
                 endpoint=endpoint,
-                promises_issuer=partial(promises_issuer, endpoint),
+                ready=discovering.ready,
+                push=partial(push, endpoint),
                 clients=clients,
                 durability=durability,
                 publish=publish,
                 wake=wake,
+                clock=clock,
+            ),
+            discovering=discovering,
+            registering=Registering(
+                vault=vault,
+                register=partial(register, endpoint),
+                discovering=discovering,
+                clients=clients,
                 clock=clock,
             ),
             revoking=Revoking(

@@ -9,6 +9,7 @@ from refresher.app.looks import Looks
 from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.servers import Servers
 from refresher.app.views import view
 from refresher.clock import Clock
 from refresher.domain.claiming import Room
@@ -82,9 +83,11 @@ async def alone(
                 return answer
 
             looks = Looks(vault.listing, core.clients)
+            servers = Servers(core.clients, core.discovering, core.registering)
             yield (
                 operations.by_name()
                 | looks.by_name()
+                | servers.by_name()
                 | {
                     "refresh": taking(calls.Refresh, refresh),
                     "refresh_lost": taking(calls.RefreshLost, refresh_lost),
@@ -101,6 +104,8 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
     client = core.clients.get(grant.client or "")
     if client is None:
         return
+    if not client.endpoints.token:
+        client = await core.discovering.ready(client)
     room = Room(client=client.name, gate=client.name, places=1, failing=1, doubted=1)
     for claim in await core.refresh.claim([room], 1, only=grant.name):
         await core.refresh.run(claim, client)

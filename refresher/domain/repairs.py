@@ -10,6 +10,9 @@ from refresher.times import written
 
 NO_DESCRIPTORS = "no_descriptors"
 
+NOT_DISCOVERED, NOT_REGISTERED = "not_discovered", "not_registered"
+"""What a client can lack (``Client.missing``): nothing is sent for it."""
+
 UNREACHABLE = {
     "dns": "check the host name in its token_endpoint and this machine's name server",
     "invalid_url": "correct its token_endpoint",
@@ -64,6 +67,16 @@ def repair(grant: Grant) -> str | None:
             return _of_a_failure(grant)
 
 
+def not_ready(word: str, name: str | None) -> str:
+    """What helps where the client NAME lacks what WORD says (``Client.missing``)."""
+    if word == NOT_DISCOVERED:
+        return (
+            f"the metadata of the server of client {name} were not read yet: `refresher discover "
+            f"{name}` reads them and says what is wrong"
+        )
+    return f"client {name} has no client_id: `refresher register {name}`, or set it"
+
+
 def wrong_client(name: str | None) -> str:
     """What mends a client that its server refuses."""
     return f"correct client {name}: {CLIENT_CANDIDATES}; then send SIGHUP"
@@ -109,6 +122,8 @@ def _about_the_server(grant: Grant) -> str | None:
     """What to look at between here and the token endpoint."""
     client, detail = f"client {grant.client}", grant.reason_detail
     match grant.status_reason:
+        case Reason.UNREACHABLE if detail in {NOT_DISCOVERED, NOT_REGISTERED}:
+            return not_ready(detail, grant.client)
         case Reason.UNREACHABLE:
             return f"{client}: " + UNREACHABLE.get(
                 detail, "check its token_endpoint and the network"
@@ -177,6 +192,8 @@ def _misconfigured(client: str, word: str) -> str:
         return f"register the redirect_uris of {client} at the server, exactly as they are written"
     if word == "invalid_scope":
         return f"correct the scope of {client}, or turn send_scope_on_refresh off"
+    if word == "invalid_target":
+        return f"correct the resource of {client}, or turn send_resource_on_refresh off"
     if word == "invalid_request":
         return _misunderstood(client, word)
     return f"correct {client} in the settings ({word})"

@@ -15,6 +15,7 @@ import anyio
 from refresher.clock import Clock, Instant
 from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
+from refresher.domain.completion import needs_registering
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, Seed, is_valid_name
 from refresher.domain.outcomes import (
     AnswerUnread,
@@ -109,7 +110,8 @@ class Logins:
         *,
         vault: Vault,
         endpoint: CodeEndpoint,
-        promises_issuer: Callable[[Client], Awaitable[bool]],
+        ready: Callable[[Client], Awaitable[Client]],
+        push: Callable[[Client, AuthorizationRequest], Awaitable[AuthorizationRequest]],
         clients: Mapping[str, Client],
         durability: Durability,
         publish: Callable[[str], None],
@@ -118,7 +120,8 @@ class Logins:
     ) -> None:
         self._vault = vault
         self._endpoint = endpoint
-        self._promises_issuer = promises_issuer
+        self._ready = ready
+        self._push = push
         self._clients = clients
         self._durability = durability
         self._publish = publish
@@ -151,6 +154,9 @@ class Logins:
                 f"{client_name}"
             )
         client = find_client(self._clients, client_name if grant is None else grant.client)
+        client = await self._ready(client)
+        if not client.client_id:
+            raise AuthorizationFailed(needs_registering(client))
         if not client.redirect_uris:
             raise AuthorizationFailed(f"client {client.name} has no redirect_uris in the settings")
         chosen = redirect_uri or client.redirect_uris[0]
@@ -176,16 +182,19 @@ class Logins:
         """
         target = await self.target(name, redirect_uri=redirect_uri, client_name=client_name)
         grant, client = target.grant, target.client
+        request = authorization.begin(
+            client,
+            redirect_uri=target.redirect_uri,
+            scope=grant.scope if grant is not None and grant.scope else client.scope,
+            other_issuers=self._other_issuers(client),
+        )
+        if client.quirks.require_pushed_authorization_requests:
+            request = await self._push(client, request)
         login = Login(
             id=secrets.token_urlsafe(16),
             name=name,
             client=client,
-            request=authorization.begin(
-                client,
-                redirect_uri=target.redirect_uri,
-                scope=grant.scope if grant is not None and grant.scope else client.scope,
-                other_issuers=self._other_issuers(client),
-            ),
+            request=request,
             begun_at=self._clock.now(),
         )
         if grant is None:
@@ -206,12 +215,8 @@ class Logins:
             raise AuthorizationFailed("this login has timed out: start it again")
         callback = authorization.read_callback(login.request, pasted)
         del self._open[login_id]
-        if not callback.names_issuer and await self._promises_issuer(login.client):
-            raise AuthorizationFailed(
-                f"the metadata of {login.client.endpoints.issuer} promise that an answer "
-                "names it (iss), and this one does not: it comes from another server, or only a "
-                "part of it was pasted; start the login again"
-            )
+        if not callback.names_issuer:
+            _refuse_unnamed(login.client)
         with anyio.CancelScope(shield=True):
             authorized = await self._redeem(login, callback)
         grant = authorized.grant
@@ -317,6 +322,30 @@ def find_client(clients: Mapping[str, Client], name: str | None) -> Client:
             + (f": there are {', '.join(sorted(clients))}" if clients else "")
         )
     return clients[name]
+
+
+def _refuse_unnamed(client: Client) -> None:
+    """Refuse an answer that does not name its server, where CLIENT's does or may (RFC 9207 2.4).
+
+    A client without an issuer has nothing to compare it with.
+
+    Raises:
+        AuthorizationFailed: says what to do.
+    """
+    endpoints = client.endpoints
+    if endpoints.issuer is None or endpoints.promises_issuer is False:
+        return
+    if endpoints.promises_issuer is None:
+        raise AuthorizationFailed(
+            f"the metadata of {endpoints.issuer} cannot be read, so nobody knows whether the "
+            f"answer lacks its `iss`: `refresher discover {client.name}` says why; then start the "
+            "login again"
+        )
+    raise AuthorizationFailed(
+        f"the metadata of {endpoints.issuer} promise that an answer names it (iss), and this one "
+        "does not: it comes from another server, or only a part of it was pasted; start the login "
+        "again"
+    )
 
 
 def _explained(outcome: Outcome, client: Client) -> str:

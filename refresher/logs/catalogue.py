@@ -81,6 +81,13 @@ class Event(StrEnum):
     ENDPOINT_SUSPENDED = "endpoint.suspended"
     ENDPOINT_RESUMED = "endpoint.resumed"
 
+    METADATA_READ = "metadata.read"
+    METADATA_CHANGED = "metadata.changed"
+    METADATA_REFUSED = "metadata.refused"
+    METADATA_MISSED = "metadata.missed"
+    CLIENT_REGISTERED = "client.registered"
+    REGISTRATION_ENDING = "registration.end_announced"
+
     VAULT_OPENED = "vault.opened"
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
@@ -250,6 +257,28 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "no requests to this endpoint for a while: overload or Retry-After"
     ),
     Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
+    Event.METADATA_READ: Entry(
+        Level.INFO, "the endpoints of a client are those that the metadata of server tell"
+    ),
+    Event.METADATA_CHANGED: Entry(
+        Level.WARNING, "the metadata of a server tell other endpoints on the same hosts; in use"
+    ),
+    Event.METADATA_REFUSED: Entry(
+        Level.ERROR,
+        "the metadata of a server move endpoints to another host: nothing is sent there, the "
+        "earlier ones stay in use; see repair",
+    ),
+    Event.METADATA_MISSED: Entry(
+        Level.WARNING,
+        "the metadata of a server cannot be had; what was known stays in use, and it is tried "
+        "again; see reason",
+    ),
+    Event.CLIENT_REGISTERED: Entry(
+        Level.INFO, "a server has registered a client; ends_at is the end of its secret"
+    ),
+    Event.REGISTRATION_ENDING: Entry(
+        Level.WARNING, "the secret of a registered client ends, or has ended; told once a day"
+    ),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
     Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
     Event.VAULT_RESTORED: Entry(

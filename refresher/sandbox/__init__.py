@@ -24,6 +24,7 @@ from refresher.sandbox.faults import (
     StatusAfter,
     Truncate,
 )
+from refresher.sandbox.openness import Openness
 from refresher.sandbox.options import SandboxOptions
 from refresher.sandbox.server import Sandbox
 
@@ -37,6 +38,7 @@ __all__ = [
     "FaultMix",
     "FaultPlan",
     "Minted",
+    "Openness",
     "Raw",
     "Redirect",
     "RetryAfter",

@@ -5,9 +5,6 @@ options. Every method runs to its end without awaiting: two token requests are n
 processed at the same time, however their waits overlap.
 """
 
-import base64
-import hashlib
-import hmac
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from urllib.parse import urlencode
 
 from refresher.sandbox.answers import Answer, Refused, id_token, json_answer, refusal
 from refresher.sandbox.applications import Application, Applications
+from refresher.sandbox.checks import check_resource, required, verify_challenge
 from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
 from refresher.sandbox.options import SandboxOptions
 
@@ -81,6 +79,8 @@ class AuthorizationServer:
         self.options = options
         self.families = Families()
         self.applications = Applications()
+        self.resource: str | None = None
+        """What tokens are for (RFC 8707); None for anything."""
         self._clock = clock
         self._codes: dict[str, _Code] = {}
         self._api_tokens: dict[str, Bearer] = {}
@@ -183,7 +183,7 @@ class AuthorizationServer:
         application = self.applications.find(query.get("client_id", ""))
         if application is None:
             raise Refused("invalid_request", "the client is unknown")
-        redirect_uri = self._redirect_uri(application, query)
+        redirect_uri = self.check_redirect_uri(application, query)
         try:
             manners = self.options.manners
             code = self._approve(application, redirect_uri, query)
@@ -222,8 +222,8 @@ class AuthorizationServer:
         try:
             if request.problem is not None:
                 raise request.problem
-            application = self._authenticate(request)
-            token = _required(request.parameters, "token")
+            application = self.authenticate(request)
+            token = required(request.parameters, "token")
             self.families.revoke_token(token, client_id=application.client_id, now=self._clock())
         except Refused as refused:
             return refusal(refused)
@@ -240,7 +240,12 @@ class AuthorizationServer:
             raise KeyError(family_id)
         self.families.revoke(family, because=because, now=self._clock())
 
-    def _redirect_uri(self, application: Application, query: Mapping[str, str]) -> str:
+    def check_redirect_uri(self, application: Application, query: Mapping[str, str]) -> str:
+        """Where the answer to an authorization request goes.
+
+        Raises:
+            Refused: it is not registered.
+        """
         uri = query.get(self.options.redirect_parameter)
         if uri is None and len(application.redirect_uris) == 1:
             return application.redirect_uris[0]
@@ -255,6 +260,7 @@ class AuthorizationServer:
         """The code for an authorization request whose errors may be redirected."""
         if query.get("response_type") != "code":
             raise Refused("unsupported_response_type", "only code is supported")
+        check_resource(self.resource, query)
         challenge = query.get("code_challenge")
         if challenge is not None and query.get("code_challenge_method") != "S256":
             raise Refused("invalid_request", "the code challenge method must be S256")
@@ -288,7 +294,12 @@ class AuthorizationServer:
             raise Refused("invalid_scope", "the scope is unknown")
         return names
 
-    def _authenticate(self, request: TokenRequest) -> Application:
+    def authenticate(self, request: TokenRequest) -> Application:
+        """Who sends REQUEST.
+
+        Raises:
+            Refused: nobody that is known.
+        """
         # The portal documents parameters only; what it would do with Basic is not known.
         by_the_book = self.options.dialect == "standard"
         return self.applications.authenticate(
@@ -296,9 +307,14 @@ class AuthorizationServer:
         )
 
     def _grant(self, request: TokenRequest) -> Processed:
-        application = self._authenticate(request)
+        application = self.authenticate(request)
         more: dict[str, str] = {}
-        match _required(request.parameters, "grant_type"):
+        check_resource(self.resource, request.parameters)
+        demands = self.options.openness.demands_proof
+        is_refresh = request.parameters.get("grant_type") == "refresh_token"
+        if demands == "all" or (demands == "refreshes" and is_refresh):
+            raise Refused("invalid_grant", "DPoP proof JWT not provided")
+        match required(request.parameters, "grant_type"):
             case "refresh_token":
                 family, pair = self._refresh(application, request.parameters)
             case "authorization_code":
@@ -328,7 +344,7 @@ class AuthorizationServer:
     def _refresh(
         self, application: Application, parameters: Mapping[str, str]
     ) -> tuple[Family, TokenPair]:
-        presented = _required(parameters, "refresh_token")
+        presented = required(parameters, "refresh_token")
         scope = parameters.get("scope")
         token = self.families.locate(presented)
         uri = parameters.get(self.options.redirect_parameter)
@@ -349,7 +365,7 @@ class AuthorizationServer:
     def _exchange_code(
         self, application: Application, parameters: Mapping[str, str]
     ) -> tuple[Family, TokenPair]:
-        code = self._codes.get(_required(parameters, "code"))
+        code = self._codes.get(required(parameters, "code"))
         now = self._clock()
         if code is None or code.client_id != application.client_id:
             raise Refused("invalid_grant", "the code is unknown")
@@ -362,7 +378,7 @@ class AuthorizationServer:
         uri = parameters.get(self.options.redirect_parameter)
         if uri != code.redirect_uri and (uri is not None or code.redirect_uri_was_sent):
             raise Refused("invalid_grant", "the redirect URI does not match")
-        _verify_challenge(code.challenge, parameters.get("code_verifier"))
+        verify_challenge(code.challenge, parameters.get("code_verifier"))
         code.family, pair = self.families.open(
             client_id=application.client_id,
             subject=code.subject,
@@ -373,21 +389,3 @@ class AuthorizationServer:
             now=now,
         )
         return code.family, pair
-
-
-def _required(parameters: Mapping[str, str], name: str) -> str:
-    # RFC 6749 section 3.2: a parameter without a value counts as absent.
-    value = parameters.get(name)
-    if not value:
-        raise Refused("invalid_request", f"{name} is missing")
-    return value
-
-
-def _verify_challenge(challenge: str | None, verifier: str | None) -> None:
-    """PKCE with S256 (RFC 7636 section 4.6); a verifier without a challenge is refused too."""
-    if challenge is None and verifier is None:
-        return
-    digest = hashlib.sha256((verifier or "").encode()).digest()
-    computed = base64.urlsafe_b64encode(digest).rstrip(b"=")
-    if verifier is None or not hmac.compare_digest(computed, (challenge or "").encode()):
-        raise Refused("invalid_grant", "the code verifier does not match")

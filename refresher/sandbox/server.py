@@ -25,6 +25,7 @@ from refresher.sandbox.exchange_log import ExchangeRecord, overlaps
 from refresher.sandbox.exchanges import TokenExchanges, http_response, read_token_request
 from refresher.sandbox.families import Families, TokenPolicy
 from refresher.sandbox.faults import FaultPlan
+from refresher.sandbox.introducing import Introducing
 from refresher.sandbox.options import SandboxOptions
 
 _HOST = "127.0.0.1"
@@ -62,6 +63,9 @@ class Sandbox:
         self._clock = clock
         self._server = AuthorizationServer(self.options, clock)
         self._port = self.options.port
+        self.introducing = Introducing(
+            self._server, clock, lambda: self.base_url, self._standard_metadata
+        )
         self._stack = AsyncExitStack()
         self._runner: web.AppRunner | None = None
         self.client = self.register(
@@ -219,7 +223,7 @@ class Sandbox:
 
     def secrets(self) -> list[str]:
         """Every secret this sandbox ever knew, to be searched for where none may be."""
-        return list(self._server.secrets())
+        return [*self._server.secrets(), *self.introducing.registration_tokens]
 
     def overlaps(self) -> list[tuple[ExchangeRecord, ExchangeRecord]]:
         """Pairs of exchanges of one family that were in flight at the same time."""
@@ -244,6 +248,7 @@ class Sandbox:
         assert self._runner is not None
         await web.TCPSite(self._runner, _HOST, self._port).start()
         self._port = self._runner.addresses[0][1]
+        self._server.resource = self.introducing.resource
 
     def _path(self, standard: str, portal: str) -> str:
         return standard if self.options.dialect == "standard" else portal
@@ -263,7 +268,7 @@ class Sandbox:
             web.get("/authorize", self._authorize),
             *self._token_routes(exchanges),
             web.post("/revoke", self._revoke),
-            web.get("/.well-known/oauth-authorization-server", self._metadata),
+            *self.introducing.routes(),
         ]
 
     def _token_routes(self, exchanges: TokenExchanges) -> list[web.RouteDef]:
@@ -275,8 +280,9 @@ class Sandbox:
         try:
             issuer = self.base_url if self.options.names_issuer else None
             manners = self.options.manners
-            manners.check_login(request.query)
-            location = self._server.authorize(manners.read(request.query), issuer=issuer)
+            query = self.introducing.asked(request.query)
+            manners.check_login(query)
+            location = self._server.authorize(manners.read(query), issuer=issuer)
         except Refused as refused:
             return web.Response(status=400, text=refused.description)
         return web.Response(status=302, headers={"Location": location})
@@ -295,7 +301,7 @@ class Sandbox:
             )
         return web.json_response({"subject": bearer.subject, "scope": " ".join(bearer.scope)})
 
-    async def _metadata(self, _request: web.Request) -> web.StreamResponse:
+    def _standard_metadata(self) -> dict[str, Any]:
         """Authorization server metadata (RFC 8414)."""
         metadata: dict[str, Any] = {
             "issuer": self.base_url,
@@ -315,7 +321,7 @@ class Sandbox:
             metadata["authorization_response_iss_parameter_supported"] = True
         if self.options.scopes:
             metadata["scopes_supported"] = list(self.options.scopes)
-        return web.json_response(metadata)
+        return metadata
 
 
 async def _clean_up(runner: web.AppRunner) -> None:

@@ -54,6 +54,9 @@ class AuthenticationBuilder:
                 (*path, "second_client_secret"), section.second_client_secret
             ),
             private_key=private_key,
+            initial_access_token=self._secrets.read(
+                (*path, "initial_access_token"), section.initial_access_token
+            ),
             key_id=section.client_key_id,
             certificate=certificate,
             certificate_key=certificate_key,

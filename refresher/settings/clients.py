@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +13,10 @@ from refresher.domain.clients import (
     Revocation,
     Route,
 )
+from refresher.domain.discovery import Discovery
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.domain.quirks import Quirks, keys
+from refresher.domain.quirks import ClientAuthentication, Quirks, keys
+from refresher.domain.urls import endpoint_fault, parts_of
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, Variable
 from refresher.settings.authentication import AuthenticationBuilder
@@ -29,7 +32,6 @@ from refresher.settings.layers import KeyPath, absolute
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import (
-    endpoint_fault,
     joined,
     proxy_doubt,
     proxy_fault,
@@ -63,22 +65,29 @@ class ClientBuilder:
         provider = catalogued.provider
         endpoints = self._endpoints(path, section, catalogued)
         quirks = _told(Quirks, section.quirks, catalogued)
+        discovery = self._discovery(path, section, catalogued, endpoints)
+        if discovery is not None and _is_open(discovery):
+            quirks = replace(quirks, client_authentication=_authentication_of(section, quirks))
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
         authentication = self._authentication.build(path, section, quirks)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
-        self._require(path, "client_id", section.client_id, "set the id the server gave it")
-        if section.client_id is None or "token_endpoint" not in endpoints:
+        if discovery is None or section.client_secret is not None:
+            self._require(path, "client_id", section.client_id, "set the id the server gave it")
+        is_known = section.client_id is not None and "token_endpoint" in endpoints
+        if discovery is None and not is_known:
             return None
         client = Client(
             name=name,
-            client_id=section.client_id,
+            client_id=section.client_id or "",
             endpoints=Endpoints(
-                token=endpoints["token_endpoint"],
+                token=endpoints.get("token_endpoint", ""),
                 authorization=endpoints.get("authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+                registration=endpoints.get("registration_endpoint"),
+                pushed_authorization=endpoints.get("pushed_authorization_request_endpoint"),
                 issuer=self._issuer(path, section),
             ),
             authentication=authentication,
@@ -89,6 +98,8 @@ class ClientBuilder:
             description=section.description,
             redirect_uris=section.redirect_uris,
             scope=with_refresh_token_scope(section.scope, provider),
+            resource=section.resource,
+            discovery=discovery,
         )
         check_client(path, section, client, self._report)
         return client
@@ -101,6 +112,7 @@ class ClientBuilder:
         base_url = self._base_url(path, section, catalogued.base_url, given)
         provider = catalogued.provider
         is_told = provider is not None and provider.settings.token_endpoint is not None
+        is_told = is_told or section.issuer is not None or section.resource is not None
         if not (is_told or self._report.is_faulty((*path, "provider"))):
             self._require(
                 path,
@@ -108,7 +120,8 @@ class ClientBuilder:
                 given["token_endpoint"],
                 f"set it: the catalogue has none of {provider.name}"
                 if provider
-                else "set it, or a provider of the catalogue (`refresher providers` lists it)",
+                else "set it, or the issuer whose metadata tell it, or a provider of the catalogue "
+                "(`refresher providers` lists it)",
             )
         found: dict[str, str] = {}
         for key, endpoint in given.items():
@@ -131,6 +144,47 @@ class ClientBuilder:
         if fault is not None:
             self._report.problem((*path, "issuer"), fault)
         return section.issuer
+
+    def _discovery(
+        self,
+        path: KeyPath,
+        section: ClientSection,
+        catalogued: Catalogued,
+        endpoints: Mapping[str, str],
+    ) -> Discovery | None:
+        """What the settings leave to the server to tell; None where they leave nothing."""
+        asks_resource = (
+            section.resource is not None
+            and section.issuer is None
+            and "token_endpoint" not in endpoints
+            and not self._report.is_faulty((*path, "token_endpoint"))
+        )
+        self._check_resource(path, section, is_asked=asks_resource)
+        may_register = section.client_id is None and "registration_endpoint" in endpoints
+        if section.issuer is None and not asks_resource and not may_register:
+            return None
+        keys = {*endpoints, *section.quirks, *catalogued.keys}
+        keys |= {key for key in ("client_id", "scope") if getattr(section, key)}
+        return Discovery(
+            issuer=section.issuer,
+            resource=section.resource if asks_resource else None,
+            told=frozenset(keys),
+            allow_plain_http=section.allow_plain_http,
+        )
+
+    def _check_resource(self, path: KeyPath, section: ClientSection, *, is_asked: bool) -> None:
+        if section.resource is None:
+            return
+        parts = parts_of(section.resource)
+        fault = None
+        if parts is None or not parts.scheme:
+            fault = "is not an absolute URI (RFC 8707 2): write it with its scheme"
+        elif "#" in section.resource:
+            fault = "has a fragment (#...), which RFC 8707 2 forbids"
+        elif is_asked:
+            fault = endpoint_fault(section.resource, allow_plain_http=section.allow_plain_http)
+        if fault is not None:
+            self._report.problem((*path, "resource"), fault)
 
     def _base_url(
         self,
@@ -204,6 +258,23 @@ class ClientBuilder:
     def _require(self, path: KeyPath, key: str, value: object, mend: str) -> None:
         if value is None and not self._report.is_faulty((*path, key)):
             self._report.problem((*path, key), f"is missing: {mend}")
+
+
+def _is_open(discovery: Discovery) -> bool:
+    """Whether how the client proves itself follows from what it has: nobody has told it."""
+    told = discovery.told
+    is_whole = {"token_endpoint", "client_id"} <= told
+    return not is_whole and "client_authentication" not in told
+
+
+def _authentication_of(section: ClientSection, quirks: Quirks) -> ClientAuthentication:
+    if section.client_private_key is not None:
+        return ClientAuthentication.PRIVATE_KEY_JWT
+    if section.client_certificate is not None:
+        return ClientAuthentication.TLS
+    return (
+        ClientAuthentication.NONE if section.client_secret is None else quirks.client_authentication
+    )
 
 
 def check_name(path: KeyPath, name: str, report: Report) -> None:

@@ -16,6 +16,7 @@ from refresher.vault import (
     authorizations,
     candidates,
     claims,
+    client_records,
     clock_steps,
     exchanges,
     hastening,
@@ -81,6 +82,8 @@ class Vault:
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = kept.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.client_records = client_records.ClientRecords(write=self._write, read=self._read)
+        """What is known of clients beside their settings."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)

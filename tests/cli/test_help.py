@@ -12,7 +12,7 @@ from tests.pages.reading import COMMANDS
 
 COLUMNS = 80
 WANTED = {
-    "Start": "demo init check providers sandbox",
+    "Start": "demo init check discover register providers sandbox",
     "Run": "run health",
     "Look": "status",
     "Accounts": "login import export token set-token refresh pause resume revoke remove",
