@@ -54,6 +54,8 @@ class Endpoints:
     """Of the server, as its metadata name it (RFC 8414 2)."""
     promises_issuer: bool | None = None
     """Its redirects carry ``iss`` (RFC 9207 3); None where nobody knows."""
+    offers_proof: bool = False
+    """It knows DPoP (RFC 9449 5.1), so it may demand it of this client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

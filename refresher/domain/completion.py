@@ -124,6 +124,7 @@ def _with_metadata(client: Client, wanted: Discovery, metadata: Metadata) -> Cli
         ),
         issuer=metadata.issuer,
         promises_issuer=metadata.promises_issuer,
+        offers_proof=metadata.offers_proof,
     )
     scope = client.scope
     if "scope" not in told:

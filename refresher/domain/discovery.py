@@ -58,6 +58,8 @@ class Metadata:
     """Redirects carry ``iss`` (RFC 9207 3)."""
     requires_push: bool = False
     """Logins begin with a pushed authorization request (RFC 9126 5)."""
+    offers_proof: bool = False
+    """The server knows DPoP (RFC 9449 5.1)."""
     scopes: tuple[str, ...] = ()
     resource: str | None = None
     """The protected resource, as it names itself (RFC 9728 2)."""

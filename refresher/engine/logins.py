@@ -352,9 +352,11 @@ def _explained(outcome: Outcome, client: Client) -> str:
     """Why a code brought no tokens, and what to do about it."""
     match outcome:
         case GrantRejected(error=error):
+            # oidc-provider says invalid_grant and no more for a missing proof.
+            proof = f"; or {proof_demanded(client.name)}" if client.endpoints.offers_proof else ""
             return (
                 f"the server refused the code ({error}): it may have been used or have expired, "
-                "or the redirect URI differs from the registered one; start the login again"
+                f"or the redirect URI differs from the registered one; start the login again{proof}"
             )
         case ClientRejected(error=error):
             return (

@@ -115,6 +115,7 @@ def _read(client: Client, server: NamedServer, fields: Fields, now: float) -> Me
         challenge_methods=words_in(methods) if isinstance(methods, list) else None,
         promises_issuer=fields.get("authorization_response_iss_parameter_supported") is True,
         requires_push=fields.get("require_pushed_authorization_requests") is True,
+        offers_proof=bool(words_in(fields.get("dpop_signing_alg_values_supported"))),
         scopes=words_in(fields.get("scopes_supported")),
         resource=server.resource,
         resource_scopes=server.scopes,

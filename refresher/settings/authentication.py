@@ -117,7 +117,8 @@ class AuthenticationBuilder:
 
 def _missing(section: ClientSection, method: ClientAuthentication) -> Iterator[tuple[str, str]]:
     """The keys that METHOD needs and SECTION lacks, each with the way out."""
-    if method.has_secret and section.client_secret is None:
+    # A client without an id is given its secret when it is registered.
+    if method.has_secret and section.client_secret is None and section.client_id is not None:
         yield "client_secret", 'set it, or client_authentication = "none" for a public client'
     if method is ClientAuthentication.PRIVATE_KEY_JWT and section.client_private_key is None:
         yield "client_private_key", "set the private key whose public half the server knows"
