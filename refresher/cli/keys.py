@@ -75,7 +75,11 @@ def _print(status: Mapping[str, Any], key_file: Path, *, as_json: bool) -> None:
 
 def _lines(key: Mapping[str, Any]) -> Iterator[str]:
     """What is told of one KEY."""
-    counted = ", ".join(f"{count} {kind}" for kind, count in key["sealed"].items() if count)
+    counted = ", ".join(
+        f"{count} {kind.removesuffix('s') if count == 1 else kind}"
+        for kind, count in key["sealed"].items()
+        if count
+    )
     place = "in no line" if key["line"] is None else f"line {key['line']}"
     role = {None: " (nothing opens these)", 1: " (seals)"}.get(key["line"], "")
     yield f"  {place}, key {key['key']}{role}: {counted or 'nothing'}"

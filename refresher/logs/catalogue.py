@@ -280,7 +280,9 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "the secret of a registered client ends, or has ended; told once a day"
     ),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
-    Event.VAULT_MIGRATED: Entry(Level.INFO, "the vault's schema was brought up to date"),
+    Event.VAULT_MIGRATED: Entry(
+        Level.INFO, "the vault's schema was brought up to date; path of a copy of what it was"
+    ),
     Event.VAULT_RESTORED: Entry(
         Level.WARNING,
         "the vault is a copy, or its file was put back to an older one: what rotated since needs a "

@@ -19,31 +19,39 @@ _VERSION = sa.Table(
 """Alembic's own table: the revision that a vault is of."""
 
 
-def upgrade(connection: Connection) -> str | None:
-    """Apply missing migrations inside the caller's transaction.
-
-    Returns:
-        The newest revision where an older vault was brought to it; None where there was
-        nothing to do, or the vault is new.
+def older_revision(connection: Connection) -> str | None:
+    """The revision of a vault that is to be migrated; None of one that is current, or new.
 
     Raises:
         VaultTooNew: a newer refresher wrote this vault.
     """
     current, known = _revision(connection), known_revisions()
-    newest = max(known)
-    if current == newest:
-        return None
-    if current is None:
-        metadata.create_all(connection, checkfirst=False)
-        _VERSION.create(connection)
-        connection.execute(_VERSION.insert(), {"version_num": newest})
+    if current is None or current == max(known):
         return None
     if current not in known:
         raise VaultTooNew(
             f"the vault has schema {current}, which this version does not know: it was written "
             "by a newer refresher; run that one, or: refresher vault restore FILE"
         )
-    _run(connection)
+    return current
+
+
+def upgrade(connection: Connection) -> str:
+    """Make the schema of a new vault, or apply missing migrations, in the caller's transaction.
+
+    Returns:
+        The revision that the vault is of now.
+
+    Raises:
+        VaultTooNew: a newer refresher wrote this vault.
+    """
+    newest = max(known_revisions())
+    if _revision(connection) is None:
+        metadata.create_all(connection, checkfirst=False)
+        _VERSION.create(connection)
+        connection.execute(_VERSION.insert(), {"version_num": newest})
+    elif older_revision(connection) is not None:
+        _run(connection)
     return newest
 
 

@@ -11,10 +11,11 @@ from refresher.clock import Clock, SystemClock
 from refresher.logs import Event, emit
 from refresher.vault.database import Database
 from refresher.vault.keys import open_fingerprint_key
-from refresher.vault.migrate import upgrade
+from refresher.vault.migrate import older_revision, upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
 from refresher.vault.rows import Sealer
 from refresher.vault.sealing import Fingerprinter, Keyring
+from refresher.vault.sqlite.backup import write_copy
 from refresher.vault.sqlite.engine import make_folder, open_sqlite
 from refresher.vault.sqlite.file_lock import FileLock
 from refresher.vault.sqlite.files import Files, beside
@@ -45,6 +46,7 @@ async def open_vault(
         VaultError: it is gone, or what lies beside it is another vault's.
         VaultUnavailable: the disk refuses.
     """
+    clock = clock or SystemClock()
     database: Database | None = None
     rescue: RescueFile | None = None
     lock = FileLock(lock_path(path), is_daemon=is_daemon)
@@ -60,12 +62,11 @@ async def open_vault(
             syncer=OwnThread("rescue syncer"),
         )
         database = open_sqlite(path)
-        if (migrated_to := await database.write(upgrade)) is not None:
-            emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to)
+        await _migrate(database, path, clock)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         files = Files(path, OwnThread("vault files"))
         sealer = Sealer(keyring, Fingerprinter(key))
-        vault = Vault(database, sealer, lock, rescue, files, clock=clock or SystemClock())
+        vault = Vault(database, sealer, lock, rescue, files, clock=clock)
         await out_of_the_loop(vault.rescued.open)
         await database.read(lambda _: None)  # whatever is opened is open before it is remembered
         files.remember()
@@ -77,6 +78,21 @@ async def open_vault(
         lock.release()
         raise
     return vault
+
+
+async def _migrate(database: Database, path: Path, clock: Clock) -> None:
+    """Give the vault PATH the schema of this version; a copy of what it was stays beside it.
+
+    An older version refuses what a newer one has migrated: the copy is the only way back.
+    """
+    older = await database.read(older_revision)
+    if older is None:
+        await database.write(upgrade)
+        return
+    copy = beside(path, f".of-{older}")
+    await database.on_connection(lambda source: write_copy(source, copy, clock.now()))
+    migrated_to = await database.write(upgrade)
+    emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to, path=str(copy))
 
 
 def _prepare(path: Path, key_file: Path) -> Keyring:

@@ -1,7 +1,8 @@
-"""The pages' snippets for Node, run by Node."""
+"""The pages' snippets for Node and the shell, run by Node and with redis-cli."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -151,3 +152,58 @@ def test_node_reads_as_the_top_page_says(valkey: Valkey, tmp_path: Path) -> None
     command = program(tmp_path, README, valkey.url, "console.log(accessToken); redis.destroy();")
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "at-9\n"
+
+
+def shell(script: str, folder: Path, url: str) -> subprocess.Popen[str]:
+    """SCRIPT in a shell whose redis-cli speaks to the Redis of URL."""
+    program = shutil.which("redis-cli")
+    assert program is not None, "the foreign tests need redis-cli"
+    wrapper = folder / "bin" / "redis-cli"
+    wrapper.parent.mkdir(exist_ok=True)
+    wrapper.write_text(f'#!/bin/sh\nexec {program} -u {url} "$@"\n')
+    wrapper.chmod(0o755)
+    return subprocess.Popen(
+        ["/bin/sh", "-euc", script],
+        env={"PATH": f"{wrapper.parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_shells_lines_do_what_they_say(valkey: Valkey, tmp_path: Path) -> None:
+    [script] = (block for block in blocks_of("sh", PAGE.read_text()) if "HGET " in block)
+    plain = [line for line in script.splitlines() if not re.search("SUBSCRIBE|XREAD", line)]
+    [subscribe] = re.findall("^.+ SUBSCRIBE .+$", script, re.MULTILINE)
+    [follow] = re.findall("^.+ XREAD .+$", script, re.MULTILINE)
+    publish(valkey, 7)
+    with shell("\n".join(plain), tmp_path, valkey.url) as done, valkey.client() as client:
+        told, _ = done.communicate(timeout=60)
+        assert done.returncode == 0
+        assert told.splitlines()[0] == "at-7"
+        assert client.get(KEYS.rejected(NAME)) == "1795000000000"
+        assert client.xlen(KEYS.requests) == 1
+    with (
+        shell(subscribe, tmp_path, valkey.url) as listener,
+        shell(follow, tmp_path, valkey.url) as reader,
+        valkey.client() as client,
+    ):
+        assert listener.stdout is not None
+        wait_until(lambda: client.pubsub_numsub(KEYS.token(NAME))[0][1], description="it listens")
+        publish(valkey, 8)
+        while "at-8" not in listener.stdout.readline():
+            pass
+        listener.kill()
+        wait_until(
+            lambda: client.info("clients")["blocked_clients"], description="it waits for events"
+        )
+        client.xadd(KEYS.events, {"event": "published", "grant": NAME})
+        assert "published" in reader.communicate(timeout=60)[0]
+
+
+def test_the_top_pages_shell_reads_the_token(valkey: Valkey, tmp_path: Path) -> None:
+    [line] = re.findall(r"^TOKEN=\$\(redis-cli .+\)$", README.read_text(), re.MULTILINE)
+    with valkey.client() as client:
+        client.hset(KEYS.token("practice"), mapping={"access_token": "at-9"})
+    with shell(f'{line}; echo "$TOKEN"', tmp_path, valkey.url) as done:
+        assert done.communicate(timeout=60)[0] == "at-9\n"

@@ -136,6 +136,10 @@ class Prometheus:
         """The alerts that are active by now."""
         return {alert["labels"]["alertname"] for alert in self._get("alerts")["alerts"]}
 
+    def firing(self) -> list[dict[str, Any]]:
+        """The alerts that fire by now, as Prometheus tells them."""
+        return [alert for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
+
     def _get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=60) as answer:  # noqa: S310  loopback
             content: dict[str, Any] = json.loads(answer.read())

@@ -161,8 +161,12 @@ class DaemonProcess:
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """The log lines whose event is one of NAMES."""
+        return [line for line in self.lines() if line.get("event") in names]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line logged so far."""
         self._read_on()
-        return [line for line in self._lines if line.get("event") in names]
+        return self._lines
 
     def _read_on(self) -> None:
         """Read what was logged since the last time: some runs ask a thousand times."""

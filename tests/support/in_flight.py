@@ -149,7 +149,7 @@ class InFlight:
         with self.valkey.client() as redis:
             return int(redis.hget(f"refresher:token:{name}", "version") or 0)
 
-    def change_row(self, name: str, column: str, value: str) -> None:
+    def change_row(self, name: str, column: str, value: str | None) -> None:
         """Change the vault behind the daemon's back."""
         path = self.daemon.folder / "refresher.db"
         with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as vault:
