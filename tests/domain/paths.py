@@ -27,6 +27,7 @@ from tests.domain.world import (
     NONE,
     NOT_SENT,
     NOW,
+    PROOF_DEMANDED,
     REJECTED,
     REQUEST_REJECTED,
     STRICT,
@@ -61,6 +62,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     GrantRejected(error="invalid_grant", status=400, needs_person=True),
     CLIENT_REJECTED,
     MISCONFIGURED,
+    PROOF_DEMANDED,
     REQUEST_REJECTED,
 )
 
