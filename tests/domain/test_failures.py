@@ -311,7 +311,7 @@ def test_a_refused_find_gives_way_to_its_predecessor_once() -> None:
         (MISCONFIGURED, "misconfigured:invalid_scope"),
         (PROOF_DEMANDED, "proof_demanded:invalid_grant"),
     ],
-    ids=["client", "configuration"],
+    ids=["client", "configuration", "proof"],
 )
 @pytest.mark.parametrize(
     ("left", "state"),
