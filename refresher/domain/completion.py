@@ -1,7 +1,8 @@
 """A client with what its server told, and what is to be said about that. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from refresher.domain.clients import Client, Endpoints, Revocation
 from refresher.domain.discovery import Discovery, Known, Metadata, Registration
@@ -18,6 +19,13 @@ OFFLINE = "offline_access"
 """The scope for which a server that lists it issues refresh tokens (OpenID Connect Core 11)."""
 
 CHALLENGE_METHOD = "S256"
+
+PLAIN_ENDPOINTS: Mapping[str, str] = {
+    "authorization_endpoint": "authorization",
+    "registration_endpoint": "registration",
+    "pushed_authorization_request_endpoint": "pushed_authorization",
+}
+"""Keys of endpoints that are a URL and no more, and their fields of a client's endpoints."""
 
 
 def completed(client: Client, known: Known) -> Client:
@@ -109,6 +117,9 @@ def _with_metadata(client: Client, wanted: Discovery, metadata: Metadata) -> Cli
     def pick(key: str, kept: str | None) -> str | None:
         return kept if key in told else metadata.endpoints.get(key)
 
+    plain: dict[str, Any] = {
+        name: pick(key, getattr(ours, name)) for key, name in PLAIN_ENDPOINTS.items()
+    }
     revocation = ours.revocation
     if "revocation_endpoint" not in told:
         url = metadata.endpoints.get("revocation_endpoint")
@@ -116,19 +127,15 @@ def _with_metadata(client: Client, wanted: Discovery, metadata: Metadata) -> Cli
     endpoints: Endpoints = replace(
         ours,
         token=pick("token_endpoint", ours.token) or "",
-        authorization=pick("authorization_endpoint", ours.authorization),
         revocation=revocation,
-        registration=pick("registration_endpoint", ours.registration),
-        pushed_authorization=pick(
-            "pushed_authorization_request_endpoint", ours.pushed_authorization
-        ),
+        **plain,
         issuer=metadata.issuer,
         promises_issuer=metadata.promises_issuer,
         offers_proof=metadata.offers_proof,
     )
     scope = client.scope
     if "scope" not in told:
-        more = (OFFLINE,) if OFFLINE in metadata.scopes else ()
+        more = (OFFLINE,) if metadata.resource_scopes and OFFLINE in metadata.scopes else ()
         scope = tuple(dict.fromkeys((*metadata.resource_scopes, *more)))
     return replace(
         client,

@@ -23,7 +23,7 @@ def url_fault(url: object, client: Client, *, below: str | None = None) -> str |
         below: the URL of whoever names it. Plain HTTP is taken only from one that has no TLS
             itself: metadata of a server elsewhere must not lead to a port of this machine.
     """
-    if not isinstance(url, str) or len(url) > LONGEST_URL:
+    if not isinstance(url, str) or len(url) > LONGEST_URL or not url.isascii():
         return "is no URL"
     fault = endpoint_fault(url, allow_plain_http=_allows_plain(client))
     if fault is not None:

@@ -99,7 +99,7 @@ async def _places(
 
 def _read(client: Client, resource: str, fields: Fields, challenge: _Challenge) -> NamedServer:
     named = fields.get("resource")
-    if not isinstance(named, str) or not is_part_of(resource, named):
+    if not isinstance(named, str) or not named.isascii() or not is_part_of(resource, named):
         raise DiscoveryFailed(
             f"the metadata found for {resource} are those of another resource: set `resource` of "
             f"client {client.name} to the URL that they name, if that is meant; else its `issuer`"

@@ -59,7 +59,7 @@ def test_what_the_settings_leave_open_is_the_servers_word() -> None:
     assert client.endpoints.promises_issuer is True
     assert client.quirks.client_authentication is ClientAuthentication.POST
     assert client.quirks.require_pushed_authorization_requests
-    assert client.scope == ("offline_access",)
+    assert client.scope == (), "alone offline_access would narrow what is given by default"
     # And once more it is the same, and follows what is told anew.
     assert completed(client, Known(METADATA)) == client
     moved_on = replace(METADATA, endpoints={"token_endpoint": f"{ISSUER}/t"}, requires_push=False)

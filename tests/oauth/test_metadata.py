@@ -198,6 +198,7 @@ async def test_the_metadata_of_another_issuer_are_refused() -> None:
         ("javascript:alert(1)", "is not a URL"),
         ("https://as.example/" + "x" * 3000, "is no URL"),
         (["https://as.example/token"], "is no URL"),
+        ("https://as.example/\u202enekot", "is no URL"),
     ],
 )
 async def test_no_endpoint_unfit_for_secrets_is_taken(endpoint: Any, words: str) -> None:
