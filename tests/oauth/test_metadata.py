@@ -13,6 +13,7 @@ from refresher.domain.discovery import Discovery, Metadata
 from refresher.domain.quirks import ClientAuthentication
 from refresher.errors import DiscoveryFailed
 from refresher.oauth.metadata import discover, places
+from refresher.oauth.metadata_values import url_fault
 from refresher.oauth.protected_resource import is_part_of
 from refresher.oauth.token_endpoint import TokenEndpoint
 from tests.oauth.world import RawServer, http_answer, make_client, serving
@@ -209,6 +210,14 @@ async def test_no_endpoint_unfit_for_secrets_is_taken(endpoint: Any, words: str)
         assert "as.example" not in str(failure.value)
         metadata = await found(client_of(base_of(raw), told="token_endpoint"))
     assert metadata.endpoints == {}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/token", "http://localhost/token"])
+def test_no_server_elsewhere_leads_to_a_port_of_this_machine(url: str) -> None:
+    client = client_of("https://as.example")
+    fault = url_fault(url, client, below="https://as.example")
+    assert fault == "is http://, and whoever names it is https://"
+    assert url_fault(url, client, below="http://127.0.0.1:9/") is None
 
 
 async def test_a_certificate_has_endpoints_of_its_own() -> None:
