@@ -34,6 +34,17 @@ UNREACHABLE = {
 
 PLAIN_TO_TLS = "its token_endpoint says http and the port speaks TLS: write https"
 
+OVERDUE = (
+    "see that the client is in the settings, and that its concurrency and rate are high enough "
+    "for its grants"
+)
+"""What mends grants that are long due at an endpoint that is well."""
+
+INCIDENT = (
+    "look at the status page of its provider, and wait: nothing is lost, and the daemon asks again"
+)
+"""What mends a server that refuses grants which it served."""
+
 NOT_A_TOKEN_ENDPOINT = {"http_404", "http_405", "html_page"}
 """Refusals that come from something else than an authorization server."""
 

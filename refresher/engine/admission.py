@@ -125,6 +125,10 @@ class Admission:
         """Whether the client was told to be rejected, and not yet to be accepted again."""
         return self._gate(client).is_rejected
 
+    def is_held_back(self, client: Client | None) -> bool:
+        """Whether one of both keeps the grants of CLIENT waiting, which has been told."""
+        return client is not None and (self.is_suspended(client) or self.is_rejected(client))
+
     def freed(self, client: Client) -> None:
         """A worker no longer waits for an exchange whose answer is late."""
         self._gate(client).working -= 1

@@ -3,7 +3,7 @@
 from refresher.domain.grants import Answer, Grant, GrantState
 from refresher.domain.pauses import OVER, is_ordered
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import repair
+from refresher.domain.repairs import INCIDENT, repair
 from refresher.logs import Event, emit
 from refresher.vault.incidents import Incident
 from refresher.vault.origin import Restored
@@ -66,6 +66,7 @@ def announce_incident(incident: Incident, *, is_over: bool = False) -> None:
         client=incident.client,
         count=incident.count,
         since=incident.since,
+        repair=None if is_over else INCIDENT,
     )
 
 

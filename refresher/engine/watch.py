@@ -12,7 +12,7 @@ import anyio
 
 from refresher.clock import JUMP, Clock, Instant
 from refresher.domain.grants import Grant
-from refresher.domain.repairs import repair
+from refresher.domain.repairs import OVERDUE, repair
 from refresher.engine.announcements import announce, announce_incident
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
@@ -56,8 +56,16 @@ class Watch:
         publish: Callable[[str], None],
         readmit: Callable[[Sequence[str]], Awaitable[None]],
         wake: Callable[[], None],
+        held_back: Callable[[str], bool],
         clock: Clock,
     ) -> None:
+        """Look after VAULT.
+
+        Args:
+            held_back: whether a client waits for its endpoint or its server to be well again,
+                which has a line of its own.
+        """
+        self._held_back = held_back
         self._vault = vault
         self._publish = publish
         self._readmit = readmit
@@ -153,7 +161,11 @@ class Watch:
 
         One that catches up, after a start or an outage, is worked on: its count falls.
         """
-        overdue = await self._vault.overdue(now - OVERDUE_AFTER)
+        overdue = [
+            behind
+            for behind in await self._vault.overdue(now - OVERDUE_AFTER)
+            if behind.client is None or not self._held_back(behind.client)
+        ]
         for behind in overdue:
             is_catching_up = behind.count < self._waiting.get(behind.client, math.inf)
             if is_catching_up or behind.client in self._behind:
@@ -166,6 +178,7 @@ class Watch:
                 count=behind.count,
                 overdue_s=round(now - behind.due_at),
                 expires_at=behind.expires_at,
+                repair=OVERDUE,
             )
         self._waiting = {behind.client: behind.count for behind in overdue}
         self._behind &= self._waiting.keys()

@@ -265,7 +265,12 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
         await readmit(vault, {"crm": CRM}, clock, names)
 
     watch = Watch(
-        vault=vault, publish=parts.published.append, readmit=take_up, wake=lambda: None, clock=clock
+        vault=vault,
+        publish=parts.published.append,
+        readmit=take_up,
+        wake=lambda: None,
+        held_back=lambda _: False,
+        clock=clock,
     )
     await watch._look(NOW)
     assert (parts.published, len(vault.rescued.left)) == (["other"], int(brings == "tokens"))

@@ -9,7 +9,7 @@ import pytest
 
 from refresher.clock import Instant
 from refresher.domain.grants import GrantState
-from refresher.domain.repairs import repair
+from refresher.domain.repairs import OVERDUE, repair
 from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
 from refresher.vault.selecting import Selection
@@ -44,6 +44,7 @@ class Observed:
     published: list[str] = field(default_factory=list)
     woken: list[float] = field(default_factory=list)
     readmitted: list[str] = field(default_factory=list)
+    held_back: set[str] = field(default_factory=set)
 
     async def look(self, now: float) -> None:
         """What the watch does once a second."""
@@ -64,6 +65,7 @@ def observed(vault: Vault) -> Observed:
     published: list[str] = []
     readmitted: list[str] = []
     woken: list[float] = []
+    held_back: set[str] = set()
 
     async def readmit(names: Sequence[str]) -> None:
         readmitted.extend(names)
@@ -73,9 +75,10 @@ def observed(vault: Vault) -> Observed:
         publish=published.append,
         readmit=readmit,
         wake=lambda: woken.append(clock.now()),
+        held_back=held_back.__contains__,
         clock=vault.clock,
     )
-    return Observed(watch, clock, published, woken, readmitted)
+    return Observed(watch, clock, published, woken, readmitted, held_back)
 
 
 async def test_states_moved_by_the_clock_are_published(
@@ -156,6 +159,22 @@ async def test_overdue_grants_are_reported_once(
     assert line["grant"] in {"g1", "g2"}
     assert (line["client"], line["count"]) == ("crm", 2)
     assert OVERDUE_AFTER < line["overdue_s"] <= SURE
+
+
+async def test_what_waits_for_its_endpoint_is_not_overdue(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    """The endpoint has a line of its own; afterwards there is time to catch up."""
+    await sow(vault, make_seed())
+    observed.held_back.add("crm")
+    await observed.watch_for(3 * SURE)
+    assert lines.of(Event.GRANT_OVERDUE) == []
+    observed.held_back.clear()
+    await observed.watch_for(OVERDUE_EVERY)
+    assert lines.of(Event.GRANT_OVERDUE) == []
+    await observed.watch_for(2 * OVERDUE_EVERY)  # nobody has
+    [line] = lines.of(Event.GRANT_OVERDUE)
+    assert line["repair"] == OVERDUE
 
 
 async def test_a_grant_overdue_anew_is_reported_anew(

@@ -2,9 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,14 +161,15 @@ class Night:
             manager.__exit__(None, None, None)
 
     def _fill(self) -> Path:
-        """Leave no byte where the vault is."""
+        """Leave no byte where the vault is, not even in SQLite's log, which it reuses."""
         filler = self.daemon.folder / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(bytes(65_536)):
+        for _ in range(3):
+            with filler.open("ab", buffering=0) as file, suppress(OSError):  # until it is full
+                while file.write(bytes(4_096)):
                     pass
-            except OSError:
-                pass  # now it is full
+            path = self.daemon.folder / "refresher.db"
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as vault:
+                vault.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return filler
 
     async def _suffer(self, prometheus: Prometheus, trouble: Trouble) -> None:

@@ -245,6 +245,7 @@ class Process:
             publish=self.publish,
             readmit=partial(readmit, self.vault, self._world.clients, self._clock),
             wake=scheduler.wake,
+            held_back=lambda _: False,
             clock=self._clock,
         )
         scheduler.start(tasks)
