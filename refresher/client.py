@@ -2,7 +2,11 @@
 
 This file needs ``redis`` and nothing else of refresher: it may be copied::
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
     from refresher.client import TokenReader
 
     tokens = TokenReader(Redis.from_url("redis://localhost"))
@@ -24,15 +28,26 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 RECONNECT_AFTER = 0.5
 """Seconds before a lost subscription is made again."""
 
 ANSWER_TIME = 5.0
 """Seconds one read may take while a token is followed."""
+
+SENTINEL_TIME = 1.0
+"""Seconds a sentinel may take before the next one is asked."""
+
+RETRIES = 5
+"""Times a command is sent again to whatever master there is then."""
 
 REJECTED_LIFE = 300
 """Seconds for which a rejected version waits for a daemon that is away."""
@@ -75,22 +90,36 @@ class TokenReader:
     """Reads what refresher publishes under one prefix.
 
     Args:
-        redis: any client of ``redis.asyncio``, with or without ``decode_responses``.
+        redis: any client of ``redis.asyncio``, of a cluster and by sentinels too, with or
+            without ``decode_responses``.
         prefix: as in the daemon's settings.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "refresher:") -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis | RedisCluster, prefix: str = "refresher:") -> None:
+        self._redis: Any = redis  # their methods have no common type
         self._prefix = prefix
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "refresher:") -> "TokenReader":
-        """A reader with a client of its own; close it with ``aclose``."""
-        return cls(Redis.from_url(url), prefix)
+        """A reader with a client of its own; close it with ``aclose``.
+
+        Args:
+            url: as in the daemon's settings, ``redis+sentinel://HOST,HOST/MASTER`` and
+                ``redis+cluster://HOST,HOST`` too.
+
+        Raises:
+            ValueError: for a URL that cannot be read.
+        """
+        return cls(_client(url), prefix)
 
     async def aclose(self) -> None:
         """Close the client this reader uses."""
         await self._redis.aclose()
+        sentinel: Sentinel | None = getattr(
+            getattr(self._redis, "connection_pool", None), "sentinel_manager", None
+        )
+        for one in sentinel.sentinels if sentinel else ():
+            await one.aclose()
 
     async def get(self, name: str) -> Token | None:
         """The current access token of grant NAME, or None when there is no valid one."""
@@ -111,6 +140,8 @@ class TokenReader:
         held: Token | None = None
         while True:
             try:
+                # It also finds out where the key is, which a subscription to a cluster does not.
+                await asyncio.wait_for(self.get(name), ANSWER_TIME)
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(f"{self._prefix}token:{name}")
                     while True:
@@ -140,6 +171,38 @@ class TokenReader:
         """
         key = f"{self._prefix}rejected:{name}"
         await self._redis.set(key, token.version, ex=REJECTED_LIFE)
+
+
+def _client(url: str) -> Redis | RedisCluster:
+    """A client for URL."""
+    parts = urlsplit(url)
+    scheme, _, layout = parts.scheme.partition("+")
+    if not layout:
+        return Redis.from_url(url)
+    userinfo, at, hosts = parts.netloc.rpartition("@")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    ours = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    options: dict[str, Any] = dict(
+        parse_url(f"{scheme}://{userinfo}{at}localhost/?{urlencode(query)}")
+    )
+    del options["host"]
+    options["ssl"] = options.pop("connection_class", None) is not None
+    places = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    if layout == "cluster":
+        nodes = [ClusterNode(one.hostname or "localhost", one.port or 6379) for one in places]
+        return RedisCluster(startup_nodes=nodes, **options)
+    if layout != "sentinel":
+        raise ValueError("write redis://, redis+sentinel:// or redis+cluster://")
+    name, _, db = unquote(parts.path.strip("/")).partition("/")
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # of redis-py
+        [(one.hostname or "localhost", one.port or 26379) for one in places],
+        sentinel_kwargs={**options, **ours, "socket_timeout": SENTINEL_TIME},
+        **options,
+    )
+    # Without it the first command after a failover would fail.
+    retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)
+    master: Redis = sentinel.master_for(name, db=int(db or 0), retry=retry)
+    return master
 
 
 def _until_end(held: Token | None) -> float | None:

@@ -85,6 +85,13 @@ class UnknownGrant(RefresherError):
         super().__init__(f"there is no grant named {name}")
 
 
+class UnknownAnswer(RefresherError):
+    """Raised when a kept answer is named that the vault does not hold."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(f"there is no kept answer {answer}")
+
+
 class AuthorizationFailed(RefresherError):
     """Raised when an authorization (login) ended without tokens; says why and what to do."""
 

@@ -17,6 +17,8 @@ BIDIRECTIONAL = frozenset(
 
 def is_plain(text: str) -> bool:
     """Whether TEXT holds nothing that a terminal, or a reader, would take for something else."""
+    if text.isprintable():
+        return True  # none of them is; a token of a thousand letters need not be gone through
     return not any(
         each in BIDIRECTIONAL or unicodedata.category(each) in CONTROL_CATEGORIES for each in text
     )

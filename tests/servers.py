@@ -38,6 +38,18 @@ WITHOUT: Mapping[str, Mapping[str, str]] = {
         "test_where_tracking_is_refused_both_are_looked_for": "the same",
         "tests/publication/test_mirror.py::"
         "test_without_tracking_losses_are_found_by_polling": "the same",
+        "tests/publication/test_cluster.py": "it has no CLUSTER ADDSLOTSRANGE",
+        **dict.fromkeys(
+            (
+                f"tests/publication/test_many_servers.py::test_a_{name}"
+                for name in (
+                    "cluster_without_slots_is_down",
+                    "cluster_that_lacks_slots_is_waited_for",
+                    "look_at_a_cluster_says_what_it_has",
+                )
+            ),
+            "the same",
+        ),
         "tests/publication/test_faults.py::test_a_replica_is_named": "it says so in other words",
         "tests/publication/test_faults.py::"
         "test_a_node_of_a_cluster_is_named": "it does not become one by a configuration alone",

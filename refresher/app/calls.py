@@ -1,145 +1,51 @@
 """What a command may ask for: one model for the parameters of each operation.
 
 Everything that comes over the control socket is checked here, whoever sent it. To add an
-operation: a model here, a method of ``Operations`` that takes it, and its line in
-``Operations.by_name``.
+operation: a model here, the type of its answer in ``answers``, a method of ``Operations`` that
+takes the one and gives the other, and its line in ``Operations.by_name``.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    PlainValidator,
     ValidationError,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
-from refresher.domain.grants import (
-    LABEL_RULE,
-    NAME_RULE,
-    GrantState,
-    is_valid_label,
-    is_valid_name,
+from refresher.app.parameters import (
+    GIVEN,
+    WRONG_TYPE,
+    AccessToken,
+    Cursor,
+    Duration,
+    Instant,
+    KeptId,
+    Labels,
+    Name,
+    OverviewSize,
+    PageSize,
+    Pasted,
+    Scope,
+    SecretText,
+    State,
+    Text,
 )
-from refresher.domain.secret import Secret
 from refresher.errors import ParameterRefused
-from refresher.text import is_plain, plain
-from refresher.times import LATEST_INSTANT
-from refresher.vault.listing import BUILT, LARGEST_PAGE
+from refresher.text import plain
+from refresher.vault.listing import LARGEST_PAGE
 
 JSON = Any
 """Whatever ``json`` reads and writes."""
 
 Operation = Callable[[Mapping[str, JSON]], Awaitable[JSON]]
 
-VISIBLE = re.compile(r"[\x21-\x7e]+")
-"""What an access token is made of (RFC 6749 A.12, RFC 6750 2.1)."""
-
-SHOWN_STATES = [state.value for state in GrantState if state is not GrantState.REMOVED]
-"""States by which grants can be listed."""
-
 LONGEST_NAME_SHOWN = 40
 """Characters of a parameter that nobody knows: it may be a secret in the wrong place."""
-
-WRONG_TYPE = "has the wrong type"
-
-
-def _name(text: str) -> str:
-    if not is_valid_name(text):
-        raise ValueError(f"is outside the alphabet ({NAME_RULE})")
-    return text
-
-
-def _plain_text(text: str) -> str:
-    if not is_plain(text):
-        raise ValueError("holds a control character, or half of a surrogate pair")
-    return text
-
-
-def _labels(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if not all(is_valid_label(key) and isinstance(text, str) for key, text in value.items()):
-        raise ValueError(f"must be strings, their keys of {LABEL_RULE}")
-    return {key: _plain_text(text) for key, text in value.items()}
-
-
-def _scope(value: Any) -> Any:
-    words = value.split() if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError("must be a string or a list of strings")
-    return [_plain_text(word) for word in words]
-
-
-def _instant(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and not 0 < value < LATEST_INSTANT:
-        raise ValueError("is no time in unix seconds")
-    return value
-
-
-def _duration(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and not 0 < value < LATEST_INSTANT:
-        raise ValueError("is no duration in seconds")
-    return value
-
-
-def _secret(value: Any) -> Secret:
-    if not isinstance(value, str):
-        raise ValueError(WRONG_TYPE)  # noqa: TRY004  pydantic reads no TypeError
-    if not value.strip():
-        raise ValueError("is empty")
-    return Secret(_plain_text(value))
-
-
-def _pasted(value: Any) -> Secret:
-    """What a person pasted, white space and all: the login judges it."""
-    if not isinstance(value, str):
-        raise ValueError(WRONG_TYPE)  # noqa: TRY004  pydantic reads no TypeError
-    return Secret(value)
-
-
-def _access_token(value: Any) -> Secret:
-    secret = _secret(value)
-    if not VISIBLE.fullmatch(secret.reveal()):
-        raise ValueError("is no token: it has blanks or letters like ä in it")
-    return secret
-
-
-def _state(value: Any) -> GrantState:
-    if value not in SHOWN_STATES:
-        raise ValueError(f"must be one of {', '.join(SHOWN_STATES)}")
-    return GrantState(value)
-
-
-def _up_to(most: int) -> Callable[[int], int]:
-    def checked(value: int) -> int:
-        if not 1 <= value <= most:
-            raise ValueError(f"must be from 1 to {most}")
-        return value
-
-    return checked
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Text = Annotated[str, AfterValidator(_plain_text)]
-Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
-Scope = Annotated[list[str], BeforeValidator(_scope)]
-Instant = Annotated[float, BeforeValidator(_instant)]
-Duration = Annotated[float, BeforeValidator(_duration)]
-SecretText = Annotated[Secret, PlainValidator(_secret)]
-Pasted = Annotated[Secret, PlainValidator(_pasted)]
-State = Annotated[GrantState, PlainValidator(_state)]
-PageSize = Annotated[int, AfterValidator(_up_to(LARGEST_PAGE))]
-OverviewSize = Annotated[int, AfterValidator(_up_to(BUILT))]
-AccessToken = Annotated[Secret, PlainValidator(_access_token)]
 
 
 class Call(BaseModel):
@@ -181,6 +87,34 @@ class Revocations(Call):
     name: Name | None = None
 
 
+class Kept(Call):
+    """A page of the answers that found no grant, from behind the one with the id AFTER on."""
+
+    after: Cursor = 0
+    limit: PageSize = LARGEST_PAGE
+
+
+class Changes(Call):
+    """A page of who changed what, back from before the change with the id AFTER, or from now."""
+
+    after: Cursor = 0
+    limit: PageSize = LARGEST_PAGE
+    name: Name | None = None
+
+
+class AdoptKept(Call):
+    """A kept answer to count for the grant NAME, or for the one that it came for."""
+
+    id: KeptId
+    name: Name | None = None
+
+
+class DropKept(Call):
+    """A kept answer to be forgotten."""
+
+    id: KeptId
+
+
 class Refresh(Call):
     """A refresh of one grant now."""
 
@@ -189,6 +123,15 @@ class Refresh(Call):
 
 class _Selecting(Call):
     """Which grants are meant: those that are named, or every one of a client."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["names"], "properties": {"names": GIVEN}},
+                {"required": ["client"], "properties": {"client": GIVEN}},
+            ]
+        }
+    )
 
     names: list[Name] | None = None
     client: Name | None = None
@@ -215,7 +158,7 @@ class Export(Call):
 
     names: list[Name] | None = None
     client: Name | None = None
-    after: int = 0
+    after: Cursor = 0
 
 
 class RefreshLost(Call):
@@ -260,6 +203,21 @@ class Clients(Call):
 
 class ImportedGrant(Call):
     """A grant with its first tokens: refreshable with a refresh token, else static."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["refresh_token", "client"],
+                    "properties": {"refresh_token": GIVEN, "client": GIVEN},
+                },
+                {
+                    "required": ["access_token"],
+                    "properties": {"access_token": GIVEN, "refresh_token": {"type": "null"}},
+                },
+            ]
+        }
+    )
 
     name: Name
     client: Name | None = None
@@ -318,17 +276,20 @@ class KeyStatus(Call):
 C = TypeVar("C", bound=Call)
 
 
-def taking(model: type[C], operation: Callable[[C], Awaitable[JSON]]) -> Operation:
-    """OPERATION as it is offered: its parameters come as JSON and are checked by MODEL.
+@dataclass(frozen=True, slots=True)
+class Taking(Generic[C]):
+    """An operation as it is offered: its parameters come as JSON and are checked by MODEL."""
 
-    Raises (when it is called):
-        ParameterRefused: names every parameter that is missing, unknown or wrong.
-    """
+    model: type[C]
+    work: Callable[[C], Awaitable[JSON]]
 
-    async def checked(parameters: Mapping[str, JSON]) -> JSON:
-        return await operation(read_call(model, parameters))
+    async def __call__(self, parameters: Mapping[str, JSON]) -> JSON:
+        """What it answers to PARAMETERS.
 
-    return checked
+        Raises:
+            ParameterRefused: names every parameter that is missing, unknown or wrong.
+        """
+        return await self.work(read_call(self.model, parameters))
 
 
 def read_call(model: type[C], parameters: Mapping[str, JSON]) -> C:

@@ -19,8 +19,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher import __version__
+from refresher.acting import SETTINGS, acting
+from refresher.app.answers import Daemon as About
 from refresher.app.looks import Looks
-from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.servers import Servers
@@ -39,10 +40,11 @@ from refresher.errors import (
     VaultKeyError,
     VaultUnavailable,
 )
-from refresher.logs import Event, emit
+from refresher.logs import Event, emit, subscribed
 from refresher.ops.control import ControlServer
 from refresher.ops.health import Verdict
 from refresher.ops.http_listener import probe_routes, serving_http
+from refresher.ops.notifications.telling import Telling
 from refresher.ops.systemd import Notifier
 from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.earlier_life import EarlierLives
@@ -50,6 +52,7 @@ from refresher.publication.mirror.life import Mirror
 from refresher.settings.model import Settings
 from refresher.settings.service_manager import service_manager
 from refresher.threads import in_thread_of_its_own
+from refresher.vault.changes import What
 from refresher.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ if TYPE_CHECKING:
 
 PUBLISH_WITHIN = 5.0
 """Seconds the last publications may take at the end; Redis is a mirror and can wait."""
+
+KEPT_WITHIN = 1.0
+"""Seconds to write down what people are still to be told; a vault that hangs is not waited for."""
 
 LEFT_OPEN = 1.0
 """Seconds to write down that late answers were given up; the service manager waits 5 s more
@@ -105,6 +111,7 @@ class Daemon:
             inbox=self._inbox,
             on_published=self._measuring.metrics.published if self._measuring else None,
         )
+        self._telling = Telling(outbox=vault.outbox, targets=settings.targets, clock=clock)
         self._scheduler: Scheduler | None = None
 
     async def run(self, signals: Signals, started: Callable[[], None]) -> None:
@@ -118,6 +125,10 @@ class Daemon:
             VaultUnavailable: the vault refused before anything was sent.
             ListenerRefused: the control socket or the address of ``http`` cannot be opened.
         """
+        with subscribed(self._telling.hear):
+            await self._run(signals, started)
+
+    async def _run(self, signals: Signals, started: Callable[[], None]) -> None:
         async with opened_core(
             self._secrets,
             self._vault,
@@ -175,7 +186,9 @@ class Daemon:
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
             "metadata": core.discovering.run,
+            "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
+            "notifications": self._telling.run,
             "secrets": partial(
                 self._secrets.run,
                 client_changed=partial(self._use_new_secret, admission),
@@ -199,9 +212,9 @@ class Daemon:
     async def _listening(
         self, core: Core, admission: Admission, scheduler: Scheduler
     ) -> AsyncIterator[None]:
-        about = {"version": __version__, "pid": os.getpid(), "instance": self._vault.holder}
-        operations = Operations(core.administration, core.logins, core.revoking, about).by_name()
-        operations |= Looks(self._vault.listing, core.clients).by_name()
+        about = About(version=__version__, pid=os.getpid(), instance=self._vault.holder)
+        operations = core.operations(about).by_name()
+        operations |= Looks(self._vault, core.clients).by_name()
         operations |= Servers(core.clients, core.discovering, core.registering).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)
@@ -289,8 +302,14 @@ class Daemon:
         clients = await core.discovering.recalled(settings.clients)
         settings = replace(settings, clients=clients)
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
+        became = _became(core.clients, settings.clients)
         self._secrets.take_over(settings)
+        self._telling.take_over(settings.targets)
         await self._publisher.server.move(self._secrets.address)
+        with acting(SETTINGS):
+            for what, name in became:
+                emit(Event.CLIENT_CHANGED, client=name, outcome=what.value)
+            await self._vault.changes.note_clients(became)
         for client in changed:
             await self._begin_afresh(admission, client)
         await core.administration.apply_settings(settings.seeds)
@@ -300,6 +319,7 @@ class Daemon:
         """Let the grants of CLIENT be tried at once with what was found."""
         # A vault that refuses announces it, and its grants are due by themselves.
         with suppress(VaultUnavailable):
+            await self._vault.changes.note_clients([(What.CLIENT_CHANGED, client.name)])
             await self._begin_afresh(admission, client)
 
     async def _begin_afresh(self, admission: Admission, client: Client) -> None:
@@ -321,6 +341,8 @@ class Daemon:
             with anyio.move_on_after(LEFT_OPEN):
                 await scheduler.drain()
         core.durability.abandon()
+        with anyio.move_on_after(KEPT_WITHIN):
+            await self._telling.keep()
         await self._mirror.drain(PUBLISH_WITHIN)
         self._vault.abandon()
 
@@ -349,6 +371,15 @@ def _measuring(clock: Clock) -> "Measuring":
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
+def _became(old: Mapping[str, Client], new: Mapping[str, Client]) -> list[tuple[What, str]]:
+    """What a reload made of each client that it did not leave as it was."""
+    became = [(What.CLIENT_REMOVED, name) for name in old if name not in new]
+    for name, client in new.items():
+        if old.get(name) != client:
+            became.append((What.CLIENT_CHANGED if name in old else What.CLIENT_ADDED, name))
+    return became
 
 
 def _needing_restart(old: Settings, new: Settings) -> list[str]:

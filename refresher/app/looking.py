@@ -41,7 +41,7 @@ async def looking(settings: Settings) -> AsyncIterator[dict[str, Operation]]:
             clock=vault.clock,
         )
         await administration.apply_settings(settings.seeds)
-        looks, servers = Looks(vault.listing, clients), Servers(clients, discovering)
+        looks, servers = Looks(vault, clients), Servers(clients, discovering)
         yield looks.by_name() | servers.by_name() | {"ping": nobody}
     finally:
         vault.close()

@@ -4,14 +4,13 @@ A running daemon offers these on its control socket; a command without a daemon 
 very same functions on a vault it opened itself.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
-
-from refresher.app import calls
-from refresher.app.calls import JSON, Operation, taking
+from refresher.app import answers, calls
+from refresher.app.calls import Operation, Taking
+from refresher.app.parameters import VISIBLE
 from refresher.app.views import parked_views, view
 from refresher.domain.grants import GrantKind, Seed
 from refresher.engine.administration import Administration, Changed
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.revoking import Revoking
 from refresher.vault.exporting import Exported
@@ -28,54 +27,58 @@ class Operations:
         administration: Administration,
         logins: Logins,
         revoking: Revoking,
-        about: Mapping[str, JSON],
+        keeping: Keeping,
+        about: answers.Daemon,
     ) -> None:
         self._administration = administration
         self._logins = logins
         self._revoking = revoking
+        self._keeping = keeping
         self._about = about
 
     def by_name(self) -> dict[str, Operation]:
         """Every operation, as the control socket offers it."""
         return {
-            "ping": taking(calls.Ping, self.ping),
-            "refresh": taking(calls.Refresh, self.refresh),
-            "pause": taking(calls.Pause, self.pause),
-            "resume": taking(calls.Resume, self.resume),
-            "export": taking(calls.Export, self.export),
-            "refresh_lost": taking(calls.RefreshLost, self.refresh_lost),
-            "login_target": taking(calls.LoginBegin, self.login_target),
-            "login_begin": taking(calls.LoginBegin, self.login_begin),
-            "login_finish": taking(calls.LoginFinish, self.login_finish),
-            "import": taking(calls.Import, self.import_grants),
-            "remove": taking(calls.Remove, self.remove),
-            "revoke": taking(calls.Revoke, self.revoke),
-            "set_token": taking(calls.SetToken, self.set_token),
-            "rotate_key": taking(calls.RotateKey, self.rotate_key),
-            "key_status": taking(calls.KeyStatus, self.key_status),
+            "ping": Taking(calls.Ping, self.ping),
+            "refresh": Taking(calls.Refresh, self.refresh),
+            "pause": Taking(calls.Pause, self.pause),
+            "resume": Taking(calls.Resume, self.resume),
+            "export": Taking(calls.Export, self.export),
+            "refresh_lost": Taking(calls.RefreshLost, self.refresh_lost),
+            "login_target": Taking(calls.LoginBegin, self.login_target),
+            "login_begin": Taking(calls.LoginBegin, self.login_begin),
+            "login_finish": Taking(calls.LoginFinish, self.login_finish),
+            "import": Taking(calls.Import, self.import_grants),
+            "remove": Taking(calls.Remove, self.remove),
+            "revoke": Taking(calls.Revoke, self.revoke),
+            "set_token": Taking(calls.SetToken, self.set_token),
+            "rotate_key": Taking(calls.RotateKey, self.rotate_key),
+            "adopt_kept": Taking(calls.AdoptKept, self.adopt_kept),
+            "drop_kept": Taking(calls.DropKept, self.drop_kept),
+            "key_status": Taking(calls.KeyStatus, self.key_status),
         }
 
-    async def ping(self, _: calls.Ping) -> JSON:
+    async def ping(self, _: calls.Ping) -> answers.Daemon:
         """Who answers."""
-        return dict(self._about)
+        return self._about
 
-    async def refresh(self, call: calls.Refresh) -> JSON:
+    async def refresh(self, call: calls.Refresh) -> answers.Refreshed:
         """Make a grant due now; where it cannot be, ``stands`` says how it is."""
         grant = await self._administration.refresh(call.name)
         if grant is not None:
             return {"accepted": True}
         return {"accepted": False, "stands": view(await self._administration.grant(call.name))}
 
-    async def pause(self, call: calls.Pause) -> JSON:
+    async def pause(self, call: calls.Pause) -> answers.Ordered:
         """Send nothing for some grants; tells when the refresh token of a named one dies unused."""
         done = await self._administration.pause(selected(call), call.seconds)
         return await self._told(done)
 
-    async def resume(self, call: calls.Resume) -> JSON:
+    async def resume(self, call: calls.Resume) -> answers.Ordered:
         """End the pauses of some grants; they are due now."""
         return await self._told(await self._administration.resume(selected(call)))
 
-    async def export(self, call: calls.Export) -> JSON:
+    async def export(self, call: calls.Export) -> answers.Exported:
         """A page of grants as ``import`` takes them, and those left out.
 
         The answer holds refresh tokens: it goes to whoever asked, and nowhere else.
@@ -83,14 +86,17 @@ class Operations:
         page = await self._administration.export(selected(call), call.after)
         return {
             "lines": [line_of(one) for one in page.exported],
-            "left_out": [asdict(one) for one in page.left_out],
+            "left_out": [
+                {"name": one.name, "why": one.why, "is_worth_a_try": one.is_worth_a_try}
+                for one in page.left_out
+            ],
             "last": page.last,
         }
 
-    async def _told(self, done: Changed) -> JSON:
-        grants = [
-            view(grant)
-            | {
+    async def _told(self, done: Changed) -> answers.Ordered:
+        grants: list[answers.OrderedView] = [
+            {
+                **view(grant),
                 "exchange_out": await self._administration.is_out(grant),
                 "refresh_token_dies_at": self._administration.refresh_token_dies_at(grant),
             }
@@ -98,18 +104,18 @@ class Operations:
         ]
         return {"count": done.count, "grants": grants}
 
-    async def refresh_lost(self, call: calls.RefreshLost) -> JSON:
+    async def refresh_lost(self, call: calls.RefreshLost) -> answers.Asked:
         """Ask once more for grants that were finally rejected."""
         return {"asked": await self._administration.ask_lost(call.names, call.client)}
 
-    async def login_target(self, call: calls.LoginBegin) -> JSON:
+    async def login_target(self, call: calls.LoginBegin) -> answers.LoginTarget:
         """What a login would be for, and where its answer would come to."""
         target = await self._logins.target(
             call.name, redirect_uri=call.redirect_uri, client_name=call.client
         )
         return {"client": target.client.name, "redirect_uri": target.redirect_uri}
 
-    async def login_begin(self, call: calls.LoginBegin) -> JSON:
+    async def login_begin(self, call: calls.LoginBegin) -> answers.LoginBegun:
         """Start a login; gives the URL to open, and what an answer to it must carry."""
         login = await self._logins.begin(
             call.name, redirect_uri=call.redirect_uri, client_name=call.client
@@ -122,19 +128,20 @@ class Operations:
             "state": login.request.state.reveal(),
         }
 
-    async def login_finish(self, call: calls.LoginFinish) -> JSON:
+    async def login_finish(self, call: calls.LoginFinish) -> answers.LoggedIn:
         """Redeem the code in what was pasted."""
         done = await self._logins.finish(call.login, call.pasted.reveal())
-        return view(done.grant) | {
+        return {
+            **view(done.grant),
             "exchange_out": await self._administration.is_out(done.grant),
             "account_before": done.account_before,
         }
 
-    async def import_grants(self, call: calls.Import) -> JSON:
+    async def import_grants(self, call: calls.Import) -> answers.Imported:
         """Add grants, all or none."""
         seeds = [seed_of(grant) for grant in call.grants]
         done = await self._administration.import_grants(seeds, replace=call.replace)
-        return [
+        grants: list[answers.ImportedView] = [
             {
                 **view(seeded.grant),
                 "result": seeded.result.value,
@@ -143,17 +150,19 @@ class Operations:
             }
             for seeded in done
         ]
+        return {"grants": grants}
 
-    async def remove(self, call: calls.Remove) -> JSON:
+    async def remove(self, call: calls.Remove) -> answers.Removed:
         """Forget a grant; ``exchange_out`` says that an answer to it may still come."""
         grant = await self._administration.remove(call.name)
         out = await self._administration.is_out(grant)
         return {"removed": call.name, "exchange_out": out}
 
-    async def revoke(self, call: calls.Revoke) -> JSON:
+    async def revoke(self, call: calls.Revoke) -> answers.Revoked:
         """End an authorization; ``revoked`` once nothing of it is left open."""
         done = await self._revoking.revoke(call.name)
-        return view(done.grant) | {
+        return {
+            **view(done.grant),
             "revoked": not done.parked and not done.is_out,
             "revocations": parked_views(done.parked),
             "result": done.result,
@@ -161,7 +170,7 @@ class Operations:
             "exchange_unresolved": done.is_unresolved,
         }
 
-    async def set_token(self, call: calls.SetToken) -> JSON:
+    async def set_token(self, call: calls.SetToken) -> answers.GrantView:
         """Replace a static token."""
         grant = await self._administration.set_token(
             call.name,
@@ -171,17 +180,26 @@ class Operations:
         )
         return view(grant)
 
-    async def rotate_key(self, _: calls.RotateKey) -> JSON:
+    async def adopt_kept(self, call: calls.AdoptKept) -> answers.GrantView:
+        """Let a kept answer count for a grant, which is due then, if nothing newer is there."""
+        return view(await self._keeping.adopt(call.id, call.name))
+
+    async def drop_kept(self, call: calls.DropKept) -> answers.Dropped:
+        """Forget a kept answer, and the only copy of what is in it."""
+        dropped = await self._keeping.drop(call.id)
+        return {"dropped": call.id, "grant": dropped.name}
+
+    async def rotate_key(self, _: calls.RotateKey) -> answers.NewKey:
         """Let a new vault key seal; ``key_status`` tells when all else is under it."""
         return {"key": await self._administration.rotate_key()}
 
-    async def key_status(self, _: calls.KeyStatus) -> JSON:
+    async def key_status(self, _: calls.KeyStatus) -> answers.KeysView:
         """What is sealed under each key; ``resealing`` while something is to be brought over."""
         keys, is_resealing = await self._administration.sealed_under()
         return {"keys": [key_view(key) for key in keys], "resealing": is_resealing}
 
 
-def key_view(key: SealedUnder) -> dict[str, JSON]:
+def key_view(key: SealedUnder) -> answers.KeyView:
     """What is sealed under KEY; ``can_go`` where its line is needed by no part of the vault."""
     return {
         "line": key.line,
@@ -197,19 +215,20 @@ def selected(call: calls.Pause | calls.Resume | calls.Export) -> Selection:
     return Selection(names=call.names, client=call.client)
 
 
-def line_of(exported: Exported) -> dict[str, JSON]:
+def line_of(exported: Exported) -> answers.ExportedLine:
     """What EXPORTED is to `import`; a line holds what ``ImportedGrant`` knows, and its secrets."""
     grant, access_token = exported.grant, exported.access_token
-    line: dict[str, JSON] = {
+    line: answers.ExportedLine = {
         "name": grant.name,
         "client": grant.client,
         "refresh_token": exported.refresh_token.reveal(),
         "scope": list(grant.scope),
         "labels": dict(grant.labels),
     }
-    if access_token is None or not calls.VISIBLE.fullmatch(access_token.reveal()):
+    if access_token is None or not VISIBLE.fullmatch(access_token.reveal()):
         return line
-    return line | {
+    return {
+        **line,
         "access_token": access_token.reveal(),
         "expires_at": grant.expires_at,
         "token_type": exported.token_type,

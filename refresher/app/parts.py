@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from refresher.app.answers import Daemon
+from refresher.app.operations import Operations
 from refresher.app.secret_watch import SecretWatch
 from refresher.clock import Clock
 from refresher.domain.clients import Client
@@ -12,10 +14,13 @@ from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.discovering import Discovering
 from refresher.engine.durability import Durability
+from refresher.engine.introspecting import Introspecting
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.registering import Registering
 from refresher.engine.revoking import Revoking
+from refresher.oauth.introspection import introspect
 from refresher.oauth.metadata import discover
 from refresher.oauth.pushed_authorization import push
 from refresher.oauth.registration import register
@@ -23,7 +28,7 @@ from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.keys import Keys
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.connection import open_server
+from refresher.publication.server.opening import open_server
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
 
@@ -51,6 +56,11 @@ class Core:
     discovering: Discovering
     registering: Registering
     revoking: Revoking
+    keeping: Keeping
+
+    def operations(self, about: Daemon) -> Operations:
+        """What commands can ask of them; ABOUT says who answers."""
+        return Operations(self.administration, self.logins, self.revoking, self.keeping, about)
 
 
 @asynccontextmanager
@@ -80,6 +90,13 @@ async def opened_core(
             clock=clock,
         )
         clients.update(await discovering.recalled(clients))
+        introspecting = Introspecting(
+            vault=vault,
+            introspect=partial(introspect, endpoint),
+            publish=publish,
+            wake=wake,
+            clock=clock,
+        )
         yield Core(
             vault=vault,
             clients=clients,
@@ -92,6 +109,7 @@ async def opened_core(
                 publish_committed=publish_committed,
                 clock=clock,
                 reread=secrets.reread,
+                learn_end=introspecting.ask,
             ),
             administration=Administration(
                 vault=vault,
@@ -110,6 +128,7 @@ async def opened_core(
                 publish=publish,
                 wake=wake,
                 clock=clock,
+                learn_end=introspecting.ask,
             ),
             discovering=discovering,
             registering=Registering(
@@ -124,6 +143,13 @@ async def opened_core(
                 revoke=partial(revoke, endpoint),
                 clients=clients,
                 publish=publish,
+                clock=clock,
+            ),
+            keeping=Keeping(
+                vault=vault,
+                clients=clients,
+                publish=publish,
+                wake=wake,
                 clock=clock,
             ),
         )

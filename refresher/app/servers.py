@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from refresher.app import calls
-from refresher.app.calls import JSON, Operation, taking
+from refresher.app import answers, calls
+from refresher.app.calls import Operation, Taking
 from refresher.domain.clients import Client
 from refresher.domain.completion import is_registered
 from refresher.engine.discovering import Discovering
@@ -26,27 +26,27 @@ class Servers:
 
     def by_name(self) -> dict[str, Operation]:
         """Every operation; the question alone for whoever only looks."""
-        asked = {"clients": taking(calls.Clients, self.clients)}
+        asked: dict[str, Operation] = {"clients": Taking(calls.Clients, self.clients)}
         if self._registering is None:
             return asked
         return asked | {
-            "register": taking(calls.Register, self.register),
-            "discover": taking(calls.Discover, self.discover),
+            "register": Taking(calls.Register, self.register),
+            "discover": Taking(calls.Discover, self.discover),
         }
 
-    async def clients(self, _: calls.Clients) -> JSON:
+    async def clients(self, _: calls.Clients) -> answers.Clients:
         """The clients that leave something to their servers, by name."""
         named = sorted(self._clients.items())
         found = [client for _, client in named if client.discovery is not None]
         return {"clients": [client_view(client, self._discovering) for client in found]}
 
-    async def register(self, call: calls.Register) -> JSON:
+    async def register(self, call: calls.Register) -> answers.ClientView:
         """Have a client made by its server; nothing of what comes back is told but its end."""
         assert self._registering is not None
         await self._registering.register(call.client, again=call.again)
         return client_view(self._clients[call.client], self._discovering)
 
-    async def discover(self, call: calls.Discover) -> JSON:
+    async def discover(self, call: calls.Discover) -> answers.ClientView:
         """Ask the server of a client what it is, and let that count."""
         client = find_client(self._clients, call.client)
         if client.discovery is not None and client.discovery.source is not None:
@@ -54,7 +54,7 @@ class Servers:
         return client_view(self._clients[call.client], self._discovering)
 
 
-def client_view(client: Client, discovering: Discovering) -> dict[str, JSON]:
+def client_view(client: Client, discovering: Discovering) -> answers.ClientView:
     """What CLIENT has from its server, its id and its secrets aside, and what is to be done."""
     known, endpoints = discovering.known(client.name), client.endpoints
     metadata = known.metadata
@@ -69,6 +69,7 @@ def client_view(client: Client, discovering: Discovering) -> dict[str, JSON]:
             "authorization_endpoint": endpoints.authorization,
             "token_endpoint": endpoints.token or None,
             "revocation_endpoint": revocation,
+            "introspection_endpoint": endpoints.introspection,
             "registration_endpoint": endpoints.registration,
             "pushed_authorization_request_endpoint": endpoints.pushed_authorization,
         },

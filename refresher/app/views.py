@@ -1,14 +1,17 @@
-"""How grants, and what has still to be revoked, are shown to people and programs."""
+"""How what the vault holds is shown to people and programs; no secret is in it."""
 
 from collections.abc import Iterable
 
-from refresher.app.calls import JSON
+from refresher.app import answers
 from refresher.domain.grants import Grant
 from refresher.domain.repairs import repair
+from refresher.engine.keeping import Waiting
+from refresher.vault.changes import Change
+from refresher.vault.kept import Entry
 from refresher.vault.revocations import Parked
 
 
-def view(grant: Grant) -> dict[str, JSON]:
+def view(grant: Grant) -> answers.GrantView:
     """GRANT as people and programs see it: everything but its secrets."""
     return {
         "name": grant.name,
@@ -32,7 +35,7 @@ def view(grant: Grant) -> dict[str, JSON]:
     }
 
 
-def parked_views(parked: Iterable[Parked]) -> list[JSON]:
+def parked_views(parked: Iterable[Parked]) -> list[answers.ParkedView]:
     """What has still to be revoked, by the grant it is of, the oldest first."""
     by_grant: dict[str, list[Parked]] = {}
     for one in parked:
@@ -49,3 +52,45 @@ def parked_views(parked: Iterable[Parked]) -> list[JSON]:
         }
         for several in by_grant.values()
     ]
+
+
+def kept_view(entry: Entry) -> answers.KeptView:
+    """A kept answer, without what is in it."""
+    return {
+        "id": str(entry.id),
+        "kind": entry.kind,
+        "grant": entry.name,
+        "client": entry.client,
+        "received_at": entry.received_at,
+        "refresh_token": entry.has_refresh_token,
+        "opened": entry.is_opened,
+    }
+
+
+def rescued_view(rescued: Waiting) -> answers.KeptView:
+    """An answer in the rescue file."""
+    return {
+        "id": rescued.id,
+        "kind": "rescued",
+        "grant": rescued.name,
+        "client": None,
+        "received_at": None,
+        "refresh_token": None,
+        "opened": rescued.name is not None,
+    }
+
+
+def change_view(change: Change) -> answers.ChangeView:
+    """A line of the vault's log."""
+    return {
+        "id": change.id,
+        "at": change.at,
+        "by": change.by,
+        "uid": change.uid,
+        "pid": change.pid,
+        "what": change.what,
+        "grant": change.grant,
+        "client": change.client,
+        "count": change.count,
+        "detail": change.detail,
+    }

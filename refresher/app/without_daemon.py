@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from refresher.app import calls
-from refresher.app.calls import JSON, Operation, taking
+from refresher.app.calls import JSON, Operation, Taking
 from refresher.app.looks import Looks
-from refresher.app.operations import Operations
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.servers import Servers
@@ -50,7 +49,7 @@ async def alone(
         ) as core:
             await recover(vault, core.clients, clock)
             await core.administration.apply_settings(settings.seeds)
-            operations = Operations(core.administration, core.logins, core.revoking, {})
+            operations = core.operations({})
 
             async def refresh(call: calls.Refresh) -> JSON:
                 accepted = await core.administration.refresh(call.name)
@@ -82,16 +81,16 @@ async def alone(
                 await vault.resealing.reseal()
                 return answer
 
-            looks = Looks(vault.listing, core.clients)
+            looks = Looks(vault, core.clients)
             servers = Servers(core.clients, core.discovering, core.registering)
             yield (
                 operations.by_name()
                 | looks.by_name()
                 | servers.by_name()
                 | {
-                    "refresh": taking(calls.Refresh, refresh),
-                    "refresh_lost": taking(calls.RefreshLost, refresh_lost),
-                    "rotate_key": taking(calls.RotateKey, rotate_key),
+                    "refresh": Taking(calls.Refresh, refresh),
+                    "refresh_lost": Taking(calls.RefreshLost, refresh_lost),
+                    "rotate_key": Taking(calls.RotateKey, rotate_key),
                 }
             )
             if settings.secrets is not Needed.NONE:
@@ -119,6 +118,7 @@ async def _publish_once(
         return
     publisher = publisher_of(secrets, prefix, clock, Parts())
     try:
+        await publisher.server.find()
         await publisher.connect()
         await publisher.publish(await vault.read(sorted(names)), now=clock.now())
     except PublicationUnavailable as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,9 +14,9 @@ import anyio
 import click
 
 from refresher import logs
+from refresher.acting import acting, operator
 from refresher.cli.saying import say
 from refresher.errors import (
-    ControlError,
     ControlUnavailable,
     DaemonStarting,
     RefresherError,
@@ -25,7 +26,6 @@ from refresher.errors import (
 from refresher.files import read_file
 from refresher.logs import libraries
 from refresher.ops.control_client import ControlClient
-from refresher.ops.protocol import Fault
 from refresher.settings.layers import LARGEST_FILE
 from refresher.settings.loading import find_file, load
 from refresher.settings.model import LoadedSettings, Settings
@@ -79,9 +79,11 @@ async def calling(settings: Settings, *, needed: Needed = Needed.ALL) -> AsyncIt
     if await _is_answered(client) or await _has_started(client, settings.vault.path):
         yield partial(client.call, answer_within=LONGEST_CALL)
         return
-    complete = _load_alone(settings, needed)
-    become_owner_of(complete.vault.path)
     async with AsyncExitStack() as stack:
+        # Before it becomes somebody else.
+        stack.enter_context(acting(operator(os.getuid(), os.getpid())))
+        complete = _load_alone(settings, needed)
+        become_owner_of(complete.vault.path)
         try:
             operations = await stack.enter_async_context(_alone(complete, needed))
         except VaultInUse as error:
@@ -118,10 +120,6 @@ async def _is_answered(client: ControlClient) -> bool:
         await client.call("ping", answer_within=10.0)
     except ControlUnavailable:
         return False
-    except ControlError as error:
-        # A daemon of before the last upgrade: it knows everything but the question.
-        if error.kind != Fault.UNKNOWN_OPERATION:
-            raise
     return True
 
 

@@ -52,6 +52,9 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
         "discover": Listed("servers", "Ask the server of CLIENT what it is, and show it."),
         "register": Listed("servers", "Have the server of CLIENT make it (RFC 7591)."),
+        "notify": Listed(
+            "notifying", "Send a test message to each [[notify]], and tell what came of it."
+        ),
         "providers": Listed(
             "providers", "List the providers of the catalogue, or tell all of one."
         ),
@@ -65,6 +68,7 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "status": Listed(
             "status.command", "Show how grants are and what mends them, or all of GRANT."
         ),
+        "audit": Listed("audit", "Show who changed what, the newest first: all, or of GRANT."),
     },
     "Accounts": {
         "login": Listed("logins", "Authorize GRANT in a browser and store its tokens."),
@@ -81,6 +85,7 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "remove": Listed("grants", "Forget GRANT and its tokens, here and in Redis."),
     },
     "Keep": {
+        "kept": Listed("kept", "See, adopt or drop the answers of servers that found no grant."),
         "vault": Listed("vault", "Copy the vault, put a copy in its place, or change its key."),
     },
 }

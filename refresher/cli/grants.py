@@ -68,7 +68,8 @@ def set_token(  # noqa: PLR0917  one parameter an option
 def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None:  # noqa: FBT001  click's flags
     """Forget GRANT and its tokens, here and in Redis.
 
-    Its refresh token is gone for good; getting it back takes a login.
+    Its refresh token is gone for good; getting it back takes a login. Its server is not
+    asked to revoke anything: that does `revoke`, before.
     """
     settings = load_settings(context)
     if not yes:
@@ -76,10 +77,17 @@ def remove(context: click.Context, grant: str, yes: bool, as_json: bool) -> None
 
     async def ask() -> Any:
         async with calling(settings, needed=Needed.REDIS) as call:
-            return await call("remove", name=grant)
+            before = await call("grant", name=grant)
+            return before, await call("remove", name=grant)
 
-    answer = run(ask)
+    before, answer = run(ask)
     tell(answer, f"{grant} is removed", as_json=as_json)
+    if before["refresh_token"] or before["issued_at"] is not None:
+        say(
+            f"its tokens were not revoked: at the server of client {before['client'] or '-'} they "
+            "live on until they end, or until they are revoked on the provider's own pages",
+            err=True,
+        )
     if answer["exchange_out"]:
         say(
             f"an exchange of {grant} is still out: what it brings is kept aside, not revoked",

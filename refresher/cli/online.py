@@ -14,7 +14,8 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.ops.control_client import ControlClient
 from refresher.publication.keys import Keys
 from refresher.publication.server import probing as redis
-from refresher.publication.server.connection import Address, open_server
+from refresher.publication.server.connection import Address
+from refresher.publication.server.opening import open_server
 from refresher.settings.model import Settings
 
 

@@ -21,7 +21,7 @@ COLUMNS = (17, 24, 12)
 
 ENDPOINTS = (
     *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
-    *("revocation_endpoint", "discovery"),
+    *("revocation_endpoint", "introspection_endpoint", "discovery"),
 )
 
 TOKENS: Mapping[str, str] = {

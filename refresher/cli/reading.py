@@ -8,7 +8,8 @@ from refresher.cli.calling import as_json_option, load_completely, run
 from refresher.cli.entry import Exit
 from refresher.cli.saying import say
 from refresher.publication.keys import Keys
-from refresher.publication.server.connection import Address, open_server
+from refresher.publication.server.connection import Address
+from refresher.publication.server.opening import open_server
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
 
@@ -48,6 +49,7 @@ async def _read_published(settings: Settings, name: str) -> tuple[dict[str, str]
     )
     server, keys = open_server(address), Keys(settings.redis.prefix)
     try:
+        await server.find()
         token = await server.execute("HGETALL", keys.token(name))
         state = await server.execute("HGETALL", keys.status(name))
     finally:

@@ -78,10 +78,12 @@ class PrivateValkey:
     Args:
         options: for the server's command line, such as ``--maxmemory``, ``6mb``.
         port: 0 takes a free one.
+        file: the server gets a configuration file, to which a sentinel writes what it learns.
     """
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, file: bool = False) -> None:
         self._options = options
+        self._has_file = file
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
@@ -104,8 +106,12 @@ class PrivateValkey:
         """
         self.port = self.port or free_port()
         self._folder = self._folder or Path(tempfile.mkdtemp(prefix="refresher-valkey-"))
+        file = self._folder / "valkey.conf"
+        if self._has_file:
+            file.touch()
         command = [
             *(sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), str(valkey_binary())),
+            *([str(file)] if self._has_file else []),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", *self._options),
         ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client
+from refresher.domain.endings import before_end, known_end, with_end
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, RawAnswer, TokenSet
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.quirks import RotationProfile
@@ -69,6 +70,9 @@ def adopt_authorization(
         served(grant, attempt),
         authorization_serial=grant.authorization_serial + 1,
         refresh_token_expires_at=None,
+        authorized_at=attempt.sent_at,
+        end_warning_at=None,
+        end_announced=None,
         authorized_by=None if owner is None else owner.name,
         authorized_subject=None if owner is None else owner.subject,
     )
@@ -183,8 +187,6 @@ def adopt_refresh(
     window = grant.refresh_window if is_same else learned_window(grant, attempt)
     after = served(grant, attempt, refresh_window=window)
     after = _with_token(after, client, tokens, answer, attempt, has_refresh=True)
-    if (lost := _lost_scope(claim, tokens)) > 0:
-        warnings = (*warnings, f"the scope narrowed: {lost} of its values are gone")
     stale = (
         is_same
         and grant.expires_at is not None
@@ -249,13 +251,6 @@ def learned_window(grant: Grant, attempt: Attempt) -> float | None:
     return None if known is not None and left > known else known
 
 
-def _lost_scope(claim: Claim, tokens: TokenSet) -> int:
-    """How many scope values the token before had and these have not (FAILURES 59)."""
-    if tokens.scope is None:
-        return 0
-    return len(set(claim.granted_scope.split()) - set(tokens.scope.split()))
-
-
 def _with_token(
     grant: Grant,
     client: Client,
@@ -265,13 +260,16 @@ def _with_token(
     *,
     has_refresh: bool,
 ) -> Grant:
-    due_at = _due_at(grant, client, tokens, answer, attempt) if has_refresh else None
+    end = due_at = None
+    if has_refresh:
+        end = end_of_refresh_token(grant, client, tokens.refresh_token_expires_at)
+        due_at = _due_at(grant, client, tokens, answer, attempt, end=end)
     is_over = tokens.expires_at is not None and tokens.expires_at <= attempt.ended_at
     reason = Reason.AWAITING_REFRESH if is_over else _narrowed(grant, client, tokens)
     if not has_refresh:
         reason = Reason.NO_REFRESH_TOKEN
     state = GrantState.EXPIRED if is_over else GrantState.FRESH
-    return replace(
+    after = replace(
         grant,
         state=state,
         reason=reason,
@@ -279,18 +277,28 @@ def _with_token(
         issued_at=tokens.issued_at,
         expires_at=tokens.expires_at,
         due_at=due_at,
-        refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
     )
+    return with_end(after, end, attempt.ended_at)
 
 
 def _due_at(
-    grant: Grant, client: Client, tokens: TokenSet, answer: TokenAnswer, attempt: Attempt
+    grant: Grant,
+    client: Client,
+    tokens: TokenSet,
+    answer: TokenAnswer,
+    attempt: Attempt,
+    *,
+    end: float | None,
 ) -> float | None:
-    """When to refresh TOKENS; None for what neither ends nor has to be kept alive."""
-    idle = client.quirks.refresh_token_idle
-    kept_alive = None if idle is None else attempt.ended_at + idle / 2
+    """When to refresh TOKENS; None for what neither ends nor has to be kept alive.
+
+    Args:
+        end: of the refresh token, where it is known.
+    """
+    idle, now = client.quirks.refresh_token_idle, attempt.ended_at
     if tokens.expires_at is None or tokens.issued_at is None:
-        return kept_alive
+        due_at = before_end(schedule.kept_alive(math.inf, now, idle), end, now)
+        return due_at if math.isfinite(due_at) else None
     due_at = schedule.refresh_at(
         tokens.issued_at,
         tokens.expires_at,
@@ -300,9 +308,23 @@ def _due_at(
     )
     # From the issue, not from now: an echo of an earlier answer may be as good as over.
     floor = tokens.issued_at + schedule.floor_between(tokens.expires_at - tokens.issued_at)
-    due_at = max(due_at, floor, attempt.ended_at + schedule.SHORTEST_INTERVAL)
+    due_at = max(due_at, floor, now + schedule.SHORTEST_INTERVAL)
     due_at = max(due_at, _opening(grant, client, tokens.expires_at, attempt.draw))
-    return due_at if kept_alive is None else min(due_at, kept_alive)
+    return before_end(schedule.kept_alive(due_at, now, idle), end, now)
+
+
+def with_learned_end(
+    grant: Grant, client: Client, ends_at: float, now: float, draw: float
+) -> Grant:
+    """GRANT, whose server has told NOW that its access token ends at ENDS_AT."""
+    tokens = TokenSet(
+        access_token=None, refresh_token=None, issued_at=grant.issued_at, expires_at=ends_at
+    )
+    answer = TokenAnswer(access_token=None, refresh_token=None)
+    attempt = Attempt(sent_at=now, ended_at=now, draw=draw)
+    end = grant.refresh_token_expires_at
+    due_at = _due_at(grant, client, tokens, answer, attempt, end=end)
+    return replace(grant, expires_at=ends_at, due_at=due_at if grant.is_renewable else None)
 
 
 def _narrowed(grant: Grant, client: Client, tokens: TokenSet) -> str | None:
@@ -330,6 +352,12 @@ def in_state(grant: Grant, state: GrantState, reason: str | None, now: float) ->
     """Enter STATE for REASON; ``since`` moves only when the state does."""
     since = grant.since if state is grant.state else now
     return replace(grant, state=state, reason=reason, since=since)
+
+
+def end_of_refresh_token(grant: Grant, client: Client, told: float | None) -> float | None:
+    """When the refresh token of GRANT ends, its server having TOLD so just now, or before."""
+    told = told or grant.refresh_token_expires_at
+    return known_end(told, grant.authorized_at, client.quirks.refresh_token_absolute)
 
 
 def refresh_token_end(answer: TokenAnswer, counted_from: float) -> float | None:

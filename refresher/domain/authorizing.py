@@ -22,18 +22,23 @@ def logged_in(stored: Grant, authorized: Grant, now: float) -> Grant:
         expires_at=authorized.expires_at,
         due_at=authorized.due_at,
         refresh_token_expires_at=authorized.refresh_token_expires_at,
+        authorized_at=authorized.authorized_at,
+        end_warning_at=authorized.end_warning_at,
         served_at=now,
         authorized_by=authorized.authorized_by,
         authorized_subject=authorized.authorized_subject,
     )
 
 
-def seeded(stored: Grant, expires_at: float | None, now: float, draw: float) -> Grant:
+def seeded(
+    stored: Grant, expires_at: float | None, now: float, draw: float, *, idle: float | None = None
+) -> Grant:
     """STORED with a refresh token that somebody brought: due at once.
 
     Args:
         expires_at: when the access token ends that came along, if one did: it is refreshed
             when that asks for it.
+        idle: seconds after which the refresh token dies unused.
     """
     after = replace(stored.reauthorized, reason=None, since=now, due_at=now)
     if expires_at is not None and expires_at > now:
@@ -42,7 +47,7 @@ def seeded(stored: Grant, expires_at: float | None, now: float, draw: float) -> 
             state=GrantState.FRESH,
             issued_at=now,
             expires_at=expires_at,
-            due_at=schedule.refresh_at(now, expires_at, draw),
+            due_at=schedule.kept_alive(schedule.refresh_at(now, expires_at, draw), now, idle),
         )
     state = state_by_time(after, now)
     reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH

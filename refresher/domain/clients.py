@@ -4,7 +4,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from refresher.domain.discovery import Discovery
-from refresher.domain.quirks import Count, Pause, Placement, Quirks, Rate, Seconds, key
+from refresher.domain.quirks import (
+    ClientAuthentication,
+    Count,
+    Pause,
+    Placement,
+    Quirks,
+    Rate,
+    Seconds,
+    key,
+)
 from refresher.domain.secret import Secret
 
 
@@ -19,18 +28,34 @@ class UnknownOutcome(StrEnum):
     """Pause the grant until an operator decides."""
 
 
+class TokenCarrier(StrEnum):
+    """Where in a request the token is that is to be revoked."""
+
+    PARAMETER = "parameter"
+    PATH = "path"
+    """The last part of the URL's path; such a URL never reaches a log or an exception."""
+    BEARER = "bearer"
+    """It authorizes its own end (RFC 6750 2.1)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
     """How a provider revokes tokens; RFC 7009 unless its documentation says otherwise."""
 
     endpoint: str
+    """``CLIENT_ID`` in it stands for the client's id."""
     parameter: str = "token"
     """Name of the parameter that carries the token."""
+    carrier: TokenCarrier = TokenCarrier.PARAMETER
+    method: str = "POST"
+    """``POST`` or ``DELETE``."""
     token: str = "refresh_token"
     """Which token is sent: ``refresh_token`` or ``access_token``."""
     placement: Placement = Placement.FORM
     authenticated: bool = True
     """Whether the client authenticates itself."""
+    client_authentication: ClientAuthentication | None = None
+    """How, where that is not as at the token endpoint."""
     success_field: str | None = None
     """A boolean field of the JSON answer that decides, where the HTTP status does not."""
 
@@ -50,6 +75,8 @@ class Endpoints:
     """RFC 7591; only register needs it."""
     pushed_authorization: str | None = None
     """RFC 9126; only login needs it."""
+    introspection: str | None = None
+    """Where its answers do not tell when a token ends, and it may be asked (RFC 7662)."""
     issuer: str | None = None
     """Of the server, as its metadata name it (RFC 8414 2)."""
     promises_issuer: bool | None = None

@@ -23,6 +23,7 @@ CHALLENGE_METHOD = "S256"
 PLAIN_ENDPOINTS: Mapping[str, str] = {
     "authorization_endpoint": "authorization",
     "registration_endpoint": "registration",
+    "introspection_endpoint": "introspection",
     "pushed_authorization_request_endpoint": "pushed_authorization",
 }
 """Keys of endpoints that are a URL and no more, and their fields of a client's endpoints."""

@@ -15,7 +15,7 @@ class Trait(Flag):
     INSTANT = auto()
     """It follows a wall clock that was set back."""
     LEFT = auto()
-    """An instant that an outcome may leave as it was."""
+    """An outcome may leave it as it was: what was written meanwhile stays then."""
     TAUGHT = auto()
     """What one authorization has taught; it says nothing about the next."""
     FAILING = auto()
@@ -31,6 +31,9 @@ TRAITS = {
     "revision": Trait.OUTCOME,
     "refresh_token_obtained_at": Trait.INSTANT | Trait.LEFT,
     "refresh_token_expires_at": _TOLD | Trait.TAUGHT,
+    "authorized_at": _TOLD | Trait.TAUGHT,
+    "end_warning_at": _TOLD | Trait.TAUGHT,
+    "end_announced": Trait.OUTCOME | Trait.LEFT | Trait.TAUGHT,
     "authorized_by": Trait.OUTCOME | Trait.TAUGHT,
     "authorized_subject": Trait.OUTCOME | Trait.TAUGHT,
     "issued_at": _TOLD,

@@ -17,7 +17,6 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 
 NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ : @ + -"
 
-
 LABEL_PATTERN = re.compile(r"[a-z0-9_]+")
 """Keys of labels become field names in Redis, in languages that map them to attributes."""
 
@@ -161,7 +160,7 @@ class Grant:
     """Grows with every change of the published status."""
 
     authorization_serial: int = 0
-    """Grows at login, import and changed seed: answers to older authorizations are void."""
+    """Grows at login, import and changed seed: answers to older ones are void."""
     attempt_sequence: int = 0
     adopted_sequence: int = 0
     version: int = 0
@@ -171,11 +170,16 @@ class Grant:
     predecessor_fingerprint: bytes | None = None
     refresh_token_obtained_at: float | None = None
     refresh_token_expires_at: float | None = None
+    authorized_at: float | None = None
+    """When a person logged in; None for a seed."""
+    end_warning_at: float | None = None
+    """When a person is told next that the refresh token ends; None: never."""
+    end_announced: int | None = None
+    """How many days before its end a person was told last; None: not yet."""
     redirect_uri: str | None = None
     """The one of the login; some servers compare it with one sent at a refresh."""
     authorized_by: str | None = None
-    """The account that authorized at the login, as its server names it to people; None where
-    nobody knows."""
+    """The account that logged in, as its server names it to people; None: nobody knows."""
     authorized_subject: str | None = None
     """The same for programs (``sub`` of OpenID Connect)."""
 
@@ -191,11 +195,9 @@ class Grant:
     fault: Fault | None = None
     """Whose the last of them was."""
     served_at: float | None = None
-    """When the server last brought tokens under this authorization, the login included;
-    None for a seed that was never served."""
+    """When the server last brought tokens, the login included; None: to this seed never."""
     refused_at: float | None = None
-    """When the server first refused a refresh token that it had served before; None unless
-    the grant is doubted."""
+    """When the server first refused a refresh token that it had served; None: not doubted."""
     refusals: int = 0
     """Refusals of that refresh token, in a row."""
     refresh_window: float | None = None
@@ -204,8 +206,7 @@ class Grant:
     early_refusals: int = 0
     """Refusals for being too early, of the present access token."""
     on_probation: bool = False
-    """The refresh token was searched for in an odd answer, and not served yet: its
-    predecessor is sealed beside it."""
+    """Its refresh token was searched for, and not served yet: the predecessor is kept."""
     intent: Intent | None = None
     requested_at: float | None = None
     """When the last refresh that somebody asked for was due; a deferred one is in the future."""
@@ -394,3 +395,5 @@ class Seed:
     """The static token, or an access token that an import brings along."""
     expires_at: float | None = None
     token_type: str = "Bearer"
+    refresh_token_idle: float | None = None
+    """Seconds after which the refresh token dies unused."""

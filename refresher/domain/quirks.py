@@ -322,6 +322,11 @@ class Quirks:
         "Seconds after which an unused refresh token dies; it is used before half of them have "
         "passed.",
     )
+    refresh_token_absolute: Seconds | None = key(
+        None,
+        "Seconds that refresh tokens live from the login on, however often they are used. A "
+        "person is told 14, 7 and 1 days before.",
+    )
     response_timeout: Seconds = key(
         30.0,
         "Seconds to wait for an answer once the request has left. Raise it for a slow token "

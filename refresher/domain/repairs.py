@@ -45,6 +45,9 @@ INCIDENT = (
 )
 """What mends a server that refuses grants which it served."""
 
+VAULT = "free the disk, or mend the permissions of the vault's folder: the daemon goes on by itself"
+"""What mends a vault that cannot be written."""
+
 NOT_A_TOKEN_ENDPOINT = {"http_404", "http_405", "html_page"}
 """Refusals that come from something else than an authorization server."""
 
@@ -63,7 +66,7 @@ def repair(grant: Grant) -> str | None:
         case GrantState.FRESH if grant.status_reason == Reason.SCOPE_NARROWED:
             return _scope_wanted(grant)
         case GrantState.FRESH:
-            return None
+            return None if grant.end_announced is None else new_login_before(grant)
         case GrantState.PENDING if not grant.is_renewable:
             return _new_authorization(grant)
         case GrantState.PENDING if grant.reason in {None, Reason.AWAITING_REFRESH}:
@@ -86,6 +89,12 @@ def not_ready(word: str, name: str | None) -> str:
             f"{name}` reads them and says what is wrong"
         )
     return f"client {name} has no client_id: `refresher register {name}`, or set it"
+
+
+def new_login_before(grant: Grant) -> str:
+    """What mends a known end of the refresh token of GRANT."""
+    ends_at = _at(grant.refresh_token_expires_at)
+    return f"refresher login {grant.name}, before its refresh token ends at {ends_at}"
 
 
 def wrong_client(name: str | None) -> str:

@@ -102,6 +102,11 @@ def refresh_at(
     return expires_at - min(lead, lifetime / 2)
 
 
+def kept_alive(due_at: float, used_at: float, idle: float | None) -> float:
+    """DUE_AT, or the middle of the IDLE seconds that a refresh token lives unused, if earlier."""
+    return due_at if idle is None else min(due_at, used_at + idle / 2)
+
+
 def floor_between(lifetime: float) -> float:
     """The least time between two scheduled refreshes of one grant."""
     return max(SHORTEST_INTERVAL, lifetime / 4)

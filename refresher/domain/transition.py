@@ -12,11 +12,13 @@ from refresher.domain.adoption import (
     Attempt,
     Transition,
     adopt_refresh,
+    end_of_refresh_token,
     in_state,
     refresh_token_end,
 )
 from refresher.domain.clients import Client
 from refresher.domain.doubts import is_predecessor_safe, predecessor_again, refused, still_lost
+from refresher.domain.endings import with_end
 from refresher.domain.faults import usual_fault
 from refresher.domain.grants import (
     Claim,
@@ -65,7 +67,7 @@ def _applied(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -
         case Refreshed(answer=answer):
             return _on_probation(adopt_refresh(claim, client, answer, attempt), answer)
         case RefreshTokenOnly(answer=answer):
-            return _on_probation(_refresh_token_alone(grant, answer, attempt), answer)
+            return _on_probation(_refresh_token_alone(grant, client, answer, attempt), answer)
         case NotSent(reason=word):
             reason = worded(Reason.UNREACHABLE, word)
             return Transition(grant=_unprocessed(grant, client, attempt, reason))
@@ -132,7 +134,9 @@ def _on_probation(change: Transition, answer: TokenAnswer) -> Transition:
     return replace(change, tokens=replace(change.tokens, on_probation=True))
 
 
-def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) -> Transition:
+def _refresh_token_alone(
+    grant: Grant, client: Client, answer: TokenAnswer, attempt: Attempt
+) -> Transition:
     """The refresh token is adopted; an access token has still to be asked for."""
     tokens = TokenSet(
         access_token=None,
@@ -141,10 +145,9 @@ def _refresh_token_alone(grant: Grant, answer: TokenAnswer, attempt: Attempt) ->
     )
     # Whatever was refused before is settled: this refresh token is good, by the server's word.
     settled = replace(grant, intent=None, refused_at=None, refusals=0, served_at=attempt.ended_at)
-    after = replace(
-        _failed(settled, attempt, Reason.NO_ACCESS_TOKEN, Fault.GRANT),
-        refresh_token_expires_at=tokens.refresh_token_expires_at or grant.refresh_token_expires_at,
-    )
+    after = _failed(settled, attempt, Reason.NO_ACCESS_TOKEN, Fault.GRANT)
+    end = end_of_refresh_token(grant, client, tokens.refresh_token_expires_at)
+    after = with_end(after, end, attempt.ended_at)
     return Transition(grant=after, tokens=tokens, warnings=answer.warnings)
 
 

@@ -6,8 +6,10 @@ that works alone on the vault.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from functools import partial
 
+from refresher.acting import CONSUMER, SETTINGS, acting
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.grants import Grant, Seed
@@ -28,6 +30,9 @@ from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.seeds import Seeded, SeedResult
 from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
+
+SEEDS_AT_ONCE = 500
+"""Seeds that are looked at in one turn of the thread that reads."""
 
 
 @dataclass(slots=True)
@@ -167,10 +172,11 @@ class Administration:
         Raises:
             VaultUnavailable: nothing was taken; the same may be said again.
         """
-        taken = await self._vault.take_rejections(rejected)
-        for before, after in taken.changed:
-            announce_answer(after, rejected[after.name].reason)
-            announce(before, after)
+        with acting(CONSUMER):
+            taken = await self._vault.take_rejections(rejected)
+            for before, after in taken.changed:
+                announce_answer(after, rejected[after.name].reason)
+                announce(before, after)
         ignored = len(rejected) - len(taken.changed) - len(taken.ahead)
         if ignored:
             emit(Event.REQUEST_IGNORED, count=ignored, reason="unknown, outdated or answered")
@@ -178,7 +184,7 @@ class Administration:
         return taken.ahead
 
     async def remove(self, name: str) -> Grant:
-        """Forget NAME and its tokens, here and in Redis.
+        """Forget NAME and its tokens, here and in Redis; its server is not asked to revoke them.
 
         What an exchange brings that is out meanwhile is kept aside and never revoked: it may
         hold the only good tokens of whoever took the grant over.
@@ -186,8 +192,11 @@ class Administration:
         Raises:
             UnknownGrant: there is none of this name.
         """
+        before = await self.grant(name)
         removed = await self._vault.remove(name)
-        emit(Event.GRANT_REMOVED, grant=name)
+        lives_on = before.is_renewable or before.issued_at is not None
+        reason = "not revoked at its server" if lives_on else None
+        emit(Event.GRANT_REMOVED, grant=name, client=before.client, reason=reason)
         self._changed([name])
         return removed
 
@@ -203,10 +212,12 @@ class Administration:
         Raises:
             UnknownGrant, GrantConflict: see ``Vault.set_token``.
         """
+        before = await self.grant(name)
         grant = await self._vault.set_token(
             name, token, expires_at=expires_at, token_type=token_type
         )
         emit(Event.GRANT_TOKEN_SET, grant=name, version=grant.version, expires_at=expires_at)
+        announce(before, grant)
         self._changed([name])
         return grant
 
@@ -216,7 +227,9 @@ class Administration:
         Raises:
             VaultKeyError: the key file cannot be written.
         """
-        return await self._vault.resealing.rotate()
+        key_id = await self._vault.resealing.rotate()
+        await self._vault.changes.note_key(key_id)
+        return key_id
 
     async def sealed_under(self) -> tuple[list[SealedUnder], bool]:
         """What is sealed under each key, and whether a resealing is still to be done.
@@ -234,16 +247,29 @@ class Administration:
             VaultUnavailable: the vault refuses.
         """
         changed = []
-        for seed in seeds:
-            try:
-                seeded = await self._vault.apply_seed(seed, self._clock.draw(), origin="settings")
-            except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
-                emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
-                continue
-            announce_seeded(seeded, origin="settings")
-            if seeded.result is not SeedResult.UNCHANGED:
-                changed.append(seed.name)
+        with acting(SETTINGS):
+            for seed in await self._news(seeds):
+                draw = self._clock.draw()
+                try:
+                    seeded = await self._vault.apply_seed(
+                        self._kept_alive(seed), draw, origin="settings"
+                    )
+                except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
+                    emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
+                    continue
+                announce_seeded(seeded, origin="settings")
+                if seeded.result is not SeedResult.UNCHANGED:
+                    changed.append(seed.name)
         self._changed(changed)
+
+    async def _news(self, seeds: Sequence[Seed]) -> list[Seed]:
+        """Those of SEEDS that may change something: very few, where settings are read again."""
+        found: list[Seed] = []
+        for start in range(0, len(seeds), SEEDS_AT_ONCE):
+            some = seeds[start : start + SEEDS_AT_ONCE]
+            settled = await self._vault.unchanged(some)
+            found += [seed for seed in some if seed.name not in settled]
+        return found
 
     async def import_grants(self, seeds: Sequence[Seed], *, replace: bool) -> list[Seeded]:
         """Add SEEDS, all or none.
@@ -258,11 +284,18 @@ class Administration:
             if seed.client is not None and seed.client not in self._clients:
                 raise AuthorizationFailed(f"grant {seed.name}: there is no client {seed.client}")
         draw = self._clock.draw()
-        done = await self._vault.apply_seeds(seeds, draw, origin="runtime", replace_spent=replace)
+        kept = [self._kept_alive(seed) for seed in seeds]
+        done = await self._vault.apply_seeds(kept, draw, origin="runtime", replace_spent=replace)
         for seeded in done:
             announce_seeded(seeded, origin="import")
         self._changed([seed.name for seed in seeds])
         return done
+
+    def _kept_alive(self, seed: Seed) -> Seed:
+        """SEED with what its client says of the life of an unused refresh token."""
+        client = self._clients.get(seed.client or "")
+        idle = None if client is None else client.quirks.refresh_token_idle
+        return with_fields(seed, refresh_token_idle=idle)
 
     async def _change(
         self,

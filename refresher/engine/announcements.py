@@ -1,9 +1,9 @@
 """Says once, where people look, that a grant is known, has tokens, or changed its state."""
 
-from refresher.domain.grants import Answer, Grant, GrantState
+from refresher.domain.grants import Answer, Claim, Grant, GrantState, TokenSet
 from refresher.domain.pauses import OVER, is_ordered
 from refresher.domain.reasons import Reason
-from refresher.domain.repairs import INCIDENT, repair
+from refresher.domain.repairs import INCIDENT, new_login_before, repair
 from refresher.logs import Event, emit
 from refresher.vault.incidents import Incident
 from refresher.vault.origin import Restored
@@ -32,11 +32,11 @@ def announce(before: Grant, after: Grant) -> None:
         emit(Event.GRANT_RESUMED, grant=after.name, client=after.client, reason=OVER)
     event = _EVENTS.get(after.state)
     if event is not None:
-        _tell(event, after)
+        _tell(event, after, **(_life(after) if event is Event.GRANT_LOST else {}))
     elif after.state is GrantState.FRESH and not (
         before.state is GrantState.PENDING or is_ordered(before)
     ):
-        emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client)
+        emit(Event.GRANT_RECOVERED, grant=after.name, client=after.client, was=before.state.value)
 
 
 def announce_answer(grant: Grant, reason: str) -> None:
@@ -75,6 +75,37 @@ def announce_singled_out(grant: Grant) -> None:
     _tell(Event.GRANT_SINGLED_OUT, grant)
 
 
+def announce_ending(grant: Grant) -> None:
+    """Say that the refresh token of GRANT ends soon, and that only a person can help that."""
+    emit(
+        Event.GRANT_ENDING,
+        grant=grant.name,
+        client=grant.client,
+        reason="refresh_token_ends",
+        days=grant.end_announced,
+        expires_at=grant.refresh_token_expires_at,
+        repair=new_login_before(grant),
+    )
+
+
+def announce_scope(claim: Claim, tokens: TokenSet | None) -> None:
+    """Say that the TOKENS that the exchange of CLAIM brought have another scope than those before.
+
+    It has been published with them.
+    """
+    if tokens is None or tokens.scope is None or not claim.granted_scope:
+        return  # the server has not said one of both (RFC 6749 5.1)
+    before, after = set(claim.granted_scope.split()), set(tokens.scope.split())
+    if before != after:
+        emit(
+            Event.GRANT_SCOPE_CHANGED,
+            grant=claim.grant.name,
+            client=claim.grant.client,
+            gone=sorted(before - after),
+            new=sorted(after - before),
+        )
+
+
 def announce_tokens_without_refresh(grant: Grant) -> None:
     """Say when a person will be needed, where nothing can be refreshed."""
     if grant.status_reason == Reason.NO_REFRESH_TOKEN:
@@ -97,7 +128,19 @@ def announce_seeded(seeded: Seeded, *, origin: str) -> None:
         emit(Event.GRANT_SEEDED, grant=grant.name, client=grant.client, origin=origin)
 
 
-def _tell(event: Event, grant: Grant) -> None:
+def _life(lost: Grant) -> dict[str, int]:
+    """How old the refresh token of LOST was, and for how long its server had not taken it."""
+    obtained_at = lost.refresh_token_obtained_at
+    if not lost.is_renewable or obtained_at is None:
+        return {}
+    used_at = obtained_at if lost.served_at is None else max(lost.served_at, obtained_at)
+    return {
+        "refresh_token_age_s": round(lost.since - obtained_at),
+        "refresh_token_idle_s": round(lost.since - used_at),
+    }
+
+
+def _tell(event: Event, grant: Grant, **more: int) -> None:
     """Log EVENT with all that a person wants to know of GRANT first."""
     emit(
         event,
@@ -107,6 +150,7 @@ def _tell(event: Event, grant: Grant) -> None:
         expires_at=grant.expires_at,
         next_attempt_at=grant.due_at,
         repair=repair(grant),
+        **more,
     )
 
 

@@ -29,15 +29,21 @@ from refresher.domain.outcomes import (
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
+    TokenAnswer,
     TooEarly,
     Transient,
 )
 from refresher.domain.repairs import proof_demanded, wrong_request
 from refresher.domain.secret import Secret
-from refresher.engine.announcements import announce_seeded, announce_tokens_without_refresh
+from refresher.engine.announcements import (
+    announce,
+    announce_seeded,
+    announce_tokens_without_refresh,
+)
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import login_record
+from refresher.engine.refresh import LearnEnd, learns_nothing
 from refresher.errors import AuthorizationFailed, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth import authorization
@@ -117,7 +123,9 @@ class Logins:
         publish: Callable[[str], None],
         wake: Callable[[], None],
         clock: Clock,
+        learn_end: LearnEnd = learns_nothing,
     ) -> None:
+        self._learn_end = learn_end
         self._vault = vault
         self._endpoint = endpoint
         self._ready = ready
@@ -218,7 +226,7 @@ class Logins:
         if not callback.names_issuer:
             _refuse_unnamed(login.client)
         with anyio.CancelScope(shield=True):
-            authorized = await self._redeem(login, callback)
+            authorized, answer = await self._redeem(login, callback)
         grant = authorized.grant
         emit(
             Event.GRANT_AUTHORIZED,
@@ -231,6 +239,7 @@ class Logins:
             emit(Event.GRANT_ACCOUNT_CHANGED, grant=grant.name, client=grant.client)
         announce_tokens_without_refresh(grant)
         self._changed(grant.name)
+        await self._learn_end(login.client, grant, answer)
         return authorized
 
     def find(self, query: str) -> Login | None:
@@ -260,7 +269,7 @@ class Logins:
             and other.endpoints.authorization != client.endpoints.authorization
         )
 
-    async def _redeem(self, login: Login, callback: Callback) -> Authorized:
+    async def _redeem(self, login: Login, callback: Callback) -> tuple[Authorized, TokenAnswer]:
         """Exchange the code; the vault has proven writable, since the code is single-use too."""
         await self._vault.prove_writable()
         sent = Instant.of(self._clock)
@@ -296,8 +305,9 @@ class Logins:
         authorized = await self._durability.until_written(
             write, grant=grant, record=login_record(grant, change, redirect_uri)
         )
+        announce(grant, authorized)
         is_other = authorized.is_of_another_account(grant)
-        return Authorized(authorized, grant.authorized_by if is_other else None)
+        return Authorized(authorized, grant.authorized_by if is_other else None), answer
 
     async def _add(self, name: str, client: Client) -> None:
         seed = Seed(name=name, client=client.name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from refresher.acting import DAEMON, acting
 from refresher.clock import Clock
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
@@ -28,22 +29,32 @@ from refresher.vault.vault import Vault
 
 
 async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
-    """Bring the vault to where scheduling can go on.
+    """Bring the vault to where scheduling can go on; nobody has ordered what that takes.
 
     Raises:
         VaultUnavailable: the vault refuses; nothing has been sent.
     """
+    with acting(DAEMON):
+        await _recover(vault, clients, clock)
+
+
+async def _recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
     step = await vault.steps.follow_unseen()
     if step.offset:
         reason = "measured" if step.is_measured else "assumed"
         emit(Event.CLOCK_JUMPED, offset_s=round(step.offset, 1), reason=reason)
-    await vault.steps.hasten_misdated()
+    # Only then is anything dated later than the mark. To look for it means to look through
+    # all grants, which a start after an orderly end, or a crash, has no reason to.
+    may_be_misdated = step.leaves_misdated or bool(vault.rescued.left)
+    if may_be_misdated:
+        await vault.steps.hasten_misdated()
     if (restored := await vault.origin.learn(step.marked_at)) is not None:
         announce_restored(restored)
     await _adopt_rescued(vault)
     await _resume_open(vault, clients, clock)
     await _read_again(vault, clients, clock)
-    await vault.steps.hasten_misdated()  # a record may be of another clock, too
+    if may_be_misdated:
+        await vault.steps.hasten_misdated()
 
 
 async def readmit(
@@ -121,21 +132,30 @@ async def _resume_open(
 async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
     """Adopt the answers that an earlier version could not read and this one can."""
     for kept in await vault.kept.unreadable():
-        for row in await vault.read([kept.name]):
-            client = clients.get(row.grant.client or "")
-            if client is None:
-                continue
-            change = _understood(kept, row.grant, client, vault.fingerprint, clock)
-            if change is None:
-                continue
-            verdict = (await vault.commit(*change)).verdict
-            await vault.kept.forget(kept.id)
-            emit(
-                Event.ANSWER_ADOPTED,
-                grant=kept.name,
-                sequence=kept.intent.sequence,
-                outcome=verdict.value,
-            )
+        await read_again(vault, clients, clock, kept)
+
+
+async def read_again(
+    vault: Vault, clients: Mapping[str, Client], clock: Clock, kept: KeptAnswer
+) -> Verdict | None:
+    """Adopt KEPT if it can be read now; what the commit rule said, None if it still cannot."""
+    for row in await vault.read([kept.name]):
+        client = clients.get(row.grant.client or "")
+        if client is None:
+            continue
+        change = _understood(kept, row.grant, client, vault.fingerprint, clock)
+        if change is None:
+            continue
+        verdict = (await vault.commit(*change)).verdict
+        await vault.kept.settle(kept, verdict.value)
+        emit(
+            Event.ANSWER_ADOPTED,
+            grant=kept.name,
+            sequence=kept.intent.sequence,
+            outcome=verdict.value,
+        )
+        return verdict
+    return None
 
 
 def _understood(

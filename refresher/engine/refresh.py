@@ -20,7 +20,7 @@ from refresher.domain.claiming import Room
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.faults import usual_fault
-from refresher.domain.grants import Claim, Fault, Publication
+from refresher.domain.grants import Claim, Fault, Grant, Publication
 from refresher.domain.outcomes import (
     SECRET_REPLACED,
     AnswerUnread,
@@ -40,7 +40,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.renewal import Renewal
 from refresher.domain.transition import after_bug, held_back, transition
-from refresher.engine.announcements import announce, announce_incident
+from refresher.engine.announcements import announce, announce_incident, announce_scope
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import exchange_record
@@ -84,6 +84,14 @@ async def unchanged(_: Client, __: str) -> bool:
     return False
 
 
+LearnEnd = Callable[[Client, Grant, TokenAnswer], Awaitable[None]]
+"""Asks when a token ends whose answer told no end; everything of it is durable and published."""
+
+
+async def learns_nothing(_: Client, __: Grant, ___: TokenAnswer) -> None:
+    """Of servers that tell, or cannot be asked."""
+
+
 class Refresh:
     """Carries out refreshes of claimed grants."""
 
@@ -97,7 +105,9 @@ class Refresh:
         clock: Clock,
         publish_committed: Callable[[Publication], None] | None = None,
         reread: Reread = unchanged,
+        learn_end: LearnEnd = learns_nothing,
     ) -> None:
+        self._learn_end = learn_end
         self._reread = reread
         self._windows = Windows()
         self._vault = vault
@@ -157,6 +167,9 @@ class Refresh:
             else:
                 self.publish(claim.grant.name)
         self._report(claim, outcome, change, committed, attempt)
+        if isinstance(outcome, Refreshed) and committed.verdict is Verdict.APPLY:
+            assert committed.grant is not None
+            await self._learn_end(client, committed.grant, outcome.answer)
         return outcome
 
     async def may_send(self, claim: Claim) -> bool:
@@ -291,6 +304,7 @@ class Refresh:
         if after is not None and verdict is Verdict.APPLY:
             self._windows.note(after)
             announce(before, after)
+            announce_scope(claim, change.tokens)
         if committed.incident is not None:
             announce_incident(committed.incident)
 

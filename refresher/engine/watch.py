@@ -6,15 +6,14 @@ seen by something that is not stuck.
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
 import anyio
 
 from refresher.clock import JUMP, Clock, Instant
 from refresher.domain.grants import Grant
-from refresher.domain.repairs import OVERDUE, repair
-from refresher.engine.announcements import announce, announce_incident
-from refresher.errors import GrantSetAside, VaultUnavailable
+from refresher.domain.repairs import OVERDUE
+from refresher.engine.announcements import announce, announce_ending, announce_incident
+from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.vault import Vault
 
@@ -39,11 +38,8 @@ PAUSES_EVERY = 10.0
 """Seconds between two looks for pauses that are over: most of them end with their next claim,
 and these are of grants that cannot be claimed now."""
 
-DAY = 86_400.0
-ANNOUNCED_DAYS = (14, 7, 1)
-"""Days before a refresh token's known end at which the operator is told."""
-
-HOUR = 3_600.0
+ENDINGS_EVERY = 60.0
+"""Seconds between two looks for refresh tokens of which a person is told that they end."""
 
 
 class Watch:
@@ -77,10 +73,8 @@ class Watch:
         """How many grants of each client were overdue at the last look."""
         self._behind: set[str | None] = set()
         """Clients reported to be behind, until they no longer are."""
-        self._announced: dict[str, int] = {}
-        self._next_horizon = 0.0
         self._next_proof = self._next_trial = self._next_overdue = -math.inf
-        self._next_pauses = -math.inf
+        self._next_pauses = self._next_endings = -math.inf
         self._sound: set[str] = set()
         """Grants that were set aside, and what was left of them is not taken up yet."""
 
@@ -126,9 +120,10 @@ class Watch:
         if elapsed >= self._next_overdue and self._able_for >= OVERDUE_AFTER:
             self._next_overdue = elapsed + OVERDUE_EVERY
             await self._report_overdue(now)
-        if now >= self._next_horizon:
-            self._next_horizon = now + HOUR
-            await self._announce_ends(now)
+        if elapsed >= self._next_endings:
+            self._next_endings = elapsed + ENDINGS_EVERY
+            while taken := await self._vault.endings.take_due():
+                self._tell_endings(taken)
         if elapsed >= self._next_trial:
             self._next_trial = elapsed + ASIDE_EVERY
             await self._try_set_aside()
@@ -137,6 +132,12 @@ class Watch:
         for before, after in moved:
             announce(before, after)
             self._publish(after.name)
+
+    def _tell_endings(self, taken: Sequence[tuple[Grant, bool]]) -> None:
+        for grant, is_told in taken:
+            if is_told:
+                announce_ending(grant)
+                self._publish(grant.name)
 
     async def _prove(self) -> None:
         """Learn whether the vault can be written although nothing has to be."""
@@ -182,31 +183,6 @@ class Watch:
             )
         self._waiting = {behind.client: behind.count for behind in overdue}
         self._behind &= self._waiting.keys()
-
-    async def _announce_ends(self, now: float) -> None:
-        announced: dict[str, int] = {}
-        ends = await self._vault.ending_before(now + ANNOUNCED_DAYS[0] * DAY)
-        for name, ends_at in ends.items():
-            passed = [limit for limit in ANNOUNCED_DAYS if ends_at - now <= limit * DAY]
-            if passed:
-                announced[name] = passed[-1]
-                if self._announced.get(name) != passed[-1]:
-                    await self._announce_end(name)
-        self._announced = announced
-
-    async def _announce_end(self, name: str) -> None:
-        with suppress(GrantSetAside):  # told as that
-            grant = await self._vault.find(name)
-            if grant is None:
-                return
-            emit(
-                Event.GRANT_ENDING,
-                grant=name,
-                client=grant.client,
-                reason="refresh_token_ends",
-                expires_at=grant.refresh_token_expires_at,
-                repair=repair(grant) or f"refresher login {name}",
-            )
 
     async def _clock_jumped(self, offset: float) -> None:
         """Set back: every instant follows. Ahead: a suspend looks the same; time has passed.

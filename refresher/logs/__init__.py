@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
+from refresher.acting import who
+from refresher.logs.catalogue import EVENTS, FIELDS, Event
 from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
+from refresher.logs.levels import Entry, Level
 from refresher.logs.rendering import ForTerminal, as_json, with_dates
 from refresher.logs.writer import END_WITHIN, LineWriter
 from refresher.text import plain_value
@@ -59,6 +61,9 @@ def subscribed(subscriber: Subscriber) -> Iterator[None]:
 def emit(event: Event, **fields: object) -> None:
     """Log one line for EVENT at its catalogue level; never fails and never waits."""
     level = EVENTS[event].level
+    actor = who()
+    if actor.uid is not None:
+        fields = {**fields, "uid": actor.uid, "pid": actor.pid}
     structlog.get_logger().log(getattr(logging, level.upper()), event.value, **fields)
     for subscriber in tuple(_subscribers):
         try:

@@ -1,21 +1,9 @@
 """The closed catalogue of what is logged: every event with its level, and every field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
-
-class Level(StrEnum):
-    """How much a line asks of its reader."""
-
-    DEBUG = "debug"
-    """Routine."""
-    INFO = "info"
-    """Something changed as it should."""
-    WARNING = "warning"
-    """It mends itself; watch it."""
-    ERROR = "error"
-    """A person must act."""
+from refresher.logs.levels import Entry, Level
 
 
 class Event(StrEnum):
@@ -43,6 +31,7 @@ class Event(StrEnum):
     ANSWER_RESCUED = "answer.rescued"
     ANSWER_KEPT = "answer.kept"
     ANSWER_ADOPTED = "answer.adopted"
+    ANSWER_DROPPED = "answer.dropped"
     ANSWER_DOUBTED = "answer.doubted"
     RESCUE_RETAINED = "rescue.retained"
 
@@ -64,6 +53,7 @@ class Event(StrEnum):
     GRANT_RESUMED = "grant.resumed"
     GRANT_OVERDUE = "grant.overdue"
     GRANT_ENDING = "grant.end_announced"
+    GRANT_SCOPE_CHANGED = "grant.scope_changed"
     GRANT_SKIPPED = "grant.skipped"
     GRANT_SET_ASIDE = "grant.set_aside"
     GRANT_READMITTED = "grant.readmitted"
@@ -72,6 +62,9 @@ class Event(StrEnum):
     REVOCATION_DONE = "revocation.done"
     REVOCATION_STRANDED = "revocation.stranded"
     REVOCATION_DROPPED = "revocation.dropped"
+
+    CLIENT_CHANGED = "client.changed"
+    INTROSPECTION_FAILED = "introspection.failed"
 
     CLIENT_REJECTED = "client.rejected"
     CLIENT_RECOVERED = "client.recovered"
@@ -101,6 +94,7 @@ class Event(StrEnum):
 
     REDIS_CONNECTED = "redis.connected"
     REDIS_LOST = "redis.lost"
+    REDIS_MOVED = "redis.moved"
     REDIS_DOUBTED = "redis.doubted"
     MIRROR_REBUILT = "mirror.rebuilt"
     MIRROR_REPAIRED = "mirror.repaired"
@@ -113,6 +107,10 @@ class Event(StrEnum):
     REQUEST_IGNORED = "request.ignored"
     REQUEST_DROPPED = "request.dropped"
 
+    NOTIFICATION_SENT = "notification.sent"
+    NOTIFICATION_FAILED = "notification.failed"
+    NOTIFICATION_DROPPED = "notification.dropped"
+
     CLOCK_JUMPED = "clock.jumped"
     TASK_RESTARTED = "task.restarted"
     CONTROL_OPENED = "control.opened"
@@ -120,14 +118,6 @@ class Event(StrEnum):
     LIBRARY_COMPLAINED = "library.complained"
     OPERATION_FAILED = "operation.failed"
     SUPERVISOR_LOST = "supervisor.lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a catalogue entry promises."""
-
-    level: Level
-    meaning: str
 
 
 EVENTS: Mapping[Event, Entry] = {
@@ -178,6 +168,11 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING,
         "an answer kept earlier can be read now: outcome says if it counts",
     ),
+    Event.ANSWER_DROPPED: Entry(
+        Level.WARNING,
+        "an answer kept earlier is forgotten: an operator dropped it, or it was kept as long as "
+        "[vault] keep says; see reason",
+    ),
     Event.ANSWER_DOUBTED: Entry(Level.WARNING, "a token response was odd; see reason"),
     Event.RESCUE_RETAINED: Entry(
         Level.ERROR,
@@ -205,7 +200,11 @@ EVENTS: Mapping[Event, Entry] = {
     Event.GRANT_SINGLED_OUT: Entry(
         Level.ERROR, "the server's word against the client was about this grant alone"
     ),
-    Event.GRANT_LOST: Entry(Level.ERROR, "a person must authorize again; see reason and repair"),
+    Event.GRANT_LOST: Entry(
+        Level.ERROR,
+        "a person must authorize again; see reason and repair, and for how long its refresh token "
+        "had lived and had not been used",
+    ),
     Event.GRANT_PAUSED: Entry(Level.ERROR, "the grant waits for an operator's decision"),
     Event.GRANT_PAUSE_ORDERED: Entry(
         Level.INFO,
@@ -219,7 +218,13 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR,
         "a client has grants long due that nobody works on: count of them, the longest named",
     ),
-    Event.GRANT_ENDING: Entry(Level.WARNING, "a refresh or access token will end for good"),
+    Event.GRANT_ENDING: Entry(
+        Level.WARNING, "a refresh or access token will end for good, in as many days as days says"
+    ),
+    Event.GRANT_SCOPE_CHANGED: Entry(
+        Level.WARNING,
+        "a refresh brought a token of another scope: values that are gone, values that are new",
+    ),
     Event.GRANT_SKIPPED: Entry(Level.WARNING, "a grant of the settings could not be applied"),
     Event.REVOCATION_PARKED: Entry(
         Level.WARNING,
@@ -239,6 +244,14 @@ EVENTS: Mapping[Event, Entry] = {
         "and every other grant goes on",
     ),
     Event.GRANT_READMITTED: Entry(Level.INFO, "the row of a grant set aside is sound again"),
+    Event.CLIENT_CHANGED: Entry(
+        Level.INFO, "a reload has brought a client, changed it or taken it away: see outcome"
+    ),
+    Event.INTROSPECTION_FAILED: Entry(
+        Level.WARNING,
+        "a server was asked when a token ends and does not tell: the life that is assumed counts; "
+        "told once until it does",
+    ),
     Event.CLIENT_REJECTED: Entry(
         Level.ERROR, "the server refuses the client itself; all its grants wait"
     ),
@@ -312,6 +325,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REDIS_LOST: Entry(
         Level.ERROR, "Redis cannot be used; refreshing goes on, publication waits"
     ),
+    Event.REDIS_MOVED: Entry(
+        Level.WARNING, "Other servers take the writes now; everything is published there"
+    ),
     Event.REDIS_DOUBTED: Entry(
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
     ),
@@ -339,6 +355,14 @@ EVENTS: Mapping[Event, Entry] = {
         "what consumers wrote cannot be a request and was thrown away: count of them, reason; at "
         "most one line a minute for each reason",
     ),
+    Event.NOTIFICATION_SENT: Entry(Level.INFO, "what setting names has taken a notification"),
+    Event.NOTIFICATION_FAILED: Entry(
+        Level.WARNING,
+        "what setting names takes no notification: kept, and tried again; told once until it does",
+    ),
+    Event.NOTIFICATION_DROPPED: Entry(
+        Level.ERROR, "as many notifications as count says are given up: nobody was told; see reason"
+    ),
     Event.CLOCK_JUMPED: Entry(
         Level.WARNING,
         "the wall clock was set, or the machine slept; reason: how a step since the last run is "
@@ -360,12 +384,13 @@ EVENTS: Mapping[Event, Entry] = {
 
 FIELDS = frozenset(
     {
-        "attempts", "client", "clients", "copied_at", "count", "due_at", "duration_ms", "ends_at",
-        "error", "error_code", "expires_at", "failures", "file", "grant", "grants", "instance",
-        "key_id", "name", "next_attempt_at", "offset_s", "origin", "outcome", "overdue_s", "path",
-        "pid", "problems", "reason", "remaining_s", "repair", "replay", "retry_s", "revision",
+        "attempts", "client", "clients", "copied_at", "count", "days", "due_at", "duration_ms",
+        "ends_at", "error", "error_code", "expires_at", "failures", "file", "gone", "grant",
+        "grants", "instance", "key_id", "name", "new", "next_attempt_at", "offset_s", "origin",
+        "outcome", "overdue_s", "path", "pid", "problems", "reason", "refresh_token_age_s",
+        "refresh_token_idle_s", "remaining_s", "repair", "replay", "retry_s", "revision",
         "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
-        "traceback", "vault", "version", "waited_ms", "warnings",
+        "traceback", "uid", "vault", "version", "waited_ms", "warnings", "was",
     }
 )  # fmt: skip
 """Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

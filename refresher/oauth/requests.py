@@ -25,6 +25,8 @@ class TokenRequest:
     placement: Placement
     parameters: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    method: str = "POST"
+    """Of what has a body; ``Placement.GET`` has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,9 @@ class WireRequest:
 
     url: URL = field(repr=False)
     body: bytes | None = field(repr=False)
-    """Of a POST; None for a GET."""
+    """None for a GET."""
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 def build_request(
@@ -57,13 +60,14 @@ def build_request(
     url = _endpoint(asked.endpoint)
     match asked.placement:
         case Placement.FORM:
-            return WireRequest(url, urlencode(sent).encode(), headers)
+            return WireRequest(url, urlencode(sent).encode(), headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
-            return WireRequest(url, json.dumps(sent).encode(), typed)
+            return WireRequest(url, json.dumps(sent).encode(), typed, asked.method)
         case Placement.QUERY | Placement.GET:
-            body = b"" if asked.placement is Placement.QUERY else None
-            return WireRequest(_with_query(url, sent), body, headers)
+            if asked.placement is Placement.GET:
+                return WireRequest(_with_query(url, sent), None, headers, "GET")
+            return WireRequest(_with_query(url, sent), b"", headers, asked.method)
 
 
 def get_request(url: str) -> WireRequest:
@@ -72,7 +76,7 @@ def get_request(url: str) -> WireRequest:
     Raises:
         ValueError: it is no URL.
     """
-    return WireRequest(_endpoint(url), None, {})
+    return WireRequest(_endpoint(url), None, {}, "GET")
 
 
 def json_request(url: str, content: Mapping[str, Any], headers: Mapping[str, str]) -> WireRequest:

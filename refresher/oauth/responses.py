@@ -97,7 +97,7 @@ def classify(
         secrets = [sent.get(name, "") for name in SECRET_PARAMETERS]
         secrets += [secret.reveal() for secret in client.authentication.secrets]
         return Misconfigured(error=_redirected(headers.get("Location"), secrets), status=status)
-    reader = _Reader(client, _server_time(headers, now), sent)
+    reader = _Reader(client, server_time(headers, now), sent)
     retry_after = read_retry_after(headers.get("Retry-After"), now)
     fields = read_fields(body, is_whole=broken is None)
     words = _unpacked(body) if fields is None and broken is None else fields
@@ -220,7 +220,7 @@ def _told_by_headers(headers: Mapping[str, str], error: ErrorCode | None) -> Err
     return error
 
 
-def _server_time(headers: Mapping[str, str], now: float) -> float:
+def server_time(headers: Mapping[str, str], now: float) -> float:
     """NOW by the clock of the server, which is what the instants in its answer are told by.
 
     Its ``Date`` (RFC 9110 6.6.1) has no fractions: where it does not agree with our clock, the

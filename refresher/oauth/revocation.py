@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 from enum import StrEnum
+from urllib.parse import quote
 
-from refresher.domain.clients import Client, Revocation
+from refresher.domain.clients import Client, Revocation, TokenCarrier
 from refresher.domain.outcomes import NotSent
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import read_fields
@@ -54,18 +55,40 @@ async def revoke(
     token = _chosen(revocation, refresh_token, access_token)
     if token is None:
         return RevocationResult.NO_TOKEN
-    parameters = {revocation.parameter: token.reveal()}
-    if revocation.parameter == STANDARD_PARAMETER:
-        parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
-    asked = TokenRequest(
-        endpoint=revocation.endpoint, placement=revocation.placement, parameters=parameters
-    )
+    if revocation.client_authentication is not None:
+        quirks = replace(client.quirks, client_authentication=revocation.client_authentication)
+        client = replace(client, quirks=quirks)
     reply = await endpoint.send(
-        client, asked, authenticated=revocation.authenticated, patience=Patience(deadline)
+        client,
+        _request(client, revocation, token),
+        authenticated=revocation.authenticated,
+        patience=Patience(deadline),
     )
     if isinstance(reply, Reply):
         return _judged(reply, revocation)
     return RevocationResult.NOT_SENT if isinstance(reply, NotSent) else RevocationResult.UNKNOWN
+
+
+def _request(client: Client, revocation: Revocation, token: Secret) -> TokenRequest:
+    url = revocation.endpoint.replace("CLIENT_ID", quote(client.client_id, safe=""))
+    parameters: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    match revocation.carrier:
+        case TokenCarrier.PARAMETER:
+            parameters[revocation.parameter] = token.reveal()
+            if revocation.parameter == STANDARD_PARAMETER:
+                parameters["token_type_hint"] = revocation.token  # RFC 7009 2.1
+        case TokenCarrier.PATH:
+            url = f"{url}/{quote(token.reveal(), safe='')}"
+        case TokenCarrier.BEARER:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
+    return TokenRequest(
+        endpoint=url,
+        placement=revocation.placement,
+        parameters=parameters,
+        headers=headers,
+        method=revocation.method,
+    )
 
 
 def is_revocable(client: Client, refresh_token: Secret | None, access_token: Secret | None) -> bool:
@@ -77,11 +100,13 @@ def is_revocable(client: Client, refresh_token: Secret | None, access_token: Sec
 def by_access_token(client: Client) -> Client:
     """CLIENT for a grant without a refresh token: its access token is all there is to revoke.
 
-    RFC 7009 2.1 has one parameter for either kind; a provider with one of its own takes what
+    RFC 7009 2.1 has one parameter for either kind; a provider with a way of its own takes what
     its documentation says, and nothing else.
     """
     revocation = client.endpoints.revocation
     if revocation is None or revocation.parameter != STANDARD_PARAMETER:
+        return client
+    if revocation.carrier is not TokenCarrier.PARAMETER:
         return client
     revocation = replace(revocation, token=ACCESS_TOKEN)
     return replace(client, endpoints=replace(client.endpoints, revocation=revocation))

@@ -6,27 +6,37 @@ static token), so nothing of a request is ever logged.
 """
 
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 
 import anyio
 from aiohttp import web
 
+from refresher.acting import Actor, acting, operator
 from refresher.logs import Event, emit
 from refresher.ops.health import Judge
 from refresher.ops.http_listener import probe_routes
 from refresher.ops.protocol import JSON, Fault, Operation
-from refresher.ops.serving import fault_answer, json_answer, serving
+from refresher.ops.serving import json_answer, problem_answer, serving
 from refresher.ops.socket_file import bind_socket_file
+from refresher.threads import in_thread_of_its_own
 
 BODY_WITHIN = 10.0
 """Seconds for the body of a request to come."""
 
 FINISH_WITHIN = 30.0
 """Seconds for operations in flight at shutdown: the longest exchange takes as many."""
+
+
+DESCRIPTION = Path(__file__).parent / "openapi.json"
+"""What the socket offers, in OpenAPI 3.1; made by ``python -m tests.openapi``."""
+
+_PEER = struct.Struct("3i")
+"""``struct ucred`` of unix(7): process, user and group."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +79,11 @@ class ControlServer:
             ListenerRefused: the socket cannot be opened, or another daemon listens there.
         """
         file = bind_socket_file(self._path)
-        routes = [web.post("/v1/{operation}", self._answer), *probe_routes(self._is_ready)]
+        routes = [
+            web.post("/v1/{operation}", self._answer),
+            web.get("/openapi.json", _describe),
+            *probe_routes(self._is_ready),
+        ]
         try:
             async with serving(routes, [file.socket]) as connections:
                 emit(Event.CONTROL_OPENED, path=str(self._path))
@@ -102,27 +116,39 @@ class ControlServer:
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         if parameters is None:
-            return fault_answer(
-                HTTPStatus.BAD_REQUEST,
-                Fault.MALFORMED_REQUEST,
-                "the body must be one JSON object",
-            )
-        return await self._run(operation, parameters)
+            return problem_answer(Fault.MALFORMED_REQUEST, "the body must be one JSON object")
+        with acting(_peer(request)):
+            return await self._run(operation, parameters)
 
     async def _run(self, operation: Operation, parameters: Mapping[str, JSON]) -> web.Response:
         call = _Call()
         self._in_flight.add(call)
         try:
             with call.scope:
-                return json_answer({"result": await operation(parameters)})
+                return json_answer(await operation(parameters))
         finally:
             self._in_flight.discard(call)
             call.ended.set()
-        return fault_answer(
-            HTTPStatus.SERVICE_UNAVAILABLE,
+        return problem_answer(
             Fault.STOPPED,
             "the daemon stopped before this ended; it may have been carried out in part",
         )
+
+
+async def _describe(_: web.Request) -> web.Response:
+    """What the socket offers."""
+    text = await in_thread_of_its_own(DESCRIPTION.read_text)
+    return web.Response(text=text, content_type="application/json")
+
+
+def _peer(request: web.Request) -> Actor:
+    """Whose process asks, as the kernel knows it."""
+    assert request.transport is not None
+    connection = request.transport.get_extra_info("socket")
+    pid, uid, _ = _PEER.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    )
+    return operator(uid, pid)
 
 
 async def _read_parameters(request: web.Request) -> Mapping[str, JSON] | None:

@@ -9,7 +9,7 @@ import anyio
 from refresher.domain.secret import Secret
 from refresher.errors import ControlError, ControlUnavailable, RefresherError
 from refresher.ops.asking import Answer, CutOff, ask
-from refresher.ops.protocol import JSON, Fault, Sendable
+from refresher.ops.protocol import JSON, TYPES, Fault, Sendable
 
 ANSWER_WITHIN = 60.0
 """Seconds a command waits by default: a login's exchange may take 30 of them."""
@@ -25,7 +25,7 @@ class ControlClient:
 
     async def call(
         self, operation: str, /, *, answer_within: float = ANSWER_WITHIN, **parameters: Sendable
-    ) -> JSON:
+    ) -> Mapping[str, JSON]:
         """What OPERATION answers to PARAMETERS, in at most ANSWER_WITHIN seconds.
 
         Raises:
@@ -35,11 +35,16 @@ class ControlClient:
         """
         came = await self._post(operation, _encode(parameters), answer_within)
         answer = _decode(came.body)
-        if came.status == OK and "result" in answer:
-            return answer["result"]
-        match answer.get("error"):
-            case {"kind": str(kind), "message": str(message)}:
-                raise ControlError(kind, message)
+        if came.status == OK and answer is not None and list(answer) != ["result"]:
+            return answer
+        match answer:
+            case {"type": str(kind), "detail": str(detail)} if kind.startswith(TYPES):
+                raise ControlError(kind.removeprefix(TYPES), detail)
+            case {"result": _} | {"error": _}:
+                raise ControlError(
+                    Fault.NO_ANSWER,
+                    f"the daemon on {self._path} is older than this command: restart it",
+                )
             case _:
                 raise ControlError(
                     Fault.NO_ANSWER, f"whatever listens on {self._path} is no refresher daemon"
@@ -84,10 +89,10 @@ def _reveal(value: object) -> str:
     raise TypeError(f"a parameter of type {type(value).__name__} cannot be sent")
 
 
-def _decode(text: bytes) -> Mapping[str, JSON]:
-    """The answer's object, empty if it is none; a decoding error would carry the text."""
+def _decode(text: bytes) -> Mapping[str, JSON] | None:
+    """The answer's object, None if it is none; a decoding error would carry the text."""
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return answer if isinstance(answer, dict) else None

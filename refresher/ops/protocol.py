@@ -1,9 +1,7 @@
 """What both ends of the control socket agree on.
 
-``POST /v1/{operation}`` with a JSON object is answered by ``{"result": ...}`` or by
-``{"error": {"kind": ..., "message": ...}}``. The kind is the class name of the
-``RefresherError`` the operation raised, or one of ``Fault``. A ``ParameterRefused`` is a 400
-and has a ``parameter``, too: the first one that is missing, unknown or wrong.
+``POST /v1/{operation}`` with a JSON object is answered by a JSON object, or by a problem
+(``problems``). ``GET /openapi.json`` describes all of it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,13 +25,21 @@ MAX_BODY = 1024 * 1024
 """Bytes of one request; longer input (an import) is sent in several requests."""
 
 
+TYPES = "/openapi.json#/x-problems/"
+"""What the type of every problem begins with; its kind follows."""
+
+
 class Fault(StrEnum):
     """The kinds of error that are not a ``RefresherError`` of the daemon."""
 
     UNKNOWN_OPERATION = "UnknownOperation"
     """The daemon has no such operation: it is older or newer than the command."""
     MALFORMED_REQUEST = "MalformedRequest"
-    """The request was not a POST of one JSON object."""
+    """The body of the request was not one JSON object."""
+    WRONG_METHOD = "WrongMethod"
+    """The request was not a POST."""
+    REQUEST_TIMEOUT = "RequestTimeout"
+    """The body of the request did not come in time."""
     REQUEST_TOO_LARGE = "RequestTooLarge"
     """The request was longer than ``MAX_BODY``."""
     INTERNAL_ERROR = "InternalError"

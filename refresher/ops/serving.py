@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from refresher.errors import ParameterRefused, RefresherError
 from refresher.listening import Connections
 from refresher.logs import Event, emit, frames
+from refresher.ops.problems import MEDIA_TYPE, PROBLEMS, problem, type_of
 from refresher.ops.protocol import JSON, MAX_BODY, Fault
 
 SEND_TIMEOUT = 1.0
@@ -73,16 +74,13 @@ def json_answer(content: JSON, status: HTTPStatus = HTTPStatus.OK) -> web.Respon
     return web.Response(text=text, status=status, content_type="application/json")
 
 
-def fault_answer(
-    status: HTTPStatus, kind: str, message: str, *, parameter: str | None = None
-) -> web.Response:
-    """An error as both ends agreed on.
-
-    Args:
-        parameter: the first one that is missing, unknown or wrong.
-    """
-    named = {} if parameter is None else {"parameter": parameter}
-    return json_answer({"error": {"kind": kind, "message": message, **named}}, status)
+def problem_answer(kind: str, detail: str, *, parameter: str | None = None) -> web.Response:
+    """A problem as both ends agreed on; see ``problem``."""
+    response = json_answer(
+        problem(kind, detail, parameter=parameter), HTTPStatus(PROBLEMS[kind].status)
+    )
+    response.content_type = MEDIA_TYPE
+    return response
 
 
 @web.middleware
@@ -95,12 +93,11 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _protocol_fault(HTTPStatus(error.status))
+        return _protocol_fault(HTTPStatus(error.status), error.headers.get("Allow"))
     except ParameterRefused as error:
-        kind, text = type(error).__name__, str(error)
-        return fault_answer(HTTPStatus.BAD_REQUEST, kind, text, parameter=error.parameter)
+        return problem_answer(type_of(error), str(error), parameter=error.parameter)
     except RefresherError as error:
-        return fault_answer(HTTPStatus.UNPROCESSABLE_ENTITY, type(error).__name__, str(error))
+        return problem_answer(type_of(error), str(error))
     except Exception as error:  # noqa: BLE001  the supervision point of operations: a bug in one must not end the daemon
         emit(
             Event.OPERATION_FAILED,
@@ -108,20 +105,21 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
             error=type(error).__name__,
             traceback=frames(error),
         )
-        return fault_answer(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            Fault.INTERNAL_ERROR,
-            "the daemon met a bug; its log says where",
-        )
+        return problem_answer(Fault.INTERNAL_ERROR, "the daemon met a bug; its log says where")
 
 
-def _protocol_fault(status: HTTPStatus) -> web.Response:
+def _protocol_fault(status: HTTPStatus, allowed: str | None) -> web.Response:
     match status:
         case HTTPStatus.NOT_FOUND:
-            kind, message = Fault.UNKNOWN_OPERATION, "there is no such operation"
+            return problem_answer(Fault.UNKNOWN_OPERATION, "there is no such operation")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            response = problem_answer(Fault.WRONG_METHOD, f"this takes {allowed}")
+            response.headers["Allow"] = allowed or ""
+            return response
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return problem_answer(Fault.REQUEST_TIMEOUT, "the body did not come in time")
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            kind = Fault.REQUEST_TOO_LARGE
-            message = f"a request may have {MAX_BODY} bytes; send more in several"
+            detail = f"a request may have {MAX_BODY} bytes; send more in several"
+            return problem_answer(Fault.REQUEST_TOO_LARGE, detail)
         case _:
-            kind, message = Fault.MALFORMED_REQUEST, status.phrase
-    return fault_answer(status, kind, message)
+            return problem_answer(Fault.MALFORMED_REQUEST, status.phrase)

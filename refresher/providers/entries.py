@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from refresher.domain import quirks
-from refresher.domain.clients import Revocation
+from refresher.domain.clients import Revocation, TokenCarrier
 from refresher.domain.quirks import Placement, Rotation
 from refresher.providers.needs import NEEDS
 from refresher.times import read_duration
@@ -113,9 +113,12 @@ class RevocationEntry(Entry):
     """How the provider revokes, where that is not RFC 7009; see ``domain.Revocation``."""
 
     parameter: str = "token"
+    carrier: TokenCarrier = TokenCarrier.PARAMETER
+    method: Literal["POST", "DELETE"] = "POST"
     token: str = "refresh_token"
     placement: Placement = Placement.FORM
     authenticated: bool = True
+    client_authentication: quirks.ClientAuthentication | None = None
     success_field: str | None = None
 
     def at(self, endpoint: str) -> Revocation:
@@ -130,9 +133,12 @@ class _EndpointKeys(Entry):
     token_endpoint: Endpoint | None = None
     refresh_endpoint: Endpoint | None = None
     revocation_endpoint: Endpoint | None = None
+    introspection_endpoint: Endpoint | None = None
 
 
-TOLD_BY_FACTS = frozenset({"rotation", "refresh_token_idle", "refresh_window"})
+TOLD_BY_FACTS = frozenset(
+    {"rotation", "refresh_token_idle", "refresh_token_absolute", "refresh_window"}
+)
 """Quirks that a client has from the facts, where each is written once."""
 
 READERS: Mapping[Any, Any] = {quirks.Seconds: Duration, quirks.Phrases: Phrases}
@@ -185,6 +191,7 @@ class Facts(Entry):
             "default_expires_in": _seconds(self.access_token_lifetime),
             "no_expiry": True if self.access_token_lifetime == NEVER else None,
             "refresh_token_idle": _seconds(self.refresh_token_idle),
+            "refresh_token_absolute": _seconds(self.refresh_token_absolute),
             "refresh_window": self.refresh_window,
             "rate": self._rate(),
         }

@@ -21,9 +21,10 @@ from refresher.domain.requests import Rejected
 from refresher.errors import PublicationUnavailable, VaultError
 from refresher.logs import Event, emit
 from refresher.publication.keys import Keys
-from refresher.publication.server.connection import Argument, Server
+from refresher.publication.server.connection import Argument
 from refresher.publication.server.faults import Refused, is_spoilt, unavailable
-from refresher.publication.server.scan import scan
+from refresher.publication.server.masters import Masters
+from refresher.publication.server.scan import START, scan
 from refresher.publication.server.scripts import Script
 from refresher.publication.versions import read_version
 
@@ -99,7 +100,7 @@ class Inbox:
     """
 
     def __init__(
-        self, *, server: Server, keys: Keys, clock: Clock, earlier: EarlierTokens | None = None
+        self, *, server: Masters, keys: Keys, clock: Clock, earlier: EarlierTokens | None = None
     ) -> None:
         self._server = server
         self._keys = keys
@@ -110,14 +111,14 @@ class Inbox:
         self._wake = anyio.Event()
         self._names: set[str] = set()
         self._look_at = self._scan_at = OVERDUE
-        self._cursor = 0
+        self._cursor = START
         self._is_tracking = False
 
     def connected(self, *, is_tracking: bool) -> None:
         """Redis answers (again): what was written meanwhile was not heard."""
         self._is_tracking = is_tracking
         self._look_at = self._scan_at = OVERDUE
-        self._cursor = 0
+        self._cursor = START
         self._wake.set()
 
     def heard(self, key: str) -> None:
@@ -192,7 +193,7 @@ class Inbox:
             )
             found = map(self._keys.rejected_name_of, keys)
             self._names.update(name for name in found if name is not None)
-            if self._cursor == 0:
+            if self._cursor == START:
                 return
         self._scan_at = OVERDUE
 

@@ -7,7 +7,6 @@ written, so a crash in between repeats an event and never loses one.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from refresher.clock import Clock
@@ -16,17 +15,20 @@ from refresher.logs import Event, emit
 from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
 from refresher.publication.records import EventKind, Fields
+from refresher.publication.reports import Outcome, PublishReport
 from refresher.publication.server import clock as server_clock
 from refresher.publication.server import scripts
 from refresher.publication.server.clock import Offset, Steps
 from refresher.publication.server.connection import Command, Server
 from refresher.publication.server.doubts import Doubts
 from refresher.publication.server.faults import (
+    Moved,
     Refused,
     is_spoilt,
     refused_in_script,
     unavailable,
 )
+from refresher.publication.server.masters import Masters
 from refresher.publication.server.rights import Rights
 from refresher.publication.server.scripts import Mode
 from refresher.publication.versions import read_version
@@ -43,69 +45,31 @@ ANSWER = ("request", "request_until")
 """Those of them that answer consumers."""
 
 
-class Outcome(StrEnum):
-    """What became of one hash."""
-
-    WRITTEN = "written"
-    """It was absent, older, or higher and foreign; a token was announced."""
-    REWRITTEN = "rewritten"
-    """The same version was there; nothing was announced."""
-    REFUSED = "refused"
-    """A higher version is there."""
-    LATE = "late"
-    """The token ended before it could be written."""
-    REMOVED = "removed"
-    ABSENT = "absent"
-    """There was nothing to remove."""
-    FORBIDDEN = "forbidden"
-    """Redis lets nobody of our name do it; ``rights`` has told."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishReport:
-    """What became of a batch, by name of the grant."""
-
-    tokens: Mapping[str, Outcome] = field(default_factory=dict)
-    statuses: Mapping[str, Outcome] = field(default_factory=dict)
-    left: frozenset[str] = frozenset()
-    """Grants whose token was ``LATE``, and an older one stays to its own end."""
-    spoilt: frozenset[str] = frozenset()
-    """Grants of which a key held something of another type."""
-
-    def is_forbidden(self, name: str) -> bool:
-        """Whether Redis did not let us write token or status of NAME."""
-        return Outcome.FORBIDDEN in {self.tokens[name], self.statuses[name]}
-
-    @property
-    def refused(self) -> set[str]:
-        """Grants of which Redis holds something newer than what was sent."""
-        return {
-            name
-            for outcomes in (self.tokens, self.statuses)
-            for name, outcome in outcomes.items()
-            if outcome is Outcome.REFUSED
-        }
+_WRITTEN = [b"written", b"", b"", b""]
+"""What the script answers where there is nothing to be told."""
 
 
 class Publisher:
-    """Publishes to one Redis under one prefix.
+    """Publishes to Redis under one prefix.
 
     Args:
         server: is not closed here.
         clock: whose ``now`` is the one that ``expires_at`` is measured by.
     """
 
-    def __init__(self, *, server: Server, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, server: Masters, keys: Keys, clock: Clock) -> None:
         self.server = server
         self.keys = keys
         self._clock = clock
         self._steps = Steps(clock)
-        self._offset: Offset | None = None
+        self._offsets: dict[Server, Offset] = {}
         self._doubts = Doubts()
         self.rights = Rights(lambda: server.where, clock.monotonic)
 
     async def connect(self) -> None:
         """Load the script, measure the clocks, look for settings that lose keys.
+
+        The masters have been found.
 
         Raises:
             PublicationUnavailable: when Redis cannot be used.
@@ -119,17 +83,16 @@ class Publisher:
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        offset = await self.measure_clock()
-        await self._doubts.examine(self.server, offset)
+        await self.measure_clock()
+        await self._doubts.examine(self._offsets)
 
-    async def measure_clock(self) -> Offset:
-        """How far Redis' clock is from ours, from now on.
+    async def measure_clock(self) -> None:
+        """See how far Redis' clock is from ours, from now on.
 
         Raises:
             PublicationUnavailable: when Redis cannot be asked.
         """
-        self._offset = await server_clock.measure(self.server, self._clock)
-        return self._offset
+        self._offsets = await server_clock.measure_all(self.server, self._clock)
 
     async def publish(
         self,
@@ -154,20 +117,46 @@ class Publisher:
             PublicationUnavailable: any part of BATCH may have been written, or may be yet.
         """
         sent = _Sent(now=now, force=force, spared=spared, again=again)
-        if self._steps.was_stepped():
-            self._offset = None  # it would tell Redis a wrong time of sending
-        offset = self._offset or await self.measure_clock()
+        await self._know_clocks()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
-            remembered = await self._send_tokens(part, sent, offset)
+            remembered = await self._send_tokens(part, sent)
             if self._late_without_reason(part, sent.tokens):
                 sent.left.clear()
-                offset = await self.measure_clock()
-                remembered = await self._send_tokens(part, sent, offset)
+                await self.measure_clock()
+                remembered = await self._send_tokens(part, sent)
             await self._send_statuses(part, sent, remembered)
         return PublishReport(
             sent.tokens, sent.statuses, frozenset(sent.left), frozenset(sent.spoilt)
         )
+
+    async def show(self, batch: Sequence[Publication], *, now: float) -> int:
+        """Bring back the token keys of BATCH that are missing or older, and nothing else.
+
+        Whatever else there is to do about one of them, a publication that follows does.
+
+        Args:
+            now: as in ``publish``.
+
+        Returns:
+            Of how many the key held something of another type.
+
+        Raises:
+            PublicationUnavailable: any part of BATCH may have been written, or may be yet.
+        """
+        sent = _Sent(now=now, force=(), spared=(), again=False)
+        await self._know_clocks()
+        live = [one for one in batch if records.remaining_life(one, now) > 0]
+        commands = [self._token_command(one, sent) for one in live]
+        replies = await scripts.PUBLISH.run(self.server, commands)
+        for one, reply in zip(live, replies, strict=True):
+            if reply != _WRITTEN:
+                self._outcome(reply, one.grant.name, sent)
+        return len(sent.spoilt)
+
+    async def _know_clocks(self) -> None:
+        if self._steps.was_stepped() or not self._offsets:
+            await self.measure_clock()  # the last would tell Redis a wrong time of sending
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete token and status of NAMES, which the vault does not know.
@@ -179,16 +168,13 @@ class Publisher:
         for reply in await self.server.pipeline([("DEL", key) for key in keys]):
             self.is_done(reply, None)
 
-    async def _send_tokens(
-        self, part: Sequence[Publication], sent: "_Sent", offset: Offset
-    ) -> dict[str, Fields]:
+    async def _send_tokens(self, part: Sequence[Publication], sent: "_Sent") -> dict[str, Fields]:
         """Write the token keys and read what the statuses remember."""
-        sent_at = offset.sent_at(sent.now)
         commands: list[Command] = []
         for publication in part:
             status = self.keys.status(publication.grant.name)
             commands += [
-                self._token_command(publication, sent, sent_at),
+                self._token_command(publication, sent),
                 ("HMGET", status, *REMEMBERED),
             ]
         replies = await scripts.PUBLISH.run(self.server, commands)
@@ -215,6 +201,10 @@ class Publisher:
                 message = records.gone_message(publication)
                 gone[name] = ("PUBLISH", self.keys.token(name), message)
         statuses = [self._status_command(publication, sent) for publication in part]
+        if events and self.server.is_divided:
+            # Another server could take a status that says what its event has not said yet.
+            await self._mend_events(events, await self.server.pipeline(events))
+            events = []
         replies = await scripts.PUBLISH.run(self.server, [*events, *gone.values(), *statuses])
         await self._mend_events(events, replies[: len(events)])
         for name, reply in zip(gone, replies[len(events) :], strict=False):
@@ -232,18 +222,25 @@ class Publisher:
         for reply in replies:
             self.is_done(reply, None)
 
-    def _token_command(self, publication: Publication, sent: "_Sent", sent_at: int) -> Command:
-        fields = records.token_fields(publication)
-        name = publication.grant.name
+    def _token_command(self, publication: Publication, sent: "_Sent") -> Command:
+        fields, message = records.token_and_message(publication)
+        key = self.keys.token(publication.grant.name)
         return scripts.publish_command(
-            self.keys.token(name),
+            key,
             ("version", publication.grant.version),
             fields,
-            mode=sent.mode(name, is_token=True),
+            mode=sent.mode(publication.grant.name, is_token=True),
             life=records.remaining_life(publication, sent.now),
-            sent_at=sent_at,
-            message=records.token_message(publication) if fields else "",
+            sent_at=self._offset_at(key).sent_at(sent.now),
+            message=message,
         )
+
+    def _offset_at(self, key: str) -> Offset:
+        """How far the clock of the server that has KEY is from ours."""
+        offset = self._offsets.get(self.server.master_of(key))
+        if offset is None:
+            raise Moved(f"{key} is at a server whose clock was not measured")
+        return offset
 
     def _status_command(self, publication: Publication, sent: "_Sent") -> Command:
         name = publication.grant.name

@@ -13,6 +13,8 @@ from refresher.domain.repairs import repair
 
 Fields = dict[str, str]
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 AHEAD = 5.0
 """Seconds an instant of ours may lie in the future before our clock must have stepped."""
 
@@ -63,9 +65,12 @@ def token_fields(publication: Publication) -> Fields:
     return {field: str(value) for field, value in _token_values(publication).items()}
 
 
-def token_message(publication: Publication) -> str:
-    """The same as flat JSON, for the channel. Holds the access token."""
-    return json.dumps(_token_values(publication), separators=(",", ":"))
+def token_and_message(publication: Publication) -> tuple[Fields, str]:
+    """The token hash, and the same as flat JSON, for the channel. Both hold the access token."""
+    if is_withdrawn(publication):
+        return {}, ""
+    values = _token_values(publication)
+    return {field: str(value) for field, value in values.items()}, _compact(values)
 
 
 def has_gone(publication: Publication) -> bool:
@@ -85,7 +90,7 @@ def gone_message(publication: Publication) -> str:
     """What the channel says when the key of a token goes: flat JSON without a token."""
     grant = publication.grant
     values = {"version": grant.version, "state": grant.state.value}
-    return json.dumps(values, separators=(",", ":"))
+    return _compact(values)
 
 
 def status_fields(publication: Publication) -> Fields:

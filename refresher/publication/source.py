@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from refresher.domain.grants import Publication
+from refresher.domain.readable import Page, Shown
 
 
 class Source(Protocol):
@@ -24,3 +25,18 @@ class Source(Protocol):
 
     async def walk(self, after: int, limit: int) -> list[Publication]:
         """Up to LIMIT publications with ids above AFTER, in id order, removed ones too."""
+
+    @property
+    def readable(self) -> "Readable":
+        """Hands out the tokens that can be read, soonest end first."""
+
+
+class Readable(Protocol):
+    """A look at the tokens that can be read, and at nothing else of their grants."""
+
+    async def __call__(self, after: Shown, limit: int) -> Page:
+        """Up to LIMIT of them from behind AFTER on; what is odd about any is left out.
+
+        Raises:
+            VaultError: the vault cannot be read now.
+        """

@@ -17,7 +17,7 @@ from refresher.settings.report import Report, suggestion
 
 ENDPOINTS = (
     *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
-    *("revocation_endpoint", "registration_endpoint"),
+    *("revocation_endpoint", "introspection_endpoint", "registration_endpoint"),
     "pushed_authorization_request_endpoint",
 )
 

@@ -86,6 +86,7 @@ class ClientBuilder:
                 authorization=endpoints.get("authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
+                introspection=endpoints.get("introspection_endpoint"),
                 registration=endpoints.get("registration_endpoint"),
                 pushed_authorization=endpoints.get("pushed_authorization_request_endpoint"),
                 issuer=self._issuer(path, section),

@@ -120,6 +120,7 @@ class _ClientCheck:
             "token_endpoint": endpoints.token,
             "refresh_endpoint": endpoints.refresh,
             "revocation_endpoint": endpoints.revocation.endpoint if endpoints.revocation else None,
+            "introspection_endpoint": endpoints.introspection,
             "registration_endpoint": endpoints.registration,
             "pushed_authorization_request_endpoint": endpoints.pushed_authorization,
             "issuer": endpoints.issuer,

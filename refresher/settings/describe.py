@@ -43,6 +43,10 @@ def _lines(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[SettingLi
         table = _table_in(field.annotation)
         if table is None:
             yield _line(model, path, field)
+        elif get_origin(field.annotation) is list:
+            # No variable: a list of tables is written in the file alone.
+            for line in _lines(table, (*above, f"{name}[]")):
+                yield line._replace(variable="")
         elif get_origin(field.annotation) is dict:
             yield from _lines(table, (*path, NAME))
         else:
@@ -63,8 +67,9 @@ def _line(model: type[BaseModel], path: tuple[str, ...], field: FieldInfo) -> Se
 
 
 def _table_in(annotation: Any) -> type[BaseModel] | None:
-    """The section ANNOTATION is, or is a dict of."""
-    inner = get_args(annotation)[-1] if get_origin(annotation) is dict else annotation
+    """The section ANNOTATION is, or is a dict or a list of."""
+    is_of_many = get_origin(annotation) in {dict, list}
+    inner = get_args(annotation)[-1] if is_of_many else annotation
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
@@ -96,7 +101,7 @@ def _as_toml(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, int | float):
-        return f"{default:g}"
+        return f"{default:.10g}"
     if isinstance(default, tuple):
         return f"[{', '.join(_as_toml(each) for each in default)}]"
     return f'"{default}"'

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from refresher.domain.clients import Policy
+from refresher.domain.notifications import Kind as Told
 from refresher.domain.quirks import Quirks, keys
 from refresher.logs import Level
 from refresher.settings.values import (
     READERS,
+    Command,
     Instant,
     Kind,
     Positive,
@@ -48,6 +50,11 @@ class VaultSection(Section):
         description="The file with the master key that seals the vault's secrets. Default: the "
         "vault's name ending in .key. Back it up apart from the vault: neither is of use alone.",
     )
+    keep: Positive = Field(
+        default=365 * 86_400.0,
+        description="How long the vault keeps answers that found no grant (`refresher kept list`), "
+        "and its log of changes (`refresher audit`). Default: a year.",
+    )
 
 
 class RedisSection(Section):
@@ -55,8 +62,10 @@ class RedisSection(Section):
 
     url: SecretValue | None = Field(
         default=None,
-        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH. May be "
-        "a secret's table, because it may hold a password. Default: "
+        description="The server: redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH; "
+        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB for the master that sentinels name; "
+        "redis+cluster://HOST:PORT,HOST:PORT for a cluster; rediss+... for TLS. May be a secret's "
+        "table, because it may hold a password. Default: "
         f"{DEFAULT_REDIS_URL}.",
     )
     username: Text | None = Field(
@@ -188,6 +197,11 @@ class _OwnClientSection(Section):
     revocation_endpoint: Text | None = Field(
         default=None, description="URL of the revocation endpoint (RFC 7009); only revoke needs it."
     )
+    introspection_endpoint: Text | None = Field(
+        default=None,
+        description="URL of the introspection endpoint (RFC 7662), which is asked once for each "
+        "token whose answer told no end.",
+    )
     allow_plain_http: bool = Field(
         default=False,
         description="Accept http:// endpoints beyond loopback. Secrets then travel in the clear, "
@@ -304,6 +318,29 @@ class GrantSection(Section):
     )
 
 
+class NotifySection(Section):
+    """One receiver of notifications: a webhook or a command."""
+
+    url: SecretValue | None = Field(
+        default=None,
+        description="Where each notification is sent, signed as a Standard Webhook: https, or http "
+        "to this machine. May be a secret's table, for at many services the URL is all it takes.",
+    )
+    secret: SecretValue | None = Field(
+        default=None,
+        description="What signs: whsec_ and 24 to 64 bytes in base64. Required with url.",
+    )
+    command: Command = Field(
+        default=(),
+        description="Instead of url: a program that gets each notification on its standard input. "
+        "It has taken it if it exits with 0 within 30 s. No shell.",
+    )
+    events: Annotated[tuple[Told, ...], Kind("list of strings")] = Field(
+        default=(),
+        description=f"What is told, of {', '.join(Told)}. All of it where nothing is named.",
+    )
+
+
 class Document(Section):
     """The whole of the settings."""
 
@@ -321,3 +358,4 @@ class Document(Section):
     daemon: DaemonSection = DaemonSection()
     clients: dict[str, ClientSection] = Field(default_factory=dict)
     grants: dict[str, GrantSection] = Field(default_factory=dict)
+    notify: list[NotifySection] = Field(default_factory=list)

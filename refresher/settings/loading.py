@@ -46,6 +46,7 @@ from refresher.settings.model import (
     Settings,
     VaultSettings,
 )
+from refresher.settings.notifying import read_targets
 from refresher.settings.report import Report, judge
 from refresher.settings.secret_places import Needed
 from refresher.settings.secret_reader import SecretReader
@@ -201,6 +202,7 @@ def _build(
     clients = {name: builder.build(name, each) for name, each in document.clients.items()}
     seeds = read_seeds(document.grants, document.clients, secrets, report)
     made = {name: client for name, client in clients.items() if client is not None}
+    targets = read_targets(document.notify, base, secrets, report)
     check_together(document, made, report)
     if len(made) < len(clients):
         return None
@@ -213,6 +215,7 @@ def _build(
         daemon=DaemonSettings(**document.daemon.model_dump()),
         clients=made,
         seeds=seeds,
+        targets=targets,
         rereadable=tuple(secrets.rereadable),
         secrets=secrets.needed,
     )
@@ -223,7 +226,7 @@ def _vault(section: VaultSection, base: Path, file: Path | None) -> VaultSetting
     default = SYSTEM_VAULT if is_system else base / LOCAL_VAULT
     path = absolute(base, section.path) if section.path else default
     key_file = absolute(base, section.key_file) if section.key_file else path.with_suffix(".key")
-    return VaultSettings(path=path, key_file=key_file)
+    return VaultSettings(path=path, key_file=key_file, keep=section.keep)
 
 
 def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> RedisSettings:

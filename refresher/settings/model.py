@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from refresher.domain.clients import Client
 from refresher.domain.grants import Seed
+from refresher.domain.notifications import Target
 from refresher.domain.secret import Secret
 from refresher.logs import Level
 from refresher.settings.secret_places import Needed, Rereadable
@@ -18,6 +19,8 @@ class VaultSettings:
 
     path: Path
     key_file: Path
+    keep: float
+    """Seconds that answers which found no grant, and the log of changes, are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ class Settings:
     daemon: DaemonSettings
     clients: dict[str, Client]
     seeds: list[Seed]
+    targets: tuple[Target, ...] = ()
+    """Whom to tell what happens."""
     rereadable: tuple[Rereadable, ...] = ()
     """The secrets of clients and Redis that may change while the daemon runs."""
     secrets: Needed = Needed.ALL
@@ -113,6 +118,10 @@ class LoadedSettings:
             f"control socket: {settings.control.socket}",
             f"clients: {_counted(settings.clients)}",
             f"grants: {_counted([seed.name for seed in settings.seeds])}",
+            *(
+                f"{each.setting}: a {'command' if each.command else 'webhook'}"
+                for each in settings.targets
+            ),
             *(f"secret {key}: {origin}" for key, origin in sorted(self.secret_origins.items())),
         ]
 

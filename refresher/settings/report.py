@@ -21,6 +21,7 @@ WORDING = {
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
+    "list_type": "must be a list of tables: write it in two pairs of brackets",
     "model_type": "must be a table",
     "string_too_short": "must not be empty",
     "string_type": "must be a string, in quotes",
@@ -91,7 +92,7 @@ def judge(merged: dict[str, Any], report: Report) -> Document:
     What is wrong is taken out and the rest judged again: pydantic skips whole tables
     behind a first mistake.
     """
-    left = _copied(merged)
+    left: dict[str, Any] = _copied(merged)
     while True:
         try:
             return Document.model_validate(left)
@@ -149,25 +150,34 @@ def _wording(mistake: ErrorDetails) -> str:
 
 
 def _existing(table: Mapping[str, Any], path: KeyPath) -> KeyPath:
-    """The part of PATH that leads through tables: a list is one value."""
+    """The part of PATH that leads through tables, and lists of them: any other is one value."""
     kept: list[str | int] = []
     value: Any = table
     for key in path:
-        if not isinstance(value, dict) or key not in value:
+        if isinstance(value, list):
+            if not isinstance(key, int) or not isinstance(value[key], dict):
+                break
+        elif not isinstance(value, dict) or key not in value:
             break
         kept.append(key)
         value = value[key]
+    while kept and isinstance(kept[-1], int):  # the whole list is wrong, or one of its values
+        kept.pop()
     return tuple(kept)
 
 
-def _copied(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _copied(value) if isinstance(value, dict) else value for key, value in table.items()
-    }
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _copied(each) for key, each in value.items()}
 
 
-def _remove(table: dict[str, Any], path: KeyPath) -> None:
+def _remove(table: Any, path: KeyPath) -> None:
     *above, last = path
     for key in above:
-        table = table.get(str(key), {})
-    table.pop(str(last), None)
+        if isinstance(table, dict) and key not in table:
+            return
+        table = table[key]
+    table.pop(last, None)

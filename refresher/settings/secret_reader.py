@@ -52,7 +52,7 @@ class SecretReader:
         self._complain = complain
         self._base = base
         self._directories = directories
-        self._environment = environment
+        self.environment = environment
         self._report = report
         self.origins: dict[str, str] = {}
         """Key to the kind of its source."""
@@ -106,15 +106,13 @@ class SecretReader:
                 return self._from_file(path, absolute(self._base, name))
             case InVariable(name=name):
                 self.origins[shown(path)] = "environment"
-                if name not in self._environment:
+                if name not in self.environment:
                     raise ValueError(f"is in the environment variable {name}, which is not set")
-                return Secret(self._environment[name])
+                return Secret(self.environment[name])
             case FromCommand(arguments=arguments):
                 self.origins[shown(path)] = "command"
-                self._may_change(path, Printed(arguments, self._environment, self._base))
-                return Secret(
-                    run(arguments, self._environment, self._base, complain=self._complain)
-                )
+                self._may_change(path, Printed(arguments, self.environment, self._base))
+                return Secret(run(arguments, self.environment, self._base, complain=self._complain))
             case InCredential(name=name):
                 self.origins[shown(path)] = "credential"
                 return self._from_credential(path, name)
@@ -134,7 +132,7 @@ class SecretReader:
         if not os.path.lexists(place.find()):
             places = ", ".join(str(directory) for directory in self._directories)
             told = f"is the credential {name}, which is not in {places}"
-            is_elsewhere = "CREDENTIALS_DIRECTORY" not in self._environment
+            is_elsewhere = "CREDENTIALS_DIRECTORY" not in self.environment
             if is_elsewhere and not any(map(os.path.lexists, self._directories)):
                 raise OfService(told)
             raise ValueError(told)
@@ -142,6 +140,9 @@ class SecretReader:
         return Secret(place.read())
 
     def _may_change(self, path: KeyPath, place: InFiles | Printed) -> None:
-        """Note what a daemon reads again; the tokens of grants are taken once, as seeds."""
-        if path[0] != "grants":
+        """Note what a daemon reads again; the tokens of grants are taken once, as seeds.
+
+        What signs notifications counts until SIGHUP: nobody is refused with it in an exchange.
+        """
+        if path[0] not in {"grants", "notify"}:
             self.rereadable.append(Rereadable(path, place))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from refresher.domain.redis_urls import is_many, read_many
 from refresher.domain.urls import is_link_local, is_loopback, parts_of
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -75,12 +76,15 @@ def redirect_uri_fault(uri: str) -> str | None:
 
 
 def redis_fault(url: str) -> str | None:
-    """What keeps URL from naming a Redis server, or None."""
+    """What keeps URL from naming Redis: one server, or several; or None."""
+    if is_many(url):
+        return _many_fault(url)
     parts = parts_of(url)
     if parts is None or parts.scheme not in REDIS_SCHEMES:
         return (
             "is not a Redis URL: write redis://HOST:PORT/DB, rediss:// for TLS or unix:///PATH, "
-            "with / ? # and @ percent-encoded in user and password"
+            "redis+sentinel://HOST,HOST/MASTER or redis+cluster://HOST,HOST; with / ? # and @ "
+            "percent-encoded in user and password"
         )
     if parts.scheme == "unix":
         if not parts.path.strip("/"):
@@ -100,12 +104,28 @@ def redis_fault(url: str) -> str | None:
     return None
 
 
+def _many_fault(url: str) -> str | None:
+    """What keeps URL from naming several servers, or None."""
+    if _has_spaces(url):
+        return "has a space or a control character in it"
+    try:
+        many = read_many(url)
+    except ValueError as error:
+        return str(error)
+    return redis_fault(many.url_of(*many.hosts[0]))
+
+
 def redis_doubts(url: str, *, has_password: bool) -> list[str]:
     """What lets others than Redis have tokens and password; URL has no fault.
 
     Args:
         has_password: one stands beside URL.
     """
+    if is_many(url):
+        many = read_many(url)
+        known = has_password or bool(many.sentinel[1])
+        found = [redis_doubts(many.url_of(*host), has_password=known) for host in many.hosts]
+        return list(dict.fromkeys(doubt for doubts in found for doubt in doubts))
     parts = urlsplit(url)
     options = {option: values[0] for option, values in parse_qs(parts.query).items()}
     doubts = []
@@ -144,6 +164,18 @@ def proxy_fault(url: str) -> str | None:
     return None
 
 
+def webhook_fault(url: str) -> str | None:
+    """What keeps URL from being one that notifications are sent to, or None."""
+    parts = parts_of(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "is not a URL: write https://HOST/PATH"
+    if parts.username is not None:
+        return "has a user or password, which is not sent: a receiver knows us by the signature"
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        return "is http:// to another host: whoever stands between reads and changes it; use https"
+    return None
+
+
 def proxy_doubt(url: str) -> str | None:
     """What lets others have the password of the proxy URL, which has no fault; or None."""
     parts = urlsplit(url)
@@ -157,3 +189,7 @@ def joined(base_url: str | None, endpoint: str) -> str:
     if base_url is None or not endpoint.startswith("/"):
         return endpoint
     return base_url.rstrip("/") + endpoint
+
+
+def _has_spaces(url: str) -> bool:
+    return any(character <= " " or character == "\x7f" for character in url)

@@ -160,6 +160,7 @@ Uris = Annotated[tuple[str, ...], BeforeValidator(split_spaces), Kind("list of s
 Scope = Annotated[tuple[str, ...], BeforeValidator(read_scope), Kind("list of strings")]
 RotationValue = Annotated[Rotation, PlainValidator(read_rotation), Kind("rotation profile")]
 SecretValue = Annotated[SecretSource, PlainValidator(read_secret), Kind("secret")]
+Command = Annotated[tuple[str, ...], BeforeValidator(_command), Kind("list of strings")]
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[Duration, Field(gt=0)]
 

@@ -15,6 +15,7 @@ from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
+from refresher.vault.changes import What, note
 from refresher.vault.reading import read_one
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
@@ -48,6 +49,7 @@ def authorize(
         remember_spent(tx, stored, tx.sealer.fingerprint(tokens.refresh_token))
     else:
         values |= {"refresh_token_fingerprint": None, "predecessor_fingerprint": None}
+    note(tx, What.AUTHORIZED, stored)
     return renew(tx, stored, after, tokens, values)
 
 
@@ -73,17 +75,24 @@ def set_token(
         issued_at=tx.now,
         expires_at=expires_at,
     )
+    note(tx, What.TOKEN_SET, stored)
     return set_static(tx, stored, tokens)
 
 
 def remove(tx: Transaction, name: str) -> Grant:
     """Forget every secret of NAME; the row stays so that versions go on growing.
 
+    Its refresh token is never taken again by itself: whoever has it now may have rotated it.
+
     Raises:
         UnknownGrant: there is none of this name.
     """
     stored = grant_of(existing_row(tx, name))
+    for fingerprint in (stored.refresh_token_fingerprint, stored.predecessor_fingerprint):
+        if fingerprint is not None:
+            remember_spent(tx, stored, fingerprint)
     removed = authorizing.without_tokens(stored, GrantState.REMOVED, Reason.REMOVED_HERE, tx.now)
+    note(tx, What.REMOVED, stored)
     return write(tx, removed, dict(NO_SECRETS))
 
 
@@ -98,7 +107,10 @@ def request_refresh(tx: Transaction, name: str) -> Grant | None:
     """
     stored = at_its_end(grant_of(existing_row(tx, name)), tx.now)
     after = authorizing.asked_for(stored, tx.now)
-    return None if after is None else write(tx, after, {"requested_at": after.requested_at})
+    if after is None:
+        return None
+    note(tx, What.REFRESH_ORDERED, stored)
+    return write(tx, after, {"requested_at": after.requested_at})
 
 
 def refuse_duplicate(tx: Transaction, grant: Grant, refresh_token: Secret) -> None:

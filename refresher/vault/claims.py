@@ -267,7 +267,9 @@ def release_leases(
     leased = grants.c.lease_holder.is_not(None)
     if only is not None:
         leased = grants.c.name.in_(only)
-    found = read_all(tx.connection, tx.aside, leased, grant_of)
+    # In the order of ids every grant there is would be looked through.
+    oldest_first = [grants.c.intent_first_sent_at]
+    found = read_all(tx.connection, tx.aside, leased, grant_of, order=oldest_first)
     update_all(tx, leased, {"lease_holder": None, "lease_taken_at": None})
     resumed = []
     for before in found:

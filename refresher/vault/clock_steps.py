@@ -19,7 +19,15 @@ from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Run, Transaction
-from refresher.vault.schema import facts, grants, incidents, revocations
+from refresher.vault.schema import (
+    IS_DOUBTED,
+    IS_OPEN,
+    facts,
+    grants,
+    incidents,
+    notifications,
+    revocations,
+)
 
 RESTORED_FROM = "restored_from"
 """Fact: of which instant the copy was that this vault is (``backup``)."""
@@ -52,7 +60,11 @@ _MOVES = sa.and_(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the wall clock while no process had the vault open."""
+    """A step of the wall clock while no process had the vault open.
+
+    A process marks every few seconds what its clock shows, and what it writes is dated by that
+    clock. So a vault whose mark is not ahead of the clock holds nothing of the future.
+    """
 
     offset: float
     """Seconds, negative for a step back; 0 where there was none, or nobody knows of one."""
@@ -60,6 +72,8 @@ class Step:
     """Against the elapsed time of the same boot; else it is the least it can have been."""
     marked_at: float | None = None
     """When a process last had the vault open, by the clock as it is set now."""
+    leaves_misdated: bool = False
+    """The vault may hold instants all the same that no clock has shown yet."""
 
 
 class ClockSteps:
@@ -131,7 +145,7 @@ def follow_unseen(tx: Transaction, since_boot: SinceBoot | None) -> Step:
     if step.offset < -JUMP:
         _shift(tx, step.offset, but=() if step.is_measured else _OF_A_TOKEN)
     else:
-        step = Step(0.0, step.is_measured)
+        step = replace(step, offset=0.0)
     marked_at = _marked_at(tx)
     mark(tx, since_boot)
     return replace(step, marked_at=marked_at)
@@ -148,9 +162,11 @@ def _step_since_mark(tx: Transaction, since_boot: SinceBoot | None) -> Step:
         wall, boot, elapsed = json.loads(fact(tx, MARK) or b"")
         passed = float(tx.now - wall)
         if since_boot is not None and boot == since_boot.boot:
-            return Step(passed - (since_boot.elapsed - float(elapsed)), is_measured=True)
-        return Step(passed, is_measured=False)
-    return Step(0.0, is_measured=False)
+            since_mark = since_boot.elapsed - float(elapsed)
+            # A machine that was put back to an earlier state counts its time backwards.
+            return Step(passed - since_mark, is_measured=True, leaves_misdated=since_mark < 0)
+        return Step(passed, is_measured=False, leaves_misdated=passed < 0)
+    return Step(0.0, is_measured=False, leaves_misdated=True)
 
 
 def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = ()) -> None:
@@ -175,6 +191,7 @@ def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = 
 _OTHERS = {
     revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
     incidents: (incidents.c.opened_at,),
+    notifications: (notifications.c.made_at, notifications.c.due_at),
 }
 
 
@@ -199,8 +216,8 @@ def hasten_misdated(tx: Transaction) -> list[str]:
     asked for when it is due: it was refused by no clock, and a restart is no question. A pause
     lasts as long as an operator has said.
     """
-    for past in (grants.c.intent_first_sent_at, grants.c.refused_at):
-        update_all(tx, past > tx.now + TOLERANCE, {past.name: tx.now})
+    for rule, past in ((IS_OPEN, grants.c.intent_first_sent_at), (IS_DOUBTED, grants.c.refused_at)):
+        update_all(tx, sa.and_(rule, past > tx.now + TOLERANCE), {past.name: tx.now})
     is_doubted = grants.c.refused_at.is_not(None)
     misdated = (
         sa.select(grants.c.id, grants.c.name)

@@ -13,6 +13,7 @@ from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
 from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Publication, TokenSet
 from refresher.vault import incidents
+from refresher.vault.changes import What, note
 from refresher.vault.claims import overlaid, row_by_id
 from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
@@ -186,6 +187,8 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
         values |= _predecessor_values(row)
     elif after.state is GrantState.REAUTHORIZATION_REQUIRED:
         remember_spent(tx, stored, intent.presented)
+        if stored.state is not after.state:
+            note(tx, What.LOST, after, detail=after.reason)
     if stored.attempt_sequence == intent.sequence:
         values |= {"lease_holder": None, "lease_taken_at": None}
     tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(**values))

@@ -15,6 +15,7 @@ from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
 from refresher.vault.authorizations import write
+from refresher.vault.changes import What, note
 from refresher.vault.reading import guarded
 from refresher.vault.rows import Transaction, grant_of
 from refresher.vault.selecting import Selection, read_page
@@ -81,6 +82,7 @@ def _take_out_one(tx: Transaction, row: sa.RowMapping) -> Exported | LeftOut:
         return _left_out(grant, "no key opens its tokens", again=True)
     assert refresh_token is not None
     after = paused(grant, tx.now, until=None, reason=Reason.EXPORTED_HERE)
+    note(tx, What.EXPORTED, grant)
     return Exported(
         grant=write(tx, after, {}),
         refresh_token=refresh_token,

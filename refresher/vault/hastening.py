@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Fault, Grant, GrantState
 from refresher.domain.reasons import Reason, worded
+from refresher.vault.changes import What, note
 from refresher.vault.reading import read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants
@@ -107,7 +108,7 @@ def ask_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -
     if client is not None:
         conditions.append(grants.c.client == client)
     rows = tx.connection.execute(
-        sa.select(grants.c.id, grants.c.name)
+        sa.select(grants.c.id, grants.c.name, grants.c.client)
         .where(*conditions)
         .order_by(grants.c.served_at.desc().nulls_last(), grants.c.name)
     ).all()
@@ -117,6 +118,7 @@ def ask_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -
             .where(grants.c.id == row.id)
             .values(due_at=tx.now + place * ORDER, refused_at=tx.now, refusals=0, failures=0)
         )
+        note(tx, What.REFRESH_ORDERED, name=row.name, client=row.client)
     return [row.name for row in rows]
 
 

@@ -8,49 +8,44 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import Grant, Intent, KeptAnswer, RawAnswer, TokenSet
-from refresher.errors import VaultKeyError
-from refresher.vault.rows import Run, Sealer, Transaction
+from refresher.errors import UnknownAnswer, VaultKeyError
+from refresher.vault.changes import What, note
+from refresher.vault.rows import Sealer, Transaction
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import Place
 
 UNREADABLE, ORPHAN = "unreadable", "orphan"
 
 UNREADABLE_KEPT = 5
-"""Unreadable answers kept for one grant; orphans are never dropped by themselves."""
+"""Unreadable answers kept for one grant; orphans are kept as long as ``[vault] keep`` says."""
+
+DROPPED_AT_ONCE = 100
+
+RESCUED = "rescue-"
+"""What names an answer in the rescue file, before the number of its slot."""
 
 
-class Kept:
-    """The kept answers of an open vault; every method is one transaction.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What can be said of one kept answer without telling a secret of it."""
 
-    Each raises ``VaultUnavailable`` when the vault refuses.
-    """
-
-    def __init__(self, *, write: Run, read: Run) -> None:
-        self._write, self._read = write, read
-
-    async def of_kind(self, kind: str) -> list[tuple[str, int, float]]:
-        """Those of KIND: grant name, attempt sequence, arrival."""
-        return await self._read(lambda tx: list_kept(tx.connection, kind))
-
-    async def unreadable(self) -> list[KeptAnswer]:
-        """The answers that nobody understood, oldest first."""
-        return await self._read(lambda tx: read_unreadable(tx.connection, tx.sealer))
-
-    async def forget(self, kept_id: int) -> None:
-        """Drop a kept answer whose content has found its place."""
-        await self._write(lambda tx: forget(tx, kept_id))
-
-    async def keep_orphan(self, grant: Grant, tokens: TokenSet) -> None:
-        """Keep TOKENS that may not enter GRANT; see ``keep_orphan``."""
-        sequence = grant.attempt_sequence
-        await self._write(lambda tx: keep_orphan(tx, grant, sequence, tokens))
+    id: int
+    kind: str
+    name: str
+    received_at: float
+    client: str | None = None
+    """None where it is not known any more."""
+    has_refresh_token: bool | None = None
+    """None: nobody can tell."""
+    is_opened: bool = True
+    """Some key of the key file opens it."""
 
 
 def keep_unreadable(tx: Transaction, grant: Grant, intent: Intent, answer: RawAnswer) -> None:
@@ -80,11 +75,13 @@ def keep_orphan(tx: Transaction, grant: Grant, sequence: int, tokens: TokenSet) 
     """Keep TOKENS that may not enter GRANT: nothing is ever thrown away."""
     access, refresh = tokens.access_token, tokens.refresh_token
     content = {
+        "client": grant.client,
         "access_token": access.reveal() if access else None,
         "refresh_token": refresh.reveal() if refresh else None,
         "expires_at": tokens.expires_at,
         "scope": tokens.scope,
     }
+    note(tx, What.ANSWER_ORPHANED, grant)
     _insert(tx, grant, sequence, ORPHAN, content)
 
 
@@ -106,6 +103,48 @@ def read_unreadable(connection: Connection, sealer: Sealer) -> list[KeptAnswer]:
 def forget(tx: Transaction, kept_id: int) -> None:
     """Drop a kept answer whose content is in its grant, or among the orphans, now."""
     tx.connection.execute(sa.delete(kept_answers).where(kept_answers.c.id == kept_id))
+
+
+def row_of(tx: Transaction, kept_id: int) -> sa.RowMapping:
+    """The row of the kept answer KEPT_ID.
+
+    Raises:
+        UnknownAnswer: there is none.
+    """
+    statement = sa.select(kept_answers).where(kept_answers.c.id == kept_id)
+    row = tx.connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise UnknownAnswer(str(kept_id))
+    return row
+
+
+def read_page(tx: Transaction, after: int, limit: int) -> list[Entry]:
+    """See ``Kept.page``."""
+    statement = (
+        sa.select(kept_answers)
+        .where(kept_answers.c.id > after)
+        .order_by(kept_answers.c.id)
+        .limit(limit)
+    )
+    return [_entry(row, tx.sealer) for row in tx.connection.execute(statement).mappings()]
+
+
+def drop(tx: Transaction, kept_id: int) -> Entry:
+    """See ``Kept.drop``."""
+    entry = _entry(row_of(tx, kept_id), tx.sealer)
+    note(tx, What.ANSWER_DROPPED, name=entry.name, detail=f"answer {kept_id}: {entry.kind}")
+    forget(tx, kept_id)
+    return entry
+
+
+def opened(row: sa.RowMapping, sealer: Sealer) -> dict[str, Any]:
+    """What is in the kept answer of ROW.
+
+    Raises:
+        VaultKeyError: no key opens it.
+    """
+    content: dict[str, Any] = json.loads(sealer.keyring.open(row["sealed"], place_of(row)))
+    return content
 
 
 def list_kept(connection: Connection, kind: str) -> list[tuple[str, int, float]]:
@@ -159,7 +198,7 @@ def _insert(
 
 
 def _kept_answer(row: sa.RowMapping, sealer: Sealer) -> KeptAnswer:
-    content = json.loads(sealer.keyring.open(row["sealed"], place_of(row)))
+    content = opened(row, sealer)
     return KeptAnswer(
         id=row["id"],
         name=row["grant_name"],
@@ -168,6 +207,26 @@ def _kept_answer(row: sa.RowMapping, sealer: Sealer) -> KeptAnswer:
         intent=read_intent(content["intent"]),
         answer=read_raw(content["answer"]),
     )
+
+
+def _entry(row: sa.RowMapping, sealer: Sealer) -> Entry:
+    entry = Entry(
+        id=row["id"], kind=row["kind"], name=row["grant_name"], received_at=row["received_at"]
+    )
+    try:
+        content = opened(row, sealer)
+    except VaultKeyError:
+        return replace(entry, is_opened=False)
+    if row["kind"] != ORPHAN:
+        return entry
+    held = content["refresh_token"] is not None
+    return replace(entry, client=content.get("client"), has_refresh_token=held)
+
+
+def read_old(tx: Transaction, keep: float) -> list[int]:
+    """Some of the kept answers that came more than KEEP seconds ago."""
+    old = sa.select(kept_answers.c.id).where(kept_answers.c.received_at < tx.now - keep)
+    return list(tx.connection.scalars(old.order_by(kept_answers.c.id).limit(DROPPED_AT_ONCE)))
 
 
 def _place(uid: str, name: str, sequence: int, kind: str) -> Place:

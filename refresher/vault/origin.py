@@ -16,6 +16,7 @@ from secrets import token_hex
 import sqlalchemy as sa
 
 from refresher.domain.grants import GrantState
+from refresher.vault.changes import What, note
 from refresher.vault.clock_steps import fact, set_fact
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import grants
@@ -89,6 +90,8 @@ class Origin:
                 restored = Restored(self.restored_from, "copy", _refreshable(tx))
             elif is_behind:
                 restored = self._rolled_back(tx, tx.now if last_seen is None else last_seen)
+            if restored is not None:
+                note(tx, What.RESTORED, count=restored.count, detail=restored.reason)
             return name, number, restored
 
         name, number, restored = await self._write(learn)
@@ -104,7 +107,10 @@ class Origin:
 
         def count(tx: Transaction) -> tuple[str, int, Restored | None]:
             name, number, is_behind = _count(tx, self._remembered)
-            return name, number, self._rolled_back(tx, tx.now) if is_behind else None
+            restored = self._rolled_back(tx, tx.now) if is_behind else None
+            if restored is not None:
+                note(tx, What.RESTORED, count=restored.count, detail=restored.reason)
+            return name, number, restored
 
         name, number, restored = await self._write(count)
         await self._remember(name, number)

@@ -1,5 +1,6 @@
 """Whether the vault refuses or hangs just now: one outage is told once, whoever meets it."""
 
+from refresher.domain.repairs import VAULT
 from refresher.logs import Event, emit
 
 
@@ -21,7 +22,7 @@ class Outage:
             reason: None where BY has told it itself.
         """
         if not self._met and reason is not None:
-            emit(Event.VAULT_REFUSED, reason=reason)
+            emit(Event.VAULT_REFUSED, reason=reason, repair=VAULT)
         self._met.add(by)
 
     def over(self, by: object) -> None:

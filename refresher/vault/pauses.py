@@ -5,6 +5,7 @@ Each function is one operation of a transaction; ``Pauses`` runs them durably.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,9 +15,11 @@ from refresher.domain.pauses import OVER, at_its_end, paused, resumed
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
+from refresher.times import written
 from refresher.vault import selecting
 from refresher.vault.aside import Aside
 from refresher.vault.authorizations import write
+from refresher.vault.changes import What, note
 from refresher.vault.exporting import Page, take_out
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rows import Run, Transaction, grant_of
@@ -40,7 +43,8 @@ class Pauses:
     async def pause(self, selected: Selection, *, until: float | None, after: int = 0) -> Changes:
         """Pause a page of SELECTED with ids above AFTER; empty at the end."""
         change = partial(paused, until=until, reason=Reason.PAUSED_HERE)
-        return await self._write(lambda tx: change_page(tx, selected, after, change))
+        noted = Noted(What.PAUSED, None if until is None else f"until {written(until)}")
+        return await self._write(lambda tx: change_page(tx, selected, after, change, noted))
 
     async def resume(self, selected: Selection, *, after: int = 0) -> Changes:
         """Resume a page of SELECTED with ids above AFTER; empty at the end.
@@ -55,7 +59,8 @@ class Pauses:
             is_meant = grant.state is GrantState.PAUSED and (is_named or not is_exported)
             return resumed(grant, now) if is_meant else grant
 
-        return await self._write(lambda tx: change_page(tx, selected, after, change))
+        noted = Noted(What.RESUMED)
+        return await self._write(lambda tx: change_page(tx, selected, after, change, noted))
 
     async def export(self, selected: Selection, *, after: int = 0) -> Page:
         """Hand out a page of refresh tokens, and pause their grants; see ``take_out``."""
@@ -68,11 +73,28 @@ class Pauses:
         return await self._write(end_due)
 
 
+class Noted(NamedTuple):
+    """How an order is noted, for each grant that it changes or for all of a page."""
+
+    what: What
+    detail: str | None = None
+
+
 def change_page(
-    tx: Transaction, selected: Selection, after: int, change: Callable[[Grant, float], Grant]
+    tx: Transaction,
+    selected: Selection,
+    after: int,
+    change: Callable[[Grant, float], Grant],
+    noted: Noted,
 ) -> Changes:
-    """What CHANGE makes of a page of SELECTED, stored where it is another."""
-    return _changed(tx, read_page(tx, selected.condition(), after, grant_of), change)
+    """What CHANGE makes of a page of SELECTED, stored where it is another, and NOTED."""
+    done = _changed(tx, read_page(tx, selected.condition(), after, grant_of), change)
+    changed = [after for before, after in done if after != before]
+    if selected.names is None and changed:
+        note(tx, noted.what, client=selected.client, count=len(changed), detail=noted.detail)
+    for grant in changed if selected.names is not None else ():
+        note(tx, noted.what, grant, detail=noted.detail)
+    return done
 
 
 def end_due(tx: Transaction) -> Changes:

@@ -136,21 +136,11 @@ def overdue(connection: Connection, aside: Aside, before: float) -> list[Overdue
     return found
 
 
-def ending_before(connection: Connection, aside: Aside, instant: float) -> dict[str, float]:
-    """When the refresh tokens end whose known end comes before INSTANT, by grant."""
-    ending = sa.select(grants.c.name, grants.c.refresh_token_expires_at).where(
-        grants.c.refresh_token_expires_at < instant,
-        grants.c.state.in_([GrantState.FRESH, GrantState.DEGRADED, GrantState.PAUSED]),
-        grants.c.id.not_in(aside.ids),
-    )
-    return {row[0]: row[1] for row in connection.execute(ending)}
-
-
-def has_time_passed(connection: Connection, aside: Aside, now: float) -> bool:
+def has_time_passed(tx: Transaction) -> bool:
     """Whether the clock has changed anything of any grant: what mostly has not."""
-    for moving in (*_moved_by(now), _has_ended(now)):
-        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(aside.ids)).limit(1)
-        if connection.scalar(one) is not None:
+    for moving in (*_moved_by(tx.now), _has_ended(tx.now)):
+        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(tx.aside.ids)).limit(1)
+        if tx.connection.scalar(one) is not None:
             return True
     return False
 

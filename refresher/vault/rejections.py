@@ -9,9 +9,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from refresher.domain.grants import Grant, GrantState
+from refresher.domain.grants import Answer, Grant, GrantState
 from refresher.domain.requests import Rejected, answered, current_of, is_ahead
 from refresher.vault.authorizations import write
+from refresher.vault.changes import What, note
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rows import Transaction, grant_of
 from refresher.vault.schema import grants
@@ -46,5 +47,7 @@ def take(tx: Transaction, rejected: Mapping[str, Rejected]) -> Taken:
             continue
         values = {"requested_at": after.requested_at}
         if stored := guarded(tx, before.id, partial(write, tx, after, values)):
+            if after.rejection is not None and after.rejection.answer is Answer.ACCEPTED:
+                note(tx, What.REFRESH_REQUESTED, before)
             taken.changed.append((before, stored))
     return taken

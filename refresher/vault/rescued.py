@@ -52,6 +52,14 @@ class Rescued:
             del self.left[slot]
             self._file.clear(slot)
 
+    def drop(self, slot: int) -> bool:
+        """Free SLOT, whatever it holds; whether it held something that was left."""
+        is_left = self.left.pop(slot, None) is not None
+        is_left |= self.unopened.pop(slot, None) is not None
+        if is_left:
+            self._file.clear(slot)
+        return is_left
+
     async def reseal(self, mark: bytes) -> int:
         """Bring what is left under the newest key, whose seals begin with MARK; how many were.
 

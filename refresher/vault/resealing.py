@@ -42,6 +42,12 @@ from refresher.vault.sqlite.refusals import is_of_one_row
 BATCH = 64
 """Cells sealed anew in one commit: some 5 ms of the thread that reads."""
 
+SCANNED = 1_000
+"""Rows that one turn looks at for them: a start looks at all there are, and finds none."""
+
+RESTS_FOR = 1.0
+"""How many times as long as a turn took the pass rests: it is in no hurry."""
+
 RETRIED_AFTER = 5.0
 """Seconds after which a vault that refused is tried again."""
 
@@ -193,14 +199,18 @@ class Resealing:
         """Go once over all that is sealed."""
         passed = _Pass()
         for cell in _CELLS:
-            after = 0
-            while batch := await self._read(partial(_outdated, cell=cell, after=after)):
-                after = batch[-1].number
+            after, last = 0, await self._read(partial(_last, cell=cell))
+            while after < last:
+                began = anyio.current_time()
+                batch = await self._read(partial(_outdated, cell=cell, after=after))
+                after = batch[-1].number if len(batch) == BATCH else after + SCANNED
                 new = [one for one in batch if one.new is not None]
                 done = await self._write(partial(store, cell=cell, batch=new)) if new else 0
                 passed.done += done
                 passed.missed += len(new) - done
                 self._count_unopened(passed, batch)
+                # The thread that reads has claims and publications to serve meanwhile.
+                await anyio.sleep(RESTS_FOR * (anyio.current_time() - began))
         passed.done += await self._rescued.reseal(self._sealer.keyring.mark)
         return passed
 
@@ -246,12 +256,18 @@ def store(tx: Transaction, cell: _Cell, batch: list[Renewed]) -> int:
     return done
 
 
+def _last(tx: Transaction, cell: _Cell) -> int:
+    """The last row that has such a cell; what is added behind it is sealed by the newest key."""
+    return tx.connection.scalar(sa.select(sa.func.max(cell.number))) or 0
+
+
 def _outdated(tx: Transaction, cell: _Cell, after: int) -> list[Renewed]:
     """The next cells behind the row AFTER that are to be sealed anew, and what they become."""
     condition = sa.and_(
         cell.column.is_not(None),
         mark_of(cell.column) != tx.sealer.keyring.mark,
         cell.number > after,
+        cell.number <= after + SCANNED,
     )
 
     def build(row: sa.RowMapping) -> Renewed:

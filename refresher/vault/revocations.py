@@ -23,6 +23,7 @@ from refresher.vault.authorizations import (
     owner_of,
     write,
 )
+from refresher.vault.changes import What, note
 from refresher.vault.kept import UNREADABLE
 from refresher.vault.rows import Run, Transaction, grant_of
 from refresher.vault.schema import grants, kept_answers, revocations
@@ -164,6 +165,7 @@ def end(
     known_end = stored.expires_at if refresh_token is None else stored.refresh_token_expires_at
     for tokens in parked:
         _park(tx, stored, *tokens, known_end=known_end)
+    note(tx, What.REVOKED, stored)
     after = without_tokens(stored, GrantState.REAUTHORIZATION_REQUIRED, Reason.REVOKED_HERE, tx.now)
     return Ended(
         before=stored,

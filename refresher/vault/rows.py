@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from refresher.acting import DAEMON, Actor
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import (
     Answer,
@@ -54,7 +55,7 @@ def _refuse_damage(row: Row) -> None:
     SQLite stores any value in any column, and one of a wrong type would only fail later,
     in the middle of the work on everybody's grants.
     """
-    for name, is_optional, is_sound in _CHECKS:
+    for name, is_optional, is_sound in CHECKS:
         value = row[name]
         if not (is_sound(value) if value is not None else is_optional):
             raise GrantSetAside(DAMAGED)
@@ -101,7 +102,7 @@ _SOUND: Mapping[type[sa.types.TypeEngine[Any]], Callable[[object], bool]] = {
     sa.LargeBinary: _is_bytes,
     sa.JSON: _is_json,
 }
-_CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column in grants.c]
+CHECKS = [(column.name, column.nullable, _SOUND[type(column.type)]) for column in grants.c]
 """What each column may hold, by its type."""
 
 
@@ -147,6 +148,9 @@ def grant_of(row: Row) -> Grant:
         predecessor_fingerprint=row["predecessor_fingerprint"],
         refresh_token_obtained_at=row["refresh_token_obtained_at"],
         refresh_token_expires_at=row["refresh_token_expires_at"],
+        authorized_at=row["authorized_at"],
+        end_warning_at=row["end_warning_at"],
+        end_announced=row["end_announced"],
         redirect_uri=row["redirect_uri"],
         authorized_by=row["authorized_by"],
         authorized_subject=row["authorized_subject"],
@@ -233,6 +237,8 @@ class Transaction:
     sealer: "Sealer"
     now: float
     aside: Aside
+    by: Actor = DAEMON
+    """For whom it is done (``changes``)."""
 
 
 class Run(Protocol):
@@ -292,7 +298,8 @@ class Sealer:
         """The access token in ROW, if any, and the provider's extras."""
         if row["token_sealed"] is None:
             return None, {}
-        value, extras = json.loads(self._open(row, "token_sealed"))
+        # As text: of bytes it would have to find out the encoding first.
+        value, extras = json.loads(self._open(row, "token_sealed").decode())
         return Secret(value), extras
 
     def tokens(self, row: Row) -> tuple[Secret | None, Secret | None]:

@@ -62,6 +62,9 @@ grants = Table(
     Column("predecessor_sealed", LargeBinary),
     Column("refresh_token_obtained_at", Float),
     Column("refresh_token_expires_at", Float),
+    Column("authorized_at", Float),
+    Column("end_warning_at", Float),
+    Column("end_announced", Integer),
     Column("token_sealed", LargeBinary),
     Column("token_type", String(64), nullable=False),
     Column("granted_scope", String, nullable=False),
@@ -118,11 +121,13 @@ Index(
     sqlite_where=FAILS_BY_ITSELF,
 )
 IS_OPEN = text("intent_sequence IS NOT NULL")
+# What a dead process left: leases too, which outlive the intent of an exchange that a login
+# has overtaken. So a start looks through no grant that nobody works on.
 Index(
-    "ix_grants_open",
+    "ix_grants_under_way",
     grants.c.client,
     grants.c.intent_first_sent_at,
-    sqlite_where=IS_OPEN,
+    sqlite_where=text("intent_sequence IS NOT NULL OR lease_holder IS NOT NULL"),
 )
 # Was another grant of the client served since this one was refused; how many are doubted, and
 # which of them are due.
@@ -178,6 +183,8 @@ Index(
     grants.c.refresh_token_expires_at,
     sqlite_where=grants.c.refresh_token_expires_at.is_not(None),
 )
+HAS_WARNING = text("end_warning_at IS NOT NULL")
+Index("ix_grants_end_warning_at", grants.c.end_warning_at, sqlite_where=HAS_WARNING)
 # What people list, in the order of names (``listing``). A refresh of a fresh grant writes
 # neither: it changes no client and no name, and the other one leaves fresh grants out.
 NOT_FRESH = text("state <> 'fresh'")
@@ -293,6 +300,35 @@ client_records = Table(
 )
 """What is known of a client beside its settings: the metadata of its server (``metadata``),
 and what its registration brought (``registration``)."""
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(16), nullable=False),
+    Column("uid", BigInteger),
+    Column("pid", BigInteger),
+    Column("what", String(32), nullable=False),
+    Column("grant_name", String(128)),
+    Column("client", String(128)),
+    Column("count", BigInteger),
+    Column("detail", String(255)),
+)
+"""The vault's log: who changed what. No secret is in it."""
+Index("ix_changes_grant_name", changes.c.grant_name, changes.c.id)
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("target", Integer, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("body", String, nullable=False),
+)
+"""What people are to be told, until somebody has taken it; no secret is in it. A target is the
+place of a [[notify]] in the settings."""
+Index("ix_notifications_due_at", notifications.c.due_at)
 
 facts = Table(
     "facts",

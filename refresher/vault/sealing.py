@@ -19,7 +19,7 @@ import os
 import secrets
 import stat
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -42,6 +42,9 @@ MARK_BYTES = 1 + KEY_ID_BYTES
 """The beginning of a sealed value that tells its format and its key."""
 
 
+_encoded = json.JSONEncoder(default=repr).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a sealed value belongs to; it opens nowhere else."""
@@ -57,7 +60,7 @@ class Place:
         if written == FIRST_FORMAT:
             return f"{self.owner}|{self.column}".encode()
         # What a damaged row holds instead of text is named too, and is no place of ours.
-        return json.dumps([self.owner, self.column, *self.bound], default=repr).encode()
+        return _encoded([self.owner, self.column, *self.bound]).encode()
 
 
 LARGEST_KEY_FILE = 65_536
@@ -176,8 +179,14 @@ def _key_id(key: bytes) -> bytes:
 @lru_cache(CIPHERS_KEPT)
 def _cipher(key: bytes, owner: str) -> AESGCM:
     """The cipher of one OWNER: its key is HKDF-SHA256 of the master KEY (RFC 5869), one block."""
-    extracted = hmac.digest(bytes(KEY_BYTES), key, "sha256")
-    return AESGCM(hmac.digest(extracted, b"refresher grant " + owner.encode() + b"\x01", "sha256"))
+    block = b"refresher grant " + owner.encode() + b"\x01"
+    return AESGCM(hmac.digest(_extracted(key), block, "sha256"))
+
+
+@cache
+def _extracted(key: bytes) -> bytes:
+    """The half of HKDF that all owners have in common."""
+    return hmac.digest(bytes(KEY_BYTES), key, "sha256")
 
 
 def _read_keys(path: Path) -> list[bytes]:

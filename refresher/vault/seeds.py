@@ -5,6 +5,7 @@ token is adopted once, and the vault alone knows its successors (FAILURES 28).
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,6 +16,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantConflict
+from refresher.vault import newcomers
 from refresher.vault.authorizations import (
     NO_SECRETS,
     existing_row,
@@ -24,9 +26,11 @@ from refresher.vault.authorizations import (
     set_static,
     write,
 )
+from refresher.vault.changes import What, note
 from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
+from refresher.vault.sqlite.refusals import is_of_one_row
 
 
 class SeedResult(StrEnum):
@@ -48,6 +52,76 @@ class Seeded:
     grant: Grant
 
 
+def apply_seeds(
+    tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool
+) -> list[Seeded]:
+    """Apply the seeds WANTED, those of grants that nobody knew in one go.
+
+    Raises:
+        GrantConflict, DuplicateRefreshToken: see ``apply_seed``.
+    """
+    added = newcomers.add(tx, wanted, draw, origin=origin)
+    return [
+        Seeded(SeedResult.ADDED, added[place])
+        if place in added
+        else apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
+        for place, seed in enumerate(wanted)
+    ]
+
+
+def unchanged(tx: Transaction, wanted: Sequence[Seed]) -> set[str]:
+    """The names of those of WANTED that are as they say already: nothing is to be written.
+
+    Settings with thousands of grants are read again for one of them. So this asks about many
+    at once, reads no sealed value, and builds no grant.
+    """
+    secrets_of = {
+        place: seed.access_token if seed.kind is GrantKind.STATIC else seed.refresh_token
+        for place, seed in enumerate(wanted)
+    }
+    prints = {
+        place: tx.sealer.fingerprint(secret)
+        for place, secret in secrets_of.items()
+        if secret is not None
+    }
+    try:
+        rows = {
+            row.name: row
+            for some in newcomers.parts([seed.name for seed in wanted])
+            for row in tx.connection.execute(sa.select(*_DESCRIBED).where(grants.c.name.in_(some)))
+        }
+    except Exception as error:
+        if not is_of_one_row(error):
+            raise
+        return set()  # each is looked at with care
+    held = newcomers.held(tx, wanted, prints)
+    noted = newcomers.noted(tx, wanted, prints)
+    settled: set[str] = set()
+    for place, seed in enumerate(wanted):
+        row, mark = rows.get(seed.name), prints.get(place)
+        if row is None or row.state == GrantState.REMOVED:
+            continue
+        is_described = (row.client, row.kind) == (seed.client, seed.kind) and (
+            (row.labels, row.scope) == (dict(seed.labels), list(seed.scope))
+        )
+        is_taken = mark is None or mark == row.refresh_token_fingerprint
+        is_spent = (
+            (mark == row.predecessor_fingerprint or (seed.client, mark) in noted)
+            and (seed.client, mark) not in held
+            and row.reason != Reason.AWAITING_LOGIN
+        )
+        if is_described and (is_taken or is_spent):
+            settled.add(seed.name)
+    return settled
+
+
+_DESCRIBED = (
+    *(grants.c.name, grants.c.client, grants.c.kind, grants.c.state, grants.c.reason),
+    *(grants.c.labels, grants.c.scope),
+    *(grants.c.refresh_token_fingerprint, grants.c.predecessor_fingerprint),
+)
+
+
 def apply_seed(
     tx: Transaction, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False
 ) -> Seeded:
@@ -64,6 +138,7 @@ def apply_seed(
     row = row_by_name(tx, seed.name)
     if row is None or row["state"] == GrantState.REMOVED:
         grant = _insert(tx, seed, row, origin)
+        note(tx, What.ADDED, grant)
         return Seeded(
             SeedResult.ADDED, _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
         )
@@ -72,9 +147,11 @@ def apply_seed(
     adopted = _adopt_seed(tx, grant, seed, draw, replace_spent=replace_spent)
     changed = (dict(grant.labels), grant.scope) != (dict(seed.labels), seed.scope)
     if changed:
+        note(tx, What.UPDATED, grant)
         described = {"labels": dict(seed.labels), "scope": list(seed.scope), "origin": origin}
         adopted = write(tx, adopted, described)
     if adopted.authorization_serial != grant.authorization_serial:
+        note(tx, What.SEEDED, grant)
         return Seeded(SeedResult.ADOPTED, adopted)
     return Seeded(SeedResult.UPDATED if changed else SeedResult.UNCHANGED, adopted)
 
@@ -143,15 +220,17 @@ def _adopt_seed(
     remember_spent(tx, grant, fingerprint)
     if seed.kind is GrantKind.STATIC:
         return set_static(tx, grant, tokens)
-    return _seed_refresh_token(tx, grant, tokens, draw)
+    return _seed_refresh_token(tx, grant, tokens, draw, seed.refresh_token_idle)
 
 
-def _seed_refresh_token(tx: Transaction, grant: Grant, tokens: TokenSet, draw: float) -> Grant:
+def _seed_refresh_token(
+    tx: Transaction, grant: Grant, tokens: TokenSet, draw: float, idle: float | None
+) -> Grant:
     """Adopt a refresh token: due at once, or when the access token that came along asks."""
     assert tokens.refresh_token is not None
     end = tokens.expires_at
     is_live = tokens.access_token is not None and end is not None and end > tx.now
-    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw)
+    after = authorizing.seeded(grant, end if is_live else None, tx.now, draw, idle=idle)
     values = tx.sealer.refresh_token_values(
         after, tokens.refresh_token, presented=None, obtained_at=tx.now
     )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
+from refresher.acting import DAEMON, Actor, who
 from refresher.clock import Clock
 from refresher.vault import clock_steps
 from refresher.vault.aside import Aside
@@ -83,10 +84,10 @@ class Transactions:
         """
         self._files.require_vault()
         now = self._clock.now() if now is None else now
-        steps = tuple(self._steps)
+        steps, by = tuple(self._steps), who()
 
         def run(connection: Connection) -> T:
-            tx = self._transaction(connection, now)
+            tx = self._transaction(connection, now, by)
             self._follow(tx, steps)
             return operation(tx)
 
@@ -140,5 +141,5 @@ class Transactions:
         if len(steps) > self._followed:
             clock_steps.follow(tx, self._opening, steps, self._followed)
 
-    def _transaction(self, connection: Connection, now: float) -> Transaction:
-        return Transaction(connection, self._sealer, now, self._aside)
+    def _transaction(self, connection: Connection, now: float, by: Actor = DAEMON) -> Transaction:
+        return Transaction(connection, self._sealer, now, self._aside, by)

@@ -15,13 +15,16 @@ from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.vault import (
     authorizations,
     candidates,
+    changes,
     claims,
     client_records,
     clock_steps,
+    endings,
     exchanges,
     hastening,
     incidents,
-    kept,
+    keeping,
+    outbox,
     pauses,
     queries,
     rejections,
@@ -38,6 +41,7 @@ from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.queries import Overdue
+from refresher.vault.readable import Readable
 from refresher.vault.reading import try_again
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
@@ -70,7 +74,7 @@ class Vault:
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
         self._doubted: list[Claim] = []
-        """Claims whose commit was refused and may have taken effect; nobody works on them."""
+        """Claims whose commit was refused and may have taken effect; their leases have no end."""
         self._aside, self._ahead = Aside(), Ahead()
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
@@ -80,10 +84,16 @@ class Vault:
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
-        self.kept = kept.Kept(write=self._write, read=self._read)
+        self.kept = keeping.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
         self.client_records = client_records.ClientRecords(write=self._write, read=self._read)
         """What is known of clients beside their settings."""
+        self.changes = changes.Changes(write=self._write, read=self._read)
+        """Who changed what."""
+        self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
+        """What people are to be told."""
+        self.endings = endings.Endings(write=self._write, read=self._read)
+        """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
         self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
@@ -91,6 +101,7 @@ class Vault:
         self.listing = Listing(database.read, self._aside)
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
+        self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
@@ -147,8 +158,7 @@ class Vault:
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
 
-        Both are of the clock that CLAIM is of, and follow it: a secret may have been read
-        again since, or the vault may have refused for long.
+        Both are of the clock that CLAIM is of, and follow it: that may be long ago.
 
         Raises:
             VaultUnavailable: nothing was applied, or nobody knows.
@@ -185,9 +195,7 @@ class Vault:
 
     async def time_passed(self) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
-        aside = self._aside
-        now = self.clock.now()
-        if not await self._database.read(lambda c: queries.has_time_passed(c, aside, now)):
+        if not await self._read(queries.has_time_passed):
             return []
         return await self._write(queries.time_passed)
 
@@ -202,12 +210,17 @@ class Vault:
         self, wanted: Sequence[Seed], draw: float, *, origin: str, replace_spent: bool = False
     ) -> list[Seeded]:
         """Apply the seeds WANTED in one transaction: all of them, or none."""
-        return await self._write(
-            lambda tx: [
-                seeds.apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
-                for seed in wanted
-            ]
-        )
+        now, since_boot = self.clock.now(), self.clock.since_boot()
+
+        def apply(tx: Transaction) -> list[Seeded]:
+            clock_steps.mark(tx, since_boot)  # a long import has no watch
+            return seeds.apply_seeds(tx, wanted, draw, origin=origin, replace_spent=replace_spent)
+
+        return await self._write(apply, now=now)
+
+    async def unchanged(self, wanted: Sequence[Seed]) -> set[str]:
+        """Which of WANTED say nothing new; see ``seeds.unchanged``."""
+        return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
     async def authorize(
         self, name: str, outcome: Transition, *, redirect_uri: str | None = None
@@ -254,10 +267,7 @@ class Vault:
         )
 
     async def prove_writable(self) -> None:
-        """Write something durable, before something single-use is spent.
-
-        Claims whose commit was refused are taken back: a refused commit may have taken
-        effect, and a lease that nobody knows of would last as long as the process.
+        """Write something durable, before something single-use is spent; take back what is doubted.
 
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
@@ -328,8 +338,7 @@ class Vault:
         """Try the rows set aside again; the names of those that are sound now."""
         sound: list[str] = []
         for number in self._aside.try_again():
-            name = await self._try_again(number)
-            if name is not None:
+            if (name := await self._try_again(number)) is not None:
                 self._aside.readmit(number)
                 sound.append(name)
         sound += await self._database.read(
@@ -351,16 +360,10 @@ class Vault:
         """What is due since before BEFORE and nobody works on; see ``queries.overdue``."""
         return await self._database.read(lambda c: queries.overdue(c, self._aside, before))
 
-    async def ending_before(self, instant: float) -> dict[str, float]:
-        """When refresh tokens end that end before INSTANT; see ``queries.ending_before``."""
-        return await self._database.read(lambda c: queries.ending_before(c, self._aside, instant))
-
     def is_refresh_token_of(self, grant: Grant, refresh_token: Secret | None) -> bool:
         """Whether REFRESH_TOKEN is, or was right before, the one that GRANT holds."""
-        if refresh_token is None:
-            return False
         known = {grant.refresh_token_fingerprint, grant.predecessor_fingerprint}
-        return self._sealer.fingerprint(refresh_token) in known
+        return refresh_token is not None and self._sealer.fingerprint(refresh_token) in known
 
     async def save(self, copy: Path) -> None:
         """Copy what the open connection reads, wherever its file is; see ``backup``."""
@@ -374,8 +377,7 @@ class Vault:
     def close(self) -> None:
         """Close every file and let the next process in.
 
-        Where a thread hangs in the disk, both is left to the end of the process: until
-        then what it does counts.
+        Where a thread hangs in the disk, both is left to the end of the process.
         """
         is_closed = self._database.close()
         self.rescued.close()

@@ -24,6 +24,7 @@ from refresher.errors import ControlError, ParameterRefused
 from refresher.ops.control import ControlServer
 from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Verdict
+from refresher.ops.protocol import TYPES
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, open_office
 from tests.vault.conftest import vault
@@ -96,6 +97,14 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("import", {"grants": [{**GRANT, "labels": [CANARY]}]}, "grants[0].labels", "wrong type"),
     ("import", {"grants": [{"name": "new"}]}, "grants[0]", "has neither"),
     ("import", {"grants": [{"name": "new", "refresh_token": "x"}]}, "grants[0]", "no client"),
+    ("kept", {"after": "1"}, "after", "has the wrong type"),
+    ("kept", {"after": -(2**80)}, "after", "must be from 0 to 9007199254740991"),
+    ("changes", {"after": 2**63}, "after", "must be from 0 to 9007199254740991"),
+    ("export", {"after": 2**63}, "after", "must be from 0 to 9007199254740991"),
+    ("changes", {"name": "a b"}, "name", "is outside the alphabet"),
+    ("adopt_kept", {"id": "x"}, "id", "is no id of a kept answer"),
+    ("adopt_kept", {"id": "1", "name": "a b"}, "name", "is outside the alphabet"),
+    ("drop_kept", {"id": 1}, "id", "has the wrong type"),
     ("remove", {"name": "a\u2028b"}, "name", "is outside the alphabet"),
     ("revoke", {}, "name", "is missing"),
     ("set_token", {"name": "pat"}, "token", "is missing"),
@@ -117,8 +126,8 @@ def socket() -> Iterator[Path]:
 
 def offered(vault: Vault) -> Any:
     office = open_office(vault, clients={"crm": REVOCABLE})
-    parts = (office.administration, office.logins, office.revoking)
-    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
 
 
 async def test_a_wrong_parameter_is_a_400_that_names_it(vault: Vault, socket: Path) -> None:
@@ -131,11 +140,11 @@ async def test_a_wrong_parameter_is_a_400_that_names_it(vault: Vault, socket: Pa
         async with server.serving():
             for operation, parameters, named, fault in WRONG:
                 status, answer = await post(socket, operation, parameters)
-                error = answer["error"]
-                assert (status, error["kind"]) == (400, "ParameterRefused"), (operation, answer)
-                assert error["parameter"] == named, (operation, answer)
-                assert error["message"].startswith(named)
-                assert fault in error["message"]
+                assert status == answer["status"] == 400, (operation, answer)
+                assert answer["type"] == TYPES + "ParameterRefused", (operation, answer)
+                assert answer["parameter"] == named, (operation, answer)
+                assert answer["detail"].startswith(named)
+                assert fault in answer["detail"]
                 assert CANARY not in str(answer)
             with pytest.raises(ControlError) as caught:
                 await ControlClient(socket).call("refresh", name="a b")

@@ -16,8 +16,12 @@ from itertools import pairwise
 from typing import Any
 from urllib.request import urlopen
 
+import anyio
+
 from refresher.demo.private_server import PrivateValkey
+from refresher.ops.control_client import ControlClient
 from tests.bench.ground import LONGEST_WAIT, cpu_seconds, in_time, resident_mib
+from tests.bench.peers.endpoint import refresh_token
 from tests.bench.processes import Daemon
 from tests.bench.seeding import LATER, VAULT, import_line, make_due
 from tests.bench.servers import Endpoint, connect
@@ -28,6 +32,12 @@ TITLE = "what grows with the number of grants"
 STEADY = 300
 ALLOWED = 310.0
 """Requests a second that the server of the backlog answers."""
+
+IN_THE_FILE = 10_000
+"""Grants in the settings that are read again, at the most."""
+
+SHOWN = 100
+"""Grants on a page of a list: what one turn of the vault builds."""
 
 MORE = 1.0
 """Seconds after a command in which it may still disturb."""
@@ -78,6 +88,8 @@ def _measured(session: Session, size: int) -> Data:
         with ground.daemon(endpoint, valkey, 1, lambda _: time.time() + LATER) as daemon:
             life = Life(session, daemon, endpoint, valkey, 1)
             found: Data = {"import": _import(life, min(size, session.depth.imported))}
+            session.progress(f"{size} grants: settings")
+            found["reload"] = _reload(life, min(size, IN_THE_FILE))
     with ground.servers() as (endpoint, valkey):
         session.progress(f"{size} grants: making the vault")
         with ground.daemon(endpoint, valkey, size, lambda _: time.time() + LATER) as daemon:
@@ -96,19 +108,18 @@ def _measured(session: Session, size: int) -> Data:
 
 def _import(life: Life, count: int) -> Data:
     """COUNT lines through the command, the daemon running."""
-    text = "\n".join(import_line(number) for number in range(1, count + 1))
+    lines = life.daemon.folder / "grants.jsonl"
+    with lines.open("w") as file:
+        file.writelines(f"{import_line(number)}\n" for number in range(1, count + 1))
     life.start()
     life.daemon.await_ready()
     before, began = cpu_seconds(life.daemon.pid), time.monotonic()
     command = subprocess.Popen(
-        life.daemon.command("import", "-"),
-        stdin=subprocess.PIPE,
+        life.daemon.command("import", str(lines)),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert command.stdin is not None
-    command.stdin.write(text.encode())
-    command.stdin.close()
     _, status, used = os.wait4(command.pid, 0)
     command.returncode = os.waitstatus_to_exitcode(status)
     assert command.returncode == 0, "the import failed"
@@ -121,6 +132,25 @@ def _import(life: Life, count: int) -> Data:
         "command_mib": used.ru_maxrss / 1024,
         "daemon_mib": resident_mib(life.daemon.pid, "VmHWM"),
     }
+
+
+def _reload(life: Life, count: int) -> Data:
+    """SIGHUP, with COUNT grants in the settings of which none has changed."""
+    life.daemon.stop()
+    with life.daemon.config.open("a") as file:
+        file.writelines(
+            f'[grants.g{number}]\nclient = "bench"\nrefresh_token = "{refresh_token(number, 0)}"\n'
+            for number in range(1, count + 1)
+        )
+    life.start()
+    life.daemon.await_ready(LONGEST_WAIT)
+    life.within(lambda: _readable(life) >= count)
+    time.sleep(MORE)
+    before = cpu_seconds(life.daemon.pid)
+    life.daemon.hang_up()
+    took = life.within(lambda: any(life.daemon.lines("settings.reloaded")))
+    cpu = cpu_seconds(life.daemon.pid) - before
+    return {"grants": count, "cpu_s": cpu, "took_s": took}
 
 
 def _start(life: Life) -> Data:
@@ -136,7 +166,7 @@ def _start(life: Life) -> Data:
         marks = life.endpoint.marks()[answered:]
         found[name] = marks[0].came - started if marks else None
         if name == "cold":
-            found["published"] = life.within(lambda: _keys(life) >= life.size)
+            found["published"] = life.within(lambda: _readable(life) >= life.size)
         life.daemon.end()
     return found
 
@@ -153,10 +183,13 @@ def _forget(life: Life) -> None:
     os.close(descriptor)
 
 
-def _keys(life: Life) -> int:
-    """Keys in Redis: a token and a status for each grant, and a few more."""
+def _readable(life: Life) -> int:
+    """Tokens that a consumer can read."""
     with connect(life.valkey) as server:
-        return int(server.dbsize()) // 2
+        if server.dbsize() < life.size:
+            return 0  # not even looked for: to ask for each of a million takes a while
+        keys = [f"refresher:token:g{number}" for number in range(life.size)]
+        return sum(server.exists(*keys[at : at + 10_000]) for at in range(0, life.size, 10_000))
 
 
 def _idle(life: Life) -> Data:
@@ -164,7 +197,9 @@ def _idle(life: Life) -> Data:
     make_due(life.daemon.folder, 1, time.time() + LATER, 0)
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
-    time.sleep(life.session.depth.idle_seconds)  # the mirror looks through everything first
+    # The mirror publishes everything first; the CPU of a rebuild is none of an idle daemon.
+    life.within(lambda: any(life.daemon.lines("mirror.rebuilt")))
+    time.sleep(MORE)
     before, began = cpu_seconds(life.daemon.pid), time.monotonic()
     time.sleep(life.session.depth.idle_seconds)
     cpu = (cpu_seconds(life.daemon.pid) - before) / (time.monotonic() - began)
@@ -190,12 +225,12 @@ def _busy_after(life: Life, lead: float) -> Data:
     spans["refresh"] = _spanned(lambda: _command(life, "refresh", f"g{life.size - 1}"))
     spans["sighup"] = _spanned(life.daemon.hang_up)
     spans["scrape"] = _spanned(lambda: _scrape(life))
+    spans["page"] = _spanned(lambda: _page(life))
     time.sleep(MORE)
-    keys = _keys(life)
     with connect(life.valkey) as server:
         server.flushall()
     flushed = time.time()
-    back = life.within(lambda: _keys(life) >= keys)
+    back = life.within(lambda: _readable(life) >= life.size)
     spans["flushall"] = (flushed, time.time())
     cpu = cpu_seconds(life.daemon.pid) - before
     came = sorted(mark.came for mark in life.endpoint.marks())
@@ -233,9 +268,15 @@ def _command(life: Life, *arguments: str) -> None:
 
 
 def _scrape(life: Life) -> None:
-    address = f"http://127.0.0.1:{life.daemon.health_port}/readyz"
+    address = f"http://127.0.0.1:{life.daemon.health_port}/metrics"
     with urlopen(address, timeout=life.session.depth.patience) as answer:
         answer.read()
+
+
+def _page(life: Life) -> None:
+    """A page of the list of grants, as ``status`` asks for it."""
+    client = ControlClient(life.daemon.config.with_name("refresher.sock"))
+    anyio.run(partial(client.call, "grants", limit=SHOWN))
 
 
 def _longest_gap(came: Sequence[float], begin: float, end: float) -> float | None:
@@ -273,6 +314,7 @@ def _drained(life: Life, backlog: int) -> float | None:
 def _rows(size: int, found: Data) -> list[Row]:
     """What the table says of one size."""
     imported, start, idle, busy = (found[name] for name in ("import", "start", "idle", "busy"))
+    reload = found["reload"]
     gaps, took = busy["without_exchange_s"], busy["took_s"]
     meanwhile = ", ".join(
         f"{name} {_seconds(gap)} (took {_seconds(took[name])})" for name, gap in gaps.items()
@@ -291,7 +333,7 @@ def _rows(size: int, found: Data) -> list[Row]:
             f"{size:,} first exchange",
             f"{_seconds(start['warm'])} warm, {_seconds(start['cold'])} cold",
             "<= 1.5 s warm",
-            f"an empty Redis has everything after {_seconds(start['published'])}",
+            f"an empty Redis shows every token after {_seconds(start['published'])}",
         ),
         Row(
             f"{size:,} idle",
@@ -303,6 +345,18 @@ def _rows(size: int, found: Data) -> list[Row]:
             f"{busy['rss_mib']:.0f} MiB (at most {busy['most_mib']:.0f})",
             "<= 150 MiB",
             f"{busy['cpu_us_a_refresh']:.0f} us of CPU a refresh, commands included",
+        ),
+        Row(
+            f"{size:,} scrape, page",
+            f"{_seconds(took['scrape'])}, {_seconds(took['page'])}",
+            "< 0.05 s each",
+            f"/metrics, and {SHOWN} grants of a list",
+        ),
+        Row(
+            f"{size:,} SIGHUP",
+            f"{reload['cpu_s']:.2f} s of CPU",
+            "< 1 s",
+            f"with {reload['grants']:,} grants in the file; took {_seconds(reload['took_s'])}",
         ),
         Row(f"{size:,} without exchange", _seconds(gaps["status"]), "<= 0.1 s", meanwhile),
         Row(f"{size:,} FLUSHALL to all back", _seconds(busy["flushall_back_s"]), "<= 4 s"),

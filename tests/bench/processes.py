@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from refresher.demo.private_server import PrivateValkey, free_port
 from refresher.vault.sealing import write_key_file
@@ -46,6 +46,14 @@ concurrency = {in_flight}
 """
 
 
+class Published(Protocol):
+    """Where a daemon publishes."""
+
+    @property
+    def url(self) -> str:
+        """For its settings."""
+
+
 class Daemon:
     """The real daemon, as anybody starts it, on a vault with many grants.
 
@@ -62,9 +70,9 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._before = 0
         """Bytes that earlier daemons have logged."""
-        self._config = folder / "refresher.toml"
-        self._config.touch(0o600)
-        self._config.write_text(
+        self.config = folder / "refresher.toml"
+        self.config.touch(0o600)
+        self.config.write_text(
             SETTINGS.format(
                 vault=VAULT,
                 redis_url=redis_url,
@@ -82,7 +90,7 @@ class Daemon:
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of refresher on this daemon's settings."""
-        return [sys.executable, "-m", "refresher", "--config", str(self._config), *arguments]
+        return [sys.executable, "-m", "refresher", "--config", str(self.config), *arguments]
 
     def start(self, core: int) -> None:
         """Start it on CORE alone."""
@@ -189,19 +197,27 @@ class Ground:
     @contextmanager
     def servers(self) -> Iterator[tuple[Endpoint, PrivateValkey]]:
         """A token endpoint and a Valkey, both new."""
-        self._template_folder()  # it takes a while: before anybody draws an instant
         valkey = PrivateValkey()
         valkey.start()
-        endpoint = Endpoint(self.python)
         try:
-            yield endpoint, valkey
+            with self.endpoint() as endpoint:
+                yield endpoint, valkey
         finally:
             valkey.stop()
+
+    @contextmanager
+    def endpoint(self) -> Iterator[Endpoint]:
+        """A token endpoint, new."""
+        self._template_folder()  # it takes a while: before anybody draws an instant
+        endpoint = Endpoint(self.python)
+        try:
+            yield endpoint
+        finally:
             endpoint.stop()
 
     @contextmanager
     def daemon(
-        self, endpoint: Endpoint, valkey: PrivateValkey, count: int, due: Due
+        self, endpoint: Endpoint, valkey: Published, count: int, due: Due
     ) -> Iterator[Daemon]:
         """A daemon that is not started, on a vault with COUNT grants that are DUE."""
         with self.folder() as folder:

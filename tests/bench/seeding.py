@@ -87,12 +87,14 @@ def seed(template: Path, folder: Path, count: int, due: Due) -> int:
 def make_due(folder: Path, count: int, begin: float, seconds: float) -> None:
     """Let the first COUNT grants of the vault in FOLDER be due from BEGIN on, over SECONDS.
 
-    All others are due later. No daemon may have the vault.
+    All others are due later, well before their tokens end: else a daemon would take them for
+    dated by another clock. No daemon may have the vault.
     """
     with closing(sqlite3.connect(folder / VAULT)) as connection:
-        later = begin + LATER
+        later = time.time() + LATER
         connection.execute(
-            "UPDATE grants SET due_at = ? WHERE id > ? AND due_at < ?", (later, count, later)
+            "UPDATE grants SET due_at = ? WHERE id > ? AND due_at < ?",
+            (later, count, later - LATER / 4),
         )
         connection.execute(
             "UPDATE grants SET due_at = ? + (id - 1) * ? WHERE id <= ?",

@@ -35,6 +35,8 @@ class Depth:
     """Lines that an import of figure 5 may take at most."""
     profiled: int
     """Grants refreshed while figure 6 looks."""
+    published: tuple[int, ...]
+    """Grants of which figure 9 replaces the master."""
 
 
 WHOLE = Depth(
@@ -48,8 +50,9 @@ WHOLE = Depth(
     busy_seconds=120.0,
     drain_seconds=60.0,
     patience=600.0,
-    imported=20_000,
+    imported=1_000_000,
     profiled=6_000,
+    published=(10_000, 100_000),
 )
 QUICK = Depth(
     rounds=5,
@@ -57,13 +60,14 @@ QUICK = Depth(
     peer_cpu=0.5,
     steady_seconds=6.0,
     steady_rounds=1,
-    sizes=(10_000,),
+    sizes=(1_000, 10_000),
     idle_seconds=3.0,
     busy_seconds=10.0,
     drain_seconds=2.0,
     patience=12.0,
-    imported=500,
+    imported=10_000,
     profiled=2_000,
+    published=(10_000,),
 )
 
 

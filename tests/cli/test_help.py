@@ -12,11 +12,11 @@ from tests.pages.reading import COMMANDS
 
 COLUMNS = 80
 WANTED = {
-    "Start": "demo init check discover register providers sandbox",
+    "Start": "demo init check discover register notify providers sandbox",
     "Run": "run health",
-    "Look": "status",
+    "Look": "status audit",
     "Accounts": "login import export token set-token refresh pause resume revoke remove",
-    "Keep": "vault",
+    "Keep": "kept vault",
 }
 
 

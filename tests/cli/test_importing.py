@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refresher.cli.importing import FIELDS, ImportRefused, read_lines
+from refresher.cli.importing import FIELDS, ImportRefused, _read, check_lines
 from refresher.domain.grants import is_valid_name
 
 CANARY = "canary-5f1c"
@@ -47,7 +47,12 @@ LINES = st.one_of(
 
 
 def read(*lines: bytes) -> list[dict[str, Any]]:
-    return read_lines(io.BytesIO(b"\n".join(lines)), CLIENTS)
+    file = io.BytesIO(b"\n".join(lines))
+    count = check_lines(file, CLIENTS)
+    file.seek(0)
+    found = [grant for _, grant, _ in _read(file, CLIENTS) if grant is not None]
+    assert len(found) == count
+    return found
 
 
 def outcome_of(*lines: bytes) -> tuple[list[dict[str, Any]], list[str]]:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from refresher.app.looks import full_view
-from refresher.app.views import view as view_of
+from refresher.app.views import view as answer_of
 from refresher.cli.status import asking, drawing, watch
 from refresher.cli.status.asking import Asked
 from refresher.cli.status.single import page
@@ -63,6 +63,11 @@ def grant(number: int = 0, **parts: Any) -> Grant:
     }
     whole = usual | parts
     return Grant(id=number, uid="", kind=GrantKind.REFRESHABLE, origin="runtime", **whole)
+
+
+def view_of(shown: Grant) -> dict[str, Any]:
+    """As it came over the socket."""
+    return dict(answer_of(shown))
 
 
 def fourteen() -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.heartbeat import Heartbeat
 from refresher.publication.mirror.observation import observe
-from refresher.publication.publisher import Outcome, Publisher
+from refresher.publication.publisher import Publisher
+from refresher.publication.reports import Outcome
 from refresher.publication.server import tracking
-from refresher.publication.server.connection import Address, Server, open_server
+from refresher.publication.server.connection import Address, Server
 from refresher.publication.server.rights import Rights
 from tests.deploy.files import CHECKOUT, users_of
 from tests.publication.world import publication
@@ -72,7 +73,7 @@ def run(server: PrivateValkey, user: str, command: str) -> object:
 @pytest.fixture
 async def daemon(valkey: PrivateValkey) -> AsyncIterator[Server]:
     password = Secret(PASSWORDS["refresher"])
-    server = open_server(Address(url=valkey.url, username="refresher", password=password))
+    server = Server(Address(url=valkey.url, username="refresher", password=password))
     yield server
     await server.aclose()
 

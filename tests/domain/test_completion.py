@@ -62,8 +62,10 @@ def test_what_the_settings_leave_open_is_the_servers_word() -> None:
     assert client.scope == (), "alone offline_access would narrow what is given by default"
     # And once more it is the same, and follows what is told anew.
     assert completed(client, Known(METADATA)) == client
-    moved_on = replace(METADATA, endpoints={"token_endpoint": f"{ISSUER}/t"}, requires_push=False)
+    named = {"token_endpoint": f"{ISSUER}/t", "introspection_endpoint": f"{ISSUER}/i"}
+    moved_on = replace(METADATA, endpoints=named, requires_push=False)
     again = completed(client, Known(moved_on))
+    assert (client.endpoints.introspection, again.endpoints.introspection) == (None, f"{ISSUER}/i")
     assert (again.endpoints.token, again.endpoints.revocation) == (f"{ISSUER}/t", None)
     assert not again.quirks.require_pushed_authorization_requests
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from refresher.domain.adoption import adopt_authorization, read_tokens
+from refresher.domain.authorizing import seeded
 from refresher.domain.clients import Client
+from refresher.domain.endings import DAY, announced
 from refresher.domain.grants import Fault, GrantState
 from refresher.domain.outcomes import (
     RefreshTokenOnly,
@@ -247,6 +249,40 @@ def test_the_known_end_of_a_refresh_token_is_kept() -> None:
     assert apply(answered(), first).grant.refresh_token_expires_at == NOW + 86_400
 
 
+def test_the_catalogues_life_counts_from_the_login_on() -> None:
+    client = make_client(refresh_token_absolute=30 * DAY)
+    login = adopt_authorization(make_grant(None), client, answered().answer, happened()).grant
+    assert login.refresh_token_expires_at == NOW + 30 * DAY
+    assert login.end_warning_at == NOW + 16 * DAY
+    later = apply(answered(refresh_token_expires_in=60 * DAY), login, client=client).grant
+    assert later.refresh_token_expires_at == NOW + 30 * DAY
+    sooner = apply(answered(refresh_token_expires_in=20 * DAY), login, client=client).grant
+    assert sooner.refresh_token_expires_at == pytest.approx(NOW + 20 * DAY, abs=2)
+    assert sooner.end_warning_at == pytest.approx(NOW + 6 * DAY, abs=2)
+
+
+def test_an_end_that_is_told_again_is_announced_once() -> None:
+    """Its server tells what is left, a little more or less each time."""
+    told = announced(apply(answered(refresh_token_expires_in=20 * DAY)).grant, NOW + 6 * DAY)
+    again = apply(answered(refresh_token_expires_in=20 * DAY + 40), told).grant
+    assert (again.end_announced, again.end_warning_at) == (14, told.end_warning_at)
+    prolonged = apply(answered(refresh_token_expires_in=21 * DAY), told).grant
+    assert prolonged.end_announced is None
+    assert prolonged.end_warning_at == NOW + 7 * DAY
+
+
+@pytest.mark.parametrize(("life", "left"), [(30 * DAY, 20 * DAY), (400 * DAY, 90 * DAY)])
+def test_a_refresh_token_that_ends_first_is_used_before(life: float, left: float) -> None:
+    """Many servers prolong it then."""
+    after = apply(answered(expires_in=life, refresh_token_expires_in=left)).grant
+    assert after.due_at == pytest.approx(NOW + left - DAY, abs=2)
+
+
+def test_an_imported_refresh_token_is_kept_alive() -> None:
+    grant = seeded(make_grant(None), NOW + 60 * DAY, NOW, 0.5, idle=30 * DAY)
+    assert grant.due_at == NOW + 15 * DAY
+
+
 def test_the_same_token_again_backs_off() -> None:
     """No progress: the server gives out what it gave before, until that has ended."""
     before = make_grant(900.0)
@@ -306,18 +342,6 @@ def test_tokens_are_dated_by_what_they_may_be_an_echo_of() -> None:
     tokens, _ = read_tokens(make_grant(), make_client(), answer, happened(), made_at=NOW - 5)
     assert (tokens.issued_at, tokens.expires_at) == (NOW - 5, NOW - 5 + LIFE)
     assert tokens.refresh_token_expires_at == NOW + 4
-
-
-@pytest.mark.parametrize(
-    ("scope", "warned"),
-    [("read", True), ("", False), (None, False), ("write read", False), ("read write x", False)],
-)
-def test_a_scope_that_narrows_is_doubted(scope: str | None, warned: bool) -> None:  # noqa: FBT001  a parameter
-    claim = replace(claimed(make_grant()), granted_scope="read write")
-    change = transition(claim, make_client(), answered(scope=scope or None), happened())
-    assert (change.warnings != ()) is warned
-    if warned:
-        assert change.warnings == ("the scope narrowed: 1 of its values are gone",)
 
 
 ASKED = ("read", "write")

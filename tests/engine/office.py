@@ -13,6 +13,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
+from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Login, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.authorization import AuthorizationRequest
@@ -78,6 +79,7 @@ class Office:
     administration: Administration
     logins: Logins
     revoking: Revoking
+    keeping: Keeping
     endpoint: Endpoint
     revocations: Revocations
     clock: FakeClock
@@ -125,8 +127,16 @@ def open_office(
     revoking = Revoking(
         vault=vault, revoke=revocations, clients=known, publish=published.append, clock=clock
     )
+    keeping = Keeping(
+        vault=vault,
+        clients=known,
+        publish=published.append,
+        wake=lambda: woken.append(None),
+        clock=watched,
+    )
     return Office(
-        administration, logins, revoking, endpoint, revocations, clock, known, published, woken
+        *(administration, logins, revoking, keeping, endpoint),
+        *(revocations, clock, known, published, woken),
     )
 
 

@@ -242,6 +242,7 @@ async def test_a_lost_grant_is_announced_with_its_repair(vault: Vault, lines: Li
     parts = assemble(vault, answering(UNKNOWN, GrantRejected(error="invalid_grant", status=400)))
     await sow(vault, make_seed())
     await run(parts)
+    parts.clock.move(90)
     await run(parts)
     [lost] = lines.of(Event.GRANT_LOST)
     assert lost == {
@@ -254,7 +255,23 @@ async def test_a_lost_grant_is_announced_with_its_repair(vault: Vault, lines: Li
         "expires_at": None,
         "next_attempt_at": None,
         "repair": "refresher login acme; if the server was wrong: refresher refresh --lost acme",
+        "refresh_token_age_s": 90,
+        "refresh_token_idle_s": 90,
     }
+
+
+async def test_another_scope_is_announced(vault: Vault, lines: Lines) -> None:
+    scopes = ("read write", "read write", "write admin", None)
+    answers = [answered(f"at-{n}", scope=scope) for n, scope in enumerate(scopes)]
+    parts = assemble(vault, answering(*answers))
+    await sow(vault, make_seed())
+    for _ in scopes:
+        await vault.request_refresh("acme")
+        await run(parts)
+    [line] = lines.of(Event.GRANT_SCOPE_CHANGED)
+    assert (line["gone"], line["new"]) == (["read"], ["admin"])
+    [published] = await vault.read(["acme"])
+    assert published.scope == "write admin"
 
 
 async def test_a_paused_grant_is_announced(vault: Vault, lines: Lines) -> None:

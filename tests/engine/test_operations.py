@@ -34,8 +34,8 @@ from tests.vault.world import (
 def offered(vault: Vault, *outcomes: Any) -> Any:
     """The operations by name, as the control socket calls them."""
     office = open_office(vault, *outcomes, clients={"crm": REVOCABLE})
-    parts = (office.administration, office.logins, office.revoking)
-    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    return Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
 
 
 async def test_a_page_shows_everything_but_secrets(vault: Vault, canary: Canary) -> None:
@@ -89,7 +89,7 @@ async def test_an_import_reports_every_grant(vault: Vault) -> None:
     done = await offered(vault)["import"](
         {"grants": [{"name": "acme", "client": "crm", "refresh_token": "rt-0"}]}
     )
-    assert [(grant["name"], grant["result"], grant["state"]) for grant in done] == [
+    assert [(grant["name"], grant["result"], grant["state"]) for grant in done["grants"]] == [
         ("acme", "added", "pending")
     ]
 
@@ -120,11 +120,11 @@ async def test_an_exchange_that_is_out_is_said(vault: Vault) -> None:
     pasted = {"login": login["login"], "pasted": "the-code"}
     assert (await operations["login_finish"](pasted))["exchange_out"] is True
     line = {"name": "acme", "client": "crm", "refresh_token": "rt-new"}
-    [imported] = await operations["import"]({"grants": [line]})
+    [imported] = (await operations["import"]({"grants": [line]}))["grants"]
     assert (imported["result"], imported["exchange_out"]) == ("adopted", True)
     await finish(vault, old, answered("at-1", "rt-1"))
     await claim_one(vault)  # the daemon has taken the new one up already
-    assert (await operations["import"]({"grants": [line]}))[0]["exchange_out"] is False
+    assert (await operations["import"]({"grants": [line]}))["grants"][0]["exchange_out"] is False
     assert (await operations["remove"]({"name": "acme"}))["exchange_out"] is True
     assert (await operations["remove"]({"name": "other"}))["exchange_out"] is False
 
@@ -133,9 +133,8 @@ async def test_a_page_shows_what_is_still_to_be_revoked(vault: Vault) -> None:
     await sow(vault, make_seed())
     office = open_office(vault, clients={"crm": REVOCABLE})
     office.revocations.result = RevocationResult.NOT_SENT
-    about = {"pid": 7}
-    parts = (office.administration, office.logins, office.revoking)
-    operations = Operations(*parts, about).by_name() | Looks(vault.listing, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    operations = Operations(*parts, {"pid": 7}).by_name() | Looks(vault, {}).by_name()
     claimed = await claim_one(vault)
     await at(vault, NOW).revocations.end("acme", lambda *_: True)
     await finish(vault, claimed, answered("at-1", "rt-1"))

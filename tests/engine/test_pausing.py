@@ -76,7 +76,8 @@ async def test_a_client_is_told_in_one_line(
 
 async def test_the_answer_tells_what_a_pause_may_cost(vault: Vault) -> None:
     office = await an_office(vault)
-    offered = Operations(office.administration, office.logins, office.revoking, {}).by_name()
+    parts = (office.administration, office.logins, office.revoking, office.keeping)
+    offered = Operations(*parts, {}).by_name()
     await at(vault, NOW).request_refresh("acme")
     await claim_one(vault)
     answer = await offered["pause"]({"names": ["acme"]})

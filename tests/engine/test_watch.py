@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from refresher.clock import Instant
+from refresher.domain.endings import DAY
 from refresher.domain.grants import GrantState
 from refresher.domain.repairs import OVERDUE, repair
-from refresher.engine.watch import DAY, INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
+from refresher.engine.watch import INTERVAL, OVERDUE_AFTER, OVERDUE_EVERY, Watch
 from refresher.logs import Event
 from refresher.vault.selecting import Selection
 from refresher.vault.vault import Vault
@@ -28,6 +30,7 @@ from tests.vault.world import (
     get,
     login_of,
     make_seed,
+    opened,
     refresh,
     set_writable,
     sow,
@@ -61,6 +64,11 @@ class Observed:
 
 @pytest.fixture
 def observed(vault: Vault) -> Observed:
+    return watching(vault)
+
+
+def watching(vault: Vault) -> Observed:
+    """A watch over VAULT."""
     clock = clock_of(vault)
     published: list[str] = []
     readmitted: list[str] = []
@@ -241,25 +249,64 @@ async def test_who_catches_up_is_not_behind(vault: Vault, observed: Observed, li
     assert line["count"] == 10
 
 
+async def ends_told(observed: Observed, lines: Lines, days: int) -> list[float]:
+    """How many of DAYS from now are left at each warning, with a look every hour."""
+    told = []
+    for hour in range(days * 24):
+        before = len(lines.of(Event.GRANT_ENDING))
+        observed.watch._next_endings = 0.0
+        await observed.look(NOW + hour * 3600.0)
+        if len(lines.of(Event.GRANT_ENDING)) > before:
+            told.append(days - hour / 24)
+    return told
+
+
 async def test_an_end_is_announced_three_times(
     vault: Vault, observed: Observed, lines: Lines
 ) -> None:
     """At 14, 7 and 1 days, each once, however often the watch looks."""
     await sow(vault, make_seed())
     await refresh(vault, answered("at", refresh_token_expires_in=20 * DAY, expires_in=30 * DAY))
-    announced = []
-    for hour in range(20 * 24):
-        before = len(lines.of(Event.GRANT_ENDING))
-        await observed.look(NOW + hour * 3600.0)
-        if len(lines.of(Event.GRANT_ENDING)) > before:
-            announced.append(20 - hour / 24)
-    assert announced == pytest.approx([14, 7, 1], abs=0.1)
+    assert await ends_told(observed, lines, 20) == [14, 7, 1]
     line = lines.of(Event.GRANT_ENDING)[0]
-    assert (line["reason"], line["expires_at"], line["repair"]) == (
+    assert (line["reason"], line["expires_at"], line["days"]) == (
         "refresh_token_ends",
         NOW + 20 * DAY,
-        "refresher login acme",
+        14,
     )
+    assert line["repair"].startswith("refresher login acme, before its refresh token ends at 20")
+    assert repair(await get(vault)) == line["repair"]
+    assert observed.published == 3 * ["acme"]
+
+
+async def test_an_announced_end_is_not_announced_again_after_a_restart(
+    tmp_path: Path, lines: Lines
+) -> None:
+    for day in (6, 6.1, 8):
+        async with opened(tmp_path, FakeClock()) as vault:
+            if day == 6:
+                await sow(vault, make_seed())
+                await refresh(vault, answered("at", refresh_token_expires_in=20 * DAY))
+            await watching(vault).look(NOW + day * DAY)
+    assert [line["days"] for line in lines.of(Event.GRANT_ENDING)] == [14]
+
+
+async def test_ends_that_each_refresh_prolongs_are_no_news(
+    vault: Vault, observed: Observed, lines: Lines
+) -> None:
+    """A refresh token that lives a quarter of an hour longer than the earliest warning."""
+    await sow(vault, make_seed())
+    told = {"refresh_token_expires_in": 14 * DAY + 900, "expires_in": LIFE}
+    for hour in range(48):
+        now = NOW + hour * 3600.0
+        await at(vault, now).request_refresh("acme")
+        await refresh(vault, answered(f"at-{hour}", f"rt-{hour}", **told), now)
+        observed.watch._next_endings = 0.0
+        await observed.look(now + 2400)
+    assert lines.of(Event.GRANT_ENDING) == []
+    observed.watch._next_endings = 0.0
+    await observed.look(NOW + 47 * 3600.0 + 8 * DAY)
+    assert [line["days"] for line in lines.of(Event.GRANT_ENDING)] == [7]
 
 
 async def test_a_distant_end_is_not_announced(

@@ -1,12 +1,12 @@
 import asyncio
 import dataclasses
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import pytest
 
-from refresher.domain.clients import Revocation
-from refresher.domain.quirks import Placement
+from refresher.domain.clients import Revocation, TokenCarrier
+from refresher.domain.quirks import ClientAuthentication, Placement
 from refresher.domain.secret import Secret
 from refresher.oauth.revocation import (
     RevocationResult,
@@ -53,6 +53,54 @@ async def test_a_provider_may_want_it_otherwise() -> None:
     assert line == "POST /token?access_token=AT HTTP/1.1"
     assert "authorization" not in headers
     assert body == ""
+
+
+PATH = Revocation(endpoint="", method="DELETE", carrier=TokenCarrier.PATH, authenticated=False)
+BEARER = Revocation(
+    endpoint="",
+    method="DELETE",
+    carrier=TokenCarrier.BEARER,
+    token="access_token",
+    authenticated=False,
+)
+OWN = Revocation(
+    endpoint="",
+    method="DELETE",
+    parameter="access_token",
+    token="access_token",
+    placement=Placement.JSON,
+    client_authentication=ClientAuthentication.BASIC,
+)
+
+
+@pytest.mark.parametrize(
+    ("revocation", "line", "authorization", "sent"),
+    [
+        (PATH, "DELETE /token/R%2FT HTTP/1.1", None, ""),
+        (BEARER, "DELETE /token HTTP/1.1", "Bearer AT", ""),
+        (OWN, "DELETE /token HTTP/1.1", "Basic ", '{"access_token": "AT"}'),
+    ],
+    ids=["HubSpot", "Canvas", "GitHub"],
+)
+async def test_a_token_may_be_revoked_in_other_ways(
+    revocation: Revocation, line: str, authorization: str | None, sent: str
+) -> None:
+    async with answering(http_answer(b"", status=204)) as raw:
+        result = await result_of(raw.url, revocation, refresh_token=Secret("R/T"))
+        assert result is RevocationResult.REVOKED
+        first, headers, body = raw.last
+    assert (first, body) == (line, sent)
+    if authorization is None:
+        assert "authorization" not in headers
+    else:
+        assert headers["authorization"].startswith(authorization)
+
+
+async def test_the_client_may_be_named_in_the_url() -> None:
+    async with answering(http_answer(b"")) as raw:
+        await result_of(f"{raw.url}/CLIENT_ID/grant", OWN)
+        line, _, _ = raw.last
+    assert line == f"DELETE /token/{quote(make_client().client_id)}/grant HTTP/1.1"
 
 
 @pytest.mark.parametrize(

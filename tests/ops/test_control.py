@@ -22,7 +22,7 @@ from refresher.errors import ControlError, ControlUnavailable, SettingsError, Un
 from refresher.ops.control import ControlServer
 from refresher.ops.control_client import ControlClient
 from refresher.ops.health import Judge
-from refresher.ops.protocol import JSON, MAX_BODY, Operation
+from refresher.ops.protocol import JSON, MAX_BODY, TYPES, Operation
 from refresher.ops.socket_file import ListenerRefused, SocketFile, bind_socket_file
 from tests.ops.conftest import CANARY
 from tests.support.waiting import PATIENCE
@@ -128,7 +128,7 @@ async def test_a_secret_is_revealed_only_on_the_wire(serve: Serve) -> None:
     ("operation", "kind", "message"),
     [
         pytest.param("unknown-grant", "UnknownGrant", "there is no grant named acme", id="grant"),
-        pytest.param("settings", "SettingsError", "first\nsecond", id="several lines"),
+        pytest.param("settings", "RefresherError", "first\nsecond", id="several lines"),
         pytest.param("nothing", "UnknownOperation", "there is no such operation", id="unknown"),
         pytest.param("", "UnknownOperation", "there is no such operation", id="empty"),
         pytest.param("bug", "InternalError", "the daemon met a bug; its log says where", id="bug"),
@@ -166,7 +166,7 @@ async def test_a_bug_is_logged_by_its_frames(serve: Serve, log_output: io.String
         pytest.param(request_bytes(b"\xff"), 400, "MalformedRequest", id="not UTF-8"),
         pytest.param(request_bytes(b"[" * 200_000), 400, "MalformedRequest", id="nested too deep"),
         pytest.param(request_bytes(CANARY.encode()), 400, "MalformedRequest", id="not JSON"),
-        pytest.param(request_bytes(b"{}", method="PUT"), 405, "MalformedRequest", id="not POST"),
+        pytest.param(request_bytes(b"{}", method="PUT"), 405, "WrongMethod", id="not POST"),
         pytest.param(request_bytes(b"{}", "a/b"), 404, "UnknownOperation", id="another path"),
         pytest.param(
             request_bytes(b" " * (MAX_BODY + 1)), 413, "RequestTooLarge", id="one byte too long"
@@ -181,7 +181,10 @@ async def test_a_bad_request_is_told_what_it_is(
         answer = await exchange_bytes(path, request_sent)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
-    assert json.loads(body)["error"]["kind"] == kind
+    assert b"\r\nContent-Type: application/problem+json" in head
+    told = json.loads(body)
+    assert (told["status"], told["type"]) == (status, TYPES + kind)
+    assert told["repair"]
 
 
 async def test_bytes_that_are_no_http_are_not_logged(
@@ -213,13 +216,13 @@ async def test_calls_are_answered_side_by_side(serve: Serve) -> None:
         if arrived == 20:
             everybody_is_here.set()
         await everybody_is_here.wait()
-        return parameters["number"]
+        return {"number": parameters["number"]}
 
     results: list[JSON] = []
     async with serve({"meet": wait_for_the_others}) as client:
 
         async def call(number: int) -> None:
-            results.append(await client.call("meet", number=number))
+            results.append((await client.call("meet", number=number))["number"])
 
         async with anyio.create_task_group() as tasks:
             for number in range(20):
@@ -234,7 +237,7 @@ async def test_an_operation_survives_its_command(serve: Serve) -> None:
         started.set()
         await released.wait()
         done.set()
-        return None
+        return {}
 
     async with serve({"work": work}) as client:
         async with anyio.create_task_group() as tasks:
@@ -253,7 +256,7 @@ async def test_a_call_in_flight_is_finished_at_shutdown(serve: Serve, path: Path
     async def work(_: Mapping[str, JSON]) -> JSON:
         started.set()
         await released.wait()
-        return "done"
+        return {"done": True}
 
     async def call(client: ControlClient) -> None:
         results.append(await client.call("work"))
@@ -266,7 +269,7 @@ async def test_a_call_in_flight_is_finished_at_shutdown(serve: Serve, path: Path
         released.set()
 
     async def refuse(_: Mapping[str, JSON]) -> JSON:
-        return None
+        return {}
 
     async with (
         anyio.create_task_group() as tasks,
@@ -275,7 +278,7 @@ async def test_a_call_in_flight_is_finished_at_shutdown(serve: Serve, path: Path
         tasks.start_soon(call, client)
         await started.wait()
         tasks.start_soon(release_once_nobody_else_gets_in)
-    assert results == ["done"]
+    assert results == [{"done": True}]
 
 
 async def test_a_call_past_the_deadline_is_cut(serve: Serve) -> None:
@@ -313,7 +316,7 @@ async def test_shutdown_by_cancellation_still_finishes_calls(serve: Serve) -> No
     async def work(_: Mapping[str, JSON]) -> JSON:
         started.set()
         await released.wait()
-        return "done"
+        return {"done": True}
 
     async def daemon(clients: list[ControlClient], ready: anyio.Event) -> None:
         async with serve({"work": work}) as client:
@@ -334,7 +337,7 @@ async def test_shutdown_by_cancellation_still_finishes_calls(serve: Serve) -> No
         await started.wait()
         app.cancel_scope.cancel()
         released.set()
-    assert results == ["done"]
+    assert results == [{"done": True}]
 
 
 async def test_a_silent_daemon_is_not_an_absent_one(serve: Serve) -> None:

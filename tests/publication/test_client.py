@@ -214,5 +214,5 @@ def test_the_client_can_be_copied() -> None:
         )
     }
     assert imported == {
-        *("asyncio", "collections", "dataclasses", "json", "time", "typing", "redis"),
+        *("asyncio", "collections", "dataclasses", "json", "time", "typing", "urllib", "redis"),
     }

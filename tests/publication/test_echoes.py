@@ -14,7 +14,8 @@ from refresher.publication.mirror.echo import ABSENT, echo_of
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.mirror.observation import BRIEF, Observed
 from refresher.publication.mirror.worklist import LIMIT, Worklist
-from refresher.publication.publisher import BATCH, Outcome, PublishReport
+from refresher.publication.publisher import BATCH
+from refresher.publication.reports import Outcome, PublishReport
 from tests.publication.world import (
     CANARY,
     CLOCK,
@@ -183,7 +184,7 @@ def test_what_is_remembered_of_writes_is_bounded() -> None:
 def overflowing(add: Callable[[Worklist, str], None]) -> Worklist:
     worklist = Worklist(CLOCK.monotonic)
     worklist.rebuild("connected")
-    worklist.rebuild_after = 5_000
+    worklist.show_after, worklist.rebuild_after = None, 5_000
     for i in range(LIMIT + 1):
         add(worklist, f"grant-{i}")
     return worklist

@@ -13,7 +13,8 @@ from redis import Redis
 from refresher.demo.private_server import free_port
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
-from refresher.publication.server.connection import SCHEMES, Address, open_server
+from refresher.publication.server.connection import SCHEMES, Address
+from refresher.publication.server.opening import open_server
 from tests.publication.world import CANARY, CLOCK, publication, publishing
 from tests.support.valkey import Valkey
 

@@ -7,10 +7,11 @@ import anyio
 import pytest
 from redis import Redis
 
-from refresher.domain.grants import GrantState
+from refresher.domain.grants import GrantState, Publication
 from refresher.domain.secret import Secret
+from refresher.errors import VaultUnavailable
 from refresher.logs import Event
-from refresher.publication.mirror.worklist import COMMITTED_WITHIN, LIMIT, Worklist
+from refresher.publication.mirror.worklist import COMMITTED_WITHIN, LIMIT, UNPROVEN, Worklist
 from tests.publication.world import (
     CANARY,
     CLOCK,
@@ -206,6 +207,7 @@ async def test_redis_may_be_down_at_start(valkey: Valkey) -> None:
             valkey.start()
             await eventually(lambda: version_of(valkey) == "1", "the publication")
             await eventually(lambda: mirror.is_connected, "a connection")
+            await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "the rest")
             assert mirror.last_error is None
     assert [line["event"] for line in lines] == [
         *(Event.REDIS_LOST.value, Event.REDIS_CONNECTED.value, Event.MIRROR_REBUILT.value)
@@ -411,3 +413,37 @@ def test_a_long_outage_costs_a_fixed_number_of_names() -> None:
     assert len(worklist._marked) <= LIMIT
     assert len(worklist._suspects) <= LIMIT
     assert worklist.rebuild_after == 0, "what was forgotten is published with everything"
+
+
+def test_what_was_sent_last_is_recalled_first() -> None:
+    now = [0.0]
+    worklist = Worklist(lambda: now[0])
+    for number in range(3):
+        worklist.mark(f"grant-{number}")
+        worklist.take_marked()
+        worklist.acknowledge()
+        now[0] += UNPROVEN / 2 + 1
+    worklist.recall()
+    assert worklist.take_recalled() == ["grant-2", "grant-1"]
+    assert worklist.take_recalled() == []
+
+
+async def test_what_was_sent_last_is_back_before_the_walk_over_all(valkey: Valkey) -> None:
+    """A master that lost its place acknowledged it and dropped it; a walk takes a minute."""
+
+    class Unwalked(Rows):
+        is_walked = True
+
+        async def walk(self, after: int, limit: int) -> list[Publication]:
+            if not self.is_walked:
+                raise VaultUnavailable("too many to walk over")
+            return await super().walk(after, limit)
+
+    rows = Unwalked(publication())
+    async with settled(valkey, rows) as (mirror, _):
+        rows.put(publication(version=2))
+        mirror.publish("acme")
+        await eventually(lambda: version_of(valkey) == "2", "the second")
+        rows.is_walked = False
+        valkey.restart()
+        await eventually(lambda: version_of(valkey) == "2", "the second again")

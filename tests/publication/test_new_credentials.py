@@ -21,7 +21,7 @@ from refresher.publication.inbox import Inbox
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
 from refresher.publication.server import tls as tls_module
-from refresher.publication.server.connection import Address, Server, open_server
+from refresher.publication.server.connection import Address, Server
 from tests.oauth.world import RawServer, make_certificate, server_context, serving
 from tests.publication.world import (
     CLOCK,
@@ -90,7 +90,7 @@ async def test_a_rotated_password_fails_no_connection(valkey: Valkey, user: str 
             )
     old = Address(url=valkey.url, username=user, password=OLD)
     store = Store(Address(url=valkey.url, username=user, password=NEW))
-    server = open_server(old, reread=store.reread)
+    server = Server(old, reread=store.reread)
     try:
         await server.execute("PING")
         assert store.looks == 0
@@ -105,7 +105,7 @@ async def test_a_rotated_password_fails_no_connection(valkey: Valkey, user: str 
 async def test_a_password_that_did_not_change_is_refused_as_before(valkey: Valkey) -> None:
     valkey.restart(["--requirepass", NEW.reveal()])
     store = Store(Address(url=valkey.url, password=OLD))
-    server = open_server(Address(url=valkey.url, password=OLD), reread=store.reread)
+    server = Server(Address(url=valkey.url, password=OLD), reread=store.reread)
     try:
         for asked in (1, 2):
             with pytest.raises(PublicationUnavailable, match="does not accept"):
@@ -118,7 +118,7 @@ async def test_a_password_that_did_not_change_is_refused_as_before(valkey: Valke
 async def test_a_password_is_found_where_there_was_none(valkey: Valkey) -> None:
     valkey.restart(["--requirepass", NEW.reveal()])
     store = Store(Address(url=valkey.url.replace("//", f"//:{NEW.reveal()}@")))
-    server = open_server(Address(url=valkey.url), reread=store.reread)
+    server = Server(Address(url=valkey.url), reread=store.reread)
     try:
         connection = await server.open_connection()
         await server.release(connection)
@@ -135,7 +135,7 @@ async def test_looking_may_take_longer_than_a_command(valkey: Valkey) -> None:
         await anyio.sleep(3)  # a password manager; commands have 2.5 s
         return Address(url=valkey.url, password=NEW)
 
-    server = open_server(Address(url=valkey.url, password=OLD), reread=reread)
+    server = Server(Address(url=valkey.url, password=OLD), reread=reread)
     try:
         assert await server.execute("PING") is True
     finally:
@@ -146,7 +146,7 @@ async def test_the_mirror_goes_on_with_a_rotated_password(valkey: Valkey) -> Non
     valkey.restart(["--requirepass", OLD.reveal()])
     rows = Rows(publication())
     store = Store(Address(url=valkey.url, password=NEW))
-    server = open_server(Address(url=valkey.url, password=OLD), reread=store.reread)
+    server = Server(Address(url=valkey.url, password=OLD), reread=store.reread)
     async with _mirror(server, rows) as (mirror, lines):
         await eventually(lambda: mirror.is_connected, "it is connected")
         set_password(valkey, NEW)
@@ -168,7 +168,7 @@ async def test_everything_is_published_where_the_address_moves_to(valkey: Valkey
     other = Valkey()
     other.start()
     rows = Rows(publication("a"), publication("b", number=2))
-    server = open_server(Address(url=valkey.url))
+    server = Server(Address(url=valkey.url))
     try:
         async with _mirror(server, rows) as (mirror, lines):
             await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT), "nothing is to do")
@@ -188,7 +188,7 @@ async def test_everything_is_published_where_the_address_moves_to(valkey: Valkey
 
 
 async def test_a_lent_connection_ends_only_when_the_address_moves(shared_valkey: Valkey) -> None:
-    server = open_server(Address(url=shared_valkey.url))
+    server = Server(Address(url=shared_valkey.url))
     try:
         connection = await server.open_connection()
         await server.move(Address(url=shared_valkey.url, password=NEW))
@@ -200,7 +200,7 @@ async def test_a_lent_connection_ends_only_when_the_address_moves(shared_valkey:
 
 
 async def test_an_address_that_cannot_be_used_changes_nothing(shared_valkey: Valkey) -> None:
-    server = open_server(Address(url=shared_valkey.url))
+    server = Server(Address(url=shared_valkey.url))
     try:
         with pytest.raises(ValueError, match="is not one of"):
             await server.move(Address(url="http://other"))
@@ -255,7 +255,7 @@ async def tls(shared_valkey: Valkey, tmp_path: Path) -> AsyncIterator[TLS]:
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[tuple[Server, list[Any]]]:
     """A server that has answered, and the lines it logs."""
-    server = open_server(Address(url=url))
+    server = Server(Address(url=url))
     with logged() as lines:
         try:
             assert await server.execute("PING") is True
@@ -339,7 +339,7 @@ async def test_a_file_system_that_hangs_holds_up_no_loop(
 
 async def test_certificates_that_were_never_good_are_named(tls: TLS) -> None:
     tls.trusted.unlink()
-    server = open_server(Address(url=tls.url))
+    server = Server(Address(url=tls.url))
     try:
         with pytest.raises(PublicationUnavailable, match="ssl_"):
             await server.execute("PING")

@@ -8,7 +8,8 @@ from refresher.clock import SystemClock
 from refresher.demo.private_server import free_port
 from refresher.domain.findings import Finding, Level
 from refresher.domain.secret import Secret
-from refresher.publication.server.connection import Address, open_server
+from refresher.publication.server.connection import Address
+from refresher.publication.server.opening import open_server
 from refresher.publication.server.probing import probe
 from tests.publication.test_rights import ALL, WHO, allow
 from tests.publication.world import KEYS

@@ -12,7 +12,7 @@ from refresher.domain.grants import GrantKind, GrantState, Publication
 from refresher.domain.secret import Secret
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event
-from refresher.publication.publisher import Outcome
+from refresher.publication.reports import Outcome
 from refresher.publication.server.connection import POOL_SIZE
 from tests.publication.world import (
     CANARY,
@@ -380,5 +380,5 @@ async def test_a_clock_that_leapt_ahead_is_measured_again(shared_valkey: Valkey)
         clock._shift = 3600
         row = publication(issued_at=clock.now(), expires_at=clock.now() + 60)
         await publisher.publish([row], now=clock.now())
-        assert publisher._offset is not None
-        assert round(publisher._offset.seconds) == -3600
+        (offset,) = publisher._offsets.values()
+        assert round(offset.seconds) == -3600

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refresher.domain.grants import GrantState, Publication
 from refresher.logs import Event
 from refresher.publication.mirror.observation import compare, observe
-from refresher.publication.publisher import Outcome
+from refresher.publication.reports import Outcome
 from refresher.publication.versions import HIGHEST, read_version
 from tests.publication.world import (
     CLOCK,

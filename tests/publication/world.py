@@ -1,5 +1,6 @@
 """What the tests of publication share: rows of a vault, waiting, and a mirror that runs."""
 
+import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import structlog
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
+from refresher.domain.readable import Page, Shown
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
@@ -17,7 +19,9 @@ from refresher.publication.inbox import Inbox
 from refresher.publication.keys import Keys
 from refresher.publication.mirror.life import Mirror
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.connection import Address, Server, open_server
+from refresher.publication.server.connection import Address
+from refresher.publication.server.masters import Masters
+from refresher.publication.server.opening import open_server
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
@@ -93,6 +97,19 @@ class Rows:
         rows = sorted(self._rows.values(), key=lambda row: row.grant.id)
         return [row for row in rows if row.grant.id > after][:limit]
 
+    async def readable(self, after: Shown, limit: int) -> Page:
+        self._check()
+
+        def place(row: Publication) -> tuple[float, int]:
+            ends_at = row.grant.expires_at
+            return math.inf if ends_at is None else ends_at, row.grant.id
+
+        begin = math.inf if after.ends_at is None else after.ends_at, after.id
+        rows = [row for row in self._rows.values() if row.access_token is not None]
+        found = sorted((row for row in rows if place(row) > begin), key=place)[:limit]
+        last = found[-1].grant if len(found) == limit else None
+        return Page(found, None if last is None else Shown(last.expires_at, last.id))
+
     def _check(self) -> None:
         if self.refuses:
             raise VaultUnavailable("the vault cannot be read")
@@ -110,7 +127,7 @@ class ShiftedClock(SystemClock):
 
 
 @asynccontextmanager
-async def connected(url: str, **parts: Any) -> AsyncIterator[Server]:
+async def connected(url: str, **parts: Any) -> AsyncIterator[Masters]:
     """The server at URL, closed afterwards."""
     server = open_server(Address(url=url, **parts))
     try:

@@ -19,8 +19,12 @@ from tests.settings.conftest import CLIENT, Bench
 
 CANARY = "canary-5f1c"
 KEYS = sorted(
-    {entry.key.replace("NAME", "acme").replace("KEY", "x") for entry in describe()}
-    | {"clients.acme", "grants.acme", "redis", "vault", "clients", "daemon.x", "nonsense"}
+    {
+        entry.key.replace("NAME", "acme").replace("KEY", "x")
+        for entry in describe()
+        if entry.variable
+    }
+    | {"notify", "clients.acme", "grants.acme", "redis", "vault", "clients", "daemon.x", "nonsense"}
 )
 
 quick = settings(max_examples=120, deadline=None, database=None)
@@ -46,7 +50,20 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["a", "file", "env", "credential", "command", "\n\x1b[31m", "ü", ""]),
+            st.sampled_from(
+                [
+                    "a",
+                    "file",
+                    "env",
+                    "credential",
+                    "command",
+                    "url",
+                    "secret",
+                    "\n\x1b[31m",
+                    "ü",
+                    "",
+                ]
+            ),
             inner,
             max_size=2,
         )

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 from cryptography import x509
@@ -284,7 +285,8 @@ def test_every_field_is_described() -> None:
 
 
 def test_every_described_variable_is_understood(bench: Bench) -> None:
-    environment = {line.variable.replace("__NAME__", "__x__"): "?" for line in describe()}
+    variables = [line.variable for line in describe() if line.variable]
+    environment = {variable.replace("__NAME__", "__x__"): "?" for variable in variables}
     problems = bench.problems("", environment)
     assert not [problem for problem in problems if "is no known key" in problem]
 
@@ -293,8 +295,9 @@ def keys_of(model: type[Section], above: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         inner = getattr(field.annotation, "__args__", (field.annotation,))[-1]
         if isinstance(inner, type) and issubclass(inner, Section):
-            middle = "" if inner is field.annotation else "NAME."
-            yield from keys_of(inner, f"{above}{name}.{middle}")
+            of_many: dict[object, str] = {dict: ".NAME.", list: "[]."}
+            middle = of_many.get(get_origin(field.annotation), ".")
+            yield from keys_of(inner, f"{above}{name}{middle}")
         else:
             yield f"{above}{name}"
 

@@ -28,6 +28,11 @@ ALTERABLE = {
     f"redis://:{PASSWORD}@10.0.0.7": "in the clear",
     f"redis://:{PASSWORD}@[fd00::7]:6379": "in the clear",
     f"redis://:{PASSWORD}@localhost.example": "in the clear",
+    f"redis+sentinel://:{PASSWORD}@127.0.0.1,redis.example/acme": "in the clear",
+    f"redis+sentinel://redis.example/acme?sentinel_password={PASSWORD}": "in the clear",
+    f"redis+cluster://u:{PASSWORD}@redis.example:7000,redis.example:7001": "in the clear",
+    "rediss+sentinel://redis.example/acme?ssl_cert_reqs=none": "ssl_cert_reqs=none",
+    "rediss+cluster://redis.example?ssl_check_hostname=no": "ssl_check_hostname off",
 }
 
 SOUND = [
@@ -44,7 +49,36 @@ SOUND = [
     f"redis://:{PASSWORD}@localhost/1",
     f"redis://:{PASSWORD}@redis.localhost",
     f"unix://:{PASSWORD}@/run/redis.sock",
+    "redis+sentinel://one,two:26380,[fd00::7]:26379/acme",
+    f"redis+sentinel://:{PASSWORD}@127.0.0.1:1,127.0.0.1:2/acme/3?sentinel_username=us",
+    f"rediss+sentinel://u:{PASSWORD}@one,two/acme?sentinel_password={PASSWORD}",
+    "redis+cluster://one,two:6380",
+    f"rediss+cluster://u:{PASSWORD}@one,two/0?ssl_ciphers=HIGH",
 ]
+
+UNUSABLE = {
+    "redis+sentinel://one,two": "has no name of a master",
+    "redis+sentinel://one,two/acme/five": "where DB is a number",
+    "redis+sentinel://one,two/acme/5/6": "where DB is a number",
+    "redis+sentinel://one,/acme": "has a host that cannot be read",
+    "redis+sentinel://one:port/acme": "has a host that cannot be read",
+    "redis+sentinel://one/acme?db=3": "has the option db",
+    "redis+sentinel://one/acme?ssl_cert_reqs=none": "needs rediss://",
+    "rediss+sentinel://one/acme?ssl_cert_reqs=": "ssl_cert_reqs other than",
+    "redis+sentinel://one/acme?timeout=3": "has an option other than",
+    "redis+cluster://one,two/1": "a cluster has one database",
+    "redis+cluster://one?sentinel_password=x": "is for sentinels",
+    "redis+cluster://one two": "has a space",
+    "redis+mirror://one": "is not a Redis URL",
+    "valkey+cluster://one": "is not a Redis URL",
+}
+
+
+@pytest.mark.parametrize(("url", "told"), UNUSABLE.items(), ids=UNUSABLE.keys())
+def test_a_url_that_names_no_servers_is_refused(bench: Bench, url: str, told: str) -> None:
+    (problem,) = bench.problems(f'{CLIENT}[redis]\nurl = "{url}"')
+    assert "redis.url" in problem
+    assert told in problem
 
 
 @pytest.mark.parametrize(("url", "named"), ALTERABLE.items(), ids=ALTERABLE.keys())

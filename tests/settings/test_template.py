@@ -21,6 +21,7 @@ def test_the_template_loads_as_it_is(bench: Bench) -> None:
 def test_the_template_loads_with_its_examples(bench: Bench) -> None:
     for name in ("redis", "cameras", "acme-billing", "acme-static"):
         bench.write(f"{name}.secret", f"{name}\n")
+    bench.write("notify.secret", "whsec_" + 8 * "YWFh")
     loaded = bench.load(uncommented(), {"ACME_CLIENT_SECRET": "x"})
     assert loaded.warnings == ()
     assert set(loaded.settings.clients) == {"cameras", "acme"}

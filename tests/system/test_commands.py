@@ -299,7 +299,7 @@ def test_a_bad_line_imports_nothing(world: World) -> None:
         "line 11: labels must be strings, their keys of a-z 0-9 _ only",
         "line 12: labels must be strings, their keys of a-z 0-9 _ only",
         "line 13: refresh_token holds a control character, or half of a surrogate pair",
-        "line 14: grant half-1 stands on line 1 too",
+        "line 14: its name stands on line 1 too",
         "line 16: its refresh token stands on line 1 too",
         "nothing was imported",
     ]
@@ -377,7 +377,11 @@ def test_remove_forgets_and_versions_go_on(world: World) -> None:
     assert kept.stderr.endswith("stopped\n")
     assert world.token("leaving") == before
 
-    assert world.daemon.command("remove", "leaving", "--yes").stdout == "leaving is removed\n"
+    done = world.daemon.command("remove", "leaving", "--yes")
+    assert done.stdout == "leaving is removed\n"
+    assert done.stderr.startswith("its tokens were not revoked: at the server of client ")
+    [line] = [line for line in world.daemon.events("grant.removed") if line["grant"] == "leaving"]
+    assert line["reason"] == "not revoked at its server"
     wait_until(
         lambda: world.status("leaving")["state"] == "removed",
         description="consumers are told",

@@ -230,14 +230,6 @@ async def test_overdue_grants_are_counted_whole_by_client(vault: Vault) -> None:
     assert counted["crm"][1] == 1100
 
 
-async def test_known_ends_of_refresh_tokens_are_found(vault: Vault) -> None:
-    await sow(vault, make_seed("ending", "rt-1"), make_seed("endless", "rt-2"))
-    await refresh(vault, answered("at", refresh_token_expires_in=86_400.0), name="ending")
-    await refresh(vault, answered("at"), name="endless")
-    assert await vault.ending_before(NOW + 86_400) == {}
-    assert await vault.ending_before(NOW + 86_401) == {"ending": NOW + 86_400}
-
-
 async def test_grants_are_listed_and_counted(vault: Vault) -> None:
     await sow(vault, make_seed("b", "rt-1"), make_seed("a", None), static_seed("c"))
     await refresh(vault, answered("at"), name="b")

@@ -15,15 +15,19 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain import schedule
+from refresher.engine.recovery import recover
 from refresher.vault.candidates import AHEAD, of_room
 from refresher.vault.queries import IN_ONE_PASS
 from refresher.vault.vault import Vault
 from tests.vault.world import (
+    CRM,
     LIFE,
     NOT_SENT,
     NOW,
     answered,
     at,
+    claim_one,
+    get,
     make_seed,
     opened,
     refresh,
@@ -35,6 +39,9 @@ FEW, MANY = 100, 5_000
 
 LOOK = 400
 """Instructions that a look at nothing new may take."""
+
+START = 2_000
+"""Instructions that a start may take before anything is sent, with one exchange left open."""
 
 
 @dataclass
@@ -141,6 +148,18 @@ async def test_what_changes_costs_what_changes(crowd: tuple[Vault, int]) -> None
     with counting(vault) as counted:
         await look(vault, NOW + LIFE + 501)
     assert counted.instructions < LOOK
+
+
+async def test_a_start_costs_what_was_left_open(crowd: tuple[Vault, int]) -> None:
+    """A new process looks at what its predecessor worked on, and at nothing else."""
+    vault, _ = crowd
+    await at(vault, NOW + LIFE - 300).request_refresh("fresh")
+    await claim_one(vault, NOW + LIFE - 300, "fresh")
+    await at(vault, NOW + LIFE - 299).prove_writable()
+    with counting(vault) as counted:
+        await recover(at(vault, NOW + LIFE - 298), {"crm": CRM}, vault.clock)
+    assert counted.instructions < START
+    assert not await vault.is_out(await get(vault, "fresh"))
 
 
 @pytest.mark.parametrize(

@@ -191,9 +191,10 @@ async def test_login_revocation_and_removal_end_a_pause(vault: Vault) -> None:
 
 async def test_the_end_of_a_paused_refresh_token_is_told(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await refresh(vault, answered("at-1", "rt-1", refresh_token_expires_in=86_400.0))
+    await refresh(vault, answered("at-1", "rt-1", refresh_token_expires_in=2 * 86_400.0))
     await pause(vault)
-    assert await vault.ending_before(NOW + 90_000) == {"acme": NOW + 86_400}
+    [(grant, is_told)] = await at(vault, NOW + 86_400).endings.take_due()
+    assert (grant.name, grant.end_announced, is_told) == ("acme", 1, True)
 
 
 async def test_a_lost_grant_is_not_paused(vault: Vault) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +20,7 @@ from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
 from tests.engine.world import Lines
 from tests.vault.sealed import age, execute, fill, sealed
+from tests.vault.test_cost_of_looking import counting, multiply
 from tests.vault.world import (
     DRAW,
     NOW,
@@ -289,3 +291,25 @@ async def test_altered_cells_do_not_keep_it_open(tmp_path: Path) -> None:
     async with opened(tmp_path) as vault:
         await vault.resealing.reseal()
         assert await format_of_fact(vault) == FORMAT
+
+
+async def test_no_turn_looks_through_all_grants(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start has nothing to seal anew, and keeps nobody waiting to find that out."""
+    await sow(vault, make_seed("one", "rt-1"))
+    multiply(vault, "one", 5_000)
+    monkeypatch.setattr(resealing, "SCANNED", 500)
+    most = 0
+    read = vault.resealing._read
+
+    async def counted(operation: Any) -> Any:
+        nonlocal most
+        with counting(vault) as cost:
+            found = await read(operation)
+        most = max(most, cost.instructions)
+        return found
+
+    monkeypatch.setattr(vault.resealing, "_read", counted)
+    await vault.resealing._pass()
+    assert 0 < most < 20_000

@@ -155,6 +155,23 @@ async def test_the_spent_seed_of_a_removed_grant_waits(vault: Vault) -> None:
     assert await at(vault, NOW + 100).claim(rooms(crm=1), 1) == []
 
 
+@pytest.mark.parametrize("refresh_token", ["rt-1", "rt-2"], ids=["rotated from", "held"])
+async def test_what_a_removed_grant_held_does_not_rise_again(
+    vault: Vault, refresh_token: str
+) -> None:
+    """Whoever took the grant over may have rotated it: presenting it here would end that."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    await at(vault, NOW + 60).request_refresh("acme")
+    await refresh(vault, answered("at-2", "rt-2"), NOW + 60)
+    await at(vault, NOW + 61).remove("acme")
+    for name in ("acme", "another"):
+        seeded = await apply(vault, make_seed(name, refresh_token), NOW + 62)
+        assert (seeded.grant.reason, seeded.grant.due_at) == ("seed_spent", None)
+    forced = await apply(vault, make_seed("acme", refresh_token), NOW + 63, replace_spent=True)
+    assert forced.grant.due_at is not None
+
+
 async def test_a_waiting_spent_seed_stays_as_it_is(vault: Vault) -> None:
     await sow(vault, make_seed())
     await at(vault, NOW).remove("acme")

@@ -126,6 +126,29 @@ async def test_after_another_boot_the_least_step_is_assumed(
     assert await at(fresh, NOW - 3600).steps.hasten_misdated() == ["acme"]
 
 
+@pytest.mark.parametrize(
+    ("now", "booted", "leaves"),
+    [
+        (NOW + 600, SinceBoot(BOOT.boot, BOOT.elapsed + 590), False),
+        (NOW - 3600, SinceBoot(BOOT.boot, BOOT.elapsed + 590), False),
+        (NOW + 600, SinceBoot("boot-2", 30.0), False),
+        (NOW - 3600, SinceBoot("boot-2", 30.0), True),
+        (NOW + 600, SinceBoot(BOOT.boot, BOOT.elapsed - 1), True),
+    ],
+    ids=["no step", "measured", "another boot", "back by who knows how much", "machine put back"],
+)
+async def test_all_grants_are_looked_through_only_where_one_may_be_misdated(
+    fresh: Vault, now: float, booted: SinceBoot, *, leaves: bool
+) -> None:
+    await at(fresh, NOW + 10, BOOT).prove_writable()
+    step = await at(fresh, now, booted).steps.follow_unseen()
+    assert step.leaves_misdated is leaves
+
+
+async def test_a_vault_without_a_mark_may_hold_anything(vault: Vault) -> None:
+    assert (await vault.steps.follow_unseen()).leaves_misdated
+
+
 async def test_after_another_boot_time_has_passed(fresh: Vault) -> None:
     await at(fresh, NOW + 10, BOOT).prove_writable()
     step = await at(fresh, NOW + LIFE, SinceBoot("boot-2", 30.0)).steps.follow_unseen()

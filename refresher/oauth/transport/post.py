@@ -180,7 +180,7 @@ class Transport:
         holder = HOLDER.set(exchange)
         try:
             async with self._session.request(
-                "GET" if request.body is None else "POST",
+                request.method,
                 request.url,
                 data=request.body,
                 headers=request.headers,

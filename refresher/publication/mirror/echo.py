@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from refresher.domain.grants import Publication
 from refresher.publication import records
 from refresher.publication.mirror.observation import BRIEF, TTL_TOLERANCE, Observed
-from refresher.publication.publisher import Outcome, PublishReport
 from refresher.publication.records import Fields
+from refresher.publication.reports import Outcome, PublishReport
 
 
 @dataclass(frozen=True, slots=True)

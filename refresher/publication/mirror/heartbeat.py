@@ -7,8 +7,8 @@ import anyio
 from refresher import __version__
 from refresher.logs import Event, emit
 from refresher.publication.keys import DAEMON_LIFE, Keys
-from refresher.publication.server.connection import Server
 from refresher.publication.server.faults import Refused, is_spoilt, unavailable
+from refresher.publication.server.masters import Masters
 from refresher.publication.server.rights import Rights
 
 BEAT_EVERY = 5.0
@@ -24,7 +24,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, *, server: Server, keys: Keys, rights: Rights, instance: str, started_at: float
+        self, *, server: Masters, keys: Keys, rights: Rights, instance: str, started_at: float
     ) -> None:
         self._server = server
         self._rights = rights

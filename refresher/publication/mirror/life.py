@@ -23,9 +23,11 @@ from refresher.publication.mirror.worklist import LOOK_AFTER, Worklist
 from refresher.publication.publisher import Publisher
 from refresher.publication.server import tracking
 from refresher.publication.server.clock import Steps
+from refresher.publication.server.connection import Server
+from refresher.publication.server.faults import Moved
 from refresher.publication.source import Source
 
-RETRY_FROM, RETRY_TO = 0.1, 2.0
+RETRY_FROM, RETRY_TO = 0.1, 1.0
 """Seconds before a lost Redis is tried again: at first, and at most."""
 
 STEADY = 5.0
@@ -140,9 +142,13 @@ class Mirror:
         Tracking is on before the first token is written, so nothing that happens to a
         key afterwards is missed.
         """
-        await self._publisher.connect()
+        server = self._publisher.server
+        await server.find()
         async with anyio.create_task_group() as group:
-            is_tracking: bool = await group.start(self._watch)
+            group.start_soon(server.follow)
+            await self._publisher.connect()
+            tracks = [await group.start(self._watch, master) for master in server.masters]
+            is_tracking = all(tracks)
             self._reconciler.restart(polling=not is_tracking)
             # Redis counts as connected once it has taken a write and the first batch.
             await self._heartbeat.beat()
@@ -155,10 +161,9 @@ class Mirror:
             if not is_tracking:
                 group.start_soon(self._poll)
 
-    async def _watch(self, *, task_status: TaskStatus[bool]) -> None:
-        server, keys = self._publisher.server, self._publisher.keys
-        heard = self._inbox.heard
-        await tracking.watch(server, keys, self._changed, heard, task_status=task_status)
+    async def _watch(self, master: Server, *, task_status: TaskStatus[bool]) -> None:
+        keys, heard = self._publisher.keys, self._inbox.heard
+        await tracking.watch(master, keys, self._changed, heard, task_status=task_status)
 
     async def _poll(self) -> None:
         await polling.poll(
@@ -194,15 +199,23 @@ class Mirror:
         emit(Event.REDIS_CONNECTED, server=self._publisher.server.where, **away)
 
     async def _lost(self, group: ExceptionGroup[PublicationUnavailable]) -> None:
-        """Note the loss and announce it, and make sure no dead connection is used again."""
+        """Note the loss and announce it, and make sure no dead connection is used again.
+
+        Masters that have others in their place are no loss.
+        """
         now = self._clock.monotonic()
         was_steady = self._connected_at is not None and now - self._connected_at > STEADY
         self._failures = 1 if was_steady else self._failures + 1
         self._connected_at = None
+        where = self._publisher.server.where
         self.last_error = _first(group)
-        self._outage = self._outage or Outage(now)
-        if self._outage.is_news(self.last_error, now):
-            emit(Event.REDIS_LOST, server=self._publisher.server.where, reason=self.last_error)
+        if (moved := group.subgroup(Moved)) is not None:
+            self.last_error = _first(moved)
+            emit(Event.REDIS_MOVED, server=where, reason=self.last_error)
+        else:
+            self._outage = self._outage or Outage(now)
+            if self._outage.is_news(self.last_error, now):
+                emit(Event.REDIS_LOST, server=where, reason=self.last_error)
         await self._publisher.server.disconnect()
 
     def _pause(self) -> float:

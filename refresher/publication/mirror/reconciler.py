@@ -6,21 +6,24 @@ they were made, and no repair can overtake a newer publication.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 import anyio
 
 from refresher.clock import Clock
 from refresher.domain.grants import Publication, is_valid_name
-from refresher.errors import VaultError
+from refresher.domain.readable import BEGINNING, Page, Shown
+from refresher.errors import PublicationUnavailable, VaultError
 from refresher.logs import Event, emit
 from refresher.publication.mirror import observation
 from refresher.publication.mirror.echo import ABSENT, echo_of
 from refresher.publication.mirror.observation import Difference, Observed
 from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
-from refresher.publication.publisher import BATCH, Outcome, Publisher, PublishReport
+from refresher.publication.publisher import BATCH, Publisher
+from refresher.publication.reports import Outcome, PublishReport
 from refresher.publication.server.faults import Refused
-from refresher.publication.server.scan import scan
+from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
 
 SWEEP_EVERY = 60.0
@@ -32,6 +35,9 @@ SWEEP_SHARE = 4.0
 SWEEP_RATE = 30.0
 """Commands a second of a slow walk that nothing hurries. Tracking tells nearly everything,
 so 100,000 grants may well take three hours, and leave Redis its rest."""
+
+SHOWN = 128
+"""Readable tokens that are brought back in one round trip."""
 
 FORBIDDEN_PAUSE = 1.0
 """Seconds of rest after a step that Redis forbade as a whole."""
@@ -74,6 +80,10 @@ class Reconciler:
         self._repaired = 0
         self._rebuilt = 0
         self._rebuild_began = 0.0
+        self._ahead: Page | None = None
+        """The readable tokens whose turn is next, if they are read already."""
+        self._rests_until = 0.0
+        """Monotonic instant at which a rebuild goes on, once the readable tokens are back."""
         self._spared: set[str] = set()
         """Grants whose token of an earlier life was announced and is still there."""
         self.expected: dict[str, float] | None = None
@@ -100,13 +110,18 @@ class Reconciler:
                 await self._send_marked()
             elif written := worklist.take_written():
                 await self._look(written)
-            elif worklist.rebuild_after is not None:
+            elif names := worklist.take_recalled():
+                now = self._clock.now()
+                await self._publish(await self._source.read(names), now)
+            elif worklist.show_after is not None:
+                await self._show_next(worklist.show_after)
+            elif worklist.rebuild_after is not None and self._has_rested():
                 await self._rebuild_next(worklist.rebuild_after)
             elif self._publisher.rights.until_try() == 0:
                 await self._try_again()
             elif names := worklist.take_suspects():
                 await self._verify(names)
-            elif self._clock.monotonic() >= self._sweep_at:
+            elif worklist.rebuild_after is None and self._clock.monotonic() >= self._sweep_at:
                 await self._sweep_next()
             else:
                 self._report_repairs()
@@ -119,11 +134,12 @@ class Reconciler:
             await anyio.sleep(FORBIDDEN_PAUSE)
 
     def restart(self, *, polling: bool) -> None:
-        """Begin anew: Redis may have lost anything while it was away."""
+        """Begin anew: Redis may have lost anything while it was away, the newest most likely."""
         self.expected = {} if polling else None
         self._sweep.restart()
         self._sweep_at = math.inf
         self._worklist.rebuild("connected")
+        self._worklist.recall()
 
     def sweep_now(self) -> None:
         """Begin the slow walk at once: our clock was stepped, and with it what is right."""
@@ -134,7 +150,8 @@ class Reconciler:
 
     def _until_next(self) -> float:
         """Seconds until there is something to do that nobody wakes us for."""
-        until_sweep = self._sweep_at - self._clock.monotonic()
+        next_walk = self._sweep_at if self._worklist.rebuild_after is None else self._rests_until
+        until_sweep = max(0.0, next_walk - self._clock.monotonic())
         until_try = self._publisher.rights.until_try()
         return until_sweep if until_try is None else min(until_sweep, until_try)
 
@@ -163,15 +180,47 @@ class Reconciler:
             if report.tokens[name] in {Outcome.WRITTEN, Outcome.REWRITTEN}:
                 self._on_published(name, row.grant.version, acknowledged - marked[name])
 
-    async def _rebuild_next(self, after: int) -> None:
-        """Publish the next batch of everything."""
-        if after == 0:
-            self._rebuilt, self._rebuild_began = 0, self._clock.monotonic()
+    def _has_rested(self) -> bool:
+        return self._clock.monotonic() >= self._rests_until
+
+    async def _show_next(self, after: Shown) -> None:
+        """Bring back the next readable tokens, the soonest to end first.
+
+        No status and no event is written, nothing is looked at: whoever reads tokens has them
+        back in a fraction of the time, and the walk over everything does the rest.
+        """
         now = self._clock.now()
+        if after == BEGINNING:
+            self._rebuilt, self._rebuild_began = 0, self._clock.monotonic()
+            self._ahead = await self._source.readable(Shown(now), SHOWN)
+        if (page := self._ahead) is None:
+            page = await self._source.readable(after, SHOWN)
+        self._ahead, fault = None, None
+        async with anyio.create_task_group() as tasks:
+            if page.last is not None:
+                tasks.start_soon(self._read_ahead, page.last)
+            try:
+                self._repaired += await self._publisher.show(page.publications, now=now)
+            except PublicationUnavailable as error:
+                fault = error  # alone, as everywhere: not in a group
+        if fault is not None:
+            raise fault
+        if self._worklist.show_after is after:  # else flushed meanwhile: it begins again
+            self._worklist.show_after = page.last
+
+    async def _read_ahead(self, after: Shown) -> None:
+        """Let the vault work while Redis does."""
+        with suppress(VaultError):  # met again when its turn comes
+            self._ahead = await self._source.readable(after, SHOWN)
+
+    async def _rebuild_next(self, after: int) -> None:
+        """Publish the next batch of everything; exchanges have as much of the time as this."""
+        began, now = self._clock.monotonic(), self._clock.now()
         rows = await self._source.walk(after, BATCH)
         report = await self._publish(rows, now)
         self._repaired += len(report.spoilt)
         self._rebuilt += sum(not report.is_forbidden(row.grant.name) for row in rows)
+        self._rests_until = 2 * self._clock.monotonic() - began
         if self._worklist.rebuild_after != after:
             return  # flushed meanwhile: it begins again
         if rows:
@@ -224,7 +273,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
-        await scan(self._publisher.server, 0, self._publisher.keys.tokens, 1)
+        await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
         """Compare NAMES with the vault, Redis read first, and mend what differs."""

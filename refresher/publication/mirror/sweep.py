@@ -7,7 +7,7 @@ from refresher.clock import Clock
 from refresher.domain.grants import is_valid_name
 from refresher.publication.mirror import observation
 from refresher.publication.publisher import Publisher
-from refresher.publication.server.scan import scan
+from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
 
 GRANTS_AT_ONCE = 32
@@ -29,7 +29,7 @@ class Sweep:
         self._clock = clock
         self._after: int | None = 0
         self._beginnings: list[str] = []
-        self._cursor = 0
+        self._cursor = START
         self.cost = 0
         """Commands that the last step sent."""
 
@@ -57,7 +57,7 @@ class Sweep:
         now = self._clock.now()
         rows = await self._source.walk(after, GRANTS_AT_ONCE)
         if not rows:
-            self._after, self._cursor = None, 0
+            self._after, self._cursor = None, START
             keys = self._publisher.keys
             self._beginnings = [keys.tokens, keys.statuses]
             return []
@@ -79,7 +79,7 @@ class Sweep:
         names = [name for name in found if name is not None and is_valid_name(name)]
         known = {row.grant.name for row in await self._source.read(names)} if names else set()
         self._cursor = cursor
-        if self._cursor == 0:
+        if self._cursor == START:
             self._beginnings.pop(0)
         if not self._beginnings:
             self._after = 0

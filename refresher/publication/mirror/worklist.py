@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import anyio
 
 from refresher.domain.grants import Publication
+from refresher.domain.readable import BEGINNING, Shown
 from refresher.publication.mirror.echo import Echo
 from refresher.publication.publisher import BATCH
 
@@ -19,6 +20,13 @@ LOOK_AFTER = 1.0
 """Seconds from the last write of a name to the look at what became of it. What Redis tells
 of the name meanwhile waits for that look, so somebody who overwrites every repair, or a
 repair that brings nothing, costs one write a second and not a hot loop."""
+
+
+UNPROVEN = 30.0
+"""Seconds for which an acknowledged token may turn out to be lost with the server that took it.
+
+A master that lost its place acknowledges for up to 12 s, and its death is noticed later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,12 @@ class Worklist:
         self._suspects: set[str] = set()
         self._written: dict[str, Due] = {}
         """In the order of their looks: whoever is written again goes to the end."""
+        self._unproven: dict[str, float] = {}
+        """What was sent a moment ago, and when, the oldest first."""
+        self._recalled: list[str] = []
+        self.show_after: Shown | None = None
+        """How far the readable tokens are back, which a rebuild begins with; None: it is past
+        them, or none is running."""
         self.rebuild_after: int | None = None
         """Id of the grant that the running rebuild has come to; None: none is running."""
         self.rebuild_reason = ""
@@ -102,8 +116,26 @@ class Worklist:
 
     def acknowledge(self) -> None:
         """What was taken is acknowledged."""
+        now = self._monotonic()
+        for name in self._sending:
+            self._unproven.pop(name, None)
+            self._unproven[name] = now
+        while self._unproven:
+            oldest, at = next(iter(self._unproven.items()))
+            if now - at <= UNPROVEN and len(self._unproven) <= LIMIT:
+                break
+            del self._unproven[oldest]
         self._sending = {}
         self._acknowledged.set()
+
+    def recall(self) -> None:
+        """The server may be another one: what was sent last is what it may not have."""
+        self._recalled = list(self._unproven)
+
+    def take_recalled(self) -> list[str]:
+        """Some of the names that were sent a moment ago, the last first."""
+        taken, self._recalled = self._recalled[: -BATCH - 1 : -1], self._recalled[:-BATCH]
+        return taken
 
     def put_back(self) -> None:
         """What was taken could not be sent."""
@@ -121,8 +153,8 @@ class Worklist:
         return name in self._marked
 
     def rebuild(self, reason: str) -> None:
-        """Everything is to be published again, from the first grant on."""
-        self.rebuild_after = 0
+        """Everything is to be published again: first what can be read, then every grant."""
+        self.show_after, self.rebuild_after = Shown(BEGINNING.ends_at), 0
         self.rebuild_reason = reason
         self.must_walk = False
         self._suspects.clear()
@@ -137,8 +169,11 @@ class Worklist:
             self.must_walk = True
 
     def suspect(self, name: str) -> None:
-        """Redis may not show what it should of NAME; if we just wrote it, a look is due anyway."""
-        if name in self._written:
+        """Redis may not show what it should of NAME; if we just wrote it, a look is due anyway.
+
+        As it is of all names while the first tokens of a rebuild come back.
+        """
+        if self.show_after is not None or name in self._written:
             return
         if len(self._suspects) >= LIMIT:
             self._suspects.clear()

@@ -1,6 +1,7 @@
-"""One Redis: connections, faults, and every command that is about one server.
+"""Redis: connections, faults, and every command that is about one server.
 
-Time, information, scans, scripts, tracking and reads of many keys at once ask the node
-that they are sent to; here is where a cluster would ask each of its nodes. The only room
-that imports ``redis``.
+``masters`` says where keys are written: ``connection`` has the one server of a URL, ``sentinel``
+the master that sentinels name, and ``cluster`` the masters of a cluster; ``opening`` chooses. Time,
+information, scans, scripts and tracking are asked of each master. The only room that imports
+``redis``.
 """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from refresher.clock import Clock
 from refresher.publication.server.connection import Server
+from refresher.publication.server.masters import Masters
 
 SAMPLES = 3
 """Readings of which the one with the shortest round trip counts."""
@@ -40,6 +41,15 @@ class Steps:
         """Whether it was since the last look."""
         before, self._ahead = self._ahead, self._clock.now() - self._clock.monotonic()
         return abs(self._ahead - before) > STEP
+
+
+async def measure_all(server: Masters, clock: Clock) -> dict[Server, Offset]:
+    """How far the clock of each master is from ours.
+
+    Raises:
+        PublicationUnavailable: when one cannot be read.
+    """
+    return {master: await measure(master, clock) for master in server.masters}
 
 
 async def measure(server: Server, clock: Clock) -> Offset:

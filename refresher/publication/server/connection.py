@@ -6,7 +6,7 @@ retried behind our back could arrive after a newer one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -17,7 +17,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from refresher.domain.findings import Finding
+from refresher.domain.redis_urls import ManyServers, is_many, read_many
 from refresher.domain.secret import Secret
+from refresher.logs import Event, emit
 from refresher.publication.server.faults import Unauthenticated, translated
 from refresher.publication.server.packing import (
     PackingConnection,
@@ -40,6 +43,8 @@ DEADLINE = 2.5
 POOL_SIZE = 8
 """Connections for commands: the mirror, the inbox and health checks share them."""
 
+OTHER_LAYOUT = "its URL names one server now, or several: that takes a restart of the daemon"
+
 Argument = str | bytes | int | float
 Command = Sequence[Argument]
 
@@ -49,7 +54,8 @@ class Address:
     """Where Redis is and who we are there."""
 
     url: str = field(repr=False)
-    """``redis://``, ``rediss://`` or ``unix://``; may carry a password."""
+    """``redis://``, ``rediss://`` or ``unix://``, or several servers as ``redis_urls`` says; may
+    carry a password."""
     username: str | None = None
     password: Secret | None = None
     client_name: str = "refresher"
@@ -57,10 +63,33 @@ class Address:
     @property
     def shown(self) -> str:
         """The server without credentials and options."""
+        if self.many is not None:
+            return self.many.shown
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
             return parts.path
         return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+    @property
+    def many(self) -> ManyServers | None:
+        """The servers, if the URL names several."""
+        return read_many(self.url) if is_many(self.url) else None
+
+    def at(self, host: str, port: int) -> "Address":
+        """One server of several that holds data."""
+        assert self.many is not None
+        return replace(self, url=self.many.url_of(host, port))
+
+    def sentinel_at(self, host: str, port: int) -> "Address":
+        """One sentinel, with its own user and password."""
+        assert self.many is not None
+        username, password = self.many.sentinel
+        return replace(
+            self,
+            url=self.many.sentinel_url_of(host, port),
+            username=username or None,
+            password=Secret(password) if password else None,
+        )
 
     @property
     def location(self) -> str:
@@ -103,6 +132,27 @@ class Server:
     def where(self) -> str:
         """The server without credentials, for messages."""
         return self._address.shown
+
+    is_divided = False
+
+    @property
+    def masters(self) -> Sequence["Server"]:
+        """Itself: see ``Masters``, which one server is as well."""
+        return (self,)
+
+    def master_of(self, _key: str) -> "Server":
+        """Itself."""
+        return self
+
+    async def find(self) -> None:
+        """Nothing: it is where its URL says, and stays there."""
+
+    async def follow(self) -> None:
+        """Nothing."""
+
+    async def survey(self) -> Sequence[Finding]:
+        """Nothing that ``probing`` does not see."""
+        return ()
 
     async def execute(self, *command: Argument) -> Any:
         """Run one command.
@@ -163,6 +213,9 @@ class Server:
             ValueError: as ``open_server``.
         """
         check_address(address)
+        if is_many(address.url):
+            emit(Event.REDIS_DOUBTED, server=self.where, reason=OTHER_LAYOUT)
+            return
         before, self._address = self._address, address
         if address.location != before.location:
             pools = [client.connection_pool for client in (self._commands, self._reads)]
@@ -226,22 +279,19 @@ class Server:
             return await call()
 
 
-def open_server(address: Address, *, reread: Reread | None = None) -> Server:
-    """The server at ADDRESS; nothing is sent before the first command.
-
-    Raises:
-        ValueError: for a URL that cannot be used; says why and never quotes it.
-    """
-    check_address(address)
-    return Server(address, reread=reread)
-
-
 def check_address(address: Address) -> None:
     """Refuse an ADDRESS that cannot be used.
 
     Raises:
         ValueError: says why and never quotes it.
     """
+    if is_many(address.url):
+        try:
+            many = read_many(address.url)
+        except ValueError as error:
+            raise ValueError(f"Redis URL: {error}") from None
+        check_address(address.at(*many.hosts[0]))
+        return
     try:
         parts = urlsplit(address.url)
         parts.port  # noqa: B018  it is parsed, and quoted by its error, when it is read

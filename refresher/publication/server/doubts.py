@@ -1,6 +1,6 @@
 """Settings of a Redis that make it lose tokens while every write succeeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from refresher.logs import Event, emit
 from refresher.publication.server.clock import Offset
@@ -15,22 +15,23 @@ class Doubts:
     """Warns once of each doubt, and again if it went and came back."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
 
-    async def examine(self, server: Server, offset: Offset) -> None:
-        """Look at the clock's OFFSET and at INFO.
+    async def examine(self, offsets: Mapping[Server, Offset]) -> None:
+        """Look at the OFFSETS of the masters' clocks, and at their INFO.
 
         Raises:
             PublicationUnavailable: when Redis cannot be asked.
         """
-        found: dict[str, dict[str, object]] = {}
-        if abs(offset.seconds) - offset.uncertainty > CLOCK_TOLERANCE:
-            reason = "its clock differs from ours; replicas expire keys by their own clock"
-            found[reason] = {"offset_s": round(offset.seconds, 3)}
-        for reason in losses(await read_info(server, "memory", "stats")):
-            found[reason] = {}
-        for reason in found.keys() - self._known:
-            emit(Event.REDIS_DOUBTED, server=server.where, reason=reason, **found[reason])
+        found: dict[tuple[str, str], dict[str, object]] = {}
+        for server, offset in offsets.items():
+            if abs(offset.seconds) - offset.uncertainty > CLOCK_TOLERANCE:
+                reason = "its clock differs from ours; replicas expire keys by their own clock"
+                found[server.where, reason] = {"offset_s": round(offset.seconds, 3)}
+            for reason in losses(await read_info(server, "memory", "stats")):
+                found[server.where, reason] = {}
+        for where, reason in found.keys() - self._known:
+            emit(Event.REDIS_DOUBTED, server=where, reason=reason, **found[where, reason])
         self._known = set(found)
 
 

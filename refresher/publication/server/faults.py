@@ -13,7 +13,7 @@ from redis import exceptions
 
 from refresher.errors import PublicationUnavailable
 
-CLUSTER = "it is one node of a cluster: refresher needs one server that holds all of its keys"
+CLUSTER = "it is one node of a cluster: write redis+cluster:// instead of redis:// in its URL"
 
 REFUSALS = {
     "NOAUTH": "Redis asks for a password and none is configured",
@@ -23,9 +23,9 @@ REFUSALS = {
     "OOM": "Redis is out of memory (maxmemory reached, nothing it may evict)",
     "LOADING": "Redis is still loading its data",
     "MASTERDOWN": "this replica has lost its master",
-    "NOREPLICAS": "Redis has too few replicas to accept writes",
+    "NOREPLICAS": "Redis has too few replicas in reach to accept writes (min-replicas-to-write)",
     "MISCONF": "Redis cannot save its data to disk and takes no writes",
-    "CLUSTERDOWN": "the cluster is down",
+    "CLUSTERDOWN": "the cluster is down: a master is gone, or some slots have no node",
     **dict.fromkeys(("MOVED", "ASK", "TRYAGAIN", "CROSSSLOT"), CLUSTER),
     "BUSY": "Redis is busy with a script of somebody else",
     "UNKILLABLE": "Redis is busy with a script of somebody else",
@@ -39,6 +39,7 @@ ERRORS = {
     "DB index is out of range": "it has no database of the number that its URL names",
     "invalid DB index": "it has no database of the number that its URL names",
     "SELECT is not allowed in cluster mode": CLUSTER,
+    "cluster support disabled": "it is no node of a cluster: write redis:// in its URL",
     "Client sent AUTH": "a password is configured and Redis has none",
     "AUTH <password> called without": "a password is configured and Redis has none",
     "invalid password": REFUSALS["WRONGPASS"],
@@ -57,6 +58,10 @@ TLS_FILES = "TLS files"
 
 class Unauthenticated(PublicationUnavailable):
     """Raised when Redis does not accept our password, or asks for one."""
+
+
+class Moved(PublicationUnavailable):
+    """Raised when other servers than were found take the writes now, in whole or in part."""
 
 
 class Refused(PublicationUnavailable):
@@ -188,7 +193,7 @@ def _refusal(code: str, text: str) -> str:
             return REFUSALS["NOPROTO"]
         return (
             f"it does not know the command {unknown[1].upper()}: it is disabled, or what answers "
-            "is a Sentinel, a proxy or an older server"
+            "is a Sentinel (write redis+sentinel:// in its URL), a proxy or an older server"
         )
     for sign, meaning in ERRORS.items():
         if sign in text:

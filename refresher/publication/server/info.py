@@ -1,6 +1,7 @@
 """What one server says of itself."""
 
 from refresher.publication.server.connection import Server
+from refresher.publication.server.masters import Masters
 
 
 async def read_info(server: Server, *sections: str) -> dict[str, str]:
@@ -16,11 +17,11 @@ async def read_info(server: Server, *sections: str) -> dict[str, str]:
     return info
 
 
-async def identity_of(server: Server) -> tuple[str, str]:
-    """What changes when the server is replaced or restarted; empty where INFO is refused.
+async def identity_of(server: Masters) -> list[tuple[str, str]]:
+    """What changes when a master is replaced or restarted; empty words where INFO is refused.
 
     Raises:
         PublicationUnavailable: when Redis cannot be asked.
     """
-    info = await read_info(server, "server", "replication")
-    return info.get("run_id", ""), info.get("master_replid", "")
+    infos = [await read_info(master, "server", "replication") for master in server.masters]
+    return [(info.get("run_id", ""), info.get("master_replid", "")) for info in infos]

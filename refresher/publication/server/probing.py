@@ -16,6 +16,7 @@ from refresher.publication.server.connection import Command, Server
 from refresher.publication.server.doubts import CLOCK_TOLERANCE, losses
 from refresher.publication.server.faults import Refused, unavailable
 from refresher.publication.server.info import read_info
+from refresher.publication.server.masters import Masters
 from refresher.publication.server.tracking import watch
 from refresher.times import duration
 
@@ -25,14 +26,20 @@ NAME = "/check"
 NO_TRACKING = "it refuses CLIENT TRACKING, so losses are found by slow walks only"
 
 
-async def probe(server: Server, keys: Keys, clock: Clock) -> AsyncIterator[Finding]:
+async def probe(server: Masters, keys: Keys, clock: Clock) -> AsyncIterator[Finding]:
     """What there is to say of SERVER, a step at a time; none follows one that failed."""
     subject = f"Redis at {server.where}"
     try:
-        await server.execute("PING")
-        info = await read_info(server, "server", "memory", "stats")
-        version = info.get("valkey_version") or info.get("redis_version") or "of unknown version"
-        yield Finding(subject=subject, text=f"answers, version {version}")
+        await server.find()
+        for finding in await server.survey():
+            yield finding
+        subject = f"Redis at {server.where}"
+        infos = {master: await _info(master) for master in server.masters}
+        for master, info in infos.items():
+            version = (
+                info.get("valkey_version") or info.get("redis_version") or "of unknown version"
+            )
+            yield Finding(subject=f"Redis at {master.where}", text=f"answers, version {version}")
         missing = await _missing(server, keys)
         for text in missing:
             yield Finding(
@@ -43,15 +50,17 @@ async def probe(server: Server, keys: Keys, clock: Clock) -> AsyncIterator[Findi
             )
         if not missing:
             yield Finding(subject=subject, text="its user has the rights it needs")
-        yield await _tracking(server, keys, subject)
-        for text in losses(info):
-            yield Finding(
-                subject=subject,
-                text=text,
-                level=Level.DOUBT,
-                mend="set maxmemory-policy noeviction, and maxmemory above what is stored",
-            )
-        yield await _clock(server, clock, subject)
+        for master, info in infos.items():
+            subject = f"Redis at {master.where}"
+            yield await _tracking(master, keys, subject)
+            for text in losses(info):
+                yield Finding(
+                    subject=subject,
+                    text=text,
+                    level=Level.DOUBT,
+                    mend="set maxmemory-policy noeviction, and maxmemory above what is stored",
+                )
+            yield await _clock(master, clock, subject)
     except PublicationUnavailable as error:
         yield Finding(
             subject=subject,
@@ -59,6 +68,11 @@ async def probe(server: Server, keys: Keys, clock: Clock) -> AsyncIterator[Findi
             level=Level.PROBLEM,
             mend="check redis.url, redis.username and redis.password, and the server's own log",
         )
+
+
+async def _info(master: Server) -> dict[str, str]:
+    await master.execute("PING")
+    return await read_info(master, "server", "memory", "stats")
 
 
 def _commands(keys: Keys) -> list[Command]:
@@ -74,8 +88,9 @@ def _commands(keys: Keys) -> list[Command]:
         ("PTTL", probe),
         ("TYPE", probe),
         ("DEL", probe),
-        ("EXISTS", token, status),
-        ("DEL", token, status),
+        ("EXISTS", token),
+        ("DEL", token),
+        ("DEL", status),
         ("XADD", keys.events + NAME, "NOMKSTREAM", "*", "state", "none"),
         ("XLEN", keys.events),
         ("XDEL", keys.events, "0-1"),
@@ -83,17 +98,22 @@ def _commands(keys: Keys) -> list[Command]:
         ("XDEL", keys.requests, "0-1"),
         ("GETRANGE", keys.rejected(NAME), 0, 19),
         ("DEL", keys.rejected(NAME)),
-        ("SCAN", 0, "MATCH", f"{keys.tokens}*", "COUNT", 1),
-        ("SCRIPT", "LOAD", "return 1"),
         ("EVALSHA", "0" * 40, 1, probe),
         ("PUBLISH", token, '{"state":"removed"}'),
-        ("TIME",),
     ]
 
 
-async def _missing(server: Server, keys: Keys) -> list[str]:
+def _of_each(keys: Keys) -> list[Command]:
+    """Those that each master is asked, without a key."""
+    scan: Command = ("SCAN", 0, "MATCH", f"{keys.tokens}*", "COUNT", 1)
+    return [scan, ("SCRIPT", "LOAD", "return 1"), ("TIME",)]
+
+
+async def _missing(server: Masters, keys: Keys) -> list[str]:
     """What Redis forbids, each once."""
     replies = await server.pipeline(_commands(keys))
+    for master in server.masters:
+        replies += await master.pipeline(_of_each(keys))
     refusals = [
         unavailable(reply, server.where) for reply in replies if isinstance(reply, Exception)
     ]

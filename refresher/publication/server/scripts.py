@@ -10,7 +10,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from refresher.publication.server.connection import Argument, Command, Server
+from refresher.publication.server.connection import Argument, Command
+from refresher.publication.server.masters import Masters
 
 
 class Script:
@@ -28,15 +29,16 @@ class Script:
         """The command that runs it on KEY."""
         return ("EVALSHA", self._sha, 1, key, *arguments)
 
-    async def load(self, server: Server) -> None:
-        """Have it ready.
+    async def load(self, server: Masters) -> None:
+        """Have it ready at every master.
 
         Raises:
             PublicationUnavailable: when Redis cannot be used.
         """
-        await server.execute("SCRIPT", "LOAD", self._text)
+        for master in server.masters:
+            await master.execute("SCRIPT", "LOAD", self._text)
 
-    async def run(self, server: Server, commands: Sequence[Command]) -> list[Any]:
+    async def run(self, server: Masters, commands: Sequence[Command]) -> list[Any]:
         """Run COMMANDS in one round trip, those that found no script again with it.
 
         A refused one has its exception as the reply.
@@ -107,5 +109,5 @@ def publish_command(
     ends = "" if math.isinf(life) else math.floor(life * 1000)
     begins: Argument = "" if sent_at is None else sent_at
     announced = (key if message else "", message)
-    parts = (part for pair in fields.items() for part in pair)
+    parts = [part for pair in fields.items() for part in pair]
     return PUBLISH.call(key, *order, mode, ends, begins, *announced, *parts)

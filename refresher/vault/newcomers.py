@@ -1,0 +1,179 @@
+"""Grants that nobody knew, many in one go: an import brings a million of them.
+
+Each is one row and one note that its refresh token was adopted. What is known already in any
+way, by its name or by its refresh token, is none of these and takes the careful way (``seeds``).
+"""
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from refresher.domain import authorizing
+from refresher.domain.commit_rule import next_version
+from refresher.domain.grants import Grant, GrantKind, GrantState, Seed, TokenSet
+from refresher.domain.reasons import Reason
+from refresher.vault.prepared import Prepared
+from refresher.vault.rows import Transaction, Values, status_values
+from refresher.vault.schema import adopted_seeds, grants
+
+AT_ONCE = 500
+"""Values that one statement asks for."""
+
+_ADD = Prepared(sa.insert(grants))
+_NOTE = Prepared(sa.insert(adopted_seeds))
+
+
+def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) -> dict[int, Grant]:
+    """Add those of WANTED that nobody knew; the grants that they are now, by their places."""
+    prints = {
+        place: tx.sealer.fingerprint(seed.refresh_token)
+        for place, seed in enumerate(wanted)
+        if seed.kind is GrantKind.REFRESHABLE and seed.refresh_token is not None
+    }
+    for place in _known(tx, wanted, prints):
+        prints.pop(place, None)
+    made = {place: _made(tx, wanted[place], draw, origin) for place in prints}
+    _ADD.run(tx.connection, [values for _, values in made.values()])
+    notes = [
+        {
+            "client": wanted[place].client or "",
+            "fingerprint": fingerprint,
+            "grant_name": wanted[place].name,
+            "adopted_at": tx.now,
+        }
+        for place, fingerprint in prints.items()
+    ]
+    _NOTE.run(tx.connection, notes)
+    ids = _ids(tx, [grant.name for grant, _ in made.values()])
+    return {place: replace(grant, id=ids[grant.name]) for place, (grant, _) in made.items()}
+
+
+def _known(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[int]:
+    """The places of those of which anything is known, or that stand twice among WANTED."""
+    names = _ids(tx, [wanted[place].name for place in prints]).keys() | _twice(
+        seed.name for seed in wanted
+    )
+    tokens = _twice((wanted[place].client, fingerprint) for place, fingerprint in prints.items())
+    tokens |= held(tx, wanted, prints).keys() | noted(tx, wanted, prints)
+    return {
+        place
+        for place, fingerprint in prints.items()
+        if wanted[place].name in names or (wanted[place].client, fingerprint) in tokens
+    }
+
+
+Token = tuple[str | None, bytes]
+"""A client's refresh token, by its fingerprint."""
+
+
+def held(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> dict[Token, str]:
+    """Which grant holds now what one of WANTED brings."""
+    name, client, fingerprint = grants.c.name, grants.c.client, grants.c.refresh_token_fingerprint
+    return {
+        (one, mark): holder
+        for one, some in _by_client(wanted, prints)
+        for mark, holder in tx.connection.execute(
+            sa.select(fingerprint, name).where(client == one, fingerprint.in_(some))
+        )
+    }
+
+
+def noted(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[Token]:
+    """What of WANTED was adopted or rejected once (``spent``)."""
+    client, fingerprint = adopted_seeds.c.client, adopted_seeds.c.fingerprint
+    return {
+        (one, mark)
+        for one, some in _by_client(wanted, prints)
+        for mark in tx.connection.scalars(
+            sa.select(fingerprint).where(client == (one or ""), fingerprint.in_(some))
+        )
+    }
+
+
+def _by_client(
+    wanted: Sequence[Seed], prints: Mapping[int, bytes]
+) -> Iterator[tuple[str | None, Sequence[bytes]]]:
+    for client in {wanted[place].client for place in prints}:
+        of_client = [mark for place, mark in prints.items() if wanted[place].client == client]
+        for some in parts(of_client):
+            yield client, some
+
+
+def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant, Values]:
+    """The grant that SEED begins, and its row."""
+    assert seed.refresh_token is not None
+    stored = Grant(
+        id=0,
+        uid=secrets.token_hex(16),
+        name=seed.name,
+        kind=seed.kind,
+        client=seed.client,
+        origin=origin,
+        labels=dict(seed.labels),
+        scope=seed.scope,
+        state=GrantState.PENDING,
+        reason=Reason.AWAITING_LOGIN,
+        since=tx.now,
+        revision=next_version(0, tx.now),
+    )
+    end = seed.expires_at
+    is_live = seed.access_token is not None and end is not None and end > tx.now
+    after = authorizing.seeded(stored, end if is_live else None, tx.now, draw)
+    values: Values = {"token_type": "Bearer", "granted_scope": "", "version": 0}
+    values |= tx.sealer.refresh_token_values(
+        after, seed.refresh_token, presented=None, obtained_at=tx.now
+    )
+    if is_live:
+        tokens = TokenSet(
+            access_token=seed.access_token,
+            refresh_token=seed.refresh_token,
+            token_type=seed.token_type,
+            issued_at=tx.now,
+            expires_at=end,
+        )
+        values |= tx.sealer.access_token_values(after, tokens)
+        values["version"] = next_version(0, tx.now)
+    grant = replace(
+        after,
+        revision=next_version(after.revision, tx.now),
+        version=values["version"],
+        refresh_token_fingerprint=values["refresh_token_fingerprint"],
+        refresh_token_obtained_at=tx.now,
+    )
+    described = {
+        "uid": grant.uid,
+        "name": grant.name,
+        "kind": grant.kind.value,
+        "client": grant.client,
+        "origin": origin,
+        "labels": json.dumps(grant.labels),
+        "scope": json.dumps(grant.scope),
+        "authorization_serial": grant.authorization_serial,
+        "attempt_sequence": 0,
+        "adopted_sequence": 0,
+    }
+    return grant, status_values(grant) | described | values
+
+
+def _ids(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for some in parts(names):
+        rows = tx.connection.execute(
+            sa.select(grants.c.name, grants.c.id).where(grants.c.name.in_(some))
+        )
+        found |= {row.name: row.id for row in rows}
+    return found
+
+
+def parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """VALUES, as many at a time as one statement asks for."""
+    return (values[at : at + AT_ONCE] for at in range(0, len(values), AT_ONCE))
+
+
+def _twice(values: Iterable[Any]) -> set[Any]:
+    return {value for value, count in Counter(values).items() if count > 1}

@@ -1,0 +1,131 @@
+"""The tokens that consumers can read, soonest end first: what Redis has to have back first.
+
+A flushed Redis is filled from here at tens of thousands of tokens a second. So nothing is read
+but what a token key shows, by the indexes on the ends of tokens, and no whole grant is built
+and checked. What is odd about a row is left to the walk over everything that follows.
+"""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
+from refresher.domain.readable import Page, Shown
+from refresher.errors import VaultKeyError
+from refresher.vault.aside import Aside
+from refresher.vault.listing import Read
+from refresher.vault.prepared import Prepared
+from refresher.vault.rows import CHECKS, Sealer
+from refresher.vault.schema import IS_WORKED_ON, WAITS_FOR_A_PERSON, grants
+from refresher.vault.sqlite.refusals import is_of_one_row
+
+_COLUMNS = (
+    *(grants.c.id, grants.c.expires_at, grants.c.uid, grants.c.name, grants.c.kind),
+    *(grants.c.client, grants.c.state, grants.c.labels, grants.c.authorization_serial),
+    *(grants.c.version, grants.c.token_type, grants.c.granted_scope, grants.c.issued_at),
+    grants.c.token_sealed,
+)
+_NAMES = [column.name for column in _COLUMNS]
+_CHECKS = [check for check in CHECKS if check[0] in _NAMES]
+
+
+class Readable:
+    """Reads them page by page from an open vault."""
+
+    def __init__(self, read: Read, sealer: Sealer, aside: Aside) -> None:
+        self._read, self._sealer, self._aside = read, sealer, aside
+
+    async def __call__(self, after: Shown, limit: int) -> Page:
+        """Up to LIMIT readable tokens from behind AFTER on.
+
+        Raises:
+            VaultUnavailable: the vault cannot be read.
+        """
+        return await self._read(lambda c: read_page(c, self._sealer, self._aside, after, limit))
+
+
+def _one_after_another(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    """Whichever of the two indexes holds them, SQLite merges both in their order."""
+    found = [
+        sa.select(*_COLUMNS).where(states, grants.c.token_sealed.is_not(None), *conditions)
+        for states in (IS_WORKED_ON, WAITS_FOR_A_PERSON)
+    ]
+    merged = sa.union_all(*found).order_by(sa.text("expires_at, id"))
+    return Prepared(merged.limit(sa.bindparam("limit", type_=sa.Integer)))
+
+
+_ENDS_AT = sa.bindparam("ends_at", type_=sa.Float)
+_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.Integer)
+
+# Very many may end in the same second, of one import for example: the rest of them is found by
+# id. A comparison of both at once would look through all of them again for each page.
+_AT_THE_SAME_TIME = _one_after_another(grants.c.expires_at == _ENDS_AT, _BEHIND)
+_LATER = _one_after_another(grants.c.expires_at > _ENDS_AT)
+_NEVER = _one_after_another(grants.c.expires_at.is_(None), _BEHIND)
+
+
+def read_page(
+    connection: Connection, sealer: Sealer, aside: Aside, after: Shown, limit: int
+) -> Page:
+    """Up to LIMIT readable tokens from behind AFTER on."""
+    try:
+        rows = _rows(connection, after, limit)
+    except DBAPIError as error:
+        if not is_of_one_row(error):
+            raise
+        return Page([], None)  # the walk finds out which, and publishes the others
+    left_out = {*aside.ids, *aside.unopened}
+    found = [_publication(row, sealer) for row in rows if row[0] not in left_out]
+    last = None if len(rows) < limit else Shown(rows[-1][1], rows[-1][0])
+    return Page([one for one in found if one is not None], last)
+
+
+def _rows(connection: Connection, after: Shown, limit: int) -> list[Any]:
+    rows: list[Any] = []
+    if after.ends_at is not None:
+        ended = {"ends_at": after.ends_at, "after": after.id}
+        rows = _AT_THE_SAME_TIME.rows(connection, ended | {"limit": limit})
+        if len(rows) < limit:
+            rows += _LATER.rows(connection, ended | {"limit": limit - len(rows)})
+    if len(rows) < limit:
+        known = after.id if after.ends_at is None else 0
+        rows += _NEVER.rows(connection, {"after": known, "limit": limit - len(rows)})
+    return rows
+
+
+def _publication(row: Any, sealer: Sealer) -> Publication | None:
+    """What the token key of ROW shows; None where anything of it is odd."""
+    try:
+        values = dict(zip(_NAMES, row, strict=True))
+        values["labels"] = labels = json.loads(values["labels"])
+        for name, is_optional, is_sound in _CHECKS:
+            if not (is_optional if (value := values[name]) is None else is_sound(value)):
+                return None
+        if not isinstance(labels, dict):
+            return None
+        access_token, extras = sealer.access_token(values)
+        grant = Grant(
+            id=values["id"],
+            uid=values["uid"],
+            name=values["name"],
+            kind=GrantKind(values["kind"]),
+            client=values["client"],
+            origin="",
+            labels=labels,
+            state=GrantState(values["state"]),
+            version=values["version"],
+            issued_at=values["issued_at"],
+            expires_at=values["expires_at"],
+        )
+    except (VaultKeyError, ValueError, TypeError):
+        return None
+    return Publication(
+        grant=grant,
+        access_token=access_token,
+        token_type=values["token_type"],
+        scope=values["granted_scope"],
+        extras=extras,
+    )
