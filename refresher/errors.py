@@ -96,6 +96,22 @@ class AuthorizationFailed(RefresherError):
     """Raised when an authorization (login) ended without tokens; says why and what to do."""
 
 
+class DiscoveryFailed(AuthorizationFailed):
+    """Raised when the metadata of a server cannot be had, or count for nothing; says what to do.
+
+    Args:
+        passes: it may be better by itself: the server was not reached, or failed.
+    """
+
+    def __init__(self, text: str, *, passes: bool = False) -> None:
+        super().__init__(text)
+        self.passes = passes
+
+
+class RegistrationFailed(RefresherError):
+    """Raised when a client could not be registered; says why and what to do."""
+
+
 class NotThisAnswer(AuthorizationFailed):
     """Raised when what came is no answer to the login under way, which goes on waiting."""
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from refresher.app.calls import Operation, Taking
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
+from refresher.app.servers import Servers
 from refresher.ops.control import DESCRIPTION
 from refresher.ops.health import Probe
 from refresher.ops.problems import MEDIA_TYPE, PROBLEMS
@@ -63,9 +64,11 @@ def document() -> dict[str, Any]:
 
 def operations() -> dict[str, Taking[Any]]:
     """The operations by name, of parts that nothing is asked of."""
-    parts: Any = None
+    parts: Any = object()
     offered: Mapping[str, Operation] = (
-        Operations(parts, parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
+        Operations(parts, parts, parts, parts, {}).by_name()
+        | Looks(parts, {}).by_name()
+        | Servers({}, parts, parts).by_name()
     )
     return {name: each for name, each in offered.items() if isinstance(each, Taking)}
 

@@ -338,3 +338,40 @@ class ChangePage(TypedDict):
 
     changes: list[ChangeView]
     next: int | None
+
+
+class ServerEndpoints(TypedDict):
+    """Where a server is asked; None where nothing is known of one."""
+
+    authorization_endpoint: str | None
+    token_endpoint: str | None
+    revocation_endpoint: str | None
+    introspection_endpoint: str | None
+    registration_endpoint: str | None
+    pushed_authorization_request_endpoint: str | None
+
+
+class ClientView(TypedDict):
+    """What a client has from its server, its id and its secrets aside."""
+
+    client: str
+    source: str | None
+    """The issuer or resource of the settings; None where only a registration is open."""
+    issuer: str | None
+    read_at: float | None
+    endpoints: ServerEndpoints
+    client_authentication: str
+    promises_issuer: bool | None
+    require_pushed_authorization_requests: bool
+    scope: list[str]
+    resource: str | None
+    registered_at: float | None
+    client_secret_expires_at: float | None
+    doubts: list[str]
+    """What a person should do about it."""
+
+
+class Clients(TypedDict):
+    """The clients that leave something to their servers, by name."""
+
+    clients: list[ClientView]

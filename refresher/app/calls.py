@@ -196,6 +196,24 @@ class LoginPoll(Call):
     login: Text
 
 
+class Register(Call):
+    """One client to be registered at its server."""
+
+    client: Name
+    again: bool = False
+
+
+class Discover(Call):
+    """What the server of one client tells of itself, now."""
+
+    client: Name
+    accept: bool = False
+
+
+class Clients(Call):
+    """What is known of the clients that leave something to their servers."""
+
+
 class ImportedGrant(Call):
     """A grant with its first tokens: refreshable with a refresh token, else static."""
 

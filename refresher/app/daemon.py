@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.servers import Servers
 from refresher.app.signals import Signals
 from refresher.app.stall import end_when_stalled
 from refresher.clock import Clock
@@ -184,6 +186,7 @@ class Daemon:
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "revoking": core.revoking.run,
+            "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
             "notifications": self._telling.run,
@@ -214,6 +217,7 @@ class Daemon:
         operations = core.operations(about).by_name()
         operations |= Looks(self._vault, core.clients).by_name()
         operations |= DeviceOperations(core.device_logins, core.administration).by_name()
+        operations |= Servers(core.clients, core.discovering, core.registering).by_name()
         async with AsyncExitStack() as stack:
             routes = probe_routes(self._readiness)
             if self._measuring is not None:
@@ -297,6 +301,8 @@ class Daemon:
 
     async def _take_over(self, settings: Settings, core: Core, admission: Admission) -> None:
         await self._vault.resealing.read_again()
+        clients = await core.discovering.recalled(settings.clients)
+        settings = replace(settings, clients=clients)
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
         became = _became(core.clients, settings.clients)
         self._secrets.take_over(settings)

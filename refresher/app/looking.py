@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 
 from refresher.app.calls import JSON, Operation
 from refresher.app.looks import Looks
+from refresher.app.servers import Servers
 from refresher.engine.administration import Administration
+from refresher.engine.discovering import looking_at
 from refresher.engine.recovery import recover
 from refresher.settings.model import Settings
 from refresher.vault.opening import open_vault
@@ -27,6 +29,9 @@ async def looking(settings: Settings) -> AsyncIterator[dict[str, Operation]]:
     """
     vault = await open_vault(settings.vault.path, settings.vault.key_file)
     try:
+        clients = dict(settings.clients)
+        discovering = looking_at(vault, clients, vault.clock)
+        clients.update(await discovering.recalled(clients))
         await recover(vault, settings.clients, vault.clock)
         administration = Administration(
             vault=vault,
@@ -36,7 +41,26 @@ async def looking(settings: Settings) -> AsyncIterator[dict[str, Operation]]:
             clock=vault.clock,
         )
         await administration.apply_settings(settings.seeds)
-        yield Looks(vault, settings.clients).by_name() | {"ping": nobody}
+        looks, servers = Looks(vault, clients), Servers(clients, discovering)
+        yield looks.by_name() | servers.by_name() | {"ping": nobody}
+    finally:
+        vault.close()
+
+
+async def known_servers(settings: Settings) -> list[JSON]:
+    """What the vault, which nobody has open, keeps of the clients' servers; nothing is changed.
+
+    Raises:
+        VaultInUse: a daemon, or another command, has the vault.
+    """
+    vault = await open_vault(settings.vault.path, settings.vault.key_file)
+    try:
+        clients = dict(settings.clients)
+        discovering = looking_at(vault, clients, vault.clock)
+        clients.update(await discovering.recalled(clients))
+        answer = await Servers(clients, discovering).by_name()["clients"]({})
+        views: list[JSON] = answer["clients"]
+        return views
     finally:
         vault.close()
 

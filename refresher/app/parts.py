@@ -13,15 +13,19 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Publication
 from refresher.engine.administration import Administration
 from refresher.engine.device_logins import DeviceLogins
+from refresher.engine.discovering import Discovering
 from refresher.engine.durability import Durability
 from refresher.engine.introspecting import Introspecting
 from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
+from refresher.engine.registering import Registering
 from refresher.engine.revoking import Revoking
 from refresher.oauth.device_authorization import begin as begin_device
 from refresher.oauth.introspection import introspect
-from refresher.oauth.metadata import promises_issuer
+from refresher.oauth.metadata import discover
+from refresher.oauth.pushed_authorization import push
+from refresher.oauth.registration import register
 from refresher.oauth.revocation import revoke
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.publication.keys import Keys
@@ -52,6 +56,8 @@ class Core:
     administration: Administration
     logins: Logins
     device_logins: DeviceLogins
+    discovering: Discovering
+    registering: Registering
     revoking: Revoking
     keeping: Keeping
 
@@ -71,10 +77,22 @@ async def opened_core(
     clock: Clock,
     parts: Parts,
 ) -> AsyncIterator[Core]:
-    """Put the shared parts around VAULT, which stays the caller's to close."""
+    """Put the shared parts around VAULT, which stays the caller's to close.
+
+    Raises:
+        VaultUnavailable: what it keeps of the clients' servers cannot be read.
+    """
     clients = secrets.clients
     durability = Durability(vault)
     async with parts.token_endpoint() as endpoint:
+        discovering = Discovering(
+            vault=vault,
+            read=partial(discover, endpoint),
+            clients=clients,
+            exchange=secrets.exchange,
+            clock=clock,
+        )
+        clients.update(await discovering.recalled(clients))
         introspecting = Introspecting(
             vault=vault,
             introspect=partial(introspect, endpoint),
@@ -85,7 +103,8 @@ async def opened_core(
         logins = Logins(
             vault=vault,
             endpoint=endpoint,
-            promises_issuer=partial(promises_issuer, endpoint),
+            ready=discovering.ready,
+            push=partial(push, endpoint),
             clients=clients,
             durability=durability,
             publish=publish,
@@ -120,6 +139,14 @@ async def opened_core(
                 begin=partial(begin_device, endpoint),
                 targets=logins.targets,
                 first_tokens=logins.first_tokens,
+                clock=clock,
+            ),
+            discovering=discovering,
+            registering=Registering(
+                vault=vault,
+                register=partial(register, endpoint),
+                discovering=discovering,
+                clients=clients,
                 clock=clock,
             ),
             revoking=Revoking(

@@ -55,6 +55,7 @@ OF_CLIENT = {
     "client_secret": "secret",
     "second_client_secret": "second_secret",
     "client_private_key": "private_key",
+    "initial_access_token": "initial_access_token",
 }
 """Keys of a client's secrets, and their fields of its authentication."""
 
@@ -306,7 +307,7 @@ class SecretWatch:
             changed: dict[str, Any] = {OF_CLIENT[str(key)]: value, "is_second": False}
             client = replace(client, authentication=replace(client.authentication, **changed))
         emit(Event.SECRET_REPLACED, setting=secret.key)
-        await self._exchange(client)
+        await self.exchange(client)
         return None
 
     async def _switch(self, client: Client) -> None:
@@ -315,9 +316,10 @@ class SecretWatch:
         if switched is not None and self.clients.get(client.name) == client:
             setting = shown(("clients", client.name, "client_secret"))
             emit(Event.SECRET_DOUBTED, setting=setting, reason=SECOND_COUNTS)
-            await self._exchange(replace(client, authentication=switched))
+            await self.exchange(replace(client, authentication=switched))
 
-    async def _exchange(self, client: Client) -> None:
+    async def exchange(self, client: Client) -> None:
+        """Let CLIENT count in the place of the one before, and tell of it."""
         self.clients[client.name] = client
         if self._client_changed is not None:
             await self._client_changed(client)

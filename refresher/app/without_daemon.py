@@ -9,6 +9,7 @@ from refresher.app.device_operations import DeviceOperations
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
+from refresher.app.servers import Servers
 from refresher.app.views import view
 from refresher.clock import Clock
 from refresher.domain.claiming import Room
@@ -82,10 +83,12 @@ async def alone(
                 return answer
 
             looks = Looks(vault, core.clients)
+            servers = Servers(core.clients, core.discovering, core.registering)
             yield (
                 operations.by_name()
                 | DeviceOperations(core.device_logins, core.administration).by_name()
                 | looks.by_name()
+                | servers.by_name()
                 | {
                     "refresh": Taking(calls.Refresh, refresh),
                     "refresh_lost": Taking(calls.RefreshLost, refresh_lost),
@@ -102,6 +105,8 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
     client = core.clients.get(grant.client or "")
     if client is None:
         return
+    if not client.endpoints.token:
+        client = await core.discovering.ready(client)
     room = Room(client=client.name, gate=client.name, places=1, failing=1, doubted=1)
     for claim in await core.refresh.claim([room], 1, only=grant.name):
         await core.refresh.run(claim, client)

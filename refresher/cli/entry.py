@@ -50,6 +50,8 @@ SECTIONS: Mapping[str, Mapping[str, Listed]] = {
         "demo": Listed("demo", "Watch grants being kept fresh, in a world of their own."),
         "init": Listed("setup", "Write a commented refresher.toml and a vault key."),
         "check": Listed("setup", "Check settings, secrets and vault key; print every problem."),
+        "discover": Listed("servers", "Ask the server of CLIENT what it is, and show it."),
+        "register": Listed("servers", "Have the server of CLIENT make it (RFC 7591)."),
         "notify": Listed(
             "notifying", "Send a test message to each [[notify]], and tell what came of it."
         ),

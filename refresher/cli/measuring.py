@@ -19,8 +19,11 @@ from refresher.cli.saying import say
 from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.clients import Client
+from refresher.domain.completion import completed
+from refresher.domain.discovery import Known
 from refresher.domain.failed_logins import explained
 from refresher.domain.outcomes import NotSent, Outcome, Refreshed, TokenAnswer, Transient
+from refresher.domain.urls import endpoint_fault
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.logs import libraries
 from refresher.oauth import authorization
@@ -33,12 +36,11 @@ from refresher.oauth.measuring.experiments import (
 from refresher.oauth.measuring.judgement import conclude
 from refresher.oauth.measuring.liveness import Liveness, Places, discovered
 from refresher.oauth.measuring.wire import WiredServer
-from refresher.oauth.metadata import promises_issuer
+from refresher.oauth.metadata import discover
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.providers import Provider, find_provider
 from refresher.settings.model import Settings
-from refresher.settings.urls import endpoint_fault
 
 CLEANED_WITHIN = 60.0
 """Seconds for revoking what was made, also after Ctrl-C."""
@@ -113,7 +115,8 @@ def measure(  # noqa: PLR0917  one parameter an option
 
     async def work() -> dict[str, Any]:
         async with TokenEndpoint() as endpoint:
-            logins = _Logins(endpoint, client)
+            whole = await _completed(endpoint, client)
+            logins = _Logins(endpoint, whole)
 
             async def log_in(purpose: str) -> TokenAnswer:
                 say(f"{purpose}:", err=True)
@@ -124,8 +127,8 @@ def measure(  # noqa: PLR0917  one parameter an option
                     answer = await through_browser(logins.call, asked, chosen, timeout)
                 return answer
 
-            server = await _server(endpoint, client, probe, chosen, log_in)
-            _announce(client, server, min(wait, LONGEST_WAIT))
+            server = await _server(endpoint, whole, probe, chosen, log_in)
+            _announce(whole, server, min(wait, LONGEST_WAIT))
             return await _measured(server, min(wait, LONGEST_WAIT))
 
     result = run(work)
@@ -161,6 +164,24 @@ async def _measured(server: WiredServer, wait: float) -> dict[str, Any]:
         "entry": "\n".join(entry_lines(client, provider, conclusion, evidence, today=today)),
         "settings": "\n".join(settings_to_paste(client, conclusion)),
     }
+
+
+async def _completed(endpoint: TokenEndpoint, client: Client) -> Client:
+    """CLIENT with what its server tells of itself, where the settings leave that to it.
+
+    Raises:
+        RefresherError: something is still missing; says what.
+    """
+    wanted = client.discovery
+    if wanted is not None and (wanted.issuer or wanted.resource):
+        metadata = await discover(endpoint, client, SystemClock().now())
+        client = completed(client, Known(metadata=metadata))
+    if not client.client_id:
+        raise RefresherError(
+            f"client {client.name} has no client_id in the settings: a server is measured with one "
+            "that is registered for that"
+        )
+    return client
 
 
 def _client(settings: Settings, name: str) -> Client:
@@ -280,7 +301,7 @@ class _Logins:
     async def _finish(self, login: str, pasted: str) -> TokenAnswer:
         client, request = self._client, self._open[login]
         callback = authorization.read_callback(request, pasted)
-        if not callback.names_issuer and await promises_issuer(self._endpoint, client):
+        if not callback.names_issuer and client.endpoints.promises_issuer:
             raise AuthorizationFailed(
                 "the server's metadata promise that an answer names it (iss), and this one does not"
             )

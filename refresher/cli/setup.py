@@ -15,11 +15,15 @@ from refresher.cli.calling import load_completely, run
 from refresher.cli.entry import Exit
 from refresher.cli.providers import provider_called
 from refresher.cli.saying import say
+from refresher.cli.servers import described
 from refresher.clock import SystemClock
+from refresher.domain.completion import doubts
+from refresher.domain.discovery import NOTHING_KNOWN
 from refresher.domain.findings import Finding, Level
 from refresher.domain.grants import NAME_RULE, is_valid_name
-from refresher.errors import RefresherError, SettingsError, VaultKeyError
+from refresher.errors import ControlUnavailable, RefresherError, SettingsError, VaultKeyError
 from refresher.files import ABSENT, Unseen, make_folder
+from refresher.ops.control_client import ControlClient
 from refresher.providers.lines import settings_lines
 from refresher.settings.loading import load
 from refresher.settings.model import Settings
@@ -145,6 +149,8 @@ def check(
         problems = error.problems
     except RefresherError as error:
         problems = [str(error)]
+    if settings is not None and any(one.discovery for one in settings.clients.values()):
+        run(_add_servers, settings, found, warnings)
     if not as_json:
         _print(problems, warnings, not_seen, found)
     result: dict[str, Any] = {
@@ -177,6 +183,34 @@ async def _look(settings: Settings, only: str | None, as_json: bool) -> list[Fin
             if finding.mend is not None:
                 say(f"    {finding.mend}", err=not is_good)
     return found
+
+
+async def _add_servers(settings: Settings, found: list[str], warnings: list[str]) -> None:
+    """What is known of the servers that clients leave something to, and what is to be done."""
+    # Half of a command's time to start, and needed by few.
+    from refresher.app.looking import known_servers  # noqa: PLC0415  see above
+
+    now = SystemClock().now()
+    if not settings.vault.path.exists():
+        warnings += [
+            f"client {client.name}: {doubt}"
+            for client in settings.clients.values()
+            for doubt in doubts(client, NOTHING_KNOWN, now)
+        ]
+        return
+    try:
+        try:
+            answer: Any = await ControlClient(settings.control.socket).call("clients")
+            views = answer["clients"]
+        except ControlUnavailable:
+            become_owner_of(settings.vault.path)
+            views = await known_servers(settings)
+    except RefresherError as error:
+        warnings.append(f"what is known of the clients' servers cannot be seen: {error}")
+        return
+    for view in views:
+        found += described(view, now)
+        warnings += view["doubts"]
 
 
 def _check_key(file: Path, hidden: list[str]) -> None:

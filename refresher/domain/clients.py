@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from refresher.domain.discovery import Discovery
 from refresher.domain.quirks import (
     ClientAuthentication,
     Count,
@@ -67,6 +68,7 @@ class Endpoints:
     """Where the authorization server is asked (RFC 6749 3)."""
 
     token: str
+    """Empty until the metadata of the server were read."""
     authorization: str | None = None
     """Only login needs it."""
     device_authorization: str | None = None
@@ -74,10 +76,18 @@ class Endpoints:
     refresh: str | None = None
     """Where refreshes go, if not to the token endpoint."""
     revocation: Revocation | None = None
+    registration: str | None = None
+    """RFC 7591; only register needs it."""
+    pushed_authorization: str | None = None
+    """RFC 9126; only login needs it."""
     introspection: str | None = None
     """Where its answers do not tell when a token ends, and it may be asked (RFC 7662)."""
     issuer: str | None = None
     """Of the server, as its metadata name it (RFC 8414 2)."""
+    promises_issuer: bool | None = None
+    """Its redirects carry ``iss`` (RFC 9207 3); None where nobody knows."""
+    offers_proof: bool = False
+    """It knows DPoP (RFC 9449 5.1), so it may demand it of this client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +101,8 @@ class Authentication:
     """The server has refused the first."""
     private_key: Secret | None = field(default=None, repr=False)
     """In PEM form."""
+    initial_access_token: Secret | None = field(default=None, repr=False)
+    """What a server wants to see before it registers a client (RFC 7591 3)."""
     key_id: str | None = None
     certificate: str | None = None
     """Path of a PEM file."""
@@ -105,7 +117,7 @@ class Authentication:
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """Everything of it that must be shown nowhere."""
-        known = (self.secret, self.second_secret, self.private_key)
+        known = (self.secret, self.second_secret, self.private_key, self.initial_access_token)
         return tuple(secret for secret in known if secret is not None)
 
     def switched(self) -> "Authentication | None":
@@ -156,6 +168,7 @@ class Client:
 
     name: str
     client_id: str
+    """Empty until the client is registered, where the settings name none."""
     endpoints: Endpoints
     authentication: Authentication = Authentication()
     quirks: Quirks = Quirks()
@@ -166,3 +179,16 @@ class Client:
     redirect_uris: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
     """Scope asked for at login when the grant names none."""
+    resource: str | None = None
+    """The protected resource that tokens are for (RFC 8707)."""
+    discovery: Discovery | None = None
+    """What of all this the server is to tell."""
+
+    @property
+    def missing(self) -> str | None:
+        """What keeps every request from being sent, in a word."""
+        if self.discovery is None:
+            return None
+        if not self.endpoints.token:
+            return "not_discovered"
+        return None if self.client_id else "not_registered"

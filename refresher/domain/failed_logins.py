@@ -11,6 +11,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -23,6 +24,7 @@ from refresher.domain.repairs import (
     NOT_A_TOKEN_ENDPOINT,
     PLAIN_TO_TLS,
     UNREACHABLE,
+    proof_demanded,
     wrong_request,
 )
 
@@ -31,9 +33,11 @@ def explained(outcome: Outcome, client: Client) -> str:
     """Why the code of a login of CLIENT brought no tokens, and what to do about it."""
     match outcome:
         case GrantRejected(error=error):
+            # oidc-provider says invalid_grant and no more for a missing proof.
+            proof = f"; or {proof_demanded(client.name)}" if client.endpoints.offers_proof else ""
             return (
                 f"the server refused the code ({error}): it may have been used or have expired, "
-                "or the redirect URI differs from the registered one; start the login again"
+                f"or the redirect URI differs from the registered one; start the login again{proof}"
             )
         case ClientRejected(error=error):
             return f"the server refused client {client.name} itself ({error}): {CLIENT_CANDIDATES}"
@@ -46,6 +50,8 @@ def explained(outcome: Outcome, client: Client) -> str:
                 f"wants of client {client.name}: code_parameters, code_headers, pkce or "
                 "redirect_uri_parameter"
             )
+        case ProofDemanded():
+            return proof_demanded(client.name)
         case NotSent(reason=reason):
             mend = UNREACHABLE.get(reason, "check its token_endpoint and the network")
             return (

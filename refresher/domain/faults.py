@@ -15,6 +15,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -31,7 +32,7 @@ def usual_fault(outcome: Outcome) -> Fault | None:
             return None
         case NotSent() | Transient() | OutcomeUnknown():
             return Fault.ENDPOINT
-        case ClientRejected() | Misconfigured():
+        case ClientRejected() | Misconfigured() | ProofDemanded():
             return Fault.CLIENT
         case GrantRejected() | RequestRejected() | RefreshTokenOnly() | AnswerUnread():
             return Fault.GRANT

@@ -180,6 +180,17 @@ class Misconfigured:
     status: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofDemanded:
+    """The server wants a DPoP proof (RFC 9449), which is not made here: nothing of the grant's.
+
+    Some servers say ``invalid_grant`` for it, of a refresh token that is as good as before.
+    """
+
+    error: str
+    status: int
+
+
 Outcome = (
     Refreshed
     | RefreshTokenOnly
@@ -193,4 +204,5 @@ Outcome = (
     | ClientRejected
     | RequestRejected
     | Misconfigured
+    | ProofDemanded
 )

@@ -258,11 +258,21 @@ class Quirks:
         description="Send the scope with every refresh. Off: at several servers it narrows the "
         "grant for ever.",
     )
+    send_resource_on_refresh: bool = key(
+        default=True,
+        description="Send resource (RFC 8707) with every refresh, where it is set; some servers "
+        "take it at login alone.",
+    )
     send_redirect_uri_on_refresh: bool = key(
         default=False,
         description="Send the redirect URI with every refresh, for servers that ask for it.",
     )
     pkce: bool = key(default=True, description="Protect logins with PKCE (RFC 7636, S256).")
+    require_pushed_authorization_requests: bool = key(
+        default=False,
+        description="Send what a login asks for to the server first (RFC 9126), so that the "
+        "browser carries a reference alone. On by itself where the metadata demand it.",
+    )
     answer_path: str = key(
         "",
         "Where the tokens are in an answer that nests them, as names with dots between them, such "

@@ -48,6 +48,8 @@ class Reason:
     """The server's word about the client holds for this grant alone: others are served."""
     CLIENT_REJECTED = "client_rejected"
     MISCONFIGURED = "misconfigured"
+    PROOF_DEMANDED = "proof_demanded"
+    """The server wants DPoP proofs (RFC 9449); the refresh token may be as good as ever."""
 
     ROTATION_LOST = "rotation_lost"
     """Finally rejected after an exchange whose outcome never became known."""

@@ -10,6 +10,9 @@ from refresher.times import written
 
 NO_DESCRIPTORS = "no_descriptors"
 
+NOT_DISCOVERED, NOT_REGISTERED = "not_discovered", "not_registered"
+"""What a client can lack (``Client.missing``): nothing is sent for it."""
+
 UNREACHABLE = {
     "dns": "check the host name in its token_endpoint and this machine's name server",
     "invalid_url": "correct its token_endpoint",
@@ -78,6 +81,16 @@ def repair(grant: Grant) -> str | None:
             return _of_a_failure(grant)
 
 
+def not_ready(word: str, name: str | None) -> str:
+    """What helps where the client NAME lacks what WORD says (``Client.missing``)."""
+    if word == NOT_DISCOVERED:
+        return (
+            f"the metadata of the server of client {name} were not read yet: `refresher discover "
+            f"{name}` reads them and says what is wrong"
+        )
+    return f"client {name} has no client_id: `refresher register {name}`, or set it"
+
+
 def new_login_before(grant: Grant) -> str:
     """What mends a known end of the refresh token of GRANT."""
     ends_at = _at(grant.refresh_token_expires_at)
@@ -92,6 +105,15 @@ def wrong_client(name: str | None) -> str:
 def wrong_request(name: str, word: str) -> str:
     """What mends a request of the client NAME that its server answers with the error WORD."""
     return _misconfigured(f"client {name}", word)
+
+
+def proof_demanded(name: str) -> str:
+    """What helps where the server of the client NAME wants DPoP proofs."""
+    return (
+        f"the server wants DPoP proofs (RFC 9449) of client {name}, which refresher does not make: "
+        "tokens bound to a key are of no use to consumers without it; register the client without "
+        "dpop_bound_access_tokens, or ask for bearer tokens; its refresh tokens are kept"
+    )
 
 
 def _of_a_failure(grant: Grant) -> str:
@@ -149,6 +171,8 @@ def _about_the_server(grant: Grant) -> str | None:
     """What to look at between here and the token endpoint."""
     client, detail = f"client {grant.client}", grant.reason_detail
     match grant.status_reason:
+        case Reason.UNREACHABLE if detail in {NOT_DISCOVERED, NOT_REGISTERED}:
+            return not_ready(detail, grant.client)
         case Reason.UNREACHABLE:
             return f"{client}: " + UNREACHABLE.get(
                 detail, "check its token_endpoint and the network"
@@ -171,6 +195,8 @@ def _about_the_client(grant: Grant) -> str | None:
             return f"{_misconfigured(client, detail)}, then send SIGHUP"
         case Reason.CLIENT_REJECTED:
             return wrong_client(grant.client)
+        case Reason.PROOF_DEMANDED:
+            return proof_demanded(str(grant.client))
         case Reason.NOT_AUTHORIZED:
             return (
                 f"others of {client} are served: let this account or its organization allow the "
@@ -216,6 +242,8 @@ def _misconfigured(client: str, word: str) -> str:
         return f"register the redirect_uris of {client} at the server, exactly as they are written"
     if word == "invalid_scope":
         return f"correct the scope of {client}, or turn send_scope_on_refresh off"
+    if word == "invalid_target":
+        return f"correct the resource of {client}, or turn send_resource_on_refresh off"
     if word == "invalid_request":
         return _misunderstood(client, word)
     return f"correct {client} in the settings ({word})"

@@ -8,6 +8,7 @@ from refresher.domain.reasons import Reason
 TOLD_AT_ONCE = {
     Reason.CLIENT_REJECTED,
     Reason.MISCONFIGURED,
+    Reason.PROOF_DEMANDED,
     Reason.NOT_AUTHORIZED,
     Reason.REFUSED,
 }

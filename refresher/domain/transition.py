@@ -37,6 +37,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -90,8 +91,9 @@ def _applied(claim: Claim, client: Client, outcome: Outcome, attempt: Attempt) -
             own = attempt.fault is Fault.GRANT
             reason = worded(Reason.NOT_AUTHORIZED if own else Reason.CLIENT_REJECTED, word)
             return Transition(grant=_blocked(grant, reason, outcome, attempt))
-        case Misconfigured(error=word):
-            reason = worded(Reason.MISCONFIGURED, word)
+        case Misconfigured(error=word) | ProofDemanded(error=word):
+            is_proof = isinstance(outcome, ProofDemanded)
+            reason = worded(Reason.PROOF_DEMANDED if is_proof else Reason.MISCONFIGURED, word)
             return Transition(grant=_blocked(grant, reason, outcome, attempt))
         case RequestRejected(error=word):
             return Transition(grant=_misunderstood(grant, client, word, attempt))
@@ -331,7 +333,10 @@ def _scheduled_replay(
 
 
 def _blocked(
-    grant: Grant, reason: str, outcome: ClientRejected | Misconfigured | None, attempt: Attempt
+    grant: Grant,
+    reason: str,
+    outcome: ClientRejected | Misconfigured | ProofDemanded | None,
+    attempt: Attempt,
 ) -> Grant:
     """Only a person can mend it: keep the grant, look again every 5 to 15 minutes."""
     usual = Fault.GRANT if outcome is None else usual_fault(outcome)

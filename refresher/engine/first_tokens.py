@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from refresher.clock import Clock, Instant
 from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
+from refresher.domain.completion import needs_registering
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, is_valid_name
 from refresher.domain.outcomes import (
     Outcome,
@@ -88,9 +89,11 @@ class Targets:
         *,
         vault: Vault,
         clients: Mapping[str, Client],
+        ready: Callable[[Client], Awaitable[Client]],
         changed: Callable[[str], None],
         clock: Clock,
     ) -> None:
+        self._ready = ready
         self._vault = vault
         self._clients = clients
         self._changed = changed
@@ -122,6 +125,9 @@ class Targets:
                 f"{client_name}"
             )
         client = find_client(self._clients, client_name if grant is None else grant.client)
+        client = await self._ready(client)
+        if not client.client_id:
+            raise AuthorizationFailed(needs_registering(client))
         return Target(name=name, grant=grant, client=client)
 
     async def add(self, target: Target) -> None:

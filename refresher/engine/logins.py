@@ -70,7 +70,8 @@ class Logins:
         *,
         vault: Vault,
         endpoint: CodeEndpoint,
-        promises_issuer: Callable[[Client], Awaitable[bool]],
+        ready: Callable[[Client], Awaitable[Client]],
+        push: Callable[[Client, AuthorizationRequest], Awaitable[AuthorizationRequest]],
         clients: Mapping[str, Client],
         durability: Durability,
         publish: Callable[[str], None],
@@ -83,10 +84,12 @@ class Logins:
             wake()
 
         self._endpoint = endpoint
-        self._promises_issuer = promises_issuer
+        self._push = push
         self._clients = clients
         self._clock = clock
-        self.targets = Targets(vault=vault, clients=clients, changed=changed, clock=clock)
+        self.targets = Targets(
+            vault=vault, clients=clients, ready=ready, changed=changed, clock=clock
+        )
         """What can be logged in."""
         self.first_tokens = FirstTokens(
             vault=vault,
@@ -113,17 +116,19 @@ class Logins:
         """
         target = await self.targets.find(name, client_name=client_name)
         client = target.client
-        answered_at = target.redirect_uri(redirect_uri)
+        request = authorization.begin(
+            client,
+            redirect_uri=target.redirect_uri(redirect_uri),
+            scope=target.scope,
+            other_issuers=self._other_issuers(client),
+        )
+        if client.quirks.require_pushed_authorization_requests:
+            request = await self._push(client, request)
         login = Login(
             id=secrets.token_urlsafe(16),
             name=name,
             client=client,
-            request=authorization.begin(
-                client,
-                redirect_uri=answered_at,
-                scope=target.scope,
-                other_issuers=self._other_issuers(client),
-            ),
+            request=request,
             begun_at=self._clock.now(),
         )
         await self.targets.add(target)
@@ -143,12 +148,8 @@ class Logins:
             raise AuthorizationFailed("this login has timed out: start it again")
         callback = authorization.read_callback(login.request, pasted)
         del self._open[login_id]
-        if not callback.names_issuer and await self._promises_issuer(login.client):
-            raise AuthorizationFailed(
-                f"the metadata of {login.client.endpoints.issuer} promise that an answer "
-                "names it (iss), and this one does not: it comes from another server, or only a "
-                "part of it was pasted; start the login again"
-            )
+        if not callback.names_issuer:
+            _refuse_unnamed(login.client)
         redirect_uri = login.request.redirect_uri
         with anyio.CancelScope(shield=True):
             done = await self.first_tokens.ask(
@@ -187,3 +188,27 @@ class Logins:
             code_verifier=login.request.code_verifier,
             patience=Patience(CODE_DEADLINE),
         )
+
+
+def _refuse_unnamed(client: Client) -> None:
+    """Refuse an answer that does not name its server, where CLIENT's does or may (RFC 9207 2.4).
+
+    A client without an issuer has nothing to compare it with.
+
+    Raises:
+        AuthorizationFailed: says what to do.
+    """
+    endpoints = client.endpoints
+    if endpoints.issuer is None or endpoints.promises_issuer is False:
+        return
+    if endpoints.promises_issuer is None:
+        raise AuthorizationFailed(
+            f"the metadata of {endpoints.issuer} cannot be read, so nobody knows whether the "
+            f"answer lacks its `iss`: `refresher discover {client.name}` says why; then start the "
+            "login again"
+        )
+    raise AuthorizationFailed(
+        f"the metadata of {endpoints.issuer} promise that an answer names it (iss), and this one "
+        "does not: it comes from another server, or only a part of it was pasted; start the login "
+        "again"
+    )

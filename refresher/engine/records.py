@@ -14,6 +14,7 @@ from typing import Any
 from refresher.domain.adoption import Transition
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
+from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
 from refresher.vault.kept import intent_fields, raw_fields, read_intent, read_raw
@@ -141,3 +142,16 @@ def _read_tokens(fields: Mapping[str, Any]) -> TokenSet:
         for name in ("access_token", "refresh_token")
     }
     return TokenSet(**dict(fields) | secrets)
+
+
+def as_it_came(answer: TokenAnswer) -> bytes:
+    """ANSWER written as a token response again (RFC 6749 5.1)."""
+    fields = {
+        "access_token": answer.access_token and answer.access_token.reveal(),
+        "refresh_token": answer.refresh_token and answer.refresh_token.reveal(),
+        "token_type": answer.token_type,
+        "expires_in": answer.expires_in,
+        "refresh_token_expires_in": answer.refresh_token_expires_in,
+        "scope": answer.scope,
+    }
+    return json.dumps(dict(answer.extras) | fields).encode()

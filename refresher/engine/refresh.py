@@ -6,7 +6,6 @@ durable before anything else happens to it.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -30,6 +29,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -45,7 +45,7 @@ from refresher.domain.transition import after_bug, held_back, transition
 from refresher.engine.announcements import announce, announce_incident, announce_scope
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
-from refresher.engine.records import exchange_record
+from refresher.engine.records import as_it_came, exchange_record
 from refresher.engine.supervision import report_bug
 from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
@@ -235,7 +235,7 @@ class Refresh:
                 Refreshed(answer=answer, status=status)
                 | RefreshTokenOnly(answer=answer, status=status)
             ) if answer.is_searched and await self._is_anothers(claim, answer):
-                reason, body = "tokens_of_another_grant", _as_it_came(answer)
+                reason, body = "tokens_of_another_grant", as_it_came(answer)
                 return OutcomeUnknown(reason=reason, status=status, body=body, may_hold_tokens=True)
             case _:
                 return outcome
@@ -333,30 +333,17 @@ def _judged(
                 Refreshed(answer=answer, status=status)
                 | RefreshTokenOnly(answer=answer, status=status)
             ):
-                unread = AnswerUnread(status=status, body=_as_it_came(answer), bug=error)
+                unread = AnswerUnread(status=status, body=as_it_came(answer), bug=error)
                 return unread, transition(claim, client, unread, attempt)
             case _:
                 return outcome, after_bug(claim, attempt.ended_at)
-
-
-def _as_it_came(answer: TokenAnswer) -> bytes:
-    """ANSWER written as a token response again (RFC 6749 5.1)."""
-    fields = {
-        "access_token": answer.access_token and answer.access_token.reveal(),
-        "refresh_token": answer.refresh_token and answer.refresh_token.reveal(),
-        "token_type": answer.token_type,
-        "expires_in": answer.expires_in,
-        "refresh_token_expires_in": answer.refresh_token_expires_in,
-        "scope": answer.scope,
-    }
-    return json.dumps(dict(answer.extras) | fields).encode()
 
 
 def _event(outcome: Outcome) -> Event:
     match outcome:
         case Refreshed():
             return Event.EXCHANGE_SUCCEEDED
-        case GrantRejected() | ClientRejected() | Misconfigured():
+        case GrantRejected() | ClientRejected() | Misconfigured() | ProofDemanded():
             return Event.EXCHANGE_REJECTED
         case (
             RefreshTokenOnly()
@@ -391,5 +378,12 @@ def _described(outcome: Outcome) -> dict[str, object]:
                 "error": outcome.reason,
                 "retry_s": outcome.retry_after,
             }
-        case GrantRejected() | ClientRejected() | RequestRejected() | Misconfigured() | TooEarly():
+        case (
+            GrantRejected()
+            | ClientRejected()
+            | RequestRejected()
+            | Misconfigured()
+            | ProofDemanded()
+            | TooEarly()
+        ):
             return fields | {"status": outcome.status, "error_code": outcome.error}

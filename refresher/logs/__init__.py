@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from refresher.acting import who
-from refresher.logs.catalogue import EVENTS, FIELDS, Entry, Event, Level
+from refresher.logs.catalogue import EVENTS, FIELDS, Event
 from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
+from refresher.logs.levels import Entry, Level
 from refresher.logs.rendering import ForTerminal, as_json, with_dates
 from refresher.logs.writer import END_WITHIN, LineWriter
 from refresher.text import plain_value

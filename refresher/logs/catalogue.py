@@ -1,21 +1,9 @@
 """The closed catalogue of what is logged: every event with its level, and every field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
-
-class Level(StrEnum):
-    """How much a line asks of its reader."""
-
-    DEBUG = "debug"
-    """Routine."""
-    INFO = "info"
-    """Something changed as it should."""
-    WARNING = "warning"
-    """It mends itself; watch it."""
-    ERROR = "error"
-    """A person must act."""
+from refresher.logs.levels import Entry, Level
 
 
 class Event(StrEnum):
@@ -86,6 +74,13 @@ class Event(StrEnum):
     ENDPOINT_SUSPENDED = "endpoint.suspended"
     ENDPOINT_RESUMED = "endpoint.resumed"
 
+    METADATA_READ = "metadata.read"
+    METADATA_CHANGED = "metadata.changed"
+    METADATA_REFUSED = "metadata.refused"
+    METADATA_MISSED = "metadata.missed"
+    CLIENT_REGISTERED = "client.registered"
+    REGISTRATION_ENDING = "registration.end_announced"
+
     VAULT_OPENED = "vault.opened"
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
@@ -123,14 +118,6 @@ class Event(StrEnum):
     LIBRARY_COMPLAINED = "library.complained"
     OPERATION_FAILED = "operation.failed"
     SUPERVISOR_LOST = "supervisor.lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a catalogue entry promises."""
-
-    level: Level
-    meaning: str
 
 
 EVENTS: Mapping[Event, Entry] = {
@@ -283,6 +270,28 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "no requests to this endpoint for a while: overload or Retry-After"
     ),
     Event.ENDPOINT_RESUMED: Entry(Level.INFO, "the endpoint answers again"),
+    Event.METADATA_READ: Entry(
+        Level.INFO, "the endpoints of a client are those that the metadata of server tell"
+    ),
+    Event.METADATA_CHANGED: Entry(
+        Level.WARNING, "the metadata of a server tell other endpoints on the same hosts; in use"
+    ),
+    Event.METADATA_REFUSED: Entry(
+        Level.ERROR,
+        "the metadata of a server move endpoints to another host: nothing is sent there, the "
+        "earlier ones stay in use; see repair",
+    ),
+    Event.METADATA_MISSED: Entry(
+        Level.WARNING,
+        "the metadata of a server cannot be had; what was known stays in use, and it is tried "
+        "again; see reason",
+    ),
+    Event.CLIENT_REGISTERED: Entry(
+        Level.INFO, "a server has registered a client; ends_at is the end of its secret"
+    ),
+    Event.REGISTRATION_ENDING: Entry(
+        Level.WARNING, "the secret of a registered client ends, or has ended; told once a day"
+    ),
     Event.VAULT_OPENED: Entry(Level.INFO, "the vault is open"),
     Event.VAULT_MIGRATED: Entry(
         Level.INFO, "the vault's schema was brought up to date; path of a copy of what it was"

@@ -30,6 +30,8 @@ LONGEST_ACCESS_TOKEN = 64 * 1024
 TELLING_LENGTH = 24
 """Characters of a presented refresh token from which the length of its successor says something."""
 
+BOUND = "token_type is DPoP: the access token is bound to a key that no consumer has (RFC 9449)"
+
 _REPLACEMENT = "\ufffd"
 
 
@@ -70,10 +72,13 @@ def read_answer(
     warnings += [
         f"{name} is not understood as the end of the access token" for name in end.not_understood
     ]
+    token_type = _text(fields.get("token_type")) or "Bearer"
+    if token_type.lower() == "dpop":
+        warnings.append(BOUND)
     return TokenAnswer(
         access_token=access_token,
         refresh_token=refresh_token,
-        token_type=_text(fields.get("token_type")) or "Bearer",
+        token_type=token_type,
         expires_in=end.expires_in,
         ends_in=end.until,
         since_issue=end.since_issue,

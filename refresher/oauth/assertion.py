@@ -3,6 +3,7 @@
 import secrets
 import warnings
 from functools import lru_cache
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -83,6 +84,23 @@ def _signed(client: Client, claims: dict[str, str | int]) -> str:
     except (ValueError, TypeError, JoseError) as error:
         # Its text may quote the key.
         raise KeyUnusable(type(error).__name__) from None
+
+
+def public_key_set(client: Client) -> dict[str, Any]:
+    """What a server verifies the assertions of CLIENT with, as a JWK set (RFC 7517 5).
+
+    Raises:
+        KeyUnusable: the key is missing, is none, or is of another kind than the algorithm.
+    """
+    algorithm = client.quirks.assertion_algorithm
+    try:
+        key = _key(client.authentication.private_key or Secret(""), algorithm)
+    except (ValueError, TypeError, JoseError) as error:
+        raise KeyUnusable(type(error).__name__) from None
+    named = {"use": "sig", "alg": algorithm.value}
+    if client.authentication.key_id is not None:
+        named["kid"] = client.authentication.key_id
+    return {"keys": [{**key.as_dict(private=False), **named}]}
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,9 @@ KNOWN_ERRORS = {
     "server_error": "the server failed: try again",
     "temporarily_unavailable": "the server is overloaded: try again later",
     "invalid_request": "the server did not accept the request: check scope, pkce, "
-    "authorization_parameters and redirect_uri_parameter of the client",
+    "authorization_parameters and redirect_uri_parameter of the client; some servers want "
+    "require_pushed_authorization_requests = true",
+    "invalid_target": "the server does not know the resource asked for: check `resource`",
     "login_required": "the server wants a login it could not ask for: try again",
     "consent_required": "the server wants a consent it could not ask for: try again",
     "interaction_required": "the server wants a dialogue it could not start: try again",
@@ -44,6 +46,8 @@ class AuthorizationRequest:
     """What the person opens. Whoever else reads its state can end this login with a consent of
     his own, so it is on no command line."""
     state: Secret
+    parameters: Mapping[str, str] = field(repr=False)
+    """What it asks for, under the names of the standard."""
     redirect_uri: str
     code_verifier: Secret | None
     issuer: str | None = None
@@ -92,17 +96,16 @@ def begin(
         client.quirks.redirect_uri_parameter: redirect_uri,
         "state": state,
     }
+    if client.resource is not None:
+        parameters["resource"] = client.resource
     if scope:
         parameters["scope"] = client.quirks.scope_separator.join(scope)
     verifier = secrets.token_urlsafe(48) if client.quirks.pkce else None
     if verifier is not None:
         parameters |= {"code_challenge": challenge(verifier), "code_challenge_method": "S256"}
-    endpoint = client.endpoints.authorization
-    names = client.quirks.parameter_names
-    named = {names.get(name, name): value for name, value in parameters.items()}
-    query = urlencode(named, quote_via=quote)  # %20 is a blank everywhere, + is not
     return AuthorizationRequest(
-        url=f"{endpoint}{'&' if '?' in endpoint else '?'}{query}",
+        url=authorization_url(client, parameters),
+        parameters=parameters,
         state=Secret(state),
         redirect_uri=redirect_uri,
         code_verifier=None if verifier is None else Secret(verifier),
@@ -111,6 +114,15 @@ def begin(
         code_parameter=client.quirks.code_parameter,
         extras=client.quirks.callback_extras,
     )
+
+
+def authorization_url(client: Client, parameters: Mapping[str, str]) -> str:
+    """Where the browser goes with PARAMETERS of CLIENT, which has an authorization endpoint."""
+    endpoint, names = client.endpoints.authorization, client.quirks.parameter_names
+    assert endpoint is not None
+    named = {names.get(name, name): value for name, value in parameters.items()}
+    query = urlencode(named, quote_via=quote)  # %20 is a blank everywhere, + is not
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
 
 def challenge(verifier: str) -> str:

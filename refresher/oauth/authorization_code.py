@@ -18,6 +18,8 @@ def request(
         "code": code.reveal(),
         quirks.redirect_uri_parameter: redirect_uri,
     }
+    if client.resource is not None:
+        sent["resource"] = client.resource
     if code_verifier is not None:
         sent["code_verifier"] = code_verifier.reveal()
     return TokenRequest(

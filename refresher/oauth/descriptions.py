@@ -35,6 +35,8 @@ class Prose(Enum):
 
     BEING_PROCESSED = auto()
     """Another request with the same refresh token is at work."""
+    PROOF = auto()
+    """A DPoP proof (RFC 9449) is missing or wrong."""
     DEAD = auto()
     """The refresh token is named as invalid, expired, revoked or unknown."""
     TOO_EARLY = auto()
@@ -55,6 +57,9 @@ _BEING_PROCESSED = re.compile(
     r"|(?:could|can)(?: ?not|n't) (?:acquire|obtain|get) (?:the |a )?lock"
     r"|race condition"
 )
+
+_PROOF = re.compile(r"\bdpo ?p\b|\bproof[- ]of[- ]possession\b")
+"""After ``DPoP`` was parted like every camel."""
 
 _UNUSABLE = (
     r"(?:invalid|not valid|no longer valid|not (?:a )?valid|expired|revoked|unknown|unrecogni[sz]ed"
@@ -142,6 +147,8 @@ def judge(description: str) -> Prose | None:
     text = re.sub(r"[ \t\r_`\"*\u201c\u201d]+", " ", text)
     if _BEING_PROCESSED.search(text) and not _ENDED.search(text):
         return Prose.BEING_PROCESSED
+    if _PROOF.search(text):
+        return Prose.PROOF
     sentences = _SENTENCE_END.split(text)
     if any(_is_dead(sentence) for sentence in sentences):
         return Prose.DEAD

@@ -27,6 +27,8 @@ class Meaning(Enum):
     """The client itself is refused."""
     CONFIGURATION = auto()
     """What was asked for can never be had like this."""
+    PROOF = auto()
+    """A DPoP proof is missing (RFC 9449), whatever the code says of the grant."""
     REQUEST = auto()
     """Not understood: permanent at most servers, a passing conflict at some."""
     LATER = auto()
@@ -67,8 +69,8 @@ _WORDS: Mapping[Meaning, tuple[str, ...]] = {
         "unsupported_response_type",  # RFC 6749 4.1.2.1
         "unsupported_token_type",  # RFC 7009: revocation only
         "redirect_uri_mismatch", "bad_redirect_uri", "invalid_redirect_uri",
-        "use_dpop_nonce", "invalid_dpop_proof",  # RFC 9449, which is not spoken here
     ),
+    Meaning.PROOF: ("use_dpop_nonce", "invalid_dpop_proof"),  # RFC 9449
     # Permanent or not, about the refresh token or about something else: who can say.
     Meaning.REQUEST: (
         "invalid_request",  # Hydra: a conflict, "please retry"; Zoom, X: a dead refresh token
@@ -191,6 +193,10 @@ def _described(coded: ErrorCode | None, description: str, fields: Fields) -> Err
             return replace(coded, needs_person=True)
     is_stated = coded is not None or any(_ERROR_NAME.search(name) for name in fields)
     match judge(description):
+        case Prose.PROOF if meaning not in {Meaning.LATER, Meaning.FAILED}:
+            # oidc-provider: invalid_grant, "DPoP proof JWT not provided".
+            word = UNRECOGNIZED if coded is None else coded.word
+            return ErrorCode(word, Meaning.PROOF, is_stated=is_stated)
         case Prose.BEING_PROCESSED:
             return ErrorCode(BEING_PROCESSED, Meaning.LATER, is_stated=is_stated)
         case Prose.TOO_EARLY:

@@ -4,17 +4,20 @@ Every request is a GET that carries neither credentials nor parameters: no refre
 code and no attempt at a password is used up, and nothing of the client is told.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from refresher.clock import Clock
 from refresher.domain.clients import Client
+from refresher.domain.completion import completed, doubts
+from refresher.domain.discovery import Known
 from refresher.domain.findings import Finding, Level
 from refresher.domain.outcomes import NotSent, OutcomeUnknown
 from refresher.domain.repairs import PLAIN_TO_TLS, UNREACHABLE
-from refresher.oauth.documents import read_fields
+from refresher.errors import DiscoveryFailed
 from refresher.oauth.ends import read_instant
-from refresher.oauth.metadata import places
+from refresher.oauth.fault_words import WORDS
+from refresher.oauth.metadata import discover
 from refresher.oauth.patience import Patience
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
@@ -27,31 +30,15 @@ CLOCK_TOLERANCE = 60.0
 """Seconds between a server's clock and ours that pass: its ``Date`` has whole seconds, and a
 cache on the way may be as old."""
 
-NOT_FOUND = frozenset({404, 410})
+SHOWN = ("token_endpoint", "authorization_endpoint")
+"""Endpoints that are looked at."""
 
-WORDS = {
-    "dns": "its host name is not found",
-    "refused": "nothing listens there",
-    "connect_timeout": "no connection within 5 s",
-    "disconnected": "the connection is closed at once",
-    "proxy": "the proxy does not let it through",
-    "ca_bundle": "the ca_bundle cannot be read",
-    "tls": "TLS could not be agreed on",
-    "tls_certificate": "its TLS certificate is not accepted",
-    "tls_certificate_expired": "its TLS certificate has expired",
-    "tls_certificate_untrusted": "its TLS certificate is of an authority unknown here",
-    "tls_certificate_self_signed": "its TLS certificate is self-signed",
-    "tls_certificate_hostname": "its TLS certificate is for another host",
-    "tls_to_plain_port": "the port speaks plain HTTP",
-    "plain_to_tls_port": "the port speaks TLS",
-    "timeout": f"no answer within {ANSWER_WITHIN:g} s",
-}
-"""Reasons of ``transport.faults`` as a person reads them."""
+NOT_FOUND = frozenset({404, 410})
 
 
 async def probe(endpoint: TokenEndpoint, client: Client, clock: Clock) -> list[Finding]:
     """What there is to say of the servers of CLIENT: its endpoints, their clock, the metadata."""
-    metadata, found = await _metadata(endpoint, client)
+    client, metadata, found = await _discovered(endpoint, client, clock.now())
     for setting, url in _endpoints(client):
         reply = await endpoint.get(client, url, patience=Patience(ANSWER_WITHIN))
         found.append(_reached(client, setting, url, reply, metadata))
@@ -61,7 +48,8 @@ async def probe(endpoint: TokenEndpoint, client: Client, clock: Clock) -> list[F
 
 
 def _endpoints(client: Client) -> Iterator[tuple[str, str]]:
-    yield "token_endpoint", client.endpoints.token
+    if client.endpoints.token:
+        yield "token_endpoint", client.endpoints.token
     if client.endpoints.authorization is not None:
         yield "authorization_endpoint", client.endpoints.authorization
 
@@ -71,7 +59,7 @@ def _reached(
     setting: str,
     url: str,
     reply: Reply | NotSent | OutcomeUnknown,
-    metadata: dict[str, object],
+    metadata: Mapping[str, str],
 ) -> Finding:
     """What the answer of one endpoint says."""
     subject, where = f"client {client.name}", f"its {setting} at {_shown(url)}"
@@ -138,50 +126,44 @@ def _clock(client: Client, reply: Reply, now: float) -> Iterator[Finding]:
     )
 
 
-async def _metadata(
-    endpoint: TokenEndpoint, client: Client
-) -> tuple[dict[str, object], list[Finding]]:
-    """The metadata of the issuer of CLIENT, and what they say against its settings."""
-    if client.endpoints.issuer is None:
-        return {}, []
-    fields = await _document(endpoint, client, client.endpoints.issuer)
-    subject = f"client {client.name}"
-    if fields is None:
-        return {}, [Finding(subject=subject, text=f"{client.endpoints.issuer} shows no metadata")]
-    if fields.get("issuer") != client.endpoints.issuer:
-        return {}, [
-            Finding(
-                subject=subject,
-                text=f"the metadata of {client.endpoints.issuer} name another issuer",
-                level=Level.PROBLEM,
-                mend="write its issuer exactly as they do; a login ends there otherwise",
-            )
-        ]
-    differing = [
+async def _discovered(
+    endpoint: TokenEndpoint, client: Client, now: float
+) -> tuple[Client, Mapping[str, str], list[Finding]]:
+    """CLIENT with what its server tells now, the endpoints told, and what is to be said of both."""
+    wanted, subject = client.discovery, f"client {client.name}"
+    if wanted is None or wanted.source is None:
+        return client, {}, []
+    try:
+        metadata = await discover(endpoint, client, now)
+    except DiscoveryFailed as error:
+        text, _, mend = str(error).partition(": ")
+        level = Level.DOUBT if error.passes and client.endpoints.token else Level.PROBLEM
+        return client, {}, [Finding(subject=subject, text=text, level=level, mend=mend)]
+    told = metadata.endpoints
+    if not told:
+        return client, {}, [Finding(subject=subject, text=f"{metadata.issuer} shows no metadata")]
+    found = [
         Finding(
             subject=subject,
-            text=f"the metadata of its issuer name another {setting}: {_shown(str(named))}",
+            text=f"the metadata of its issuer name another {setting}: {_shown(told[setting])}",
             level=Level.DOUBT,
-            mend=f"set {setting} to it, unless {_shown(url)} is meant",
+            mend=f"set {setting} to it, or take it away, unless {_shown(url)} is meant",
         )
         for setting, url in _endpoints(client)
-        if (named := fields.get(setting, url)) != url
+        if setting in wanted.told and told.get(setting, url) != url
     ]
-    agree = Finding(subject=subject, text="the metadata of its issuer name the same endpoints")
-    return fields, differing or [agree]
-
-
-async def _document(
-    endpoint: TokenEndpoint, client: Client, issuer: str
-) -> dict[str, object] | None:
-    """The first document of metadata that ISSUER shows."""
-    for url in places(issuer):
-        reply = await endpoint.get(client, url, patience=Patience(ANSWER_WITHIN))
-        if isinstance(reply, Reply) and reply.status == 200:  # noqa: PLR2004  OK
-            fields = read_fields(reply.body)
-            if fields is not None:
-                return dict(fields)
-    return None
+    if not found:
+        ours = all(key in wanted.told for key in told if key in SHOWN)
+        same = "name the same endpoints" if ours else "name its endpoints"
+        found = [Finding(subject=subject, text=f"the metadata of its issuer {same}")]
+    if wanted.issuer is None:
+        text = f"{wanted.source} names the authorization server {metadata.issuer}"
+        found.insert(0, Finding(subject=subject, text=text))
+    client = completed(client, Known(metadata))
+    for doubt in doubts(client, Known(metadata), now):
+        text, _, mend = doubt.partition(": ")
+        found.append(Finding(subject=subject, text=text, level=Level.DOUBT, mend=mend))
+    return client, told, found
 
 
 def _shown(url: str) -> str:

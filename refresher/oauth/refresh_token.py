@@ -19,6 +19,8 @@ def request(
     sent = {"grant_type": "refresh_token", "refresh_token": renewal.presents.reveal()}
     if quirks.send_scope_on_refresh and scope:
         sent["scope"] = quirks.scope_separator.join(scope)
+    if quirks.send_resource_on_refresh and client.resource is not None:
+        sent["resource"] = client.resource
     sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
     if quirks.send_redirect_uri_on_refresh and sent_uri is not None:
         sent[quirks.redirect_uri_parameter] = sent_uri

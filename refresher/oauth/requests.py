@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from yarl import URL
@@ -80,6 +81,16 @@ def get_request(url: str) -> WireRequest:
         ValueError: it is no URL.
     """
     return WireRequest(_endpoint(url), None, {}, "GET")
+
+
+def json_request(url: str, content: Mapping[str, Any], headers: Mapping[str, str]) -> WireRequest:
+    """A POST of CONTENT as JSON to URL.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    typed = {**headers, "Content-Type": "application/json"}
+    return WireRequest(_endpoint(url), json.dumps(content).encode(), typed)
 
 
 def _with_query(url: URL, sent: Parameters) -> URL:

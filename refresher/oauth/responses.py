@@ -22,6 +22,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -109,7 +110,7 @@ def classify(
     reader = _Reader(client, server_time(headers, now), sent)
     retry_after = read_retry_after(headers.get("Retry-After"), now)
     words = _unpacked(body) if fields is None and broken is None else fields
-    error = None if words is None else find_error(words, client)
+    error = _told_by_headers(headers, None if words is None else find_error(words, client))
     if 200 <= status < 300:  # noqa: PLR2004  the class of status codes
         answer = _adopted(body, fields, error, reader, broken)
         if answer is not None and answer.access_token is not None:
@@ -210,6 +211,24 @@ def _unread(
     )
 
 
+def _told_by_headers(headers: Mapping[str, str], error: ErrorCode | None) -> ErrorCode | None:
+    """ERROR, unless the headers beside it show that it is about a DPoP proof (RFC 9449 7.1, 8).
+
+    A nonce beside the end of a grant leaves it open whether the refresh token or the missing
+    proof was refused: then nobody is asked to log in for it.
+    """
+    settled = {Meaning.CLIENT, Meaning.LATER, Meaning.FAILED}
+    challenge = headers.get("WWW-Authenticate", "")
+    is_asked = re.search(r"(?:^|,)\s*DPoP(?:\s|$)", challenge, re.IGNORECASE) is not None
+    if is_asked and (error is None or error.meaning not in settled):
+        return ErrorCode("dpop" if error is None else error.word, Meaning.PROOF)
+    if error is None or error.meaning is not Meaning.GRANT or error.needs_person:
+        return error
+    if "DPoP-Nonce" in headers:
+        return replace(error, meaning=Meaning.PROOF)
+    return error
+
+
 def server_time(headers: Mapping[str, str], now: float) -> float:
     """NOW by the clock of the server, which is what the instants in its answer are told by.
 
@@ -298,6 +317,8 @@ def _refused(status: int, error: ErrorCode, retry_after: float | None) -> Outcom
             return ClientRejected(error=error.word, status=status)
         case Meaning.CONFIGURATION:
             return Misconfigured(error=error.word, status=status)
+        case Meaning.PROOF:
+            return ProofDemanded(error=error.word, status=status)
         case Meaning.LATER:
             return Transient(reason=error.word, status=status, retry_after=retry_after)
         case Meaning.FAILED:

@@ -1,8 +1,9 @@
 """Token requests: one exchange with an authorization server and what became of it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.clients import Client
@@ -33,7 +34,13 @@ from refresher.oauth import (
 )
 from refresher.oauth.client_authentication import KeyUnusable
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import Parameters, TokenRequest, build_request, get_request
+from refresher.oauth.requests import (
+    Parameters,
+    TokenRequest,
+    build_request,
+    get_request,
+    json_request,
+)
 from refresher.oauth.responses import classify
 from refresher.oauth.transport import Reply, Transport
 
@@ -123,6 +130,8 @@ class TokenEndpoint:
         patience: Patience,
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send what is ASKED, as CLIENT."""
+        if client.missing is not None:
+            return NotSent(reason=client.missing)
         try:
             request = build_request(client, asked, self._clock.now())
         except KeyUnusable:
@@ -137,6 +146,22 @@ class TokenEndpoint:
         """GET what everybody may read at URL, the way CLIENT goes out."""
         try:
             request = get_request(url)
+        except ValueError:
+            return NotSent(reason="invalid_url")
+        return await self._transport.send(client, request, patience=patience)
+
+    async def post(
+        self,
+        client: Client,
+        url: str,
+        content: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str],
+        patience: Patience,
+    ) -> Reply | NotSent | OutcomeUnknown:
+        """POST CONTENT as JSON to URL, the way CLIENT goes out, which is not named by it."""
+        try:
+            request = json_request(url, content, headers)
         except ValueError:
             return NotSent(reason="invalid_url")
         return await self._transport.send(client, request, patience=patience)

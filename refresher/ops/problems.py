@@ -70,6 +70,11 @@ PROBLEMS: Mapping[str, Problem] = {
         "It cannot be done with this grant or client, or its server refused",
         "do what detail says",
     ),
+    "RegistrationFailed": Problem(
+        HTTPStatus.CONFLICT,
+        "The client is not to be registered, or its server refused",
+        "do what detail says",
+    ),
     Fault.REQUEST_TOO_LARGE: Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large", "send it in several"
     ),

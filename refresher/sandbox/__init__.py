@@ -6,7 +6,6 @@ process (``Sandbox``) or as a process of its own (``refresher sandbox``).
 """
 
 from refresher.sandbox.applications import Application
-from refresher.sandbox.authorization_server import Minted
 from refresher.sandbox.exchange_log import ExchangeRecord
 from refresher.sandbox.families import TokenPolicy
 from refresher.sandbox.faults import (
@@ -24,6 +23,8 @@ from refresher.sandbox.faults import (
     StatusAfter,
     Truncate,
 )
+from refresher.sandbox.messages import Minted
+from refresher.sandbox.openness import Openness
 from refresher.sandbox.options import SandboxOptions
 from refresher.sandbox.server import Sandbox
 
@@ -37,6 +38,7 @@ __all__ = [
     "FaultMix",
     "FaultPlan",
     "Minted",
+    "Openness",
     "Raw",
     "Redirect",
     "RetryAfter",

@@ -19,51 +19,16 @@ from refresher.sandbox.answers import (
     required,
 )
 from refresher.sandbox.applications import Application, Applications
+from refresher.sandbox.checks import check_resource, verify_challenge
 from refresher.sandbox.families import Families, Family, TokenPair, TokenPolicy
 from refresher.sandbox.machines import MachineGrants
+from refresher.sandbox.messages import Bearer, Minted, Processed, TokenRequest
 from refresher.sandbox.options import SandboxOptions
-from refresher.sandbox.pkce import verify_challenge
 
 OWNER = "owner"
 
 OPENID = "openid"
 """The scope for which a code brings an ID token too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minted:
-    """A grant made without a browser; ``expires_in`` in seconds."""
-
-    refresh_token: str
-    access_token: str
-    expires_in: int | None
-    family_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer:
-    """Who stands behind a valid access token or static API token, and what it permits."""
-
-    subject: str
-    scope: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
-    """A token request as it arrived; ``problem`` is a fault of its form, found by HTTP."""
-
-    parameters: Mapping[str, str]
-    authorization: str | None
-    problem: Refused | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processed:
-    """What came of a token request: the true answer, and whose it was if it succeeded."""
-
-    answer: Answer
-    family: Family | None = None
-    generation: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -87,6 +52,8 @@ class AuthorizationServer:
         self.options = options
         self.families = Families()
         self.applications = Applications()
+        self.resource: str | None = None
+        """What tokens are for (RFC 8707); None for anything."""
         self._clock = clock
         self._codes: dict[str, _Code] = {}
         self._api_tokens: dict[str, Bearer] = {}
@@ -198,7 +165,7 @@ class AuthorizationServer:
         application = self.applications.find(query.get("client_id", ""))
         if application is None:
             raise Refused("invalid_request", "the client is unknown")
-        redirect_uri = self._redirect_uri(application, query)
+        redirect_uri = self.check_redirect_uri(application, query)
         try:
             manners = self.options.manners
             code = self._approve(application, redirect_uri, query)
@@ -235,7 +202,7 @@ class AuthorizationServer:
     def authorize_device(self, request: TokenRequest, uri: str) -> Answer:
         """Process a device authorization request (RFC 8628 3.1)."""
         try:
-            application = self._authenticate(request)
+            application = self.authenticate(request)
             return self.machines.authorize_device(application, request.parameters, uri)
         except Refused as refused:
             return refusal(refused)
@@ -243,7 +210,7 @@ class AuthorizationServer:
     def revoke(self, request: TokenRequest) -> Answer:
         """Process a revocation request (RFC 7009)."""
         try:
-            application = self._authenticate(request)
+            application = self.authenticate(request)
             token = required(request.parameters, "token")
             self.families.revoke_token(token, client_id=application.client_id, now=self._clock())
         except Refused as refused:
@@ -261,7 +228,12 @@ class AuthorizationServer:
             raise KeyError(family_id)
         self.families.revoke(family, because=because, now=self._clock())
 
-    def _redirect_uri(self, application: Application, query: Mapping[str, str]) -> str:
+    def check_redirect_uri(self, application: Application, query: Mapping[str, str]) -> str:
+        """Where the answer to an authorization request goes.
+
+        Raises:
+            Refused: it is not registered.
+        """
         uri = query.get(self.options.redirect_parameter)
         if uri is None and len(application.redirect_uris) == 1:
             return application.redirect_uris[0]
@@ -276,6 +248,7 @@ class AuthorizationServer:
         """The code for an authorization request whose errors may be redirected."""
         if query.get("response_type") != "code":
             raise Refused("unsupported_response_type", "only code is supported")
+        check_resource(self.resource, query)
         challenge = query.get("code_challenge")
         if challenge is not None and query.get("code_challenge_method") != "S256":
             raise Refused("invalid_request", "the code challenge method must be S256")
@@ -309,7 +282,12 @@ class AuthorizationServer:
             raise Refused("invalid_scope", "the scope is unknown")
         return names
 
-    def _authenticate(self, request: TokenRequest) -> Application:
+    def authenticate(self, request: TokenRequest) -> Application:
+        """Who sends REQUEST.
+
+        Raises:
+            Refused: nobody that is known.
+        """
         if request.problem is not None:
             raise request.problem
         # The portal documents parameters only; what it would do with Basic is not known.
@@ -319,8 +297,13 @@ class AuthorizationServer:
         )
 
     def _grant(self, request: TokenRequest) -> Processed:
-        application = self.machines.signer(request.parameters) or self._authenticate(request)
+        application = self.machines.signer(request.parameters) or self.authenticate(request)
         more: dict[str, str] = {}
+        check_resource(self.resource, request.parameters)
+        demands = self.options.openness.demands_proof
+        is_refresh = request.parameters.get("grant_type") == "refresh_token"
+        if demands == "all" or (demands == "refreshes" and is_refresh):
+            raise Refused("invalid_grant", "DPoP proof JWT not provided")
         match required(request.parameters, "grant_type"):
             case "refresh_token":
                 family, pair = self._refresh(application, request.parameters)

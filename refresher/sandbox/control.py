@@ -11,10 +11,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from refresher.sandbox.applications import Application
-from refresher.sandbox.authorization_server import Minted
 from refresher.sandbox.exchange_log import ExchangeRecord
 from refresher.sandbox.families import Families, TokenPolicy
 from refresher.sandbox.faults import FaultPlan, PlanChange
+from refresher.sandbox.messages import Minted
 
 _Order = TypeVar("_Order", bound=BaseModel)
 

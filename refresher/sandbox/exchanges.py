@@ -18,7 +18,7 @@ from aiohttp import web
 from anyio.abc import TaskGroup
 
 from refresher.sandbox.answers import Answer, Refused
-from refresher.sandbox.authorization_server import AuthorizationServer, TokenRequest
+from refresher.sandbox.authorization_server import AuthorizationServer
 from refresher.sandbox.exchange_log import ExchangeRecord
 from refresher.sandbox.faults import (
     DropAfter,
@@ -30,6 +30,7 @@ from refresher.sandbox.faults import (
     waits,
 )
 from refresher.sandbox.machines import JWT_BEARER
+from refresher.sandbox.messages import TokenRequest
 from refresher.sandbox.options import SandboxOptions
 
 _FORM = "application/x-www-form-urlencoded"

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from refresher.sandbox.families import TokenPolicy
 from refresher.sandbox.faults import FaultMix
 from refresher.sandbox.manners import Manners
+from refresher.sandbox.openness import Openness
 
 Dialect = Literal["standard", "survilla"]
 
@@ -60,6 +61,7 @@ class SandboxOptions(TokenPolicy):
         names_issuer: redirects carry ``iss``, and the metadata promise it (RFC 9207).
         parameters_in: where the token endpoint looks for its parameters.
         manners: what it calls them, and how it answers.
+        openness: what it tells of itself, and what it takes beside token requests.
         redirect_parameter: what the redirect URI is called in requests.
         latency: seconds from, to, which every token answer takes.
         rate_limit: token requests a second that are taken, and as many at once; more are
@@ -84,6 +86,7 @@ class SandboxOptions(TokenPolicy):
     names_issuer: bool = False
     parameters_in: Literal["form", "json", "query", "get", "either"] = "form"
     manners: Manners = Manners()
+    openness: Openness = Openness()
     redirect_parameter: Literal["redirect_uri", "redirect_url"] = "redirect_uri"
     latency: tuple[float, float] = (0.0, 0.0)
     rate_limit: float | None = None

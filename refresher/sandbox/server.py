@@ -19,12 +19,14 @@ from aiohttp import web
 from refresher.sandbox import survilla
 from refresher.sandbox.answers import Refused
 from refresher.sandbox.applications import Application
-from refresher.sandbox.authorization_server import OWNER, AuthorizationServer, Minted
+from refresher.sandbox.authorization_server import OWNER, AuthorizationServer
 from refresher.sandbox.control import Control
 from refresher.sandbox.exchange_log import ExchangeRecord, overlaps
 from refresher.sandbox.exchanges import TokenExchanges, http_response, read_token_request
 from refresher.sandbox.families import Families, TokenPolicy
 from refresher.sandbox.faults import FaultPlan
+from refresher.sandbox.introducing import Introducing
+from refresher.sandbox.messages import Minted
 from refresher.sandbox.options import SandboxOptions
 
 _HOST = "127.0.0.1"
@@ -62,6 +64,9 @@ class Sandbox:
         self._clock = clock
         self._server = AuthorizationServer(self.options, clock)
         self._port = self.options.port
+        self.introducing = Introducing(
+            self._server, clock, lambda: self.base_url, self._standard_metadata
+        )
         self._stack = AsyncExitStack()
         self._runner: web.AppRunner | None = None
         self.client = self.register(
@@ -222,7 +227,7 @@ class Sandbox:
 
     def secrets(self) -> list[str]:
         """Every secret this sandbox ever knew, to be searched for where none may be."""
-        return list(self._server.secrets())
+        return [*self._server.secrets(), *self.introducing.registration_tokens]
 
     def overlaps(self) -> list[tuple[ExchangeRecord, ExchangeRecord]]:
         """Pairs of exchanges of one family that were in flight at the same time."""
@@ -247,6 +252,7 @@ class Sandbox:
         assert self._runner is not None
         await web.TCPSite(self._runner, _HOST, self._port).start()
         self._port = self._runner.addresses[0][1]
+        self._server.resource = self.introducing.resource
 
     def _path(self, standard: str, portal: str) -> str:
         return standard if self.options.dialect == "standard" else portal
@@ -269,7 +275,7 @@ class Sandbox:
             web.post("/device_authorization", self._authorize_device),
             web.get("/device", self._decide),
             web.post("/app/installations/{installation}/access_tokens", exchanges.handle),
-            web.get("/.well-known/oauth-authorization-server", self._metadata),
+            *self.introducing.routes(),
         ]
 
     def _token_routes(self, exchanges: TokenExchanges) -> list[web.RouteDef]:
@@ -281,8 +287,9 @@ class Sandbox:
         try:
             issuer = self.base_url if self.options.names_issuer else None
             manners = self.options.manners
-            manners.check_login(request.query)
-            location = self._server.authorize(manners.read(request.query), issuer=issuer)
+            query = self.introducing.asked(request.query)
+            manners.check_login(query)
+            location = self._server.authorize(manners.read(query), issuer=issuer)
         except Refused as refused:
             return web.Response(status=400, text=refused.description)
         return web.Response(status=302, headers={"Location": location})
@@ -324,7 +331,7 @@ class Sandbox:
             )
         return web.json_response({"subject": bearer.subject, "scope": " ".join(bearer.scope)})
 
-    async def _metadata(self, _request: web.Request) -> web.StreamResponse:
+    def _standard_metadata(self) -> dict[str, Any]:
         """Authorization server metadata (RFC 8414)."""
         metadata: dict[str, Any] = {
             "issuer": self.base_url,
@@ -344,7 +351,7 @@ class Sandbox:
             metadata["authorization_response_iss_parameter_supported"] = True
         if self.options.scopes:
             metadata["scopes_supported"] = list(self.options.scopes)
-        return web.json_response(metadata)
+        return metadata
 
 
 async def _clean_up(runner: web.AppRunner) -> None:

@@ -63,6 +63,9 @@ class AuthenticationBuilder:
                 (*path, "second_client_secret"), section.second_client_secret
             ),
             private_key=private_key,
+            initial_access_token=self._secrets.read(
+                (*path, "initial_access_token"), section.initial_access_token
+            ),
             key_id=section.client_key_id,
             certificate=certificate,
             certificate_key=certificate_key,
@@ -128,7 +131,8 @@ def _missing(
     section: ClientSection, method: ClientAuthentication, *, signs: bool
 ) -> Iterator[tuple[str, str]]:
     """The keys that METHOD needs and SECTION lacks, each with the way out."""
-    if method.has_secret and section.client_secret is None:
+    # A client without an id is given its secret when it is registered.
+    if method.has_secret and section.client_secret is None and section.client_id is not None:
         yield "client_secret", 'set it, or client_authentication = "none" for a public client'
     signs |= method is ClientAuthentication.PRIVATE_KEY_JWT
     if signs and section.client_private_key is None:

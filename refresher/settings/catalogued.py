@@ -18,6 +18,7 @@ from refresher.settings.report import Report, suggestion
 ENDPOINTS = (
     *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
     *("device_authorization_endpoint", "revocation_endpoint", "introspection_endpoint"),
+    *("registration_endpoint", "pushed_authorization_request_endpoint"),
 )
 
 IN_BODIES = {Placement.FORM, Placement.JSON}

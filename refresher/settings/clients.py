@@ -14,10 +14,12 @@ from refresher.domain.clients import (
     Revocation,
     Route,
 )
+from refresher.domain.discovery import Discovery
 from refresher.domain.grants import NAME_RULE, is_valid_name
 from refresher.domain.quirks import ClientAuthentication, Quirks, keys
 from refresher.domain.secret import Secret
 from refresher.domain.service_accounts import ServiceAccount, read_service_account
+from refresher.domain.urls import endpoint_fault, parts_of
 from refresher.files import Unseen, read_file
 from refresher.providers import Provider, Variable
 from refresher.providers.lines import UNFILLED
@@ -34,7 +36,6 @@ from refresher.settings.layers import UNREAD, KeyPath, absolute
 from refresher.settings.report import Report, suggestion
 from refresher.settings.secret_reader import SecretReader
 from refresher.settings.urls import (
-    endpoint_fault,
     joined,
     proxy_doubt,
     proxy_fault,
@@ -73,38 +74,48 @@ class ClientBuilder:
         catalogued = read_catalogued(path, section, self._report)
         provider = catalogued.provider
         quirks = _told(Quirks, section.quirks, catalogued)
+        is_signing = name in self._signing
         if (
-            name in self._signing
+            is_signing
             and section.client_secret is None
             and "client_authentication" not in section.quirks
         ):
             # RFC 7521 4.1: what it signs proves it.
             quirks = replace(quirks, client_authentication=ClientAuthentication.NONE)
-        authentication = self._authentication.build(path, section, quirks)
-        account = _account(authentication)
+        authentication = self._authentication.build(path, section, quirks) if is_signing else None
+        account = None if authentication is None else _account(authentication)
         endpoints = self._endpoints(path, section, catalogued, account)
+        discovery = self._discovery(path, section, catalogued, endpoints)
+        if authentication is None:
+            if discovery is not None and _is_open(discovery):
+                quirks = replace(quirks, client_authentication=_authentication_of(section, quirks))
+            authentication = self._authentication.build(path, section, quirks)
         self._check_redirect_uris(path, section.redirect_uris)
         warn_of_scope((*path, "scope"), section.scope, provider, self._report)
         proxy = self._proxy(path, section)
         ca_bundle = self._ca_bundle(path, section)
         client_id = section.client_id or (None if account is None else account.client_email)
-        self._require(path, "client_id", client_id, "set the id the server gave it")
+        if discovery is None or section.client_secret is not None:
+            self._require(path, "client_id", client_id, "set the id the server gave it")
         if section.client_id == UNFILLED:
             self._report.warning(
                 (*path, "client_id"), f'is still "{UNFILLED}": set the id the server gave it'
             )
-        if client_id is None or "token_endpoint" not in endpoints:
+        is_known = client_id is not None and "token_endpoint" in endpoints
+        if discovery is None and not is_known:
             return None
         client = Client(
             name=name,
-            client_id=client_id,
+            client_id=client_id or "",
             endpoints=Endpoints(
-                token=endpoints["token_endpoint"],
+                token=endpoints.get("token_endpoint", ""),
                 authorization=endpoints.get("authorization_endpoint"),
                 device_authorization=endpoints.get("device_authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
                 introspection=endpoints.get("introspection_endpoint"),
+                registration=endpoints.get("registration_endpoint"),
+                pushed_authorization=endpoints.get("pushed_authorization_request_endpoint"),
                 issuer=self._issuer(path, section),
             ),
             authentication=authentication,
@@ -115,6 +126,8 @@ class ClientBuilder:
             description=section.description,
             redirect_uris=section.redirect_uris,
             scope=with_refresh_token_scope(section.scope, provider),
+            resource=section.resource,
+            discovery=discovery,
         )
         check_client(path, section, client, self._report)
         return client
@@ -133,6 +146,7 @@ class ClientBuilder:
         base_url = self._base_url(path, section, catalogued.base_url, given)
         provider = catalogued.provider
         is_told = provider is not None and provider.settings.token_endpoint is not None
+        is_told = is_told or section.issuer is not None or section.resource is not None
         if not (is_told or self._report.is_faulty((*path, "provider"))):
             self._require(
                 path,
@@ -140,7 +154,8 @@ class ClientBuilder:
                 given["token_endpoint"],
                 f"set it: the catalogue has none of {provider.name}"
                 if provider
-                else "set it, or a provider of the catalogue (`refresher providers` lists it)",
+                else "set it, or the issuer whose metadata tell it, or a provider of the catalogue "
+                "(`refresher providers` lists it)",
             )
         found: dict[str, str] = {}
         for key, endpoint in given.items():
@@ -163,6 +178,47 @@ class ClientBuilder:
         if fault is not None:
             self._report.problem((*path, "issuer"), fault)
         return section.issuer
+
+    def _discovery(
+        self,
+        path: KeyPath,
+        section: ClientSection,
+        catalogued: Catalogued,
+        endpoints: Mapping[str, str],
+    ) -> Discovery | None:
+        """What the settings leave to the server to tell; None where they leave nothing."""
+        asks_resource = (
+            section.resource is not None
+            and section.issuer is None
+            and "token_endpoint" not in endpoints
+            and not self._report.is_faulty((*path, "token_endpoint"))
+        )
+        self._check_resource(path, section, is_asked=asks_resource)
+        may_register = section.client_id is None and "registration_endpoint" in endpoints
+        if section.issuer is None and not asks_resource and not may_register:
+            return None
+        keys = {*endpoints, *section.quirks, *catalogued.keys}
+        keys |= {key for key in ("client_id", "scope") if getattr(section, key)}
+        return Discovery(
+            issuer=section.issuer,
+            resource=section.resource if asks_resource else None,
+            told=frozenset(keys),
+            allow_plain_http=section.allow_plain_http,
+        )
+
+    def _check_resource(self, path: KeyPath, section: ClientSection, *, is_asked: bool) -> None:
+        if section.resource is None:
+            return
+        parts = parts_of(section.resource)
+        fault = None
+        if parts is None or not parts.scheme:
+            fault = "is not an absolute URI (RFC 8707 2): write it with its scheme"
+        elif "#" in section.resource:
+            fault = "has a fragment (#...), which RFC 8707 2 forbids"
+        elif is_asked:
+            fault = endpoint_fault(section.resource, allow_plain_http=section.allow_plain_http)
+        if fault is not None:
+            self._report.problem((*path, "resource"), fault)
 
     def _base_url(
         self,
@@ -236,6 +292,23 @@ class ClientBuilder:
     def _require(self, path: KeyPath, key: str, value: object, mend: str) -> None:
         if value is None and not self._report.is_faulty((*path, key)):
             self._report.problem((*path, key), f"is missing: {mend}")
+
+
+def _is_open(discovery: Discovery) -> bool:
+    """Whether how the client proves itself follows from what it has: nobody has told it."""
+    told = discovery.told
+    is_whole = {"token_endpoint", "client_id"} <= told
+    return not is_whole and "client_authentication" not in told
+
+
+def _authentication_of(section: ClientSection, quirks: Quirks) -> ClientAuthentication:
+    if section.client_private_key is not None:
+        return ClientAuthentication.PRIVATE_KEY_JWT
+    if section.client_certificate is not None:
+        return ClientAuthentication.TLS
+    return (
+        ClientAuthentication.NONE if section.client_secret is None else quirks.client_authentication
+    )
 
 
 def check_name(path: KeyPath, name: str, report: Report) -> None:

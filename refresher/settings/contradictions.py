@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from refresher.domain.clients import Client
 from refresher.domain.quirks import ClientAuthentication, RotationProfile
+from refresher.domain.urls import is_loopback
+from refresher.settings.catalogued import ENDPOINTS
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report
 from refresher.settings.urls import (
     endpoint_doubt,
-    is_loopback,
     redirect_uri_doubt,
     redirect_uri_fault,
 )
@@ -97,15 +98,11 @@ class _ClientCheck:
             )
         if "redirect_uri_parameter" in section.quirks and not client.redirect_uris:
             self._warning("redirect_uri_parameter", "has no effect without redirect_uris: set them")
-        if client.endpoints.authorization is None:
+        if client.endpoints.authorization is None and client.endpoints.token:
             for key in ("authorization_parameters", "pkce"):
                 if key in section.quirks:
                     self._warning(key, "has no effect: login needs an authorization_endpoint")
-        endpoints = (
-            *(section.authorization_endpoint, section.token_endpoint),
-            *(section.refresh_endpoint, section.revocation_endpoint),
-            section.introspection_endpoint,
-        )
+        endpoints = [getattr(section, key) for key in ENDPOINTS]
         if section.base_url and section.provider is None and not any(map(_is_path, endpoints)):
             self._warning("base_url", "has no effect: no endpoint is a path; take it away")
         if section.ca_bundle and client.endpoints.token.startswith("http:"):
@@ -113,6 +110,10 @@ class _ClientCheck:
 
     def _check_urls(self) -> None:
         """What lets others read what is sent there."""
+        if self._section.initial_access_token and self._section.client_id:
+            self._warning(
+                "initial_access_token", "has no effect: client_id says that it is registered"
+            )
         endpoints = self._client.endpoints
         named = {
             "authorization_endpoint": endpoints.authorization,
@@ -120,9 +121,12 @@ class _ClientCheck:
             "refresh_endpoint": endpoints.refresh,
             "revocation_endpoint": endpoints.revocation.endpoint if endpoints.revocation else None,
             "introspection_endpoint": endpoints.introspection,
+            "registration_endpoint": endpoints.registration,
+            "pushed_authorization_request_endpoint": endpoints.pushed_authorization,
+            "issuer": endpoints.issuer,
         }
         for key, url in named.items():
-            if url is not None and (doubt := endpoint_doubt(url)):
+            if url and (doubt := endpoint_doubt(url)):
                 self._warning(key, doubt)
         for position, uri in enumerate(self._client.redirect_uris):
             if redirect_uri_fault(uri) is None and (doubt := redirect_uri_doubt(uri)):
@@ -226,6 +230,8 @@ def check_together(document: Document, clients: Mapping[str, Client], report: Re
     _check_redirect_uris(clients, report)
     known: dict[tuple[str, str], Client] = {}
     for client in clients.values():
+        if client.missing is not None:
+            continue
         first = known.setdefault((client.endpoints.token, client.client_id), client)
         differing = [key for key, of in SHARED.items() if of(first) != of(client)]
         if differing:
@@ -264,9 +270,11 @@ def _landing(uri: str) -> tuple[str, ...]:
 
 
 def _server(client: Client) -> tuple[str, str | None, int | None]:
-    """The one that a code of CLIENT is sent to."""
-    parts = urlsplit(client.endpoints.token)
-    return parts.scheme, parts.hostname, _port(client.endpoints.token)
+    """The one that a code of CLIENT is sent to, or that tells where it is."""
+    source = None if client.discovery is None else client.discovery.source
+    url = client.endpoints.token or source or ""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, _port(url)
 
 
 def _port(url: str) -> int | None:

@@ -166,7 +166,9 @@ class _OwnClientSection(Section):
         default=None, description="URL of the authorization endpoint; only login needs it."
     )
     token_endpoint: Text | None = Field(
-        default=None, description="URL of the token endpoint. Required without a provider."
+        default=None,
+        description="URL of the token endpoint. Required without a provider, an issuer or a "
+        "resource that tells it.",
     )
     refresh_endpoint: Text | None = Field(
         default=None, description="URL that refreshes go to, where not the token endpoint."
@@ -178,9 +180,28 @@ class _OwnClientSection(Section):
     )
     issuer: Text | None = Field(
         default=None,
-        description="The authorization server's issuer, exactly as its metadata name it: login "
-        "refuses an answer that names another one, and one that names none where the metadata "
-        "promise it (RFC 9207).",
+        description="The authorization server's issuer, exactly as its metadata name it (RFC 8414, "
+        "OpenID Connect Discovery). Endpoints and what else the metadata tell are taken from "
+        "there where the settings say nothing. Login refuses an answer that names another one, "
+        "and one that names none where the metadata promise it (RFC 9207).",
+    )
+    resource: Text | None = Field(
+        default=None,
+        description="URI of the protected resource that tokens are for (RFC 8707), sent at login "
+        "and at refresh. Without an issuer and a token_endpoint its own metadata name the "
+        "authorization server (RFC 9728): the URL of an MCP server is enough.",
+    )
+    registration_endpoint: Text | None = Field(
+        default=None,
+        description="URL that registers clients (RFC 7591); only register needs it.",
+    )
+    initial_access_token: SecretValue | None = Field(
+        default=None,
+        description="What the server wants to see before it registers a client (RFC 7591 3).",
+    )
+    pushed_authorization_request_endpoint: Text | None = Field(
+        default=None,
+        description="URL that takes what a login asks for (RFC 9126); only login needs it.",
     )
     revocation_endpoint: Text | None = Field(
         default=None, description="URL of the revocation endpoint (RFC 7009); only revoke needs it."
@@ -202,7 +223,9 @@ class _OwnClientSection(Section):
         "the first. As text they are separated by spaces.",
     )
     client_id: Text | None = Field(
-        default=None, description="The id the authorization server gave the client. Required."
+        default=None,
+        description="The id the authorization server gave the client. Required, unless "
+        "refresher register gets one.",
     )
     client_secret: SecretValue | None = Field(
         default=None,

@@ -3,13 +3,12 @@
 Any of them may hold a password by mistake, so none is ever quoted.
 """
 
-import ipaddress
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from refresher.domain.clients import SUBJECT
 from refresher.domain.redis_urls import is_many, read_many
+from refresher.domain.urls import is_link_local, is_loopback, parts_of
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 """Those ``publication`` can open."""
@@ -32,9 +31,6 @@ CERT_REQS = ("required", "optional", "none")
 OFF = ("0", "F", "FALSE", "N", "NO")
 """Values of ``ssl_check_hostname`` that redis-py takes for no."""
 
-_IN_BRACES = re.compile(r"\{\w{1,40}\}|<[\w-]{1,40}>")
-"""What documentation writes where everybody has a value of their own."""
-
 WEAK_CIPHERS = re.compile(
     r"(?<![!\w-])(?:[aAeE]?NULL|ADH|AECDH|LOW|EXP\w*|RC4|3?DES|MD5|ALL|COMPLEMENTOF\w+)\b"
     r"|SECLEVEL=[01]",
@@ -42,30 +38,11 @@ WEAK_CIPHERS = re.compile(
 """Words of an OpenSSL cipher list that let in no encryption, no server's proof, or old ones."""
 
 
-def endpoint_fault(url: str, *, allow_plain_http: bool) -> str | None:
-    """What keeps URL from being an endpoint (RFC 6749 3.1, 3.2), or None."""
-    parts = _split(url)
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "is not a URL: write https://HOST/PATH"
-    if unfilled := _IN_BRACES.search(url.replace(SUBJECT, "")):
-        return f"has {unfilled[0]} in it: write your own value in its place"
-    if parts.username is not None:
-        return "has a user or password in the URL: use client_id and client_secret"
-    if parts.fragment or url.endswith("#"):
-        return "has a fragment (#...), which an endpoint must not have (RFC 6749 3.1)"
-    if parts.scheme == "http" and not (allow_plain_http or is_loopback(parts.hostname)):
-        return (
-            "is http://: secrets would travel in the clear (RFC 6749 3.2); use https://, or set "
-            "allow_plain_http = true for this client"
-        )
-    return None
-
-
 def endpoint_doubt(url: str) -> str | None:
     """What lets others have the secrets sent to the endpoint URL, which has no fault; or None."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _is_link_local(host):
+    if is_link_local(host):
         return (
             "is a link-local address, where clouds keep their metadata service and any machine of "
             "the same network can answer: name the authorization server"
@@ -88,7 +65,7 @@ def redirect_uri_doubt(uri: str) -> str | None:
 
 def redirect_uri_fault(uri: str) -> str | None:
     """What keeps URI from being a redirect URI (RFC 6749 3.1.2), or None."""
-    parts = _split(uri)
+    parts = parts_of(uri)
     if parts is None or not parts.scheme:
         return "is not an absolute URI: write it as registered, with its scheme"
     if parts.scheme in {"http", "https"} and not parts.hostname:
@@ -102,7 +79,7 @@ def redis_fault(url: str) -> str | None:
     """What keeps URL from naming Redis: one server, or several; or None."""
     if is_many(url):
         return _many_fault(url)
-    parts = _split(url)
+    parts = parts_of(url)
     if parts is None or parts.scheme not in REDIS_SCHEMES:
         return (
             "is not a Redis URL: write redis://HOST:PORT/DB, rediss:// for TLS or unix:///PATH, "
@@ -181,7 +158,7 @@ def tls_files(url: str) -> list[tuple[str, Path]]:
 
 def proxy_fault(url: str) -> str | None:
     """What keeps URL from naming an outgoing proxy, or None."""
-    parts = _split(url)
+    parts = parts_of(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         return "is not a proxy: write http://HOST:PORT or https://HOST:PORT"
     return None
@@ -189,7 +166,7 @@ def proxy_fault(url: str) -> str | None:
 
 def webhook_fault(url: str) -> str | None:
     """What keeps URL from being one that notifications are sent to, or None."""
-    parts = _split(url)
+    parts = parts_of(url)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         return "is not a URL: write https://HOST/PATH"
     if parts.username is not None:
@@ -207,40 +184,11 @@ def proxy_doubt(url: str) -> str | None:
     return None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether HOST is this machine without asking a name server (RFC 6761 6.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_link_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_link_local
-    except ValueError:
-        return False
-
-
 def joined(base_url: str | None, endpoint: str) -> str:
     """ENDPOINT itself, or, if it is a path, below BASE_URL."""
     if base_url is None or not endpoint.startswith("/"):
         return endpoint
     return base_url.rstrip("/") + endpoint
-
-
-def _split(url: str) -> SplitResult | None:
-    """The parts of URL, or None if it has none, a bad port, or a space or control in it."""
-    if _has_spaces(url):
-        return None
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts
 
 
 def _has_spaces(url: str) -> bool:

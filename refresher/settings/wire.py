@@ -20,6 +20,7 @@ SENT_IN_TOKEN_REQUESTS: Mapping[str, str] = {
     "grant_type": "grant_type of a grant",
     "redirect_uri": "redirect_uris, and send_redirect_uri_on_refresh",
     "refresh_token": "refresh_token of a grant",
+    "resource": "resource, and send_resource_on_refresh",
     "scope": "scope, and send_scope_on_refresh",
 }
 """Parameters of token requests that the daemon fills in itself, and the settings for them."""
@@ -30,6 +31,7 @@ SENT_IN_AUTHORIZATION_REQUESTS: Mapping[str, str] = {
     "code_challenge": "pkce",
     "code_challenge_method": "pkce",
     "redirect_uri": "redirect_uris",
+    "resource": "resource",
     "response_type": "nothing: refresher knows code only",
     "scope": "scope",
     "state": "nothing: refresher draws it for each login",
@@ -99,6 +101,8 @@ def _parameters(section: ClientSection, client: Client) -> Iterator[tuple[KeyPat
         for name in given:
             is_uri = name == client.quirks.redirect_uri_parameter
             asked = "redirect_uri" if is_uri else name.lower()
+            if asked == "resource" and client.resource is None:
+                continue  # where another parameter of this name is meant
             if asked in sent:
                 yield (table, name), f"is filled in by the daemon: use {sent[asked]}"
             elif _sounds_secret(name):

@@ -23,10 +23,11 @@ from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault import kept, keys, revocations
+from refresher.vault import client_records, kept, keys, revocations
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import CELLS, Run, Sealer, Transaction
+from refresher.vault.schema import client_records as records
 from refresher.vault.schema import grants, kept_answers
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealed_counts import (
@@ -307,8 +308,14 @@ def _renew_grant(name: str) -> Callable[[Sealer, sa.RowMapping], bytes]:
     return lambda sealer, row: sealer.renewed(row, name)
 
 
+def _renew_client_record(sealer: Sealer, row: sa.RowMapping) -> bytes:
+    place = client_records.place_of(row)
+    return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
+
+
 _CELLS = (
     *(_Cell(grants.c[name], _renew_grant(name)) for name in CELLS),
     _Cell(kept_answers.c.sealed, _renew_kept),
     _Cell(parked.c.sealed, _renew_parked),
+    _Cell(records.c.sealed, _renew_client_record),
 )

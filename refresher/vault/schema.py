@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     event,
     literal_column,
     text,
@@ -293,6 +294,17 @@ Index(
     sqlite_where=revocations.c.due_at.is_not(None),
 )
 
+client_records = Table(
+    "client_records",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("client", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    UniqueConstraint("client", "kind"),
+)
+"""What is known of a client beside its settings: the metadata of its server (``metadata``),
+and what its registration brought (``registration``)."""
 changes = Table(
     "changes",
     metadata,

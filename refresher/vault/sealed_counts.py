@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from refresher.vault import kept
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.rows import CELLS, Transaction
+from refresher.vault.schema import client_records as records
 from refresher.vault.schema import facts, grants, kept_answers
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
@@ -30,7 +31,10 @@ class SealedUnder:
         return sum(self.counts.values())
 
 
-KINDS = ("grants", "unreadable answers", "orphans", "revocations", "rescued answers", "vault")
+KINDS = (
+    *("grants", "unreadable answers", "orphans", "revocations", "rescued answers", "clients"),
+    "vault",
+)
 """What is counted. The last is the vault's fingerprint key."""
 
 
@@ -49,6 +53,9 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
         sa.select(sa.literal("revocations"), mark_of(parked.c.sealed), sa.func.count())
         .where(parked.c.sealed.is_not(None))
         .group_by(mark_of(parked.c.sealed)),
+        sa.select(sa.literal("clients"), mark_of(records.c.sealed), sa.func.count()).group_by(
+            mark_of(records.c.sealed)
+        ),
         sa.select(sa.literal("vault"), mark_of(facts.c.value), sa.literal(1)).where(
             facts.c.name == FINGERPRINT_KEY
         ),

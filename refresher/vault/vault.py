@@ -18,6 +18,7 @@ from refresher.vault import (
     candidates,
     changes,
     claims,
+    client_records,
     clock_steps,
     endings,
     exchanges,
@@ -69,12 +70,11 @@ class Vault:
         clock: Clock,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
-        self.files = files
-        self.rescued = Rescued(rescue, sealer)
+        self.files, self.rescued = files, Rescued(rescue, sealer)
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
         self._doubted: list[Claim] = []
-        """Claims whose commit was refused and may have taken effect; nobody works on them."""
+        """Claims whose commit was refused and may have taken effect; their leases have no end."""
         self._aside, self._ahead = Aside(), Ahead()
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
@@ -86,6 +86,8 @@ class Vault:
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = keeping.Kept(write=self._write, read=self._read)
         """Answers that found no place in a grant."""
+        self.client_records = client_records.ClientRecords(write=self._write, read=self._read)
+        """What is known of clients beside their settings."""
         self.changes = changes.Changes(write=self._write, read=self._read)
         """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
@@ -266,9 +268,7 @@ class Vault:
         )
 
     async def prove_writable(self) -> None:
-        """Write something durable, before something single-use is spent, and take claims back.
-
-        They are those whose commit was refused and may have taken effect: nobody works on them.
+        """Write something durable, before what is single-use is spent; take back doubted claims.
 
         Raises:
             VaultUnavailable: the vault cannot take an answer now.

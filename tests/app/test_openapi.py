@@ -11,6 +11,7 @@ import pytest
 from refresher import errors
 from refresher.app.looks import Looks
 from refresher.app.operations import Operations
+from refresher.app.servers import Servers
 from refresher.errors import ControlError, ControlUnavailable, DaemonStarting, RefresherError
 from refresher.ops.asking import ask
 from refresher.ops.control import DESCRIPTION, ControlServer
@@ -38,8 +39,9 @@ def test_the_description_is_valid() -> None:
 
 
 def test_every_operation_is_described() -> None:
-    parts: Any = None
+    parts: Any = object()
     offered = Operations(parts, parts, parts, parts, {}).by_name() | Looks(parts, {}).by_name()
+    offered |= Servers({}, parts, parts).by_name()
     described = {path.removeprefix("/v1/") for path in kept()["paths"] if path.startswith("/v1/")}
     assert described == set(offered)
 

@@ -12,7 +12,7 @@ from tests.pages.reading import COMMANDS
 
 COLUMNS = 80
 WANTED = {
-    "Start": "demo init check notify providers sandbox",
+    "Start": "demo init check discover register notify providers sandbox",
     "Run": "run health",
     "Look": "status audit",
     "Accounts": "login import export token set-token refresh pause resume revoke remove",

@@ -28,6 +28,7 @@ from tests.domain.world import (
     NONE,
     NOT_SENT,
     NOW,
+    PROOF_DEMANDED,
     REJECTED,
     REQUEST_REJECTED,
     STRICT,
@@ -63,6 +64,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     GrantRejected(error="invalid_grant", status=400, needs_person=True),
     CLIENT_REJECTED,
     MISCONFIGURED,
+    PROOF_DEMANDED,
     REQUEST_REJECTED,
 )
 

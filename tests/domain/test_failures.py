@@ -26,6 +26,7 @@ from tests.domain.world import (
     NONE,
     NOT_SENT,
     NOW,
+    PROOF_DEMANDED,
     REJECTED,
     REQUEST_REJECTED,
     STRICT,
@@ -308,8 +309,9 @@ def test_a_refused_find_gives_way_to_its_predecessor_once() -> None:
     [
         (CLIENT_REJECTED, "client_rejected:invalid_client"),
         (MISCONFIGURED, "misconfigured:invalid_scope"),
+        (PROOF_DEMANDED, "proof_demanded:invalid_grant"),
     ],
-    ids=["client", "configuration"],
+    ids=["client", "configuration", "proof"],
 )
 @pytest.mark.parametrize(
     ("left", "state"),

@@ -13,6 +13,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RequestRejected,
     TokenAnswer,
@@ -37,6 +38,7 @@ UNKNOWN = OutcomeUnknown(reason="timeout")
 REJECTED = GrantRejected(error="invalid_grant", status=400)
 CLIENT_REJECTED = ClientRejected(error="invalid_client", status=401)
 MISCONFIGURED = Misconfigured(error="invalid_scope", status=400)
+PROOF_DEMANDED = ProofDemanded(error="invalid_grant", status=400)
 REQUEST_REJECTED = RequestRejected(error="invalid_request", status=400)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -16,6 +16,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Login, Logins
 from refresher.engine.revoking import Revoking
+from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.vault import Vault
 from tests.engine.world import Endpoint, answering
@@ -96,8 +97,13 @@ def open_office(
     published: list[str] = []
     woken: list[None] = []
 
-    async def promised(client: Client) -> bool:
-        return client.endpoints.issuer in PROMISING
+    async def ready(client: Client) -> Client:
+        promises = client.endpoints.issuer in PROMISING
+        endpoints = replace(client.endpoints, promises_issuer=promises)
+        return replace(client, endpoints=endpoints)
+
+    async def push(client: Client, request: AuthorizationRequest) -> AuthorizationRequest:
+        return replace(request, url=f"https://{client.name}.example/authorize?request_uri=pushed")
 
     durability, watched = Durability(vault), vault.clock
     administration = Administration(
@@ -110,7 +116,8 @@ def open_office(
     logins = Logins(
         vault=vault,
         endpoint=endpoint,
-        promises_issuer=promised,
+        ready=ready,
+        push=push,
         clients=known,
         durability=durability,
         publish=published.append,

@@ -20,7 +20,11 @@ from tests.oauth.world import make_client
 
 REDIRECT = "http://127.0.0.1:8400/cb"
 REQUEST = AuthorizationRequest(
-    url="https://as.example/auth", state=Secret("ST"), redirect_uri=REDIRECT, code_verifier=None
+    url="https://as.example/auth",
+    parameters={},
+    state=Secret("ST"),
+    redirect_uri=REDIRECT,
+    code_verifier=None,
 )
 
 
@@ -221,7 +225,11 @@ def test_every_failure_reads_differently() -> None:
 
 def test_a_redirect_name_is_compared_with_nothing() -> None:
     request = AuthorizationRequest(
-        url="", state=Secret("ST"), redirect_uri="My_RuName-x", code_verifier=None
+        url="",
+        parameters={},
+        state=Secret("ST"),
+        redirect_uri="My_RuName-x",
+        code_verifier=None,
     )
 
     assert read_callback(request, "https://shop.example/ok?code=C&state=ST").code.reveal() == "C"
@@ -229,7 +237,11 @@ def test_a_redirect_name_is_compared_with_nothing() -> None:
 
 def test_a_custom_scheme_redirects_too() -> None:
     request = AuthorizationRequest(
-        url="", state=Secret("ST"), redirect_uri="com.example.app:/cb", code_verifier=None
+        url="",
+        parameters={},
+        state=Secret("ST"),
+        redirect_uri="com.example.app:/cb",
+        code_verifier=None,
     )
 
     assert read_callback(request, "com.example.app:/cb?code=C&state=ST").code.reveal() == "C"

@@ -12,6 +12,7 @@ from refresher.domain.outcomes import (
     Misconfigured,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     RequestRejected,
     TooEarly,
     Transient,
@@ -43,7 +44,7 @@ STANDARDS: dict[str, dict[str, type[Any]]] = {
         "expired_token": RequestRejected,
     },
     "RFC 8693": {"invalid_target": Misconfigured},
-    "RFC 9449": {"use_dpop_nonce": Misconfigured, "invalid_dpop_proof": Misconfigured},
+    "RFC 9449": {"use_dpop_nonce": ProofDemanded, "invalid_dpop_proof": ProofDemanded},
 }
 
 VENDORS: list[tuple[str, int, dict[str, Any], type[Any]]] = [

@@ -19,6 +19,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -228,10 +229,20 @@ ROWS = (
             Sample(GrantRejected, 400, b"error=invalid_grant"),
             Sample(ClientRejected, 401, said("invalid_client")),
             Sample(Misconfigured, 404, said("invalid_scope")),
+            Sample(ProofDemanded, 400, said("use_dpop_nonce")),
             Sample(RequestRejected, 400, said("invalid_request")),
             Sample(Transient, 403, said("slow_down")),
             Sample(OutcomeUnknown, 400, said("server_error")),
             Sample(Transient, 400, {"error": "invalid_grant", "message": "is being processed"}),
+        ),
+    ),
+    Row(
+        "2xx or 4xx that says that a DPoP proof is missing",
+        "ProofDemanded",
+        tuple(
+            Sample(ProofDemanded, status, {"error": code, "error_description": "no DPoP proof"})
+            for status in (200, 400, 401, 403)
+            for code in ("invalid_grant", "invalid_request", "invalid_dpop_proof", "whatever")
         ),
     ),
     Row(

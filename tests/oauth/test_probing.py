@@ -10,6 +10,7 @@ import pytest
 
 from refresher.clock import SystemClock
 from refresher.demo.private_server import free_port
+from refresher.domain.discovery import Discovery
 from refresher.domain.findings import Finding, Level
 from refresher.oauth.probing import probe
 from refresher.oauth.token_endpoint import TokenEndpoint
@@ -189,7 +190,9 @@ async def test_metadata_are_compared(named: dict[str, str] | None, told: dict[Le
         writer.write(http_answer({"issuer": issuer, "token_endpoint": raw.url, **named}))
 
     async with serving(handle) as raw:
-        findings = await found(raw.url, issuer=raw.url.removesuffix("/token"))
+        issuer = raw.url.removesuffix("/token")
+        wanted = Discovery(issuer=issuer, told=frozenset({"token_endpoint", "client_id"}))
+        findings = await found(raw.url, issuer=issuer, discovery=wanted)
     nothing_was_spent(raw)
     said = {one.level: one.text for one in reversed(findings)}
     for level, text in told.items():

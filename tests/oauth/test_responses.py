@@ -12,6 +12,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -41,6 +42,10 @@ def outcome_of(
 
 def error(code: str, **more: Any) -> dict[str, Any]:
     return {"error": code, "error_description": "in words", **more}
+
+
+def told(code: str, description: str) -> dict[str, Any]:
+    return {"error": code, "error_description": description}
 
 
 def gateway(reason: str, status: int) -> Transient:
@@ -155,12 +160,52 @@ def test_each_answer_has_one_outcome(
     assert outcome_of(status, body) == expected
 
 
+PROOF_WANTED = [
+    ("oidc-provider", {}, told("invalid_grant", "DPoP proof JWT not provided")),
+    ("rfc 9449 8", {"DPoP-Nonce": "n"}, told("use_dpop_nonce", "nonce needed")),
+    ("a nonce beside a grant", {"DPoP-Nonce": "n"}, told("invalid_grant", "it is bad")),
+    ("a challenge", {"WWW-Authenticate": 'DPoP algs="ES256"'}, told("invalid_token", "no")),
+    ("a challenge alone", {"WWW-Authenticate": 'Basic, DPoP algs="ES256"'}, b""),
+    ("a request", {}, told("invalid_request", "the dpop header is missing")),
+    ("in other words", {}, told("invalid_grant", "proof-of-possession is required")),
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"), [row[1:] for row in PROOF_WANTED], ids=[row[0] for row in PROOF_WANTED]
+)
+def test_a_missing_proof_ends_no_grant(headers: dict[str, str], body: Any) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    outcome = classify(401, CIMultiDict(headers), content, make_client(), NOW)
+    assert type(outcome) is ProofDemanded
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({}, told("invalid_grant", "it was revoked"), GrantRejected),
+        ({"DPoP-Nonce": "n"}, told("interaction_required", "log in"), GrantRejected),
+        ({"DPoP-Nonce": "n"}, told("invalid_client", "who?"), ClientRejected),
+        ({"WWW-Authenticate": "Basic, DPoP"}, told("invalid_client", "who?"), ClientRejected),
+        ({"DPoP-Nonce": "n"}, TOKENS, Refreshed),
+    ],
+)
+def test_what_has_nothing_to_do_with_a_proof_stays_what_it_is(
+    headers: dict[str, str], body: dict[str, Any], expected: type[Any]
+) -> None:
+    status = 200 if expected is Refreshed else 400
+    content = json.dumps(body).encode()
+    outcome = classify(status, CIMultiDict(headers), content, make_client(), NOW)
+    assert type(outcome) is expected
+
+
 @pytest.mark.parametrize("code", sorted(MEANINGS))
 def test_each_known_code_keeps_its_meaning(code: str) -> None:
     by_meaning: dict[Meaning, type[Any]] = {
         Meaning.GRANT: GrantRejected,
         Meaning.CLIENT: ClientRejected,
         Meaning.CONFIGURATION: Misconfigured,
+        Meaning.PROOF: ProofDemanded,
         Meaning.REQUEST: RequestRejected,
         Meaning.LATER: Transient,
         Meaning.FAILED: OutcomeUnknown,

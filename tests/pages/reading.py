@@ -50,6 +50,7 @@ MEANING_OF_CODES = {
     Meaning.GRANT: "GrantRejected",
     Meaning.CLIENT: "ClientRejected",
     Meaning.CONFIGURATION: "Misconfigured",
+    Meaning.PROOF: "ProofDemanded",
     Meaning.REQUEST: "RequestRejected",
     Meaning.LATER: "Transient",
     Meaning.FAILED: "OutcomeUnknown",

@@ -12,7 +12,12 @@ from refresher.sandbox.faults import Fault, is_processed
 from tests.pages.reading import ROOT
 
 PAGE = (ROOT / "refresher/sandbox/README.md").read_text()
-OF_THE_COMMAND = {"port": str(PORT), "redirect_uris": REDIRECT_URI, "manners": "by the book"}
+OF_THE_COMMAND = {
+    "port": str(PORT),
+    "redirect_uris": REDIRECT_URI,
+    "manners": "by the book",
+    "openness": "nothing more",
+}
 WORDS = {"True": "true", "False": "false", "()": "none", "None": "none", "(0.0, 0.0)": "0 to 0"}
 
 

@@ -93,7 +93,7 @@ GRANT = '[grants.shop]\nclient = "acme"\n'
         ),
         pytest.param(
             CLIENT.replace("token_endpoint", "authorization_endpoint"),
-            "clients.acme.token_endpoint is missing: set it, or a provider",
+            "clients.acme.token_endpoint is missing: set it, or the issuer",
             id="token endpoint",
         ),
         pytest.param(

@@ -27,6 +27,7 @@ from refresher.engine.revoking import Revoking
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
 from refresher.errors import RefresherError, VaultUnavailable
+from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
 from refresher.vault.rescue import RescueFile
@@ -138,9 +139,13 @@ class Process:
         await self._die("crash with a code", 0.01)
         return await self._world.network.redeem(code.reveal(), client)
 
-    async def promises_issuer(self, _: Client) -> bool:
-        """What no server of the simulation does."""
-        return False
+    async def ready(self, client: Client) -> Client:
+        """No client of the simulation leaves anything to its server."""
+        return client
+
+    async def push(self, _: Client, request: AuthorizationRequest) -> AuthorizationRequest:
+        """No server of the simulation wants requests pushed."""
+        return request
 
     async def revoke(
         self,
@@ -193,7 +198,8 @@ class Process:
         self.logins = Logins(
             vault=self.vault,
             endpoint=self,
-            promises_issuer=self.promises_issuer,
+            ready=self.ready,
+            push=self.push,
             clients=world.clients,
             durability=durability,
             publish=self.publish,

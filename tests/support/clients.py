@@ -25,6 +25,8 @@ NAMES = {
     "token_endpoint": "token",
     "authorization_endpoint": "authorization",
     "client_secret": "secret",
+    "registration_endpoint": "registration",
+    "pushed_authorization_request_endpoint": "pushed_authorization",
 }
 """Fields that have another name inside their part."""
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from refresher.domain.discovery import Registration
 from refresher.domain.outcomes import OutcomeUnknown
 from refresher.domain.secret import Secret
-from refresher.vault import kept, keys, revocations
+from refresher.vault import client_records, kept, keys, revocations
 from refresher.vault.rows import CELLS, Transaction
+from refresher.vault.schema import client_records as client_records_table
 from refresher.vault.schema import grants, kept_answers
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealing import FIRST_FORMAT, Place
@@ -44,6 +46,14 @@ async def fill(vault: Vault) -> None:
     await finish(vault, earlier, answered("at-late", "rt-late"))
     await at(vault, NOW + 60).request_refresh("acme")
     await finish(vault, await claim_one(vault, NOW + 60), UNREADABLE, NOW + 60)
+    registration = Registration(
+        server="https://crm.example",
+        client_id="crm-id",
+        client_authentication="client_secret_post",
+        registered_at=NOW,
+        client_secret=Secret("registered-secret"),
+    )
+    await vault.client_records.keep_registration("crm", registration)
     assert await at(vault, NOW).revocations.end("gone", lambda *_: True) is not None
 
 
@@ -66,6 +76,10 @@ def everything(tx: Transaction) -> Iterator[tuple[str, bytes]]:
         place = revocations.place_of(row)
         yield sealer.keyring.open(row["sealed"], place).decode(), row["sealed"][:9]
 
+    for row in tx.connection.execute(sa.select(client_records_table)).mappings():
+        place = client_records.place_of(row)
+        yield sealer.keyring.open(row["sealed"], place).decode(), row["sealed"][:9]
+
 
 async def sealed(vault: Vault) -> dict[str, bytes]:
     """What everything in VAULT opens to, and how it begins."""
@@ -82,7 +96,8 @@ async def age(vault: Vault) -> None:
     keyring = vault._sealer.keyring
 
     def downgrade(tx: Transaction) -> None:
-        for table, cells in ((grants, CELLS), (kept_answers, ["sealed"]), (parked, ["sealed"])):
+        others = [(table, ["sealed"]) for table in (kept_answers, parked, client_records_table)]
+        for table, cells in ((grants, CELLS), *others):
             for row in tx.connection.execute(sa.select(table)).mappings().all():
                 for cell in cells:
                     if row[cell] is not None:
@@ -106,5 +121,7 @@ def place_in(row: Any, cell: str) -> Place:
         return revocations.place_of(row)
     if "received_at" in row:
         return kept.place_of(row)
+    if "kind" in row and "uid" not in row:
+        return client_records.place_of(row)
     binding = (row["name"], row["client"], row["authorization_serial"])
     return Place(row["uid"], CELLS[cell], binding)

@@ -12,6 +12,7 @@ import click
 from refresher.cli.calling import Call, as_json_option, calling, load_settings, run
 from refresher.cli.entry import Exit
 from refresher.cli.saying import say
+from refresher.cli.servers import described
 from refresher.cli.status import asking, drawing
 from refresher.cli.status.asking import Asked
 from refresher.cli.status.single import page
@@ -92,6 +93,7 @@ async def _shown(call: Call, asked: Asked) -> AsyncIterator[bool]:
     """Print what is ASKED for to a person; give whether something of it needs one."""
     now, width = SystemClock().now(), _width()
     parked: list[View] = []
+    view = None
     if asked.grant is not None:
         view, parked = await asking.one(call, asked.grant)
         if view is not None:
@@ -107,12 +109,22 @@ async def _shown(call: Call, asked: Asked) -> AsyncIterator[bool]:
         say(f"{number} grant{'' if number == 1 else 's'}", err=True)
     else:
         yield await _shown_first(call, now, width)
+    await _show_servers(call, None if asked.grant is None or view is None else view["client"], now)
     if not asked.filters and asked.grant is None:
         parked = [one async for some in asking.pages(call, "revocations", "revocations")
                   for one in some[:RED]]  # fmt: skip
     if parked:
         say(PARKED)
         _say_all(drawing.parked(parked[:RED], now, width))
+
+
+async def _show_servers(call: Call, client: str | None, now: float) -> None:
+    """Print what is known of the server of CLIENT, or what is to be done about any client's."""
+    for known in (await call("clients"))["clients"]:
+        if client == known["client"]:
+            _say_all(described(known, now))
+        if client in {None, known["client"]}:
+            _say_all(f"warning: {doubt}" for doubt in known["doubts"])
 
 
 async def _shown_first(call: Call, now: float, width: int | None) -> bool:
@@ -158,7 +170,7 @@ async def _shown_as_json(call: Call, asked: Asked, daemon: Any) -> AsyncIterator
             for one in some:
                 say(comma + json.dumps(one))
                 comma = ","
-    say("]}")
+    say('], "clients": ' + json.dumps((await call("clients"))["clients"]) + "}")
 
 
 def _say_all(lines: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
     NotSent,
     Outcome,
     OutcomeUnknown,
+    ProofDemanded,
     Refreshed,
     RefreshTokenOnly,
     RequestRejected,
@@ -249,7 +250,13 @@ def _verdict(outcome: Outcome) -> Verdict:
             return Verdict.ACCEPTED
         case TooEarly():
             return Verdict.EARLY
-        case GrantRejected() | RequestRejected() | ClientRejected() | Misconfigured():
+        case (
+            GrantRejected()
+            | RequestRejected()
+            | ClientRejected()
+            | Misconfigured()
+            | ProofDemanded()
+        ):
             return Verdict.REFUSED
         case Transient(is_own_word=False, reason=reason) if reason not in NOT_ITS_OWN:
             return Verdict.REFUSED  # a 4xx without a word
@@ -261,7 +268,14 @@ def _verdict(outcome: Outcome) -> Verdict:
 
 def _word(outcome: Outcome) -> str:
     match outcome:
-        case GrantRejected() | RequestRejected() | ClientRejected() | Misconfigured() | TooEarly():
+        case (
+            GrantRejected()
+            | RequestRejected()
+            | ClientRejected()
+            | Misconfigured()
+            | ProofDemanded()
+            | TooEarly()
+        ):
             return outcome.error
         case NotSent() | Transient() | OutcomeUnknown():
             return outcome.reason
