@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (36, 41, 52, 53):  # between them everything happens
+    for seed in (6, 29, 41, 52):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -216,7 +216,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_believe_every_refusal, "G6", (2,)),
         (_forget_intents, "G3", (2,)),
         (_hang_up_at_the_deadline, "G3", (1,)),
-        (_ignore_the_server, "G7", (1,)),
+        (_ignore_the_server, "G7", (25,)),
         (_keep_leases, "G7", (2,)),
         (_rescue_nothing, "G3", (2,)),
         (_resume_by_itself, "G3", (2,)),

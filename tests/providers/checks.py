@@ -28,7 +28,7 @@ def _sources(provider: Provider) -> Iterator[str]:
         if unknown:
             yield f"{source.url} says {sorted(unknown)}, which the entry does not"
     for key in ENDPOINTS:
-        url = getattr(provider.settings, key)
+        url = getattr(provider.settings, key, None)
         # Secrets go to whatever host stands there; a path is on the customer's own.
         if url and not url.startswith("/") and provider.source_of(key) is None:
             yield f"{key} has no source: leave it out"
