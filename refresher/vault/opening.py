@@ -7,6 +7,8 @@ brought in.
 from functools import partial
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from refresher.clock import Clock, SystemClock
 from refresher.logs import Event, emit
 from refresher.vault.database import Database
@@ -14,6 +16,7 @@ from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import older_revision, upgrade
 from refresher.vault.rescue import SPARE_SLOTS, RescueFile
 from refresher.vault.rows import Sealer
+from refresher.vault.schema import grants
 from refresher.vault.sealing import Fingerprinter, Keyring
 from refresher.vault.sqlite.backup import write_copy
 from refresher.vault.sqlite.engine import make_folder, open_sqlite
@@ -68,7 +71,9 @@ async def open_vault(
         sealer = Sealer(keyring, Fingerprinter(key))
         vault = Vault(database, sealer, lock, rescue, files, clock=clock)
         await out_of_the_loop(vault.rescued.open)
-        await database.read(lambda _: None)  # whatever is opened is open before it is remembered
+        # Whatever is opened is open before it is remembered, and damage is met here: a start
+        # reads no row that nothing is to be done about.
+        await database.read(lambda c: c.scalar(sa.select(sa.func.max(grants.c.id))))
         files.remember()
     except BaseException:
         if database is not None:

@@ -73,9 +73,9 @@ class Vault:
         self.files, self.rescued = files, Rescued(rescue, sealer)
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
+        self._aside, self._ahead = Aside(), Ahead()
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; their leases have no end."""
-        self._aside, self._ahead = Aside(), Ahead()
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
         self._transactions = Transactions(
@@ -103,7 +103,6 @@ class Vault:
         self.grants, self.counts = self.listing.grants, self.listing.counts
         self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
-        """Whether this vault is an older copy."""
         self.seen_newer = self.origin.seen_newer
         self.steps = clock_steps.ClockSteps(write=self._write, clock=self.clock)
         """What a stepped clock does to what is stored."""

@@ -282,7 +282,7 @@ PUBLICATION = (
         "G3",
         (
             "oauth/test_token_endpoint.py::test_scope_is_sent_only_when_asked",
-            "domain/test_new_tokens.py::test_a_scope_that_narrows_is_doubted",
+            "domain/test_new_tokens.py::test_a_narrowed_scope_is_told_until_all_of_it_is_granted",
         ),
         "no scope is asked for unless the settings say so",
     ),

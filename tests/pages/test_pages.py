@@ -83,6 +83,8 @@ def content(name: str) -> str:
         return key_pair()[0]
     if name.endswith(".json"):
         return service_account("robot@acme.example", "https://auth.acme.example/token")
+    if name == "notify.secret":
+        return "whsec_" + 8 * "YWFh"
     return f"secret in {name}\n"
 
 
