@@ -112,7 +112,7 @@ def proof_demanded(name: str) -> str:
     return (
         f"the server wants DPoP proofs (RFC 9449) of client {name}, which refresher does not make: "
         "tokens bound to a key are of no use to consumers without it; register the client without "
-        "dpop_bound_access_tokens, or ask for bearer tokens; its refresh tokens are kept"
+        "dpop_bound_access_tokens, or ask for bearer tokens; nothing is lost"
     )
 
 

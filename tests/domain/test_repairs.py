@@ -73,7 +73,11 @@ def test_a_fresh_grant_needs_nothing() -> None:
             "client_rejected:invalid_client",
             ["client_secret", "client_authentication", "encode_basic", "placement", "SIGHUP"],
         ),
-        (GrantState.DEGRADED, "proof_demanded:invalid_grant", ["DPoP", "bearer", "are kept", THEN]),
+        (
+            GrantState.DEGRADED,
+            "proof_demanded:invalid_grant",
+            ["DPoP", "bearer", "is lost", THEN],
+        ),
         (GrantState.DEGRADED, "not_authorized:unauthorized_client", ["this account", THEN]),
         (GrantState.DEGRADED, "refused:invalid_grant", ["refresher login acme", THEN]),
         (GrantState.EXPIRED, "too_early:x", ["refresh_window"]),

@@ -164,7 +164,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             )
             assert again > now
             now = again
-        assert tried >= 2 or self.lifetime < 60
+        assert tried >= 2 or self.lifetime <= 60
 
     def checked_retry(self, draw: float, retry_after: float | None) -> float:
         at = schedule.retry_at(

@@ -31,7 +31,7 @@ class Server:
         self.polls: list[str] = []
 
     async def begin(self, client: Client, scope: tuple[str, ...]) -> DeviceAuthorization:
-        assert client == CRM
+        assert client.name == CRM.name
         self.scopes.append(scope)
         return DeviceAuthorization(
             device_code=Secret("canary-code"),

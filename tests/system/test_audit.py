@@ -16,7 +16,7 @@ from refresher.sandbox import SandboxOptions
 from refresher.vault.opening import open_vault
 from tests.canary import Canary
 from tests.support.waiting import wait_until
-from tests.system.test_requests import adopt, answer, next_version, reject
+from tests.system.test_requests import adopt, next_version, reject
 from tests.system.world import World, new_world
 
 
@@ -47,7 +47,8 @@ def test_every_change_has_its_author(world: World) -> None:
     daemon.command("resume", "--client", "box")
     next_version(world, "acme", version)
     reject(world, "acme", world.token("acme")["version"])
-    wait_until(lambda: answer(world, "acme") is not None, description="an answer")
+    answers = ("request.accepted", "request.deferred")
+    wait_until(lambda: daemon.events(*answers), description="an answer")
     daemon.config.write_text(daemon.config.read_text() + world.client("second"))
     daemon.hang_up()
     wait_until(lambda: len(daemon.events("client.changed")) == 1, description="a new client")
