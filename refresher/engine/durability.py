@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 
 from refresher.domain.grants import Grant
+from refresher.engine.supervision import report_bug
 from refresher.errors import GrantSetAside, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.rescue import Kept, Rescue
@@ -142,7 +143,10 @@ class Durability:
             if hand.since + RESCUED_AFTER > now:
                 self._late = loop.call_at(hand.since + RESCUED_AFTER, self._rescue_late, loop)
                 return
-            self._rescue(hand)
+            try:
+                self._rescue(hand)
+            except Exception as error:  # noqa: BLE001  supervision: the next answer waits behind it
+                report_bug("rescue", error, grant=hand.grant.name)
         if self._in_hand:  # where there was no room for one, there may be later
             self._late = loop.call_later(RESCUED_AFTER, self._rescue_late, loop)
 

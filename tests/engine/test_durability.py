@@ -126,6 +126,28 @@ async def test_the_loop_turns_while_the_rescue_file_hangs_too(
     assert lines.of(Event.ANSWER_RESCUED)[0]["outcome"] == "rescued, not synced"
 
 
+async def test_a_record_that_cannot_be_made_holds_up_no_other(vault: Vault, lines: Lines) -> None:
+    """One timer looks for all that has not been written: a bug with one costs one."""
+    parts = await answer_in_hand(vault)
+    grant, goes_on = await get(vault), anyio.Event()
+
+    def broken() -> bytes:
+        raise KeyError("canary")
+
+    async with anyio.create_task_group() as tasks:
+        for record in (broken, lambda: b"{}"):
+            tasks.start_soon(
+                lambda record: parts.durability.until_written(
+                    goes_on.wait, grant=grant, record=record
+                ),
+                record,
+            )
+        await eventually(lambda: lines.of(Event.ANSWER_RESCUED), "the rescue of the other")
+        goes_on.set()
+    told = lines.of(Event.TASK_RESTARTED)[0]
+    assert (told["task"], told["error"], told["grant"]) == ("rescue", "KeyError", "acme")
+
+
 async def test_a_quick_commit_needs_no_rescue(
     vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
