@@ -19,11 +19,11 @@ from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.prepared import Prepared
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.revocations import park_late
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,11 @@ from refresher.vault.schema import IS_EXCHANGED, adopted_seeds, grants
 AT_ONCE = 500
 """Values that one statement asks for."""
 
-_ADD = Prepared(sa.insert(grants))
+_ADD = Prepared(
+    sa.insert(grants).values(
+        {one.name: sa.bindparam(one.name) for one in grants.c if one.name != "id"}
+    )
+)
 _NOTE = Prepared(sa.insert(adopted_seeds))
 
 

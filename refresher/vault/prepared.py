@@ -28,7 +28,7 @@ class Prepared:
         text, known = self._compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
-            cursor.execute(text, [values.get(name, usual) for name, usual in known])
+            cursor.execute(text, _given(connection, known, values))
             return list(cursor.fetchall())
         except Exception as error:
             raise _worded(connection, text, error) from error
@@ -40,9 +40,7 @@ class Prepared:
         text, known = self._compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
-            cursor.executemany(
-                text, [[values.get(name, usual) for name, usual in known] for values in many]
-            )
+            cursor.executemany(text, [_given(connection, known, values) for values in many])
             return int(cursor.rowcount)
         except Exception as error:
             raise _worded(connection, text, error) from error
@@ -76,8 +74,15 @@ class ForSome:
 
     def _prepare(self, size: int) -> Prepared:
         return Prepared(
-            self._build([sa.bindparam(f"some_{n}", type_=sa.Integer) for n in range(size)])
+            self._build([sa.bindparam(f"some_{n}", type_=sa.BigInteger) for n in range(size)])
         )
+
+
+def _given(connection: Connection, known: Sequence[tuple[str, Any]], values: Values) -> Any:
+    """The parameters KNOWN as the driver takes them: in their order, or by their names."""
+    if connection.dialect.positional:
+        return [values.get(name, usual) for name, usual in known]
+    return {name: values.get(name, usual) for name, usual in known}
 
 
 def _worded(connection: Connection, text: str, error: Exception) -> Exception:

@@ -18,9 +18,9 @@ from refresher.errors import VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.listing import Read
 from refresher.vault.prepared import Prepared
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rows import CHECKS, Sealer
 from refresher.vault.schema import IS_WORKED_ON, WAITS_FOR_A_PERSON, grants
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 _COLUMNS = (
     *(grants.c.id, grants.c.expires_at, grants.c.uid, grants.c.name, grants.c.kind),
@@ -58,7 +58,7 @@ def _one_after_another(*conditions: sa.ColumnElement[bool]) -> Prepared:
 
 
 _ENDS_AT = sa.bindparam("ends_at", type_=sa.Float)
-_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.Integer)
+_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.BigInteger)
 
 # Very many may end in the same second, of one import for example: the rest of them is found by
 # id. A comparison of both at once would look through all of them again for each page.
@@ -100,7 +100,8 @@ def _publication(row: Any, sealer: Sealer) -> Publication | None:
     """What the token key of ROW shows; None where anything of it is odd."""
     try:
         values = dict(zip(_NAMES, row, strict=True))
-        values["labels"] = labels = json.loads(values["labels"])
+        if isinstance(labels := values["labels"], str):  # PostgreSQL's driver has read it
+            values["labels"] = labels = json.loads(labels)
         for name, is_optional, is_sound in _CHECKS:
             if not (is_optional if (value := values[name]) is None else is_sound(value)):
                 return None

@@ -18,7 +18,7 @@ from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
 from refresher.domain.transition import transition
-from refresher.vault import kept
+from refresher.vault import claims, kept
 from refresher.vault.exchanges import Committed
 from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
@@ -131,13 +131,18 @@ def login_of(
     return adopt_authorization(grant, client, outcome.answer, attempt)
 
 
+URLS: dict[Path, Secret] = {}
+"""Folders whose vault lies in PostgreSQL, and where; of all others it is a file."""
+
+
 @asynccontextmanager
 async def opened(folder: Path, clock: FakeClock | None = None) -> AsyncIterator[Vault]:
     """The vault in FOLDER, made with its key if missing, closed afterwards; on CLOCK."""
     key_file = folder / "key"
     if not key_file.exists():
         write_key_file(key_file)
-    vault = await open_vault(folder / "vault.db", key_file, clock=clock or FakeClock())
+    url = URLS.get(folder)
+    vault = await open_vault(folder / "vault.db", key_file, url=url, clock=clock or FakeClock())
     try:
         yield vault
     finally:
@@ -185,7 +190,7 @@ async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Cla
 async def release(vault: Vault, now: float = NOW) -> list[Grant]:
     """End every lease, as a new process does; the grants that had one."""
     leased: list[Grant] = []
-    await at(vault, now).release_leases(leased.append)
+    await at(vault, now)._write(lambda tx: claims.release_leases(tx, leased.append))
     return leased
 
 
