@@ -52,7 +52,7 @@ class VaultSection(Section):
     )
     url: SecretValue | None = Field(
         default=None,
-        description="The vault's PostgreSQL: postgresql://USER:PASSWORD@HOST,HOST:PORT/DATABASE?..., "
+        description="The vault's PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
         "as libpq has it. May be a secret's table. Needs the extra `postgresql`. Default: a file.",
     )
     key_file: PathText | None = Field(
