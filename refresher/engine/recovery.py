@@ -127,8 +127,10 @@ async def _resume_open(
 
 async def take_over(
     vault: Vault, clients: Mapping[str, Client], clock: Clock, only: Sequence[str] | None = None
-) -> TakenOver:
+) -> TakenOver | None:
     """The same where others share the vault, of whom nobody may know whether they are dead.
+
+    None where it is too early to say (``Leases.take_over``).
 
     Raises:
         VaultUnavailable: the vault refuses.
@@ -143,7 +145,7 @@ async def take_over(
         return leases.may_take_over(grant, rotation, lease, holder, now)
 
     done = await vault.leases.take_over(judge, _resuming(clients, clock), only=only)
-    for taken in done.exchanges:
+    for taken in () if done is None else done.exchanges:
         if taken.after is not None:
             _tell_resumed(taken.before, taken.after)
     return done

@@ -4,6 +4,7 @@ Each second it writes a heartbeat, and takes over what silent replicas have left
 as far as ``domain.leases`` lets it. After it was cut off it offers its last commits again.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -44,7 +45,7 @@ class Replicas:
         """Replicas that were told to be gone."""
         self._settled: set[str] = set()
         """Those of them that have left nothing."""
-        self._looked_at = clock.monotonic()
+        self._looked_at = -math.inf
 
     async def run(self) -> None:
         """Do so for ever; where nobody shares the vault there is nothing to do."""
@@ -65,10 +66,9 @@ class Replicas:
                 await self._offer_again()
                 self._was_cut_off = False
             self._tell_gone(others)
-            now = self._clock.monotonic()
-            if self._gone - self._settled or now - self._looked_at >= LOOK_EVERY:
+            is_due = self._clock.monotonic() - self._looked_at >= LOOK_EVERY
+            if is_due or self._gone - self._settled:
                 await self._take_over({one.holder: one.name for one in others})
-                self._looked_at = now
         except VaultUnavailable:
             self._was_cut_off = True  # told as an outage by whoever has something to write
 
@@ -89,6 +89,9 @@ class Replicas:
 
     async def _take_over(self, names: Mapping[str, str]) -> None:
         done = await take_over(self._vault, self._clients, self._clock)
+        if done is None:
+            return
+        self._looked_at = self._clock.monotonic()
         self._settled = self._gone - done.left
         if not done.exchanges:
             return

@@ -102,7 +102,7 @@ class Leases:
     ) -> None:
         self._transactions, self._clock = transactions, clock
         self.holder, self.name, self._backends = holder, name, backends
-        self._heard_at = 0.0
+        self._heard_since = self._heard_at = 0.0
         self._backend: Backend | None = None
         self._has_left = False
         self.is_reconnected = False
@@ -132,6 +132,8 @@ class Leases:
             return beat(tx, self.holder, self.name or self.holder, backends)
 
         self.replicas = await self._transactions.write(write, now=now, disturbs=False)
+        if now - self._heard_at > rule.MISSED:
+            self._heard_since = now
         self._heard_at = max(self._heard_at, now)
         [backend] = [one.backend for one in self.replicas if one.holder == self.holder]
         self.is_reconnected = self._backend is not None and backend != self._backend
@@ -146,8 +148,14 @@ class Leases:
 
     async def take_over(
         self, judge: Judge, resume: Resume, *, only: Sequence[str] | None = None
-    ) -> TakenOver:
-        """End leases of silent holders as JUDGE lets it; see ``take_over``."""
+    ) -> TakenOver | None:
+        """End leases of silent holders as JUDGE lets it; see ``take_over``.
+
+        None where this holder was not heard of for long enough itself: whatever kept it from the
+        vault may have kept the others, who are to be heard first.
+        """
+        if self._clock.now() - self._heard_since < rule.MISSED:
+            return None
         if not await self._transactions.read(lambda tx: silent(tx, self.holder)):
             return TakenOver()
         return await self._transactions.write(

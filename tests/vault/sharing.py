@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from refresher.vault.clock_steps import Following
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rows import Sealer
@@ -39,6 +40,7 @@ class Shared:
             FileLock(file),
             RescueFile(file, slots=2, writer=Inline(), syncer=Inline()),
             Files(file, Inline()),
+            following=Following(0.0),
             clock=self.clock,
             name=name,
             backends=KnownBackends(self.server, self.server.connect(self.clock.now())),
