@@ -51,6 +51,7 @@ _INSTANTS = (
     grants.c.rejection_until,
     grants.c.intent_first_sent_at,
     grants.c.lease_taken_at,
+    grants.c.lease_ends_at,
 )
 
 _OF_A_TOKEN = (grants.c.issued_at, grants.c.expires_at)

@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from refresher.vault import (
     hastening,
     incidents,
     keeping,
+    leases,
     outbox,
     pauses,
     queries,
@@ -69,6 +70,8 @@ class Vault:
         *,
         following: clock_steps.Following,
         clock: Clock,
+        name: str | None = None,
+        backends: leases.Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.files, self.rescued = files, Rescued(rescue, sealer)
@@ -83,6 +86,8 @@ class Vault:
             database, sealer, self._aside, files, following=following, clock=self.clock
         )
         self._write, self._read = self._transactions.write, self._transactions.read
+        self.leases = leases.Leases(self._transactions, self.clock, self.holder, name, backends)
+        """Who holds which exchange, and who else shares the vault."""
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = keeping.Kept(write=self._write, read=self._read)
@@ -127,7 +132,7 @@ class Vault:
         set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
         wanted = Wanted(
-            *(self.holder, self._ahead, disturbances, rooms, shared, only),
+            *(self.holder, self.leases.name, self._ahead, disturbances, rooms, shared, only),
             older_than=self.origin.older_than,
             unsent=doubted,
             set_back=set_back,
@@ -147,13 +152,14 @@ class Vault:
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``.
 
-        Where the file lock is held nobody else writes here, and no read is needed unless
-        something but claims and commits was handed over since CLAIM was.
+        Where the file lock is held, only what was handed over since, but for claims and
+        commits, can have changed that.
         """
         self.files.require()
         if self._lock.is_held and claim.seen == self._transactions.disturbances:
             return True
-        return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
@@ -182,12 +188,6 @@ class Vault:
         except GrantSetAside as error:
             await self._set_aside(claim.grant.id, error)
             raise
-
-    async def release_leases(
-        self, resume: Callable[[Grant], Grant | None], *, only: Sequence[str] | None = None
-    ) -> list[tuple[Grant, Grant]]:
-        """End the leases of dead processes; see ``claims.release_leases``."""
-        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only))
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``candidates.next_due``."""
