@@ -137,8 +137,10 @@ async def opened_core(
             ),
             logins=logins,
             device_logins=DeviceLogins(
+                vault=vault,
                 endpoint=endpoint,
                 begin=partial(begin_device, endpoint),
+                clients=clients,
                 targets=logins.targets,
                 first_tokens=logins.first_tokens,
                 clock=clock,

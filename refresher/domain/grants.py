@@ -322,6 +322,8 @@ class Claim:
     """Published beside it; what an answer leaves out stays."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""
+    token_type: str = "Bearer"
+    """Of the same access token."""
     witness_at: float | None = None
     """Of a doubted grant: when another grant of its client was last served."""
     is_of_copy: bool = False

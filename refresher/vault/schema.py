@@ -308,6 +308,26 @@ client_records = Table(
 )
 """What is known of a client beside its settings: the metadata of its server (``metadata``),
 and what its registration brought (``registration``)."""
+logins = Table(
+    "logins",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("handle", String(32), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("grant_name", String(128), nullable=False),
+    Column("client", String(128), nullable=False),
+    Column("state_fingerprint", LargeBinary(16)),
+    Column("begun_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("poll_interval", Float),
+    Column("due_at", Float),
+    Column("sealed", LargeBinary),
+)
+"""Logins under way, until their ends. The row of one whose code was redeemed holds nothing
+sealed any more."""
+Index("ix_logins_state_fingerprint", logins.c.state_fingerprint)
+Index("ix_logins_ends_at", logins.c.ends_at)
 changes = Table(
     "changes",
     metadata,

@@ -9,6 +9,7 @@ from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
 from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Grant, Publication
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
@@ -26,6 +27,7 @@ from refresher.vault import (
     incidents,
     keeping,
     leases,
+    logins,
     outbox,
     pauses,
     queries,
@@ -98,6 +100,8 @@ class Vault:
         """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
         """What people are to be told."""
+        self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
+        """Logins that any process may finish."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
@@ -222,13 +226,9 @@ class Vault:
         """Which of WANTED say nothing new; see ``seeds.unchanged``."""
         return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
-    async def authorize(
-        self, name: str, outcome: Transition, *, redirect_uri: str | None = None
-    ) -> Grant:
+    async def authorize(self, name: str, outcome: Transition, by: Consent = NO_LOGIN) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
-        return await self._write(
-            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri)
-        )
+        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome, by))
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str
