@@ -135,6 +135,7 @@ class Daemon:
             self._vault,
             publish=self._mirror.publish,
             publish_committed=self._mirror.publish_committed,
+            publish_behind=self._mirror.publish_behind,
             wake=self._wake,
             clock=self._clock,
             parts=self._parts,
