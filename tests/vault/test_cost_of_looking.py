@@ -19,6 +19,7 @@ from refresher.domain.grants import GrantKind
 from refresher.domain.renewal import Terms
 from refresher.domain.seeds import Seed
 from refresher.engine.recovery import recover
+from refresher.vault import candidates
 from refresher.vault.candidates import AHEAD, of_room
 from refresher.vault.queries import IN_ONE_PASS
 from refresher.vault.vault import Vault
@@ -214,6 +215,38 @@ async def test_a_claim_among_many_due_costs_what_one_among_few_does(tmp_path: Pa
             with counting(vault) as counted:
                 assert len(await vault._read(found)) == 8
             cost[there] = counted.instructions
+    few, many = cost.values()
+    assert many < 1.2 * few
+
+
+async def test_very_many_due_are_read_in_their_order_and_not_sorted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read ahead costs as much as is read: half of all is due, in an order of its own."""
+    monkeypatch.setattr(candidates, "MANY", FEW)
+    monkeypatch.setattr(candidates, "AHEAD", FEW // 2)
+    [room] = rooms(crm=8)
+    cost: dict[int, int] = {}
+    for there in (4 * FEW, 40 * FEW):
+        (tmp_path / str(there)).mkdir()
+        async with opened(tmp_path / str(there)) as vault:
+            await sow(vault, make_seed("one", "rt-1"))
+            await refresh(vault, answered("at"), name="one")
+            late = f"expires_at = expires_at - n % 97, due_at = due_at + n % 2 * {10 * LIFE}"
+            multiply(vault, "one", there, late)
+            found = partial(of_room, room=room, only=None, ahead=vault._ahead)
+            now = at(vault, NOW + LIFE)
+            await now._read(found)
+            vault._ahead.forget()
+            with counting(vault) as counted:
+                first = [each.id for each in await now._read(found)]
+            cost[there] = counted.instructions
+            with vault._database._reader.connect() as connection:
+                ends = connection.exec_driver_sql(
+                    "SELECT id, expires_at FROM grants WHERE due_at < ? ORDER BY 2", (NOW + LIFE,)
+                )
+                ends_at = {row[0]: row[1] for row in ends}
+            assert [ends_at[number] for number in first] == sorted(ends_at.values())[:8]
     few, many = cost.values()
     assert many < 1.2 * few
 
