@@ -332,7 +332,7 @@ class Daemon:
             VaultUnavailable: its grants stay due when they were.
         """
         admission.forget(client)
-        await self._vault.hasten(client.name)
+        await self._vault.hastening.blocked(client.name)
         self._wake()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:

@@ -168,7 +168,7 @@ class Administration:
         """
         for name in names or ():
             await self.grant(name)
-        asked = await self._vault.ask_lost(names=names, client=client)
+        asked = await self._vault.hastening.ask_lost(names=names, client=client)
         for name in asked:
             emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
         self._changed(asked)
