@@ -67,19 +67,20 @@ class Vault:
         rescue: RescueFile,
         files: Files,
         *,
+        following: clock_steps.Following,
         clock: Clock,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.files, self.rescued = files, Rescued(rescue, sealer)
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
-        self._aside, self._ahead = Aside(), Ahead()
+        self._aside, self._ahead, self._following = Aside(), Ahead(), following
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; their leases have no end."""
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
         self._transactions = Transactions(
-            database, sealer, self._aside, files, opening=self.holder, clock=self.clock
+            database, sealer, self._aside, files, following=following, clock=self.clock
         )
         self._write, self._read = self._transactions.write, self._transactions.read
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
@@ -106,7 +107,7 @@ class Vault:
         self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
-        self.steps = clock_steps.ClockSteps(write=self._write, clock=self.clock)
+        self.steps = clock_steps.ClockSteps(following, write=self._write, clock=self.clock)
         """What a stepped clock does to what is stored."""
 
     @property
@@ -125,11 +126,10 @@ class Vault:
         """
         self.files.require()
         now = self.clock.now()
-        set_back, disturbances = self._transactions.set_back, self._transactions.disturbances
+        set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
         wanted = Wanted(
-            *(self.holder, self._ahead, disturbances, rooms, shared),
-            only=only,
+            *(self.holder, self._ahead, disturbances, rooms, shared, only),
             older_than=self.origin.older_than,
             unsent=doubted,
             set_back=set_back,
@@ -167,7 +167,7 @@ class Vault:
             GrantSetAside: the grant's row can neither be read nor written.
         """
         now = self.clock.now()
-        current = claim.on_clock(self._transactions.set_back)
+        current = claim.on_clock(self._following.set_back)
         exchange = (current, outcome.moved(current.set_back - claim.set_back))
         is_plain = current is claim and claim.seen >= 0 and exchanges.is_plain(claim, outcome)
         try:
@@ -293,14 +293,14 @@ class Vault:
 
     def _clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
-        self._transactions.clock_set_back(offset)
+        self._following.clock_set_back(offset)
         self.origin.clock_set_back(offset)
 
     @property
     def set_back(self) -> float:
-        """What the clock was set back by since the opening; see ``Transactions``."""
+        """What the clock was set back by since the opening; see ``Following``."""
         self.clock.now()  # tells of a step that nobody has met yet
-        return self._transactions.set_back
+        return self._following.set_back
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES, without those set aside."""
