@@ -53,10 +53,10 @@ class _Packing:
 
 def _packed(command: Iterable[EncodableT]) -> bytes:
     words = list(command)
-    if any([isinstance(word, bytes) for word in words]):  # noqa: C419  twice as fast as a generator
+    if bytes in map(type, words):
         return _packed_bytes(words)
     texts = list(map(str, words))
-    packed = "".join([f"*{len(texts)}\r\n", *[f"${len(text)}\r\n{text}\r\n" for text in texts]])
+    packed = "\r\n".join([f"*{len(texts)}", *[f"${len(text)}\r\n{text}" for text in texts], ""])
     # Lengths count bytes: only in ASCII is that the number of characters.
     return packed.encode() if packed.isascii() else _packed_bytes(words)
 
