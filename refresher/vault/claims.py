@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from refresher.domain import claiming
+from refresher.domain import claiming, leases
 from refresher.domain.claiming import Room, shared_out
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant, GrantState
@@ -22,7 +22,7 @@ from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.candidates import Ahead, of_room
 from refresher.vault.database import Again, others_write
 from refresher.vault.prepared import ForSome
-from refresher.vault.reading import guarded, read_all, read_one, update_all
+from refresher.vault.reading import guarded, read_one
 from refresher.vault.refusals import is_of_one_row
 from refresher.vault.renewals import renewal_of
 from refresher.vault.rows import (
@@ -58,20 +58,18 @@ def _arm(numbers: Sequence[sa.BindParameter[int]], *, beside_others: bool) -> sa
     if beside_others:
         free = sa.select(grants.c.id).where(due).with_for_update(skip_locked=True)
         due = grants.c.id.in_(free)
-    return (
-        sa.update(grants)
-        .where(due)
-        .values(
-            attempt_sequence=sequence,
-            intent_sequence=sequence,
-            intent_presented=grants.c.refresh_token_fingerprint,
-            intent_first_sent_at=sa.case((goes_on, grants.c.intent_first_sent_at), else_=now),
-            intent_attempts=sa.case((goes_on, grants.c.intent_attempts + 1), else_=1),
-            lease_holder=sa.bindparam("holder"),
-            lease_taken_at=now,
-        )
-        .returning(*grants.c)
-    )
+    armed = sa.update(grants).where(due)
+    return armed.values(
+        attempt_sequence=sequence,
+        intent_sequence=sequence,
+        intent_presented=grants.c.refresh_token_fingerprint,
+        intent_first_sent_at=sa.case((goes_on, grants.c.intent_first_sent_at), else_=now),
+        intent_attempts=sa.case((goes_on, grants.c.intent_attempts + 1), else_=1),
+        lease_holder=sa.bindparam("holder"),
+        lease_taken_at=now,
+        lease_ends_at=sa.bindparam("ends_at"),
+        claimed_by=sa.bindparam("name"),
+    ).returning(*grants.c)
 
 
 _ARM = {beside: ForSome(partial(_arm, beside_others=beside)) for beside in (False, True)}
@@ -82,6 +80,7 @@ class Wanted:
     """What one turn of the scheduler may claim.
 
     Args:
+        name: what people know the holder by, where several share the vault.
         ahead: what was read of the due grants before.
         disturbances: how often something else was handed over (``Transactions``).
         rooms: the clients that may begin exchanges; others are left alone.
@@ -94,6 +93,7 @@ class Wanted:
     """
 
     holder: str
+    name: str | None
     ahead: Ahead
     disturbances: int
     rooms: Sequence[Room]
@@ -103,6 +103,11 @@ class Wanted:
     unsent: Sequence[Claim] = ()
     made: list[Claim] = field(default_factory=list)
     set_back: float = 0.0
+
+    def lease(self, now: float) -> Values:
+        """What a claim of NOW writes beside its intent."""
+        length = leases.length(max((room.response_timeout for room in self.rooms), default=0.0))
+        return {"holder": self.holder, "ends_at": now + length, "name": self.name}
 
 
 Claimed = tuple[list[Claim], list[Grant]]
@@ -123,7 +128,7 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
     numbers = _chosen(tx, wanted, wanted.ahead)
     if not numbers:
         return []
-    values = {"now": tx.now, "holder": wanted.holder}
+    values = {"now": tx.now, **wanted.lease(tx.now)}
     is_shared = others_write(tx.connection)
     try:
         found = _ARM[is_shared].rows(tx.connection, numbers, values)
@@ -174,12 +179,12 @@ def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant
     assert row is not None
     stored = grant_of(row)
     if row["lease_holder"] is not None or stored.due_at is None or stored.due_at > tx.now:
-        return None  # another process was quicker
+        return None  # another replica was faster
     grant, ended = at_its_end(stored, tx.now), Values()
     if grant != stored:
         grant = replace(grant, revision=next_version(stored.revision, tx.now))
         ended = status_values(grant)
-    armed = claiming.armed(grant, tx.now)
+    armed, lease = claiming.armed(grant, tx.now), wanted.lease(tx.now)
     claim = _claim_of(tx, row, armed, wanted)
     tx.connection.execute(
         sa.update(grants)
@@ -189,6 +194,8 @@ def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant
             attempt_sequence=armed.attempt_sequence,
             lease_holder=wanted.holder,
             lease_taken_at=tx.now,
+            lease_ends_at=lease["ends_at"],
+            claimed_by=wanted.name,
         )
     )
     if ended:
@@ -206,10 +213,12 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
         access_token=access_token,
         extras=extras,
         granted_scope=row["granted_scope"],
+        token_type=row["token_type"],
         witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
         is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
         set_back=wanted.set_back,
         seen=wanted.disturbances,
+        taken_at=tx.now,
     )
 
 
@@ -265,42 +274,6 @@ def _pause(tx: Transaction, number: int) -> Grant:
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
     return grant
-
-
-def release_leases(
-    tx: Transaction,
-    resume: Callable[[Grant], Grant | None],
-    *,
-    only: Sequence[str] | None = None,
-) -> list[tuple[Grant, Grant]]:
-    """End every lease: the caller holds the file lock, so their holders are dead.
-
-    What they left open is scheduled in the same transaction: a process that dies right
-    here leaves either all of it to the next one, or nothing.
-
-    Args:
-        resume: decides what becomes of a grant; None leaves it as it is.
-        only: the names of grants that were set aside, and are nobody's work either.
-
-    Returns:
-        The grants that were resumed, before and after.
-    """
-    leased = grants.c.lease_holder.is_not(None)
-    if only is not None:
-        leased = grants.c.name.in_(only)
-    # In the order of ids every grant there is would be looked through.
-    oldest_first = [grants.c.intent_first_sent_at]
-    found = read_all(tx.connection, tx.aside, leased, grant_of, order=oldest_first)
-    update_all(tx, leased, {"lease_holder": None, "lease_taken_at": None})
-    resumed = []
-    for before in found:
-        after = resume(before)
-        if after is None:
-            continue
-        values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
-        update_all(tx, grants.c.id == after.id, values)
-        resumed.append((before, after))
-    return resumed
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

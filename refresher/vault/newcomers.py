@@ -8,7 +8,6 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,19 +19,14 @@ from refresher.domain.reasons import Reason
 from refresher.domain.seeds import Seed
 from refresher.vault.authorizations import exchange_anew
 from refresher.vault.changes import What, note_each
-from refresher.vault.prepared import Prepared
+from refresher.vault.prepared import adding_to
 from refresher.vault.rows import Transaction, Values, status_values
 from refresher.vault.schema import IS_EXCHANGED, adopted_seeds, grants
 
 AT_ONCE = 500
 """Values that one statement asks for."""
 
-_ADD = Prepared(
-    sa.insert(grants).values(
-        {one.name: sa.bindparam(one.name) for one in grants.c if one.name != "id"}
-    )
-)
-_NOTE = Prepared(sa.insert(adopted_seeds))
+_ADD, _NOTE = adding_to(grants), adding_to(adopted_seeds)
 
 
 def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) -> dict[int, Grant]:
@@ -61,7 +55,7 @@ def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) ->
     for subject in _subjects(tx, names):
         exchange_anew(tx, subject)
     ids = _ids(tx, names)
-    return {place: replace(grant, id=ids[grant.name]) for place, (grant, _) in made.items()}
+    return {place: grant.but(id=ids[grant.name]) for place, (grant, _) in made.items()}
 
 
 def _known(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[int]:
@@ -150,8 +144,7 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         )
         values |= tx.sealer.access_token_values(after, tokens)
         values["version"] = next_version(0, tx.now)
-    grant = replace(
-        after,
+    grant = after.but(
         revision=next_version(after.revision, tx.now),
         version=values["version"],
         refresh_token_fingerprint=values["refresh_token_fingerprint"],
@@ -163,8 +156,8 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         "kind": grant.kind.value,
         "client": grant.client,
         "origin": origin,
-        "labels": json.dumps(grant.labels),
-        "scope": json.dumps(grant.scope),
+        "labels": json.dumps(grant.labels) if grant.labels else "{}",
+        "scope": json.dumps(grant.scope) if grant.scope else "[]",
         "authorization_serial": grant.authorization_serial,
         "attempt_sequence": 0,
         "adopted_sequence": 0,

@@ -4,6 +4,7 @@ The keys are read under the lock: a standby that takes over knows what its prede
 brought in. A vault in PostgreSQL has a lock too, on the files of one replica.
 """
 
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,11 @@ from sqlalchemy.engine import Connection
 from refresher.clock import Clock, SystemClock, elapsed
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit
+from refresher.vault.clock_steps import Following, moved_so_far
 from refresher.vault.database import Database
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import is_current, older_revision, upgrade
+from refresher.vault.postgresql.backends import ServerBackends
 from refresher.vault.postgresql.engine import open_postgresql
 from refresher.vault.postgresql.server_clock import ServerClock
 from refresher.vault.postgresql.tables import create, wait_for_turn
@@ -86,10 +89,16 @@ async def open_vault(
                 await measure_clock()
             await _migrate_together(database)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
+        following = Following(await database.read(moved_so_far))
         files = Files(path, OwnThread("vault files"), is_vault=url is None)
         sealer = Sealer(keyring, Fingerprinter(key))
         vault = Vault(
-            database, sealer, lock, rescue, files, clock=clock, measure_clock=measure_clock
+            *(database, sealer, lock, rescue, files),
+            following=following,
+            clock=clock,
+            measure_clock=measure_clock,
+            name=socket.gethostname(),
+            backends=None if url is None else ServerBackends(),
         )
         await out_of_the_loop(vault.rescued.open)
         # Whatever is opened is open before it is remembered, and damage is met here: a start

@@ -54,6 +54,12 @@ class Prepared:
         return str(compiled), [(name, compiled.params[name]) for name in names]
 
 
+def adding_to(table: sa.Table) -> Prepared:
+    """Adds rows to TABLE, which the database numbers by itself."""
+    named = [column.name for column in table.c if column.name != "id"]
+    return Prepared(sa.insert(table).values({name: sa.bindparam(name) for name in named}))
+
+
 class ForSome:
     """A statement about some rows, prepared for as many as there are, rounded up.
 

@@ -8,7 +8,7 @@ from refresher.vault import kept
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.rows import CELLS, Transaction
 from refresher.vault.schema import client_records as records
-from refresher.vault.schema import facts, grants, kept_answers
+from refresher.vault.schema import facts, grants, kept_answers, logins
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
 
@@ -33,7 +33,7 @@ class SealedUnder:
 
 KINDS = (
     *("grants", "unreadable answers", "orphans", "revocations", "rescued answers", "clients"),
-    "vault",
+    *("logins", "vault"),
 )
 """What is counted. The last is the vault's fingerprint key."""
 
@@ -46,8 +46,8 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
     ).subquery()
     by_kind = sa.case((kept_answers.c.kind == kept.ORPHAN, "orphans"), else_="unreadable answers")
     # Each once: PostgreSQL groups by what is selected, its parameters included.
-    of_answer, of_parked, of_record = (
-        mark_of(table.c.sealed) for table in (kept_answers, parked, records)
+    of_answer, of_parked, of_record, of_login = (
+        mark_of(table.c.sealed) for table in (kept_answers, parked, records, logins)
     )
     statements = (
         sa.select(sa.literal("grants"), marks.c.mark, sa.func.count()).group_by(marks.c.mark),
@@ -56,6 +56,9 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
         .where(parked.c.sealed.is_not(None))
         .group_by(of_parked),
         sa.select(sa.literal("clients"), of_record, sa.func.count()).group_by(of_record),
+        sa.select(sa.literal("logins"), of_login, sa.func.count())
+        .where(logins.c.sealed.is_not(None))
+        .group_by(of_login),
         sa.select(sa.literal("vault"), mark_of(facts.c.value), sa.literal(1)).where(
             facts.c.name == FINGERPRINT_KEY
         ),

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -55,6 +56,14 @@ OPTIONS: Mapping[str, str] = {
 }
 
 
+_EMPTIED = "; ".join(
+    (
+        *(f"DELETE FROM {name}" for name in metadata.tables),  # noqa: S608  our own names
+        "SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence",
+    )
+)
+
+
 class PrivatePostgres:
     """One server on a loopback port; it can be killed, stopped and started again.
 
@@ -68,7 +77,7 @@ class PrivatePostgres:
         self._options = {**OPTIONS, **options}
         self._uid = NOBODY if os.geteuid() == 0 else 0
         self.process: subprocess.Popen[bytes] | None = None
-        self._idle: list[str] = []
+        self._idle: list[tuple[str, psycopg.Connection[Any]]] = []
         if self._uid:
             os.chown(self.folder, self._uid, self._uid)
         self._run(
@@ -99,6 +108,8 @@ class PrivatePostgres:
         self.process.wait()
 
     def end(self) -> None:
+        for _, connection in self._idle:
+            connection.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -115,21 +126,20 @@ class PrivatePostgres:
 
         They are emptied and used again: that is quicker than to make others.
         """
-        name = self._idle.pop() if self._idle else self._new_vault()
+        name, connection = self._idle.pop() if self._idle else self._new_vault()
         try:
             yield self.url(name)
         finally:
-            names = ", ".join(metadata.tables)
-            self.run(f"TRUNCATE {names} RESTART IDENTITY", name)
-            self._idle.append(name)
+            connection.execute(_EMPTIED.encode())
+            self._idle.append((name, connection))
 
-    def _new_vault(self) -> str:
+    def _new_vault(self) -> tuple[str, psycopg.Connection[Any]]:
         name = self.new_database()
         engine = sa.create_engine(self.url(name).replace("://", "+psycopg://"))
         with engine.begin() as connection:
             upgrade(connection, create)
         engine.dispose()
-        return name
+        return name, psycopg.connect(self.url(name), autocommit=True)
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """What STATEMENT gives."""

@@ -35,7 +35,7 @@ class LoginCommand:
                 env={**os.environ, "BROWSER": str(browser)},
             )
         wait_until(
-            lambda: self._has_ended or self._urls(),
+            lambda: self.has_ended or self._urls(),
             description="the login shows an authorization URL",
         )
         assert self._urls(), self.said
@@ -59,7 +59,8 @@ class LoginCommand:
         return self.said
 
     @property
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """It waits no more."""
         return self._process.poll() is not None
 
     def _urls(self) -> list[str]:
@@ -84,11 +85,10 @@ class Browser:
         )
         self.program.chmod(0o755)
 
-    def leads_to(self, *, within: float) -> str:
+    def leads_to(self) -> str:
         """Where the page that it was given leads at once."""
         wait_until(
             lambda: self._given.exists() and self._given.read_text().strip(),
-            within=within,
             description="the browser is opened",
         )
         found = re.search('http-equiv="refresh" content="0; url=(.*?)"', self._page.read_text())

@@ -35,7 +35,6 @@ from tests.vault.world import (
     opened,
     orphans,
     refresh,
-    release,
     rooms,
     sow,
     static_seed,
@@ -164,7 +163,7 @@ async def test_what_comes_late_twice_is_parked_twice(vault: Vault) -> None:
     """Two attempts of one authorization, each with a good answer: both live at the server."""
     await sow(vault, make_seed())
     first = await claim_one(vault)
-    await release(vault)
+    await vault.leases.release(lambda _: None)
     second = await claim_one(vault)
     await end(vault)
     await finish(vault, second, answered("at-2", "rt-2"))

@@ -18,7 +18,7 @@ from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
 from refresher.domain.transition import transition
-from refresher.vault import claims, kept
+from refresher.vault import kept
 from refresher.vault.exchanges import Committed
 from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
@@ -190,7 +190,7 @@ async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Cla
 async def release(vault: Vault, now: float = NOW) -> list[Grant]:
     """End every lease, as a new process does; the grants that had one."""
     leased: list[Grant] = []
-    await at(vault, now)._write(lambda tx: claims.release_leases(tx, leased.append))
+    await at(vault, now).leases.release(leased.append)
     return leased
 
 
