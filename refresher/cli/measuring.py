@@ -161,7 +161,7 @@ async def _measured(server: WiredServer, wait: float) -> dict[str, Any]:
         "rotation": None if conclusion.rotation is None else str(conclusion.rotation),
         "findings": [asdict(finding) for finding in conclusion.findings],
         "dead": [{"why": why, **asdict(said)} for why, said in conclusion.dead],
-        "remarks": evidence.remarks,
+        "remarks": [*evidence.remarks, *filter(None, [server.liveness.told])],
         "entry": "\n".join(entry_lines(client, provider, conclusion, evidence, today=today)),
         "settings": "\n".join(settings_to_paste(client, conclusion)),
     }
@@ -218,7 +218,7 @@ async def _server(
     documents = (discovery,) if discovery and discovery.startswith("https:") else ()
     found = await discovered(endpoint, client, documents)
     places = Places(
-        introspection=found.get("introspection_endpoint"),
+        introspection=client.endpoints.introspection or found.get("introspection_endpoint"),
         userinfo=found.get("userinfo_endpoint"),
         revocation=found.get("revocation_endpoint"),
         probe=probe,
