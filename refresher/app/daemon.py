@@ -185,6 +185,7 @@ class Daemon:
             "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
+            "replicas": core.replicas.run,
             "revoking": core.revoking.run,
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
@@ -346,6 +347,7 @@ class Daemon:
         with anyio.move_on_after(KEPT_WITHIN):
             await self._telling.keep()
         await self._mirror.drain(PUBLISH_WITHIN)
+        await core.replicas.leave(KEPT_WITHIN)
         self._vault.abandon()
 
     async def _tell_status(self) -> None:

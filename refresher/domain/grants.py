@@ -334,6 +334,8 @@ class Claim:
 
     seen: int = -1
     """How much the vault had been disturbed when it was made (``Vault.is_held``)."""
+    taken_at: float = 0.0
+    """When its lease was taken."""
 
     @property
     def intent(self) -> Intent:
@@ -348,7 +350,10 @@ class Claim:
             return self
         witness_at = None if self.witness_at is None else self.witness_at + offset
         grant = self.grant.moved(offset)
-        return replace(self, grant=grant, witness_at=witness_at, set_back=set_back)
+        taken_at = self.taken_at + offset
+        return replace(
+            self, grant=grant, witness_at=witness_at, set_back=set_back, taken_at=taken_at
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

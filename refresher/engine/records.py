@@ -50,6 +50,14 @@ class Rescued:
             authorization_serial=self.authorization_serial,
         )
 
+    def is_lost_in(self, stored: Grant) -> bool:
+        """Whether tokens that the vault had taken are not in the grant as it is STORED now."""
+        if self.content["tokens"] is None or self.uid != stored.uid:
+            return False
+        if self.authorization_serial != stored.authorization_serial:
+            return False  # a login that it has, or a newer authorization
+        return self.intent is None or stored.adopted_sequence < self.intent.sequence
+
     def on(self, stored: Grant) -> tuple[Claim, Transition]:
         """The claim, and what its answer makes of the grant as it is STORED now."""
         claimed = replace(
