@@ -97,7 +97,7 @@ def measure(  # noqa: PLR0917  one parameter an option
 ) -> None:
     """Measure what the server of CLIENT does with refresh tokens.
 
-    It asks for one to four logins and makes a grant with each, to be thrown away: it reuses
+    It asks for one to five logins and makes a grant with each, to be thrown away: it reuses
     refresh tokens and revokes what it made, which ends those grants. No grant of a consumer
     is touched, nothing is stored or published. Log in with an account that no consumer's
     grant belongs to: some servers end all of an account for one reuse.

@@ -76,7 +76,7 @@ def test_everything_is_told_and_what_it_prints_can_be_pasted(tmp_path: Path) -> 
     assert found["logins"] == len(families) == 2
     assert found["left_at_the_provider"] == 0
     assert all(family["revoked_at"] is not None for family in families)
-    assert "1 to 4 logins" in told
+    assert "1 to 5 logins" in told
     assert "nothing is left at the provider" in told
     assert list(tmp_path.glob("*.db*")) == []  # nothing is kept, and no vault is needed
     for secret in ("rt-family", "at-family", "sandbox-secret"):
