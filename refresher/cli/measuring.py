@@ -39,6 +39,7 @@ from refresher.oauth.measuring.liveness import Liveness, Places, discovered
 from refresher.oauth.measuring.wire import WiredServer
 from refresher.oauth.metadata import discover
 from refresher.oauth.patience import Patience
+from refresher.oauth.pushed_authorization import push
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.providers import Provider, find_provider
 from refresher.settings.model import Settings
@@ -289,12 +290,14 @@ class _Logins:
     async def call(self, operation: str, **parameters: Any) -> Any:
         """As the daemon's operations are called."""
         if operation == "login_begin":
-            return self._begin(parameters["redirect_uri"])
+            return await self._begin(parameters["redirect_uri"])
         return await self._finish(parameters["login"], parameters["pasted"])
 
-    def _begin(self, redirect_uri: str) -> dict[str, str]:
+    async def _begin(self, redirect_uri: str) -> dict[str, str]:
         client = self._client
         request = authorization.begin(client, redirect_uri=redirect_uri, scope=client.scope)
+        if client.quirks.require_pushed_authorization_requests:
+            request = await push(self._endpoint, client, request)
         login = str(len(self._open))
         self._open[login] = request.awaited
         state = request.awaited.state.reveal()
