@@ -102,6 +102,8 @@ class Vault:
         """What people are to be told."""
         self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
         """Logins that any process may finish."""
+        self.hastening = hastening.Hastening(write=self._write)
+        """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
@@ -282,24 +284,6 @@ class Vault:
 
         await self._write(touch, now=now, disturbs=False)
         self._believe(doubted)
-
-    async def hasten(self, client: str) -> list[str]:
-        """Make due what waits for CLIENT to be mended; see ``hastening.hasten_blocked``."""
-        return await self._write(lambda tx: hastening.hasten_blocked(tx, client))
-
-    async def hasten_after_outage(self, clients: Sequence[str], each: float) -> None:
-        """Make due what only waits for an endpoint; see ``hastening.hasten_after_outage``."""
-        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each))
-
-    async def single_out(self, client: str, each: float) -> list[Grant]:
-        """Tell a client's refused grants from the client; see ``hastening.single_out``."""
-        return await self._write(lambda tx: hastening.single_out(tx, client, each))
-
-    async def ask_lost(
-        self, *, names: Sequence[str] | None = None, client: str | None = None
-    ) -> list[str]:
-        """Ask once more for what was finally rejected; see ``hastening.ask_lost``."""
-        return await self._write(lambda tx: hastening.ask_lost(tx, names, client))
 
     async def incidents_over(self) -> list[Incident]:
         """The incidents that have ended, each once; see ``incidents.close``."""

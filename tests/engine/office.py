@@ -85,6 +85,7 @@ class Office:
     clock: FakeClock
     clients: dict[str, Client]
     published: list[str]
+    behind: list[int]
     woken: list[None]
 
 
@@ -95,6 +96,7 @@ def open_office(
     endpoint, revocations, clock = answering(*outcomes), Revocations(), clock_of(vault)
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
+    behind: list[int] = []
     woken: list[None] = []
 
     async def ready(client: Client) -> Client:
@@ -110,6 +112,7 @@ def open_office(
         vault=vault,
         clients=known,
         publish=published.append,
+        publish_behind=behind.append,
         wake=lambda: woken.append(None),
         clock=watched,
     )
@@ -136,7 +139,8 @@ def open_office(
     )
     return Office(
         *(administration, logins, revoking, keeping, endpoint),
-        *(revocations, clock, known, published, woken),
+        *(revocations, clock, known, published, behind),
+        woken=woken,
     )
 
 

@@ -83,21 +83,25 @@ class DaemonProcess:
         It is forked with its imports done; one that is started as a person does is ``spawn``'s.
         """
         seen = self.ready_count()
-        self.process = ForkedProcess(
-            ["--config", str(self.config), "run", *arguments],
-            log=self.log,
-            environment={**os.environ, **(environment or {})},
-        )
+        self.process = self.fork("run", *arguments, environment=environment)
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
             )
 
+    def fork(self, *arguments: str, environment: Mapping[str, str] | None = None) -> ForkedProcess:
+        """Start one refresher command that only writes to the log."""
+        return ForkedProcess(
+            ["--config", str(self.config), *arguments],
+            log=self.log,
+            environment={**os.environ, **(environment or {})},
+        )
+
     def spawn(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start one refresher command that only writes to the log."""
+        """The same, from the first line of a process to its last."""
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 [*self.program, *arguments],
@@ -128,13 +132,8 @@ class DaemonProcess:
         self._start_as("tests.support.faulty_daemon", str(faults))
 
     def _start_as(self, module: str, argument: str) -> None:
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(self.config), argument],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        arguments = [str(self.config), argument]
+        self.process = ForkedProcess(arguments, log=self.log, module=module)
 
     def hang_up(self) -> None:
         """SIGHUP: read the settings again."""

@@ -1,11 +1,12 @@
 """Processes of refresher that are forked from one which has done the imports.
 
 They are real processes all the same, with a pid, files and an end of their own. Only the
-imports are spared, the longest part of a short life: half a second for each of some hundred
-commands.
+imports are spared, the longest part of a short life: a second of CPU for each of some hundred
+daemons and commands.
 """
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,8 @@ import refresher.cli
 
 FORKS = multiprocessing.get_context("forkserver")
 
+REFRESHER = refresher.cli.__name__
+
 COMMANDS = [
     f"refresher.cli.{path.stem}" for path in Path(refresher.cli.__file__).parent.glob("*.py")
 ]
@@ -29,12 +32,17 @@ FORKS.set_forkserver_preload(
         *COMMANDS,
         "refresher.app.standby",
         "refresher.app.without_daemon",
+        "refresher.cli.status.command",
+        "anyio._backends._asyncio",
         "tests.support.emitted",
         "tests.support.probed_daemon",
+        "tests.support.stepped_daemon",
         "pytest",
+        "tests.support.frozen",
     ]
 )
 # pytest: a fork imports whatever started the tests, which is pytest's own command.
+# frozen: the last, so that it freezes what the others made.
 
 
 def run_command(
@@ -64,15 +72,26 @@ def run_command(
 
 
 class ForkedProcess:
-    """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it."""
+    """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it.
+
+    Args:
+        module: whose ``main`` it is, if not refresher's.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] = os.environ,
+        module: str = REFRESHER,
     ) -> None:
         log.touch()
         files = (Path(os.devnull), log, log)
         self._process = FORKS.Process(
-            target=_be, args=(arguments, dict(environment), files, Path.cwd()), daemon=True
+            target=_be,
+            args=(arguments, dict(environment), files, Path.cwd(), module),
+            daemon=True,
         )
         self._process.start()
         assert self._process.pid is not None
@@ -123,8 +142,9 @@ def _be(
     environment: Mapping[str, str],
     files: tuple[Path, Path, Path],
     folder: Path,
+    module: str = REFRESHER,
 ) -> None:
-    """The whole of a forked command; it ends with SystemExit."""
+    """The whole of a forked command; it may end with SystemExit."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -134,6 +154,6 @@ def _be(
     sys.argv = ["refresher", *arguments]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put /dev/null there
     try:
-        refresher.cli.main()
+        importlib.import_module(module).main()
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out; the log's last lines are there

@@ -85,11 +85,10 @@ class Browser:
         )
         self.program.chmod(0o755)
 
-    def leads_to(self, *, within: float) -> str:
+    def leads_to(self) -> str:
         """Where the page that it was given leads at once."""
         wait_until(
             lambda: self._given.exists() and self._given.read_text().strip(),
-            within=within,
             description="the browser is opened",
         )
         found = re.search('http-equiv="refresh" content="0; url=(.*?)"', self._page.read_text())

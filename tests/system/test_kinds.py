@@ -185,9 +185,10 @@ def test_an_exchange_follows_its_subject(world: World) -> None:
 
 
 def test_an_exchange_says_when_its_subject_is_gone(world: World) -> None:
-    minted = world.server.call(world.server.sandbox.mint, client_id="tv")
+    minted = world.server.call(world.server.sandbox.mint, client_id="tv", subject="carl")
     world.import_grants({"name": "user", "client": "tv", "refresh_token": minted.refresh_token})
-    before = published(world, "billing")
+    wait_until(lambda: bearer(world, "billing")[0] == "carl", description="it is carl's")
+    before = world.token("billing")
     world.daemon.command("remove", "user", "--yes")
     world.daemon.command("refresh", "billing")
     wait_until(

@@ -11,7 +11,7 @@ import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 IN_FLIGHT = 3.0
@@ -107,9 +107,9 @@ def settings_changed(world: World, addition: str) -> Iterator[None]:
         world.daemon.config.write_text(before)
 
 
-def await_event(world: World, event: str, *, after: int = 0, within: float = PATIENCE) -> None:
+def await_event(world: World, event: str, *, after: int = 0) -> None:
     """EVENT is logged for the time number AFTER + 1."""
-    wait_until(lambda: len(world.daemon.events(event)) > after, within=within, description=event)
+    wait_until(lambda: len(world.daemon.events(event)) > after, description=event)
 
 
 def test_sigterm_waits_for_the_answer(world: World, manager: Manager) -> None:
@@ -150,7 +150,7 @@ def test_sighup_adds_without_dropping(world: World) -> None:
         sent = exchanges(world, minted)
         hang_up(world)
         # Whether the exchange still waits when this is through is the machine's affair.
-        await_event(world, "settings.reloaded", after=reloaded, within=30)
+        await_event(world, "settings.reloaded", after=reloaded)
         wait_until(lambda: world.token("added"), description="the new grant is fresh")
         wait_until(
             lambda: int(world.token("steady")["version"]) > int(before["version"]),
@@ -189,7 +189,7 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
     minted = import_fresh(world, "inherited")
     before = world.token("inherited")
     waiting = len(world.daemon.events("daemon.stood_by"))
-    standby = world.daemon.spawn("run", "--standby", environment=manager.environment)
+    standby = world.daemon.fork("run", "--standby", environment=manager.environment)
     await_event(world, "daemon.stood_by", after=waiting)
     assert world.daemon.process is not None
     assert world.daemon.events("daemon.stood_by")[-1]["pid"] == world.daemon.process.pid
@@ -198,7 +198,7 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
     ready = world.daemon.ready_count()
     world.daemon.kill()
     world.daemon.process = standby
-    await_event(world, "daemon.ready", after=ready, within=30)
+    await_event(world, "daemon.ready", after=ready)
     # The dead daemon's exchange rotated the refresh token and its answer is lost for good:
     # under strict rotation nobody can save that, but it must be said and must be repairable.
     wait_until(
