@@ -59,8 +59,13 @@ class Place:
         """How the format WRITTEN names this place."""
         if written == FIRST_FORMAT:
             return f"{self.owner}|{self.column}".encode()
-        # What a damaged row holds instead of text is named too, and is no place of ours.
-        return _ENCODER.encode([self.owner, self.column, *self.bound]).encode()
+        # JSON, for every seal and open of a refresh: the encoder begins anew for each list.
+        return f"[{', '.join(map(_named, (self.owner, self.column, *self.bound)))}]".encode()
+
+
+def _named(part: object) -> str:
+    """PART of a name, as JSON; what a damaged row holds instead of text is no place of ours."""
+    return str(part) if type(part) is int else _ENCODER.encode(part)
 
 
 LARGEST_KEY_FILE = 65_536
