@@ -135,6 +135,7 @@ class Daemon:
             self._vault,
             publish=self._mirror.publish,
             publish_committed=self._mirror.publish_committed,
+            publish_behind=self._mirror.publish_behind,
             wake=self._wake,
             clock=self._clock,
             parts=self._parts,
@@ -185,6 +186,7 @@ class Daemon:
             "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
+            "replicas": core.replicas.run,
             "revoking": core.revoking.run,
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
@@ -331,7 +333,7 @@ class Daemon:
             VaultUnavailable: its grants stay due when they were.
         """
         admission.forget(client)
-        await self._vault.hasten(client.name)
+        await self._vault.hastening.blocked(client.name)
         self._wake()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:
@@ -346,6 +348,7 @@ class Daemon:
         with anyio.move_on_after(KEPT_WITHIN):
             await self._telling.keep()
         await self._mirror.drain(PUBLISH_WITHIN)
+        await core.replicas.leave(KEPT_WITHIN)
         self._vault.abandon()
 
     async def _tell_status(self) -> None:

@@ -22,12 +22,13 @@ from refresher.domain.clients import Client
 from refresher.domain.completion import completed
 from refresher.domain.discovery import Known
 from refresher.domain.failed_logins import explained
+from refresher.domain.logins import AwaitedAnswer
 from refresher.domain.outcomes import NotSent, Outcome, Refreshed, TokenAnswer, Transient
 from refresher.domain.urls import endpoint_fault
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.logs import libraries
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest, Callback, is_loopback
+from refresher.oauth.authorization import Callback, is_loopback
 from refresher.oauth.measuring.experiments import (
     MOST_LOGINS,
     MOST_LOGINS_WITHOUT_REVOCATION,
@@ -283,7 +284,7 @@ class _Logins:
     def __init__(self, endpoint: TokenEndpoint, client: Client) -> None:
         self._endpoint = endpoint
         self._client = client
-        self._open: dict[str, AuthorizationRequest] = {}
+        self._open: dict[str, AwaitedAnswer] = {}
 
     async def call(self, operation: str, **parameters: Any) -> Any:
         """As the daemon's operations are called."""
@@ -295,34 +296,35 @@ class _Logins:
         client = self._client
         request = authorization.begin(client, redirect_uri=redirect_uri, scope=client.scope)
         login = str(len(self._open))
-        self._open[login] = request
-        return {"login": login, "state": request.state.reveal(), "authorization_url": request.url}
+        self._open[login] = request.awaited
+        state = request.awaited.state.reveal()
+        return {"login": login, "state": state, "authorization_url": request.url}
 
     async def _finish(self, login: str, pasted: str) -> TokenAnswer:
-        client, request = self._client, self._open[login]
-        callback = authorization.read_callback(request, pasted)
+        client, awaited = self._client, self._open[login]
+        callback = authorization.read_callback(awaited, pasted)
         if not callback.names_issuer and client.endpoints.promises_issuer:
             raise AuthorizationFailed(
                 "the server's metadata promise that an answer names it (iss), and this one does not"
             )
-        outcome = await self._redeem(request, callback)
+        outcome = await self._redeem(awaited, callback)
         for pause in CODE_PAUSES:
             if not (isinstance(outcome, Transient) and outcome.is_own_word):
                 break
             await anyio.sleep(max(pause, outcome.retry_after or 0.0))
-            outcome = await self._redeem(request, callback)
+            outcome = await self._redeem(awaited, callback)
         if not isinstance(outcome, Refreshed):
             raise AuthorizationFailed(explained(outcome, client))
         return outcome.answer
 
-    async def _redeem(self, request: AuthorizationRequest, callback: Callback) -> Outcome:
+    async def _redeem(self, awaited: AwaitedAnswer, callback: Callback) -> Outcome:
         outcome: Outcome = NotSent(reason="cancelled")
         with anyio.CancelScope(shield=True):
             outcome = await self._endpoint.redeem(
                 self._client,
                 callback.code,
-                redirect_uri=request.redirect_uri,
-                code_verifier=request.code_verifier,
+                redirect_uri=awaited.redirect_uri,
+                code_verifier=awaited.code_verifier,
                 patience=Patience(CODE_DEADLINE),
             )
         return outcome  # noqa: RET504  for all that mypy knows the scope may end it

@@ -241,7 +241,7 @@ class Grant:
         return made
 
     def but(self, **changes: Any) -> "Grant":
-        """This grant with CHANGES: what ``replace`` does, for the way of every refresh."""
+        """This grant with CHANGES: what ``replace`` does, in a tenth of its time."""
         assert changes.keys() <= self.__dataclass_fields__.keys()
         made = object.__new__(Grant)
         made.__dict__.update(self.__dict__, **changes)
@@ -291,7 +291,7 @@ class Grant:
         says anything about the next.
         """
         serial = self.authorization_serial + 1
-        return replace(self, authorization_serial=serial, intent=None, rejection=None, **_UNTAUGHT)
+        return self.but(authorization_serial=serial, intent=None, rejection=None, **_UNTAUGHT)
 
     @property
     def status_reason(self) -> str | None:
@@ -322,6 +322,8 @@ class Claim:
     """Published beside it; what an answer leaves out stays."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""
+    token_type: str = "Bearer"
+    """Of the same access token."""
     witness_at: float | None = None
     """Of a doubted grant: when another grant of its client was last served."""
     is_of_copy: bool = False
@@ -332,6 +334,8 @@ class Claim:
 
     seen: int = -1
     """How much the vault had been disturbed when it was made (``Vault.is_held``)."""
+    taken_at: float = 0.0
+    """When its lease was taken."""
 
     @property
     def intent(self) -> Intent:
@@ -346,7 +350,10 @@ class Claim:
             return self
         witness_at = None if self.witness_at is None else self.witness_at + offset
         grant = self.grant.moved(offset)
-        return replace(self, grant=grant, witness_at=witness_at, set_back=set_back)
+        taken_at = self.taken_at + offset
+        return replace(
+            self, grant=grant, witness_at=witness_at, set_back=set_back, taken_at=taken_at
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

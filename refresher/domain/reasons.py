@@ -78,6 +78,10 @@ class Reason:
     """The configured refresh token was adopted once before; its successor is gone."""
 
 
+BOUND = "dpop"
+"""Detail of ``REFUSED``: the refresh token may be bound to a key that nobody has here."""
+
+
 def worded(reason: str, detail: str | None) -> str:
     """REASON with its DETAIL behind a colon, short enough for its column."""
     return reason if not detail else f"{reason}:{detail}"[:LONGEST]

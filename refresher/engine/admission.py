@@ -235,6 +235,7 @@ class Admission:
             last=gate.go_last(),
             is_probe=gate.probing or gate.trial is not None,
             has_reserve=gate.working == 0,
+            response_timeout=client.quirks.response_timeout,
         )
         if gate.trial is not None:
             alone = replace(room, failing=0, doubted=0)

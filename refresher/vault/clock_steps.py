@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from refresher.clock import JUMP, Clock, SinceBoot
 from refresher.domain import schedule
@@ -25,6 +26,7 @@ from refresher.vault.schema import (
     facts,
     grants,
     incidents,
+    logins,
     notifications,
     revocations,
 )
@@ -35,7 +37,8 @@ RESTORED_FROM = "restored_from"
 MARK = "clock_mark"
 """Fact: what the wall clock showed when this vault was last open."""
 
-_FOLLOWED = "clock_followed"
+_MOVED = "clock_moved"
+"""Fact: seconds that all instants were moved by since the vault was made, negative."""
 
 TOLERANCE = 5.0
 """Seconds an issue may lie in the future without consequence."""
@@ -49,6 +52,7 @@ _INSTANTS = (
     grants.c.rejection_until,
     grants.c.intent_first_sent_at,
     grants.c.lease_taken_at,
+    grants.c.lease_ends_at,
 )
 
 _OF_A_TOKEN = (grants.c.issued_at, grants.c.expires_at)
@@ -76,12 +80,67 @@ class Step:
     """The vault may hold instants all the same that no clock has shown yet."""
 
 
+class Following:
+    """How far one opening of a vault follows the wall clock.
+
+    Two processes may have seen the same step: one that was believed dead goes on. So what is
+    compared is how far the instants were moved in all, by whomever, and how far they should be.
+
+    Args:
+        base: how far they had been moved when the vault was opened; see ``moved_so_far``.
+    """
+
+    def __init__(self, base: float) -> None:
+        self._base = base
+        self._steps: list[float] = []
+        self._tried = 0
+        """How many of the steps the transaction under way has looked at."""
+        self._made = 0
+        """How many of them the database is known to have made."""
+
+    @property
+    def set_back(self) -> float:
+        """Seconds that the wall clock was set back by since the opening, negative.
+
+        What was read before a step and is written after it is moved by the difference.
+        """
+        return sum(self._steps)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there were since the opening."""
+        return len(self._steps)
+
+    def clock_set_back(self, offset: float) -> None:
+        """The wall clock was set back by OFFSET seconds, which is negative, just now."""
+        self._steps.append(offset)
+
+    def follow(self, tx: Transaction, steps: int) -> None:
+        """Make the first STEPS steps, as far as nobody has made them."""
+        self._tried = steps
+        if steps > self._made:
+            offset = self._base + sum(self._steps[:steps]) - moved_so_far(tx.connection)
+            if offset < -JUMP:
+                _shift(tx, offset)
+
+    def has_made(self, steps: int) -> None:
+        """The first STEPS steps are made for certain."""
+        self._made = max(self._made, steps)
+
+    def base(self, tx: Transaction) -> float:
+        """From where the transaction TX lets the next steps go on, should it be committed."""
+        return moved_so_far(tx.connection) - sum(self._steps[: self._tried])
+
+    def goes_on_from(self, base: float) -> None:
+        """The next steps go on from BASE: a step that nobody saw was made too."""
+        self._base = base
+
+
 class ClockSteps:
     """What is done to the vault about a stepped clock, each durably."""
 
-    def __init__(self, *, write: Run, clock: Clock) -> None:
-        self._write = write
-        self._clock = clock
+    def __init__(self, following: Following, *, write: Run, clock: Clock) -> None:
+        self._following, self._write, self._clock = following, write, clock
 
     async def follow(self) -> list[str]:
         """Make the last step; the names of the grants that are to be published again."""
@@ -90,26 +149,23 @@ class ClockSteps:
     async def follow_unseen(self) -> Step:
         """Follow a step while no process looked; see ``follow_unseen``."""
         since_boot = self._clock.since_boot()
-        return await self._write(lambda tx: follow_unseen(tx, since_boot))
+
+        def run(tx: Transaction) -> tuple[Step, float]:
+            return follow_unseen(tx, since_boot), self._following.base(tx)
+
+        step, base = await self._write(run)
+        self._following.goes_on_from(base)
+        return step
 
     async def hasten_misdated(self) -> list[str]:
         """Make due what a clock ahead misdated; see ``hasten_misdated``."""
         return await self._write(hasten_misdated)
 
 
-def follow(tx: Transaction, opening: str, steps: Sequence[float], known: int) -> None:
-    """Make those of STEPS that this vault has not made yet.
-
-    Args:
-        opening: names the opening of the vault that counts them.
-        steps: how far the wall clock was set back each time, all negative.
-        known: how many of them are made for certain; a commit that was refused may have
-            taken effect all the same.
-    """
-    who, count = json.loads(fact(tx, _FOLLOWED) or b"[null, 0]")
-    for offset in steps[max(known, count if who == opening else 0) :]:
-        _shift(tx, offset)
-    set_fact(tx, _FOLLOWED, json.dumps([opening, len(steps)]))
+def moved_so_far(connection: Connection) -> float:
+    """Seconds that all instants were moved by since the vault was made, negative."""
+    known = connection.scalar(sa.select(facts.c.value).where(facts.c.name == _MOVED))
+    return float(known or 0)
 
 
 def moving(tx: Transaction) -> list[str]:
@@ -175,6 +231,7 @@ def _shift(tx: Transaction, offset: float, *, but: Sequence[sa.Column[float]] = 
     What is left of every life, wait and grace window stays what it was. The end of a
     static token is a person's word and stays.
     """
+    set_fact(tx, _MOVED, repr(moved_so_far(tx.connection) + offset))
     moved = {one.name: one + offset for one in _INSTANTS if one not in set(but)}
     update_all(tx, _MOVES, moved)
     for table, instants in _OTHERS.items():
@@ -192,6 +249,7 @@ _OTHERS = {
     revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
     incidents: (incidents.c.opened_at,),
     notifications: (notifications.c.made_at, notifications.c.due_at),
+    logins: (logins.c.begun_at, logins.c.ends_at, logins.c.due_at),
 }
 
 

@@ -182,6 +182,7 @@ def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transit
     values = status_values(after)
     if (tokens := outcome.tokens) is not None:
         values["adopted_sequence"] = intent.sequence
+        values["attempt_sequence"] = after.attempt_sequence
         values |= _token_values(tx, row, stored, tokens, intent.presented)
     elif outcome.restores_predecessor:
         values |= _predecessor_values(row)

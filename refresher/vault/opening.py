@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from refresher.clock import Clock, SystemClock
 from refresher.logs import Event, emit
+from refresher.vault.clock_steps import Following, moved_so_far
 from refresher.vault.database import Database
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import older_revision, upgrade
@@ -67,9 +68,10 @@ async def open_vault(
         database = open_sqlite(path)
         await _migrate(database, path, clock)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
+        following = Following(await database.read(moved_so_far))
         files = Files(path, OwnThread("vault files"))
         sealer = Sealer(keyring, Fingerprinter(key))
-        vault = Vault(database, sealer, lock, rescue, files, clock=clock)
+        vault = Vault(database, sealer, lock, rescue, files, following=following, clock=clock)
         await out_of_the_loop(vault.rescued.open)
         # Whatever is opened is open before it is remembered, and damage is met here: a start
         # reads no row that nothing is to be done about.

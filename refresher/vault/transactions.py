@@ -31,7 +31,7 @@ class Transactions:
     """Runs operations on one database.
 
     Args:
-        opening: names this opening of the vault.
+        following: how far this opening of the vault follows the wall clock.
         clock: what everything in the vault is dated by.
     """
 
@@ -42,29 +42,14 @@ class Transactions:
         aside: Aside,
         files: Files,
         *,
-        opening: str,
+        following: clock_steps.Following,
         clock: Clock,
     ) -> None:
         self._database, self._sealer, self._aside = database, sealer, aside
-        self._files, self._opening, self._clock = files, opening, clock
-        self._steps: list[float] = []
-        self._followed = 0
-        """How many of them the database is known to have made."""
+        self._files, self._following, self._clock = files, following, clock
         self.disturbances = 0
         """Raised whenever something is handed over that may disturb an exchange that has been
         claimed, and again when it has left."""
-
-    @property
-    def set_back(self) -> float:
-        """Seconds that the wall clock was set back by since the vault was opened, negative.
-
-        What was read before a step and is written after it is moved by the difference.
-        """
-        return sum(self._steps)
-
-    def clock_set_back(self, offset: float) -> None:
-        """The wall clock was set back by OFFSET seconds, which is negative, just now."""
-        self._steps.append(offset)
 
     async def write(
         self,
@@ -84,11 +69,11 @@ class Transactions:
         """
         self._files.require_vault()
         now = self._clock.now() if now is None else now
-        steps, by = tuple(self._steps), who()
+        steps, by = self._following.steps, who()
 
         def run(connection: Connection) -> T:
             tx = self._transaction(connection, now, by)
-            self._follow(tx, steps)
+            self._following.follow(tx, steps)
             return operation(tx)
 
         self.disturbances += disturbs
@@ -96,7 +81,7 @@ class Transactions:
             done = await self._database.write(run)
         finally:
             self.disturbances += disturbs
-        self._followed = max(self._followed, len(steps))
+        self._following.has_made(steps)
         return done
 
     async def write_with_others(
@@ -111,21 +96,21 @@ class Transactions:
         It disturbs no grant whose exchange has been claimed, but the one that it is about.
         """
         self._files.require_vault()
-        steps = tuple(self._steps)
+        steps = self._following.steps
 
         def run(connection: Connection, dated: Sequence[tuple[float, Item]]) -> Sequence[T]:
             work = [(self._transaction(connection, at), one) for at, one in dated]
-            self._follow(work[0][0], steps)
+            self._following.follow(work[0][0], steps)
             return together(work)
 
         def run_alone(connection: Connection, dated: tuple[float, Item]) -> T:
             tx = self._transaction(connection, dated[0])
-            self._follow(tx, steps)
+            self._following.follow(tx, steps)
             return alone(tx, dated[1])
 
-        kind = (together, len(steps))
+        kind = (together, steps)
         done = await self._database.write_with_others(run, run_alone, (now, item), kind)
-        self._followed = max(self._followed, len(steps))
+        self._following.has_made(steps)
         return done
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:
@@ -136,10 +121,6 @@ class Transactions:
         """
         now = self._clock.now()
         return await self._database.read(lambda c: operation(self._transaction(c, now)))
-
-    def _follow(self, tx: Transaction, steps: tuple[float, ...]) -> None:
-        if len(steps) > self._followed:
-            clock_steps.follow(tx, self._opening, steps, self._followed)
 
     def _transaction(self, connection: Connection, now: float, by: Actor = DAEMON) -> Transaction:
         return Transaction(connection, self._sealer, now, self._aside, by)

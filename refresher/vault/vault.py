@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
 from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Grant, Publication
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
@@ -25,6 +26,8 @@ from refresher.vault import (
     hastening,
     incidents,
     keeping,
+    leases,
+    logins,
     outbox,
     pauses,
     queries,
@@ -67,21 +70,26 @@ class Vault:
         rescue: RescueFile,
         files: Files,
         *,
+        following: clock_steps.Following,
         clock: Clock,
+        name: str | None = None,
+        backends: leases.Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.files, self.rescued = files, Rescued(rescue, sealer)
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
-        self._aside, self._ahead = Aside(), Ahead()
+        self._aside, self._ahead, self._following = Aside(), Ahead(), following
         self._doubted: list[Claim] = []
         """Claims whose commit was refused and may have taken effect; their leases have no end."""
         self.clock = WatchedClock(clock, self._clock_set_back)
         """Dates all that is stored; whoever compares with what is stored asks it."""
         self._transactions = Transactions(
-            database, sealer, self._aside, files, opening=self.holder, clock=self.clock
+            database, sealer, self._aside, files, following=following, clock=self.clock
         )
         self._write, self._read = self._transactions.write, self._transactions.read
+        self.leases = leases.Leases(self._transactions, self.clock, self.holder, name, backends)
+        """Who holds which exchange, and who else shares the vault."""
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = keeping.Kept(write=self._write, read=self._read)
@@ -92,6 +100,10 @@ class Vault:
         """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
         """What people are to be told."""
+        self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
+        """Logins that any process may finish."""
+        self.hastening = hastening.Hastening(write=self._write)
+        """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
@@ -104,7 +116,7 @@ class Vault:
         self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
-        self.steps = clock_steps.ClockSteps(write=self._write, clock=self.clock)
+        self.steps = clock_steps.ClockSteps(following, write=self._write, clock=self.clock)
         """What a stepped clock does to what is stored."""
 
     @property
@@ -123,11 +135,10 @@ class Vault:
         """
         self.files.require()
         now = self.clock.now()
-        set_back, disturbances = self._transactions.set_back, self._transactions.disturbances
+        set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
         wanted = Wanted(
-            *(self.holder, self._ahead, disturbances, rooms, shared),
-            only=only,
+            *(self.holder, self.leases.name, self._ahead, disturbances, rooms, shared, only),
             older_than=self.origin.older_than,
             unsent=doubted,
             set_back=set_back,
@@ -147,13 +158,14 @@ class Vault:
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``.
 
-        Where the file lock is held nobody else writes here, and no read is needed unless
-        something but claims and commits was handed over since CLAIM was.
+        Where the file lock is held, only what was handed over since, but for claims and
+        commits, can have changed that.
         """
         self.files.require()
         if self._lock.is_held and claim.seen == self._transactions.disturbances:
             return True
-        return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
@@ -165,7 +177,7 @@ class Vault:
             GrantSetAside: the grant's row can neither be read nor written.
         """
         now = self.clock.now()
-        current = claim.on_clock(self._transactions.set_back)
+        current = claim.on_clock(self._following.set_back)
         exchange = (current, outcome.moved(current.set_back - claim.set_back))
         is_plain = current is claim and claim.seen >= 0 and exchanges.is_plain(claim, outcome)
         try:
@@ -182,12 +194,6 @@ class Vault:
         except GrantSetAside as error:
             await self._set_aside(claim.grant.id, error)
             raise
-
-    async def release_leases(
-        self, resume: Callable[[Grant], Grant | None], *, only: Sequence[str] | None = None
-    ) -> list[tuple[Grant, Grant]]:
-        """End the leases of dead processes; see ``claims.release_leases``."""
-        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only))
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``candidates.next_due``."""
@@ -222,13 +228,9 @@ class Vault:
         """Which of WANTED say nothing new; see ``seeds.unchanged``."""
         return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
-    async def authorize(
-        self, name: str, outcome: Transition, *, redirect_uri: str | None = None
-    ) -> Grant:
+    async def authorize(self, name: str, outcome: Transition, by: Consent = NO_LOGIN) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
-        return await self._write(
-            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri)
-        )
+        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome, by))
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str
@@ -283,24 +285,6 @@ class Vault:
         await self._write(touch, now=now, disturbs=False)
         self._believe(doubted)
 
-    async def hasten(self, client: str) -> list[str]:
-        """Make due what waits for CLIENT to be mended; see ``hastening.hasten_blocked``."""
-        return await self._write(lambda tx: hastening.hasten_blocked(tx, client))
-
-    async def hasten_after_outage(self, clients: Sequence[str], each: float) -> None:
-        """Make due what only waits for an endpoint; see ``hastening.hasten_after_outage``."""
-        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each))
-
-    async def single_out(self, client: str, each: float) -> list[Grant]:
-        """Tell a client's refused grants from the client; see ``hastening.single_out``."""
-        return await self._write(lambda tx: hastening.single_out(tx, client, each))
-
-    async def ask_lost(
-        self, *, names: Sequence[str] | None = None, client: str | None = None
-    ) -> list[str]:
-        """Ask once more for what was finally rejected; see ``hastening.ask_lost``."""
-        return await self._write(lambda tx: hastening.ask_lost(tx, names, client))
-
     async def incidents_over(self) -> list[Incident]:
         """The incidents that have ended, each once; see ``incidents.close``."""
         if not await self._database.read(incidents.over):
@@ -309,14 +293,14 @@ class Vault:
 
     def _clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
-        self._transactions.clock_set_back(offset)
+        self._following.clock_set_back(offset)
         self.origin.clock_set_back(offset)
 
     @property
     def set_back(self) -> float:
-        """What the clock was set back by since the opening; see ``Transactions``."""
+        """What the clock was set back by since the opening; see ``Following``."""
         self.clock.now()  # tells of a step that nobody has met yet
-        return self._transactions.set_back
+        return self._following.set_back
 
     async def read(self, names: Sequence[str]) -> list[Publication]:
         """What is to be published of NAMES, without those set aside."""

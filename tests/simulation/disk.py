@@ -57,6 +57,11 @@ class Disk:
         """One process's way to the disk, a visit to which takes THREAD."""
         return Database(self._writer, self._reader, write_thread=thread, read_thread=thread)
 
+    def moved(self) -> float:
+        """See ``clock_steps.moved_so_far``; read where no fault strikes."""
+        found = self.connection.execute("SELECT value FROM facts WHERE name = 'clock_moved'")
+        return float((found.fetchone() or (0,))[0])
+
     def arm(self, fault: Fault | None) -> None:
         """Let FAULT strike the next transaction."""
         self.fault, self.struck = fault, None

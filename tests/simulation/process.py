@@ -30,6 +30,7 @@ from refresher.errors import RefresherError, VaultUnavailable
 from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
+from refresher.vault.clock_steps import Following
 from refresher.vault.rescue import RescueFile
 from refresher.vault.sqlite.file_lock import FileLock
 from refresher.vault.sqlite.files import Files
@@ -88,7 +89,9 @@ class Process:
         database = world.disk.database(_DiskThread(self))
         files = Files(rescue_file, Inline())
         self.vault = Vault(
-            database, world.sealer, FileLock(rescue_file), self._rescue, files, clock=world
+            *(database, world.sealer, FileLock(rescue_file), self._rescue, files),
+            following=Following(world.disk.moved()),
+            clock=world,
         )
         self.main = self.loop.create_task(self._run())
 

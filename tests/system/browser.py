@@ -39,7 +39,7 @@ class LoginCommand:
             "login", *arguments, environment=environment, stdin=keyboard, log=self._log
         )
         wait_until(
-            lambda: self._has_ended or self._urls(),
+            lambda: self.has_ended or self._urls(),
             description="the login shows an authorization URL",
         )
         assert self._urls(), self.said
@@ -65,7 +65,8 @@ class LoginCommand:
         return self.said
 
     @property
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """It waits no more."""
         return self._process.poll() is not None
 
     def _urls(self) -> list[str]:

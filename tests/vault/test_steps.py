@@ -1,10 +1,13 @@
 """Steps of the wall clock: each is made once, before anything of the new time is written."""
 
+from functools import partial
+
 import anyio
 import pytest
 
 from refresher.clock import SinceBoot
 from refresher.errors import UnknownGrant, VaultUnavailable
+from refresher.vault.clock_steps import ClockSteps, Following
 from refresher.vault.sqlite import backup
 from refresher.vault.vault import Vault
 from tests.vault.world import (
@@ -68,9 +71,33 @@ async def test_a_refused_step_is_made_before_the_next_write(fresh: Vault) -> Non
 async def test_a_step_whose_commit_nobody_confirmed_is_not_made_again(fresh: Vault) -> None:
     clock_of(fresh).step(-7200)
     await at(fresh, NOW - 7200).prove_writable()
-    fresh._transactions._followed = 0
+    fresh._following._made = 0
     await at(fresh, NOW - 7200).prove_writable()
     assert await issued_at(fresh) == NOW - 7200
+
+
+async def test_a_step_that_two_processes_saw_is_made_once(fresh: Vault) -> None:
+    """One that was believed dead goes on, and makes only what nobody has made."""
+    other = Following(0.0)
+    await step_back(fresh, -7200)
+    for offset in (-7200, -100):
+        other.clock_set_back(offset)
+        await fresh._write(partial(other.follow, steps=other.steps))
+    assert await issued_at(fresh) == NOW - 7300
+
+
+async def test_a_step_before_an_opening_is_made_once_beside_a_process_that_saw_it(
+    fresh: Vault,
+) -> None:
+    await at(fresh, NOW + 10, BOOT).prove_writable()
+    later = SinceBoot(BOOT.boot, BOOT.elapsed + 1)
+    other, opened = Following(0.0), Following(0.0)
+    steps = ClockSteps(opened, write=fresh._write, clock=at(fresh, NOW + 11 - 7200, later).clock)
+    assert (await steps.follow_unseen()).offset == -7200
+    for following, offset in ((other, -7200), (opened, -100)):
+        following.clock_set_back(offset)
+        await fresh._write(partial(following.follow, steps=1))
+    assert await issued_at(fresh) == NOW - 7300
 
 
 async def test_what_was_asked_for_before_a_step_is_moved_with_it(fresh: Vault) -> None:

@@ -104,7 +104,7 @@ def unanswered(kept: Kept | None, error: Exception | None, *, timed_out: bool) -
         return OutcomeUnknown(reason=INTERIM)
     if received.startswith(_TLS_ALERT):
         return OutcomeUnknown(reason=PLAIN_TO_TLS)
-    if refusal is None and isinstance(error, aiohttp.ClientResponseError | ValueError):
+    if refusal is None and isinstance(error, HttpProcessingError | ValueError):
         refusal = MALFORMED
     may_hold_tokens = b"token" in received.lower()
     return OutcomeUnknown(
