@@ -1,5 +1,6 @@
 """What every test gets, and what a whole run must have shown: every event, emitted."""
 
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[emitted.FOLDER] = folder.name
         config.add_cleanup(folder.cleanup)
         config.stash[EMITTED] = Path(folder.name)
+
+
+def pytest_collection_finish() -> None:
+    """Never look again whether a test, or what was imported, can be collected."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
