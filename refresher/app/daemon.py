@@ -135,6 +135,7 @@ class Daemon:
             self._vault,
             publish=self._mirror.publish,
             publish_committed=self._mirror.publish_committed,
+            publish_behind=self._mirror.publish_behind,
             wake=self._wake,
             clock=self._clock,
             parts=self._parts,
@@ -176,7 +177,7 @@ class Daemon:
             publish=self._mirror.publish,
             readmit=partial(readmit, self._vault, core.clients, self._clock),
             wake=scheduler.wake,
-            held_back=lambda name: admission.is_held_back(core.clients.get(name)),
+            held_back=lambda: admission.held_back(core.clients),
             clock=self._clock,
         )
         scheduler.start(tasks)
@@ -332,7 +333,7 @@ class Daemon:
             VaultUnavailable: its grants stay due when they were.
         """
         admission.forget(client)
-        await self._vault.hasten(client.name)
+        await self._vault.hastening.blocked(client.name)
         self._wake()
 
     async def _drain(self, core: Core, scheduler: Scheduler) -> None:

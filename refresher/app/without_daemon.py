@@ -1,6 +1,6 @@
 """A command without a daemon: it opens the vault, does the work itself, and publishes it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from refresher.app import calls
@@ -17,6 +17,7 @@ from refresher.domain.grants import Grant
 from refresher.engine.recovery import recover
 from refresher.errors import PublicationUnavailable
 from refresher.logs import Event, emit
+from refresher.publication.publisher import BATCH
 from refresher.settings.model import Settings
 from refresher.settings.secret_places import Needed
 from refresher.vault.opening import open_vault
@@ -39,11 +40,13 @@ async def alone(
     clock = vault.clock
     secrets = SecretWatch(settings, clock)
     changed: set[str] = set()
+    behind: list[int] = []
     try:
         async with opened_core(
             secrets,
             vault,
             publish=changed.add,
+            publish_behind=behind.append,
             wake=lambda: None,
             clock=clock,
             parts=Parts(),
@@ -96,7 +99,8 @@ async def alone(
                 }
             )
             if settings.secrets is not Needed.NONE:
-                await _publish_once(secrets, settings.redis.prefix, vault, changed, clock)
+                prefix = settings.redis.prefix
+                await _publish_once(secrets, prefix, vault, (changed, behind), clock)
     finally:
         vault.close()
 
@@ -120,16 +124,32 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
 
 
 async def _publish_once(
-    secrets: SecretWatch, prefix: str, vault: Vault, names: set[str], clock: Clock
+    secrets: SecretWatch,
+    prefix: str,
+    vault: Vault,
+    changed: tuple[Collection[str], Collection[int]],
+    clock: Clock,
 ) -> None:
-    """Publish NAMES if Redis answers; the next daemon publishes everything anyway."""
-    if not names:
+    """Publish what was CHANGED if Redis answers: by name, and behind the lowest of some ids.
+
+    The next daemon publishes everything anyway.
+    """
+    names, behind = changed
+    if not names and not behind:
         return
     publisher = publisher_of(secrets, prefix, clock, Parts())
     try:
         await publisher.server.find()
         await publisher.connect()
-        await publisher.publish(await vault.read(sorted(names)), now=clock.now())
+        ordered = sorted(names)
+        for start in range(0, len(ordered), BATCH):
+            some = ordered[start : start + BATCH]
+            await publisher.publish(await vault.read(some), now=clock.now())
+        after = min(behind, default=None)
+        while after is not None:
+            rows = await vault.walk(after, BATCH)
+            await publisher.publish(rows, now=clock.now())
+            after = rows[-1].grant.id if rows else None
     except PublicationUnavailable as error:
         emit(Event.REDIS_LOST, reason=str(error))
     finally:

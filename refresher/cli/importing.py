@@ -1,5 +1,6 @@
 """``refresher import``: grants that another system authorized, as JSON Lines."""
 
+import asyncio
 import codecs
 import json
 import sys
@@ -66,16 +67,24 @@ def import_command(context: click.Context, file: IO[bytes], replace: bool, as_js
         file.seek(0)
     grants = (grant for _, grant, _ in _read(lines, clients) if grant is not None)
 
+    def read_some() -> list[dict[str, Any]]:
+        return list(islice(grants, MANY))
+
     async def send() -> None:
         done = 0
         async with calling(settings, needed=Needed.REDIS) as call:
             with _progress(count) as bar:
-                while batch := list(islice(grants, MANY)):
+                batch = read_some()
+                while batch:
+                    # The daemon works on these lines while the next are read.
+                    ahead = asyncio.ensure_future(asyncio.to_thread(read_some))
                     try:
                         answer = await call("import", grants=batch, replace=replace)
                     except RefresherError as error:
                         kept = f"; the {done} grants before are imported" if done else ""
                         raise ImportRefused(f"{error}{kept}") from error
+                    finally:
+                        batch = await ahead
                     added = answer["grants"]
                     done += len(added)
                     say("\n".join(json.dumps(one) if as_json else _told(one) for one in added))

@@ -40,10 +40,9 @@ def seeded(
             when that asks for it.
         idle: seconds after which the refresh token dies unused.
     """
-    after = replace(stored.reauthorized, reason=None, since=now, due_at=now)
+    after = stored.reauthorized.but(reason=None, since=now, due_at=now)
     if expires_at is not None and expires_at > now:
-        return replace(
-            after,
+        return after.but(
             state=GrantState.FRESH,
             issued_at=now,
             expires_at=expires_at,
@@ -51,7 +50,7 @@ def seeded(
         )
     state = state_by_time(after, now)
     reason = None if state is GrantState.FRESH else Reason.AWAITING_REFRESH
-    return replace(after, state=state, reason=reason)
+    return after.but(state=state, reason=reason)
 
 
 def exchanged_anew(stored: Grant, now: float) -> Grant:

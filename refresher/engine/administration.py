@@ -16,7 +16,13 @@ from refresher.domain.grants import Grant
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
-from refresher.engine.announcements import announce, announce_answer, announce_seeded
+from refresher.engine.announcements import (
+    TOLD_ONE_BY_ONE,
+    announce,
+    announce_answer,
+    announce_imported,
+    announce_seeded,
+)
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
@@ -47,7 +53,12 @@ class Changed:
 
 
 class Administration:
-    """Changes grants on request; every change is durable before it is acknowledged."""
+    """Changes grants on request; every change is durable before it is acknowledged.
+
+    Args:
+        publish_behind: is told that every grant with an id above this one is new, where very
+            many are; None: each is told by its name.
+    """
 
     def __init__(
         self,
@@ -57,10 +68,11 @@ class Administration:
         publish: Callable[[str], None],
         wake: Callable[[], None],
         clock: Clock,
+        publish_behind: Callable[[int], None] | None = None,
     ) -> None:
         self._vault = vault
         self._clients = clients
-        self._publish = publish
+        self._publish, self._publish_behind = publish, publish_behind
         self._wake = wake
         self._clock = clock
 
@@ -156,7 +168,7 @@ class Administration:
         """
         for name in names or ():
             await self.grant(name)
-        asked = await self._vault.ask_lost(names=names, client=client)
+        asked = await self._vault.hastening.ask_lost(names=names, client=client)
         for name in asked:
             emit(Event.REQUEST_ACCEPTED, grant=name, reason="operator: lost")
         self._changed(asked)
@@ -289,9 +301,14 @@ class Administration:
         draw = self._clock.draw()
         kept = [self._kept_alive(seed) for seed in seeds]
         done = await self._vault.apply_seeds(kept, draw, origin="runtime", replace_spent=replace)
-        for seeded in done:
-            announce_seeded(seeded, origin="import")
-        self._changed([seed.name for seed in seeds])
+        announce_imported(done)
+        newest = [one.grant.id for one in done if one.is_newest]
+        if self._publish_behind is None or len(newest) <= TOLD_ONE_BY_ONE:
+            self._changed([one.grant.name for one in done])
+        else:
+            self._publish_behind(min(newest) - 1)
+            self._changed([one.grant.name for one in done if not one.is_newest])
+            self._wake()
         return done
 
     def _kept_alive(self, seed: Seed) -> Seed:

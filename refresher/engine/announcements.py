@@ -1,5 +1,8 @@
 """Says once, where people look, that a grant is known, has tokens, or changed its state."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from refresher.domain.grants import Answer, Claim, Grant, GrantState, TokenSet
 from refresher.domain.pauses import OVER, is_ordered
 from refresher.domain.reasons import Reason
@@ -8,6 +11,9 @@ from refresher.logs import Event, emit
 from refresher.vault.incidents import Incident
 from refresher.vault.origin import Restored
 from refresher.vault.seeds import Seeded, SeedResult
+
+TOLD_ONE_BY_ONE = 100
+"""New grants of one request of which each has a line of its own; more have one together."""
 
 _EVENTS = {
     GrantState.DEGRADED: Event.GRANT_DEGRADED,
@@ -126,6 +132,17 @@ def announce_seeded(seeded: Seeded, *, origin: str) -> None:
         emit(Event.GRANT_ADDED, grant=grant.name, client=grant.client, origin=origin)
     if seeded.result is SeedResult.ADOPTED:
         emit(Event.GRANT_SEEDED, grant=grant.name, client=grant.client, origin=origin)
+
+
+def announce_imported(done: Sequence[Seeded]) -> None:
+    """Say what an import brought: of many grants that nobody knew, in one line for a client."""
+    added = Counter(one.grant.client for one in done if one.result is SeedResult.ADDED)
+    are_many = added.total() > TOLD_ONE_BY_ONE
+    for client, count in added.items() if are_many else ():
+        emit(Event.GRANT_ADDED, client=client, count=count, origin="import")
+    for seeded in done:
+        if not are_many or seeded.result is not SeedResult.ADDED:
+            announce_seeded(seeded, origin="import")
 
 
 def _life(lost: Grant) -> dict[str, int]:

@@ -104,7 +104,7 @@ async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant) -> Verd
     authorization = (rescued.uid, rescued.authorization_serial)
     if authorization == (stored.uid, stored.authorization_serial):
         with suppress(UnknownGrant, DuplicateRefreshToken):
-            await vault.authorize(rescued.name, change, redirect_uri=rescued.redirect_uri)
+            await vault.authorize(rescued.name, change, rescued.consent)
             return Verdict.APPLY
     # The process may have died after the commit of this very login.
     is_next = authorization == (stored.uid, stored.authorization_serial - 1)

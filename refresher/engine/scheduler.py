@@ -266,12 +266,13 @@ class Scheduler:
         try:
             match settled:
                 case Settled.ENDPOINT_ANSWERS:
-                    await self._vault.hasten_after_outage(names, each)
+                    await self._vault.hastening.after_outage(names, each)
                 case Settled.CLIENT_ACCEPTED:
                     for name in names:
-                        for grant in await self._vault.single_out(name, each):
-                            announce_singled_out(grant)
-                            self._refresh.publish(grant.name)
+                        async for page in self._vault.hastening.single_out(name, each):
+                            for grant in page:
+                                announce_singled_out(grant)
+                                self._refresh.publish(grant.name)
         except VaultUnavailable:
             pass  # they are due by themselves
         except Exception as error:  # noqa: BLE001  supervision: as above

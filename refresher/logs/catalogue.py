@@ -347,7 +347,9 @@ EVENTS: Mapping[Event, Entry] = {
     Event.REDIS_DOUBTED: Entry(
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
     ),
-    Event.MIRROR_REBUILT: Entry(Level.INFO, "every current token was published again"),
+    Event.MIRROR_REBUILT: Entry(
+        Level.INFO, "every current token was published again, or (see reason) all that were added"
+    ),
     Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
     Event.FOREIGN_OVERWRITTEN: Entry(
         Level.WARNING, "Redis held a version the vault never made; overwritten"

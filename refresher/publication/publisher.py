@@ -147,14 +147,17 @@ class Publisher:
         """
         sent = _Sent(now=now, force=(), spared=(), again=False)
         await self._know_clocks()
-        live = [one for one in batch if records.remaining_life(one, now) > 0]
-        for one in live:
-            sent.told[one.grant.name] = Told(*records.token_and_message(one), status={})
-        commands = [self._token_command(one, sent) for one in live]
+        names: list[str] = []
+        commands: list[Command] = []
+        for one in batch:
+            if (life := records.remaining_life(one, now)) > 0:
+                names.append(one.grant.name)
+                told = records.token_and_message(one)
+                commands.append(self._token_command(one, sent, told, life))
         replies = await scripts.PUBLISH.run(self.server, commands)
-        for one, reply in zip(live, replies, strict=True):
+        for name, reply in zip(names, replies, strict=True):
             if reply != _WRITTEN:
-                self._outcome(reply, one.grant.name, sent)
+                self._outcome(reply, name, sent)
         return frozenset(sent.spoilt)
 
     async def _know_clocks(self) -> None:
@@ -175,9 +178,10 @@ class Publisher:
         """Write the token keys and read what the statuses remember."""
         commands: list[Command] = []
         for publication in part:
-            status = self.keys.status(publication.grant.name)
+            name, life = publication.grant.name, records.remaining_life(publication, sent.now)
+            status, told = self.keys.status(name), sent.told[name]
             commands += [
-                self._token_command(publication, sent),
+                self._token_command(publication, sent, (told.token, told.message), life),
                 ("HMGET", status, *REMEMBERED),
             ]
         replies = await scripts.PUBLISH.run(self.server, commands)
@@ -226,17 +230,19 @@ class Publisher:
         for reply in replies:
             self.is_done(reply, None)
 
-    def _token_command(self, publication: Publication, sent: "_Sent") -> Command:
-        name = publication.grant.name
-        key, told = self.keys.token(name), sent.told[name]
+    def _token_command(
+        self, publication: Publication, sent: "_Sent", told: tuple[Fields, str], life: float
+    ) -> Command:
+        name, (token, message) = publication.grant.name, told
+        key = self.keys.token(name)
         return scripts.publish_command(
             key,
             ("version", publication.grant.version),
-            told.token,
+            token,
             mode=sent.mode(name, is_token=True),
-            life=records.remaining_life(publication, sent.now),
+            life=life,
             sent_at=self._offset_at(key).sent_at(sent.now),
-            message=told.message,
+            message=message,
         )
 
     def _offset_at(self, key: str) -> Offset:

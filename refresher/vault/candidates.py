@@ -1,6 +1,6 @@
 """Which due grants of a client go first: the statements that find them, built once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,10 +14,22 @@ from refresher.domain.grants import Fault
 from refresher.vault.aside import Aside
 from refresher.vault.prepared import Prepared
 from refresher.vault.rows import Transaction
-from refresher.vault.schema import FAILS_BY_ITSELF, IS_DOUBTED, IS_OPEN, grants
+from refresher.vault.schema import (
+    FAILS_BY_ITSELF,
+    IS_DOUBTED,
+    IS_OPEN,
+    grants,
+)
 
 AHEAD = 1_000
 """Grants that are read in their order at once where more are due."""
+
+MANY = 10_000
+"""Due grants that are sorted at the most; more are found in the order of an index.
+
+Such a walk passes what is not due and ends sooner. There is little of it: what ends sooner is
+mostly due sooner, and the rest has its turn within its life.
+"""
 
 AHEAD_FOR = 1.0
 """Seconds for which that counts: how late something that is more urgent may come to its turn."""
@@ -32,8 +44,8 @@ class _Read:
 class Ahead:
     """Due grants of each client, read before their turn comes where very many are due.
 
-    To put all that is due in order costs as much as there is of it: done once for a thousand
-    claims, and not at each. Lists are shared by nobody; a claim finds out what no longer holds.
+    Read once for a thousand claims, and not at each. Lists are shared by nobody; a claim finds
+    out what no longer holds.
     """
 
     def __init__(self) -> None:
@@ -81,34 +93,56 @@ _OF_ONE_CLIENT = (grants.c.client == sa.bindparam("client"), grants.c.lease_hold
 _REPLAYED_SINCE = grants.c.intent_first_sent_at > sa.bindparam("since")
 
 
-_Due = tuple[Prepared, Prepared]
-"""Of any grant, and of one that is named."""
+_NOW = sa.bindparam("now", type_=sa.Float)
+_LIMIT = sa.bindparam("limit", type_=sa.Integer)
+_IS_SCHEDULED = grants.c.due_at.is_not(None)
+# A sum keeps SQLite from looking through all that is due.
+_IS_DUE_TOO = grants.c.due_at + 0 <= _NOW
 
 
-def _due(
-    *conditions: sa.ColumnElement[bool] | sa.TextClause,
-    order: Sequence[sa.ColumnElement[Any]],
-    is_rare: bool = False,
-) -> _Due:
-    """The due grants of one client under CONDITIONS, found in one index alone.
+class _Due:
+    """The due grants of one client under CONDITIONS.
 
     Args:
-        is_rare: few meet CONDITIONS, whatever is due: they are found by them, and a sum
-            keeps SQLite from looking through all that is due instead.
+        order: what they are sorted by.
+        by_time_left: very many need not be sorted, for an index has them in this order.
+        is_rare: few meet CONDITIONS, whatever is due: they are found by them.
     """
-    due_at = grants.c.due_at + 0 if is_rare else grants.c.due_at
-    due = due_at <= sa.bindparam("now", type_=sa.Float)
-    found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, due, *conditions)
-    found = found.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer))
-    return Prepared(found), Prepared(found.where(grants.c.name == sa.bindparam("only")))
+
+    def __init__(
+        self,
+        *conditions: sa.ColumnElement[bool] | sa.TextClause,
+        order: Sequence[sa.ColumnElement[Any]],
+        by_time_left: bool = False,
+        is_rare: bool = False,
+    ) -> None:
+        due = _IS_DUE_TOO if is_rare else grants.c.due_at <= _NOW
+        found = sa.select(grants.c.id).where(*_OF_ONE_CLIENT, *conditions)
+        in_order = found.where(due).order_by(*order).limit(_LIMIT)
+        self._sorted = Prepared(in_order)
+        self._named = Prepared(in_order.where(grants.c.name == sa.bindparam("only")))
+        self._walked: Prepared | None = None
+        if by_time_left:
+            beyond = found.where(due).order_by(grants.c.due_at).limit(1).offset(_LIMIT)
+            self._beyond = Prepared(beyond)
+            walked = found.with_hint(grants, "INDEXED BY ix_grants_time_left", "sqlite")
+            walked = walked.where(_IS_SCHEDULED, _IS_DUE_TOO).order_by(order[0]).limit(_LIMIT)
+            self._walked = Prepared(walked)
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+        """The first of them, in their order; VALUES may name the only one that is wanted."""
+        if values["only"] is not None:
+            return self._named.rows(connection, values)
+        if self._walked is not None and self._beyond.rows(connection, {**values, "limit": MANY}):
+            return self._walked.rows(connection, values)
+        return self._sorted.rows(connection, values)
 
 
 def _first(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> Prepared:
     """When the first grants of one client under CONDITIONS are due, and which they are."""
-    known = grants.c.due_at.is_not(None)
-    found = sa.select(grants.c.id, grants.c.due_at).where(*_OF_ONE_CLIENT, known, *conditions)
-    limit = sa.bindparam("limit", type_=sa.Integer)
-    return Prepared(found.order_by(grants.c.due_at).limit(limit))
+    found = sa.select(grants.c.id, grants.c.due_at)
+    found = found.where(*_OF_ONE_CLIENT, _IS_SCHEDULED, *conditions)
+    return Prepared(found.order_by(grants.c.due_at).limit(_LIMIT))
 
 
 _IS_BELIEVED = grants.c.refused_at.is_(None)
@@ -116,20 +150,21 @@ _BY_TIME = (grants.c.expires_at.nulls_first(), grants.c.due_at)
 _ORDERS = {False: _BY_TIME, True: (grants.c.served_at.desc().nulls_last(), *_BY_TIME)}
 """By time left; where one exchange is to tell for many, by who was served last."""
 
-_REPLAYS = _due(IS_OPEN, _REPLAYED_SINCE, order=[grants.c.intent_first_sent_at], is_rare=True)
+_REPLAYS = _Due(IS_OPEN, _REPLAYED_SINCE, order=[grants.c.intent_first_sent_at], is_rare=True)
 _HEALTHY = {
-    is_probe: _due(
+    is_probe: _Due(
         _IS_BELIEVED,
         sa.or_(grants.c.fault.is_(None), grants.c.fault != Fault.GRANT.value),
         order=order,
+        by_time_left=not is_probe,
     )
     for is_probe, order in _ORDERS.items()
 }
 _FAILING = {
-    is_probe: _due(_IS_BELIEVED, FAILS_BY_ITSELF, order=order)
+    is_probe: _Due(_IS_BELIEVED, FAILS_BY_ITSELF, order=order, by_time_left=not is_probe)
     for is_probe, order in _ORDERS.items()
 }
-_DOUBTED = _due(IS_DOUBTED, grants.c.refused_at > 0, order=[grants.c.due_at + 0], is_rare=True)
+_DOUBTED = _Due(IS_DOUBTED, grants.c.refused_at > 0, order=[grants.c.due_at + 0], is_rare=True)
 
 _FIRST, _FIRST_REPLAY = _first(), _first(IS_OPEN, _REPLAYED_SINCE)
 
@@ -173,9 +208,8 @@ def _ranked(
     aside = tx.aside.ids
 
     def read(count: int) -> list[int]:
-        values = {"client": room.client, "now": tx.now, "limit": count, **parameters}
-        rows = due[only is not None].rows(tx.connection, {**values, "only": only})
-        return [number for (number,) in rows]
+        values = {"client": room.client, "now": tx.now, "limit": count, "only": only}
+        return [number for (number,) in due.rows(tx.connection, values | parameters)]
 
     if ahead is None or only is not None:
         found = read(limit + len(aside))

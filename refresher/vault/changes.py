@@ -11,6 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from refresher.domain.grants import Grant
+from refresher.vault.prepared import Prepared
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import changes, grants
 
@@ -51,6 +52,10 @@ class What(StrEnum):
     CLIENT_ADDED = "client_added"
     CLIENT_CHANGED = "client_changed"
     CLIENT_REMOVED = "client_removed"
+    DISCOVERED = "discovered"
+    """What the server of a client tells of itself counts from now on."""
+    REGISTERED = "registered"
+    """A server has made the client."""
     KEY_ADDED = "key_added"
     RESTORED = "restored"
     """The vault is an older one: a copy, or a file that was put back."""
@@ -136,8 +141,10 @@ def note_each(tx: Transaction, what: What, many: Iterable[Grant]) -> None:
     """Note the same of MANY grants, in one statement."""
     row = _noted(tx, what)
     rows = [row | {"grant_name": grant.name, "client": grant.client} for grant in many]
-    if rows:
-        tx.connection.execute(sa.insert(changes), rows)
+    _NOTE.run(tx.connection, rows)
+
+
+_NOTE = Prepared(sa.insert(changes))
 
 
 def _noted(tx: Transaction, what: What) -> dict[str, object]:

@@ -202,6 +202,7 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
         access_token=access_token,
         extras=extras,
         granted_scope=row["granted_scope"],
+        token_type=row["token_type"],
         witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
         is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
         set_back=wanted.set_back,

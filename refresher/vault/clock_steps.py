@@ -26,6 +26,7 @@ from refresher.vault.schema import (
     facts,
     grants,
     incidents,
+    logins,
     notifications,
     revocations,
 )
@@ -248,6 +249,7 @@ _OTHERS = {
     revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
     incidents: (incidents.c.opened_at,),
     notifications: (notifications.c.made_at, notifications.c.due_at),
+    logins: (logins.c.begun_at, logins.c.ends_at, logins.c.due_at),
 }
 
 

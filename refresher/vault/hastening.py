@@ -1,10 +1,14 @@
-"""The statements that make grants due earlier than planned, because something was mended.
+"""What makes grants due earlier than planned, because something was mended.
 
-Each function is one operation of a transaction; ``Vault`` runs them durably.
+All grants of a client may be meant, and whoever commits an answer waits for a transaction. So
+each takes a page of those that failed, which an index holds by whose fault that was and by the
+time that is left to them.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,84 +16,211 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Fault, Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason, worded
 from refresher.vault.changes import What, note
+from refresher.vault.prepared import Prepared
 from refresher.vault.reading import read_all, update_all
-from refresher.vault.rows import Transaction, grant_of, status_values
+from refresher.vault.rows import Run, Transaction, grant_of, status_values
 from refresher.vault.schema import grants
+
+PAGE = 200
+"""Grants that one transaction looks at."""
 
 RENEW_THEMSELVES = [kind.value for kind in GrantKind if kind.renews_itself]
 
+ORDER = 0.001
+"""Seconds between two due instants that only keep an order."""
 
-def hasten_blocked(tx: Transaction, client: str) -> list[str]:
-    """Make due the grants of CLIENT that wait for its configuration to be mended."""
+
+class Hastening:
+    """What is made due in an open vault, page by page, each of them durable.
+
+    Each raises ``VaultUnavailable`` when the vault refuses: what is left is due by itself.
+    """
+
+    def __init__(self, *, write: Run) -> None:
+        self._write = write
+
+    async def blocked(self, client: str) -> int:
+        """Make due what waits for CLIENT, or its settings, to be mended; how many grants."""
+        count = 0
+        async for hastened in self._pages(client, Fault, _hasten_blocked):
+            count += hastened
+        return count
+
+    async def after_outage(self, clients: Sequence[str], each: float) -> None:
+        """Make due, EACH seconds apart, the grants of CLIENTS whose endpoint was at fault.
+
+        Those whose tokens end first come first, client by client. Nothing becomes due later by
+        it, and a grant that fails by itself, or is paused, waits as it did.
+        """
+        spread = _Spread(each)
+        for client in clients:
+            async for _ in self._pages(client, [Fault.ENDPOINT], spread.hasten):
+                pass
+
+    async def single_out(self, client: str, each: float) -> AsyncIterator[list[Grant]]:
+        """Give the grants of CLIENT that its server refused a state of their own.
+
+        Others are served. They are asked for once more, EACH seconds apart; if the client
+        itself was mended meanwhile they are served too.
+
+        Returns:
+            The grants as they are now, page by page.
+        """
+        spread = _Spread(each)
+        async for page in self._pages(client, Fault, spread.single_out):
+            yield page
+
+    async def ask_lost(
+        self, *, names: Sequence[str] | None = None, client: str | None = None
+    ) -> list[str]:
+        """Ask once more for what was finally rejected; see ``ask_lost``."""
+        return await self._write(lambda tx: ask_lost(tx, names, client))
+
+    async def _pages(
+        self,
+        client: str,
+        faults: Sequence[Fault] | type[Fault],
+        change: Callable[[Transaction, list[int]], Any],
+    ) -> AsyncIterator[Any]:
+        """What CHANGE makes of the grants of CLIENT whose last failure was one of FAULTS.
+
+        Whatever has failed no more, or fails only now, is left to its own due instant.
+        """
+        for fault in faults:
+            reached: _Reached | None = _Reached()
+            while reached is not None:
+                page = _Page(client, fault, reached)
+                done, reached = await self._write(partial(page.changed, change=change))
+                yield done
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """The last grant of a page, by the end of its token; those come first that have none."""
+
+    ends_at: float | None = None
+    id: int = 0
+
+
+def _in_order(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    failed = sa.select(grants.c.id, grants.c.expires_at).where(
+        grants.c.client == sa.bindparam("client"),
+        grants.c.fault == sa.bindparam("fault"),
+        *conditions,
+    )
+    ordered = failed.order_by(grants.c.expires_at, grants.c.id)
+    return Prepared(ordered.limit(sa.bindparam("limit", type_=sa.Integer)))
+
+
+_ENDS_AT = sa.bindparam("ends_at", type_=sa.Float)
+_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.Integer)
+
+# Very many may end at the same time: see ``readable``.
+_WITHOUT_END = _in_order(grants.c.expires_at.is_(None), _BEHIND)
+_AT_THE_SAME_TIME = _in_order(grants.c.expires_at == _ENDS_AT, _BEHIND)
+_LATER = _in_order(grants.c.expires_at > _ENDS_AT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    client: str
+    fault: Fault
+    after: _Reached
+
+    def changed(
+        self, tx: Transaction, change: Callable[[Transaction, list[int]], Any]
+    ) -> tuple[Any, _Reached | None]:
+        """What CHANGE makes of it, and where the next one begins; None at the end."""
+        rows = self._rows(tx)
+        done = change(tx, [number for number, _ in rows])
+        return done, None if len(rows) < PAGE else _Reached(rows[-1][1], rows[-1][0])
+
+    def _rows(self, tx: Transaction) -> list[Any]:
+        values = {"client": self.client, "fault": self.fault.value, "after": self.after.id}
+        rows: list[Any] = []
+        if (ends_at := self.after.ends_at) is None:
+            rows = _WITHOUT_END.rows(tx.connection, values | {"limit": PAGE})
+            ends_at = float("-inf")
+        else:
+            same = values | {"ends_at": ends_at, "limit": PAGE}
+            rows = _AT_THE_SAME_TIME.rows(tx.connection, same)
+        if len(rows) < PAGE:
+            later = values | {"ends_at": ends_at, "limit": PAGE - len(rows)}
+            rows += _LATER.rows(tx.connection, later)
+        return rows
+
+
+def _hasten_blocked(tx: Transaction, ids: list[int]) -> int:
+    """Make due those of IDS that wait for their client; how many."""
     blocked = [f"{reason}%" for reason in (Reason.CLIENT_REJECTED, Reason.MISCONFIGURED)]
     # What was refused may be the client's key, or what its settings say.
     is_refused = sa.and_(
         grants.c.reason.like(f"{Reason.REFUSED}%"), grants.c.kind.in_(RENEW_THEMSELVES)
     )
     waiting = sa.and_(
-        grants.c.client == client,
+        grants.c.id.in_(ids),
         grants.c.due_at.is_not(None),
         sa.or_(*(grants.c.reason.like(pattern) for pattern in blocked), is_refused),
     )
-    names = tx.connection.scalars(sa.select(grants.c.name).where(waiting)).all()
-    update_all(tx, waiting, {"due_at": tx.now})
-    return list(names)
+    found = tx.connection.scalars(sa.select(grants.c.id).where(waiting)).all()
+    update_all(tx, grants.c.id.in_(found), {"due_at": tx.now})
+    return len(found)
 
 
-def hasten_after_outage(tx: Transaction, clients: Sequence[str], each: float) -> None:
-    """Make due, EACH seconds apart, the grants of CLIENTS whose endpoint was at fault.
+class _Spread:
+    """Due instants, EACH seconds apart from the first page on."""
 
-    Nothing becomes due later by it, and a grant that fails by itself, or is paused, waits as
-    it did.
-    """
-    waiting = (
-        sa.select(grants.c.id)
-        .where(
-            grants.c.client.in_(clients),
-            grants.c.fault == Fault.ENDPOINT.value,
-            grants.c.due_at > tx.now,
-            grants.c.state != GrantState.PAUSED.value,
-            grants.c.lease_holder.is_(None),
+    def __init__(self, each: float) -> None:
+        self._each, self._begun, self._count = each, 0.0, 0
+
+    def _next(self, tx: Transaction, *, first: int = 0) -> float:
+        """The next one; FIRST says which place has the first of all."""
+        self._begun = self._begun or tx.now
+        self._count += 1
+        return self._begun + self._each * (self._count - 1 + first)
+
+    def hasten(self, tx: Transaction, ids: list[int]) -> None:
+        """Make due those of IDS that wait for their endpoint."""
+        waiting = (
+            sa.select(grants.c.id)
+            .where(
+                grants.c.id.in_(ids),
+                grants.c.due_at > tx.now,
+                grants.c.state != GrantState.PAUSED.value,
+                grants.c.lease_holder.is_(None),
+            )
+            .order_by(grants.c.expires_at.nulls_first())
         )
-        .order_by(grants.c.expires_at.nulls_first())
-    )
-    ids = tx.connection.scalars(waiting).all()
-    if not ids:
-        return
-    earlier = (
-        sa.update(grants)
-        .where(grants.c.id == sa.bindparam("grant"), grants.c.due_at > sa.bindparam("instant"))
-        .values(due_at=sa.bindparam("instant"))
-    )
-    tx.connection.execute(
-        earlier,
-        [{"grant": id_, "instant": tx.now + each * place} for place, id_ in enumerate(ids)],
-    )
+        places = [
+            {"grant": number, "instant": self._next(tx)}
+            for number in tx.connection.scalars(waiting).all()
+        ]
+        _HASTEN.run(tx.connection, places)
+
+    def single_out(self, tx: Transaction, ids: list[int]) -> list[Grant]:
+        """Give those of IDS a state of their own that were refused as their client."""
+        refused = grants.c.reason.like(f"{Reason.CLIENT_REJECTED}%")
+        waiting = sa.and_(grants.c.id.in_(ids), grants.c.due_at.is_not(None), refused)
+        found = []
+        for before in read_all(tx.connection, tx.aside, waiting, grant_of):
+            after = replace(
+                before,
+                reason=worded(Reason.NOT_AUTHORIZED, before.reason_detail),
+                fault=Fault.GRANT,
+                due_at=self._next(tx, first=1),
+                revision=next_version(before.revision, tx.now),
+            )
+            update_all(tx, grants.c.id == after.id, status_values(after))
+            found.append(after)
+        return found
 
 
-def single_out(tx: Transaction, client: str, each: float) -> list[Grant]:
-    """Give the grants of CLIENT that its server refused a state of their own: others are served.
-
-    They are asked for once more, EACH seconds apart; if the client itself was mended meanwhile
-    they are served too.
-
-    Returns:
-        The grants as they are now.
-    """
-    refused = grants.c.reason.like(f"{Reason.CLIENT_REJECTED}%")
-    waiting = sa.and_(grants.c.client == client, grants.c.due_at.is_not(None), refused)
-    found = []
-    for place, before in enumerate(read_all(tx.connection, tx.aside, waiting, grant_of)):
-        after = replace(
-            before,
-            reason=worded(Reason.NOT_AUTHORIZED, before.reason_detail),
-            fault=Fault.GRANT,
-            due_at=tx.now + each * (place + 1),
-            revision=next_version(before.revision, tx.now),
-        )
-        update_all(tx, grants.c.id == after.id, status_values(after))
-        found.append(after)
-    return found
+_INSTANT = sa.bindparam("instant", type_=sa.Float)
+_HASTEN = Prepared(
+    sa.update(grants)
+    .where(grants.c.id == sa.bindparam("grant"), grants.c.due_at > _INSTANT)
+    .values(due_at=_INSTANT)
+)
 
 
 def ask_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -> list[str]:
@@ -126,7 +257,3 @@ def ask_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -
         )
         note(tx, What.REFRESH_ORDERED, name=row.name, client=row.client)
     return [row.name for row in rows]
-
-
-ORDER = 0.001
-"""Seconds between two due instants that only keep an order."""

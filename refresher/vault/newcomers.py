@@ -8,7 +8,6 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,7 +56,7 @@ def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) ->
     for subject in _subjects(tx, names):
         exchange_anew(tx, subject)
     ids = _ids(tx, names)
-    return {place: replace(grant, id=ids[grant.name]) for place, (grant, _) in made.items()}
+    return {place: grant.but(id=ids[grant.name]) for place, (grant, _) in made.items()}
 
 
 def _known(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[int]:
@@ -146,8 +145,7 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         )
         values |= tx.sealer.access_token_values(after, tokens)
         values["version"] = next_version(0, tx.now)
-    grant = replace(
-        after,
+    grant = after.but(
         revision=next_version(after.revision, tx.now),
         version=values["version"],
         refresh_token_fingerprint=values["refresh_token_fingerprint"],
@@ -159,8 +157,8 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         "kind": grant.kind.value,
         "client": grant.client,
         "origin": origin,
-        "labels": json.dumps(grant.labels),
-        "scope": json.dumps(grant.scope),
+        "labels": json.dumps(grant.labels) if grant.labels else "{}",
+        "scope": json.dumps(grant.scope) if grant.scope else "[]",
         "authorization_serial": grant.authorization_serial,
         "attempt_sequence": 0,
         "adopted_sequence": 0,

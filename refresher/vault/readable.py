@@ -1,11 +1,14 @@
 """The tokens that consumers can read, soonest end first: what Redis has to have back first.
 
 A flushed Redis is filled from here at tens of thousands of tokens a second. So nothing is read
-but what a token key shows, by the indexes on the ends of tokens, and no whole grant is built
-and checked. What is odd about a row is left to the walk over everything that follows.
+but what a token key shows, by the indexes on the ends of tokens, and each row is checked in one
+look at the types of its values. What is odd about a row is left to the walk over everything that
+follows.
 """
 
 import json
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +21,7 @@ from refresher.errors import VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.listing import Read
 from refresher.vault.prepared import Prepared
-from refresher.vault.rows import CHECKS, Sealer
+from refresher.vault.rows import LARGEST_NUMBER, LATEST, Sealer
 from refresher.vault.schema import IS_WORKED_ON, WAITS_FOR_A_PERSON, grants
 from refresher.vault.sqlite.refusals import is_of_one_row
 
@@ -29,7 +32,38 @@ _COLUMNS = (
     grants.c.token_sealed,
 )
 _NAMES = [column.name for column in _COLUMNS]
-_CHECKS = [check for check in CHECKS if check[0] in _NAMES]
+
+_LABELS = _NAMES.index("labels")
+_TYPES: Mapping[type[sa.types.TypeEngine[Any]], tuple[type, ...]] = {
+    sa.BigInteger: (int,),
+    sa.Integer: (int,),
+    sa.Float: (float, int),
+    sa.String: (str,),
+    sa.LargeBinary: (bytes,),
+    sa.JSON: (str,),
+}
+_SOUND = frozenset(
+    product(
+        *(
+            (*_TYPES[type(column.type)], *([type(None)] if column.nullable else []))
+            for column in _COLUMNS
+        )
+    )
+)
+"""The types that the values of a row may have, all together."""
+
+_KINDS = {kind.value: kind for kind in GrantKind}
+_STATES = {state.value: state for state in GrantState}
+_NOBODY = Grant(
+    id=0,
+    uid="",
+    name="",
+    kind=GrantKind.REFRESHABLE,
+    client=None,
+    origin="",
+    state=GrantState.FRESH,
+)
+_NO_LABELS: Mapping[str, str] = {}
 
 
 class Readable:
@@ -98,34 +132,26 @@ def _rows(connection: Connection, after: Shown, limit: int) -> list[Any]:
 
 def _publication(row: Any, sealer: Sealer) -> Publication | None:
     """What the token key of ROW shows; None where anything of it is odd."""
+    if tuple(map(type, row)) not in _SOUND:
+        return None
+    values = dict(zip(_NAMES, row, strict=True))
+    shown = {name: values[name] for name in _SHOWN}
     try:
-        values = dict(zip(_NAMES, row, strict=True))
-        values["labels"] = labels = json.loads(values["labels"])
-        for name, is_optional, is_sound in _CHECKS:
-            if not (is_optional if (value := values[name]) is None else is_sound(value)):
-                return None
-        if not isinstance(labels, dict):
-            return None
+        labels = _NO_LABELS if row[_LABELS] == "{}" else json.loads(row[_LABELS])
+        shown["kind"], shown["state"] = _KINDS[values["kind"]], _STATES[values["state"]]
         access_token, extras = sealer.access_token(values)
-        grant = Grant(
-            id=values["id"],
-            uid=values["uid"],
-            name=values["name"],
-            kind=GrantKind(values["kind"]),
-            client=values["client"],
-            origin="",
-            labels=labels,
-            state=GrantState(values["state"]),
-            version=values["version"],
-            issued_at=values["issued_at"],
-            expires_at=values["expires_at"],
-        )
-    except (VaultKeyError, ValueError, TypeError):
+    except (VaultKeyError, ValueError, LookupError, TypeError):
+        return None
+    is_known = 0 <= values["version"] < LARGEST_NUMBER and isinstance(labels, dict)
+    if not is_known or max(abs(values["issued_at"] or 0), abs(values["expires_at"] or 0)) >= LATEST:
         return None
     return Publication(
-        grant=grant,
+        grant=_NOBODY.but(labels=labels, **shown),
         access_token=access_token,
         token_type=values["token_type"],
         scope=values["granted_scope"],
         extras=extras,
     )
+
+
+_SHOWN = ("id", "uid", "name", "client", "version", "issued_at", "expires_at")

@@ -40,14 +40,14 @@ DAMAGED = "its row holds what no refresher wrote"
 Row = sa.RowMapping | Mapping[str, Any]
 """A whole row, as SQLAlchemy gives it or as ``as_row`` does."""
 
-_ENCODER = json.JSONEncoder()
+_ENCODER, _DECODER = json.JSONEncoder(), json.JSONDecoder()
 
 REFRESH_TOKEN = "refresh_token"
 ACCESS_TOKEN = "access_token"
 
 
-_LARGEST_NUMBER = 2**62
-_LATEST = 1e13
+LARGEST_NUMBER = 2**62
+LATEST = 1e13
 """Beyond any version, counter and unix second that this program writes."""
 
 INTENT = ("intent_sequence", "intent_presented", "intent_first_sent_at", "intent_attempts")
@@ -71,11 +71,11 @@ def _refuse_damage(row: Row) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST_NUMBER
+    return type(value) is int and 0 <= value < LARGEST_NUMBER
 
 
 def _is_instant(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < _LATEST
+    return isinstance(value, int | float) and abs(value) < LATEST
 
 
 def _is_text(value: object) -> bool:
@@ -251,7 +251,8 @@ class Sealer:
     def access_token_values(self, grant: Grant, tokens: TokenSet) -> Values:
         """The columns of a newly adopted access token of GRANT."""
         assert tokens.access_token is not None
-        plain = _ENCODER.encode([tokens.access_token.reveal(), dict(tokens.extras)])
+        token, extras = tokens.access_token.reveal(), dict(tokens.extras)
+        plain = f"[{_ENCODER.encode(token)}, {_ENCODER.encode(extras) if extras else '{}'}]"
         values: Values = {
             "token_sealed": self.keyring.seal(plain.encode(), _place(grant, ACCESS_TOKEN)),
             "token_type": tokens.token_type,
@@ -279,8 +280,7 @@ class Sealer:
         """The access token in ROW, if any, and the provider's extras."""
         if row["token_sealed"] is None:
             return None, {}
-        # As text: of bytes it would have to find out the encoding first.
-        value, extras = json.loads(self._open(row, "token_sealed").decode())
+        value, extras = _DECODER.decode(self._open(row, "token_sealed").decode())
         return Secret(value), extras
 
     def tokens(self, row: Row) -> tuple[Secret | None, Secret | None]:

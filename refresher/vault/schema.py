@@ -103,6 +103,14 @@ grants = Table(
 # never be refused. What people add is checked (``authorizations.refuse_duplicate``).
 Index("ix_grants_client_fingerprint", grants.c.client, grants.c.refresh_token_fingerprint)
 Index("ix_grants_due_at", grants.c.due_at)
+# What failed, by whose fault, those first whose tokens end first (``hastening``).
+Index(
+    "ix_grants_at_fault",
+    grants.c.client,
+    grants.c.fault,
+    grants.c.expires_at,
+    sqlite_where=grants.c.fault.is_not(None),
+)
 # Which of those wait for their subject whose tokens depend on another grant.
 IS_EXCHANGED = text("kind = 'exchange'")
 Index("ix_grants_subject", grants.c.fault, grants.c.subject, sqlite_where=IS_EXCHANGED)
@@ -115,6 +123,16 @@ Index(
     grants.c.lease_holder,
     grants.c.fault,
     grants.c.refused_at,
+)
+# Where very many are due at once they are found in the order of their turns, and not sorted.
+Index(
+    "ix_grants_time_left",
+    grants.c.client,
+    grants.c.expires_at,
+    grants.c.due_at,
+    grants.c.fault,
+    grants.c.refused_at,
+    sqlite_where=grants.c.due_at.is_not(None),
 )
 # What goes by an order of its own in a claim is found in an index of its own.
 FAILS_BY_ITSELF = text("fault = 'grant'")
@@ -308,6 +326,26 @@ client_records = Table(
 )
 """What is known of a client beside its settings: the metadata of its server (``metadata``),
 and what its registration brought (``registration``)."""
+logins = Table(
+    "logins",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("handle", String(32), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("grant_name", String(128), nullable=False),
+    Column("client", String(128), nullable=False),
+    Column("state_fingerprint", LargeBinary(16)),
+    Column("begun_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("poll_interval", Float),
+    Column("due_at", Float),
+    Column("sealed", LargeBinary),
+)
+"""Logins under way, until their ends. The row of one whose code was redeemed holds nothing
+sealed any more."""
+Index("ix_logins_state_fingerprint", logins.c.state_fingerprint)
+Index("ix_logins_ends_at", logins.c.ends_at)
 changes = Table(
     "changes",
     metadata,

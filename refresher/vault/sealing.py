@@ -20,6 +20,7 @@ import secrets
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -59,8 +60,15 @@ class Place:
         """How the format WRITTEN names this place."""
         if written == FIRST_FORMAT:
             return f"{self.owner}|{self.column}".encode()
-        # What a damaged row holds instead of text is named too, and is no place of ours.
-        return _ENCODER.encode([self.owner, self.column, *self.bound]).encode()
+        return f"[{', '.join(map(_named, (self.owner, self.column, *self.bound)))}]".encode()
+
+
+def _named(part: object) -> str:
+    """PART as JSON, in a fraction of the time that an encoder takes to begin."""
+    if isinstance(part, str):
+        return encode_basestring_ascii(part)
+    # What a damaged row holds instead of text is named too, and is no place of ours.
+    return str(part) if type(part) is int else _ENCODER.encode(part)
 
 
 LARGEST_KEY_FILE = 65_536

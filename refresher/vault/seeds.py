@@ -56,6 +56,8 @@ class Seeded:
 
     result: SeedResult
     grant: Grant
+    is_newest: bool = False
+    """Its row stands behind all that there were before."""
 
 
 def apply_seeds(
@@ -68,7 +70,7 @@ def apply_seeds(
     """
     added = newcomers.add(tx, wanted, draw, origin=origin)
     return [
-        Seeded(SeedResult.ADDED, added[place])
+        Seeded(SeedResult.ADDED, added[place], is_newest=True)
         if place in added
         else apply_seed(tx, seed, draw, origin=origin, replace_spent=replace_spent)
         for place, seed in enumerate(wanted)

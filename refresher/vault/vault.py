@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
 from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Grant, Publication
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
@@ -26,6 +27,7 @@ from refresher.vault import (
     incidents,
     keeping,
     leases,
+    logins,
     outbox,
     pauses,
     queries,
@@ -98,6 +100,10 @@ class Vault:
         """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
         """What people are to be told."""
+        self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
+        """Logins that any process may finish."""
+        self.hastening = hastening.Hastening(write=self._write)
+        """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
@@ -193,11 +199,14 @@ class Vault:
         """When the first grant is due that may begin; see ``candidates.next_due``."""
         return await self._database.read(lambda c: candidates.next_due(c, rooms, aside=self._aside))
 
-    async def time_passed(self) -> list[tuple[Grant, Grant]]:
+    async def time_passed(
+        self, held_back: Callable[[], Collection[str]] = tuple
+    ) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
         if not await self._read(queries.has_time_passed):
             return []
-        return await self._write(queries.time_passed)
+        clients = held_back()
+        return await self._write(lambda tx: queries.time_passed(tx, clients))
 
     async def apply_seed(
         self, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False
@@ -222,13 +231,9 @@ class Vault:
         """Which of WANTED say nothing new; see ``seeds.unchanged``."""
         return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
-    async def authorize(
-        self, name: str, outcome: Transition, *, redirect_uri: str | None = None
-    ) -> Grant:
+    async def authorize(self, name: str, outcome: Transition, by: Consent = NO_LOGIN) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
-        return await self._write(
-            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri)
-        )
+        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome, by))
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str
@@ -282,24 +287,6 @@ class Vault:
 
         await self._write(touch, now=now, disturbs=False)
         self._believe(doubted)
-
-    async def hasten(self, client: str) -> list[str]:
-        """Make due what waits for CLIENT to be mended; see ``hastening.hasten_blocked``."""
-        return await self._write(lambda tx: hastening.hasten_blocked(tx, client))
-
-    async def hasten_after_outage(self, clients: Sequence[str], each: float) -> None:
-        """Make due what only waits for an endpoint; see ``hastening.hasten_after_outage``."""
-        await self._write(lambda tx: hastening.hasten_after_outage(tx, clients, each))
-
-    async def single_out(self, client: str, each: float) -> list[Grant]:
-        """Tell a client's refused grants from the client; see ``hastening.single_out``."""
-        return await self._write(lambda tx: hastening.single_out(tx, client, each))
-
-    async def ask_lost(
-        self, *, names: Sequence[str] | None = None, client: str | None = None
-    ) -> list[str]:
-        """Ask once more for what was finally rejected; see ``hastening.ask_lost``."""
-        return await self._write(lambda tx: hastening.ask_lost(tx, names, client))
 
     async def incidents_over(self) -> list[Incident]:
         """The incidents that have ended, each once; see ``incidents.close``."""

@@ -14,7 +14,7 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
 from refresher.engine.keeping import Keeping
-from refresher.engine.logins import Login, Logins
+from refresher.engine.logins import Begun, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.revocation import RevocationResult
@@ -85,6 +85,7 @@ class Office:
     clock: FakeClock
     clients: dict[str, Client]
     published: list[str]
+    behind: list[int]
     woken: list[None]
 
 
@@ -95,6 +96,7 @@ def open_office(
     endpoint, revocations, clock = answering(*outcomes), Revocations(), clock_of(vault)
     known = {"crm": CRM} if clients is None else dict(clients)
     published: list[str] = []
+    behind: list[int] = []
     woken: list[None] = []
 
     async def ready(client: Client) -> Client:
@@ -110,6 +112,7 @@ def open_office(
         vault=vault,
         clients=known,
         publish=published.append,
+        publish_behind=behind.append,
         wake=lambda: woken.append(None),
         clock=watched,
     )
@@ -136,12 +139,13 @@ def open_office(
     )
     return Office(
         *(administration, logins, revoking, keeping, endpoint),
-        *(revocations, clock, known, published, woken),
+        *(revocations, clock, known, published, behind),
+        woken=woken,
     )
 
 
-def callback(login: Login, **changes: str) -> str:
+def callback(login: Begun, **changes: str) -> str:
     """The URL the browser ends at after the consent."""
-    state = login.request.state.reveal()
+    state = login.request.awaited.state.reveal()
     query = {"code": "the-code", "state": state} | changes
     return f"{REDIRECT}?" + "&".join(f"{name}={value}" for name, value in query.items())

@@ -5,6 +5,7 @@ import pytest
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
+from refresher.engine.announcements import TOLD_ONE_BY_ONE
 from refresher.errors import (
     AuthorizationFailed,
     DuplicateRefreshToken,
@@ -136,6 +137,37 @@ async def test_an_import_adds_all_and_says_so(vault: Vault, lines: Lines) -> Non
     assert {line["origin"] for line in lines.all()} == {"import"}
     assert office.published == ["a", "known", "b"]
     assert len(office.woken) == 1
+
+
+async def test_an_import_of_very_many_costs_a_line_and_no_names(vault: Vault, lines: Lines) -> None:
+    await sow(vault, make_seed("known", "rt-known"))
+    office = open_office(vault)
+    many = [make_seed(f"g-{n}", f"rt-{n}") for n in range(TOLD_ONE_BY_ONE + 1)]
+    done = await office.administration.import_grants(
+        [*many, make_seed("known", "rt-new")], replace=False
+    )
+    [added] = lines.of(Event.GRANT_ADDED)
+    assert (added["client"], added["count"], added["origin"]) == ("crm", len(many), "import")
+    assert "grant" not in added
+    assert len(lines.of(Event.GRANT_SEEDED)) == 1
+    assert office.published == ["known"]
+    ids = {seeded.grant.name: seeded.grant.id for seeded in done}
+    assert office.behind == [ids["known"]], "all that are above it are new"
+    assert min(ids[seed.name] for seed in many) == ids["known"] + 1
+    assert len(office.woken) == 2
+
+
+async def test_a_name_that_comes_back_among_very_many_is_published_by_its_name(
+    vault: Vault,
+) -> None:
+    """It has its old row, in front of others."""
+    await sow(vault, make_seed("gone", "rt-gone"), make_seed("known", "rt-known"))
+    office = open_office(vault)
+    await office.administration.remove("gone")
+    many = [make_seed(f"g-{n}", f"rt-{n}") for n in range(TOLD_ONE_BY_ONE + 1)]
+    await office.administration.import_grants([make_seed("gone", "rt-back"), *many], replace=False)
+    assert office.published == ["gone", "gone"]
+    assert office.behind == [(await get(vault, "known")).id]
 
 
 @pytest.mark.parametrize(

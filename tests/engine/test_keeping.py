@@ -156,7 +156,7 @@ async def test_an_exchange_that_is_out_is_waited_for(vault: Vault) -> None:
     number = await orphan(vault)
     await sow(vault, make_seed("other", "rt-other"))
     await refresh(vault, REJECTED, name="other")
-    await vault.ask_lost(names=["other"])
+    await vault.hastening.ask_lost(names=["other"])
     await claim_one(vault, name="other")
     with pytest.raises(GrantConflict, match="is out: ask again"):
         await open_office(vault).keeping.adopt(number, "other")

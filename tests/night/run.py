@@ -44,8 +44,12 @@ class Trouble:
     """Seconds."""
     expected: frozenset[str]
     """Alerts that have to fire before it ends."""
+    to_be_told: frozenset[str] = frozenset()
+    """Types of notifications that have to be sent before it ends."""
     fired: dict[str, tuple[float, str]] = field(default_factory=dict)
     """Alerts: seconds from its start, and what they say."""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Notifications."""
     lines: list[dict[str, Any]] = field(default_factory=list)
     """What the daemon logged at level warning and above."""
     status: str = ""
@@ -63,7 +67,7 @@ class Night:
 
     def __init__(self, folder: Path, beside: Path, down: float) -> None:
         self.daemon = DaemonProcess(folder)
-        self._beside = beside
+        self._beside, self._notified = beside, beside / "notified.jsonl"
         self._valkey = PrivateValkey()
         self._alerted: set[str] = set()
         self.alerted_in_calm: set[str] = set()
@@ -73,8 +77,18 @@ class Night:
                 down,
                 frozenset({"RefresherEndpointSuspended", "RefresherGrantsExpired"}),
             ),
-            Trouble("the provider refuses everybody", 300.0, frozenset({"RefresherIncident"})),
-            Trouble("the disk is full", 120.0, frozenset({"RefresherVaultRefuses"})),
+            Trouble(
+                "the provider refuses everybody",
+                300.0,
+                frozenset({"RefresherIncident"}),
+                frozenset({"incident.opened"}),
+            ),
+            Trouble(
+                "the disk is full",
+                120.0,
+                frozenset({"RefresherVaultRefuses"}),
+                frozenset({"vault.refused"}),
+            ),
             Trouble("Redis is gone", 180.0, frozenset({"RefresherRedisAway"})),
         ]
         self.mended_after: float | None = None
@@ -83,6 +97,8 @@ class Night:
         """What must be zero."""
         self.gap = 0.0
         """Seconds for which some grant could not be read, at the most."""
+        self.told_after: list[dict[str, Any]] = []
+        """Notifications after the last trouble."""
         self.after: list[dict[str, Any]] = []
         """What the daemon logged after the last trouble, about what is well again."""
 
@@ -140,7 +156,9 @@ class Night:
         )
         target = f"127.0.0.1:{free_port()}"
         self.daemon.prepare(
-            redis_url=self._valkey.url, clients=f'{client}\n[http]\nlisten = "{target}"\n'
+            redis_url=self._valkey.url,
+            clients=f'{client}\n[http]\nlisten = "{target}"\n\n[[notify]]\n'
+            f'command = ["sh", "-c", "(cat; echo) >> {self._notified}"]\n',
         )
         await anyio.to_thread.run_sync(self.daemon.start)
         lines = [
@@ -174,14 +192,15 @@ class Night:
 
     async def _suffer(self, prometheus: Prometheus, trouble: Trouble) -> None:
         """Look on for as long as TROUBLE lasts."""
-        began, seen = time.monotonic(), self._line_count()
+        began, seen, told = time.monotonic(), self._line_count(), len(self._told())
 
         def note(alert: dict[str, Any]) -> None:
             name = alert["labels"]["alertname"]
-            told = (time.monotonic() - began, alert["annotations"]["summary"])
-            trouble.fired.setdefault(name, told)
+            fired = (time.monotonic() - began, alert["annotations"]["summary"])
+            trouble.fired.setdefault(name, fired)
 
         await self._look_on(prometheus, trouble.lasts, note)
+        trouble.told = self._told()[told:]
         trouble.lines = self._lines_since(seen, {"warning", "error", "critical"})
         done = await anyio.to_thread.run_sync(
             lambda: self.daemon.command("status", check=None, logged=False)
@@ -203,12 +222,15 @@ class Night:
 
     async def _mend(self, consumers: Consumers) -> None:
         """Wait for everything to be well again, with nobody's help."""
-        began, seen = time.monotonic(), self._line_count()
+        began, seen, told = time.monotonic(), self._line_count(), len(self._told())
         with anyio.move_on_after(MENDED_WITHIN):
             await consumers.until_healed(MENDED_WITHIN)
             while (await self._states()) != {"fresh"}:  # noqa: ASYNC110  another process
                 await anyio.sleep(LOOK_EVERY)
             self.mended_after = time.monotonic() - began
+            while self._told()[-1]["type"] != "incident.closed":  # noqa: ASYNC110  in a file
+                await anyio.sleep(LOOK_EVERY)
+        self.told_after = self._told()[told:]
         self.after = self._lines_since(seen, {"info", "warning", "error", "critical"})
         lost = [family for family in self._sandbox.families if family.revoked_at is not None]
         found = consumers.findings
@@ -225,6 +247,10 @@ class Night:
             lambda: self.daemon.command("status", "--json", "--all", check=None, logged=False)
         )
         return {grant["state"] for grant in json.loads(done.stdout)["grants"]}
+
+    def _told(self) -> list[dict[str, Any]]:
+        text = self._notified.read_text() if self._notified.exists() else ""
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
     def _line_count(self) -> int:
         return len(self.daemon.lines())

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from tests.night.run import Night, Trouble
 
@@ -31,6 +32,7 @@ def _told(trouble: Trouble) -> Iterator[str]:
     yield "alerts that fired:"
     for name, (after, summary) in sorted(trouble.fired.items(), key=lambda each: each[1]):
         yield f"  {after:5.0f} s  {name}: {summary}"
+    yield from _notified(trouble.told)
     yield "the log, warnings and errors:"
     counts = Counter((line["level"], line["event"]) for line in trouble.lines)
     for (level, event), count in sorted(counts.items()):
@@ -41,6 +43,11 @@ def _told(trouble: Trouble) -> Iterator[str]:
     yield ""
 
 
+def _notified(told: list[dict[str, Any]]) -> Iterator[str]:
+    yield "notifications sent:"
+    yield from (f"  {message['type']}: {message['text']}" for message in told)
+
+
 def _mended(night: Night) -> Iterator[str]:
     yield "== what mended itself"
     if night.mended_after is not None:
@@ -48,6 +55,7 @@ def _mended(night: Night) -> Iterator[str]:
     for event in WELL_AGAIN:
         if lines := night.daemon.events(event):
             yield f"  {len(lines):5}  {event}"
+    yield from _notified(night.told_after)
     yield f"  longest time in which a consumer had no token: {night.gap:.0f} s"
     for name, count in night.counts.items():
         yield f"  {name}: {count}"
@@ -59,8 +67,12 @@ def _faults(night: Night) -> Iterator[str]:
     for trouble in night.troubles:
         if missing := trouble.expected - trouble.fired.keys():
             yield f"while {trouble.name}, nobody was alarmed by {sorted(missing)}"
+        if unheard := trouble.to_be_told - {message["type"] for message in trouble.told}:
+            yield f"while {trouble.name}, nobody was told {sorted(unheard)}"
     if night.mended_after is None:
         yield "not everything mended itself"
+    if "incident.closed" not in {message["type"] for message in night.told_after}:
+        yield "nobody was told that the incident is over"
     for name, count in night.counts.items():
         if count:
             yield f"{name}: {count}"

@@ -1,5 +1,6 @@
 """Redis is a mirror: whatever happens to it, every current token comes back (G4)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -413,6 +414,55 @@ def test_a_long_outage_costs_a_fixed_number_of_names() -> None:
     assert len(worklist._marked) <= LIMIT
     assert len(worklist._suspects) <= LIMIT
     assert worklist.rebuild_after == 0, "what was forgotten is published with everything"
+
+
+class GrowingRows(Rows):
+    """Counts how far back it was read, and grows once while the end of it is read."""
+
+    def __init__(self, *publications: Publication) -> None:
+        super().__init__(*publications)
+        self.walked: list[int] = []
+        self.at_the_end: Callable[[], None] | None = None
+
+    async def walk(self, after: int, limit: int) -> list[Publication]:
+        self.walked.append(after)
+        found = await super().walk(after, limit)
+        if not found and self.at_the_end is not None:
+            grow, self.at_the_end = self.at_the_end, None
+            grow()
+        return found
+
+
+async def test_very_many_new_grants_are_published_behind_the_others(
+    shared_valkey: Valkey,
+) -> None:
+    """Those that were there are not read again, and what comes at the end is not missed."""
+    rows = GrowingRows(*(publication(f"old-{i}", number=i) for i in range(1, 201)))
+    async with settled(shared_valkey, rows) as (mirror, lines):
+        rows.walked.clear()
+
+        def grow(first: int) -> None:
+            for i in range(first, first + 100):
+                rows.put(publication(f"new-{i}", number=i))
+            mirror.publish_behind(first - 1)
+
+        rows.at_the_end = lambda: grow(301)
+        grow(201)
+        both = lambda: count_of(shared_valkey) == 400  # noqa: E731
+        await eventually(both, "what was added, and what was added meanwhile")
+        await eventually(lambda: lines_of(lines, Event.MIRROR_REBUILT)[1:], "the end")
+    rebuilt = lines_of(lines, Event.MIRROR_REBUILT)[-1]
+    assert (rebuilt["count"], rebuilt["reason"]) == (200, "added")
+    assert min(rows.walked) == 200
+
+
+def test_what_a_refresh_brought_goes_before_what_was_added() -> None:
+    worklist = Worklist(CLOCK.monotonic)
+    for i in range(10 * LIMIT):
+        worklist.publish_behind(i)
+    worklist.mark("acme")
+    assert list(worklist.take_marked()) == ["acme"]
+    assert worklist.rebuild_after == 0
 
 
 def test_what_was_sent_last_is_recalled_first() -> None:

@@ -144,7 +144,7 @@ class People:
 
         async def ask(process: "Process") -> None:
             with world.witness.refusals.order(client, world.witness.rows):
-                await process.vault.ask_lost(client=client)
+                await process.vault.hastening.ask_lost(client=client)
             process.scheduler.wake()
 
         self._ask("refresh --lost", ask)

@@ -235,7 +235,7 @@ async def test_after_an_outage_only_what_the_endpoint_failed_is_hastened(vault: 
         await set_columns(vault, name, due_at=NOW + 300)
     await set_columns(vault, "own", fault=Fault.GRANT.value, due_at=NOW + 300)
     due["fresh"] = (await get(vault, "fresh")).due_at
-    await at(vault, NOW + 100).hasten_after_outage(["crm"], 0.5)
+    await at(vault, NOW + 100).hastening.after_outage(["crm"], 0.5)
     found = [await get(vault, f"endpoint-{number}") for number in (1, 2)]
     instants = sorted(grant.due_at or 0.0 for grant in found)
     assert instants == [NOW + 100, NOW + 100.5]
@@ -247,7 +247,7 @@ async def test_nothing_becomes_later_by_being_hastened(vault: Vault) -> None:
     await serve(vault, *(f"g{n}" for n in range(3)))
     for number in range(3):
         await set_columns(vault, f"g{number}", fault=Fault.ENDPOINT.value, due_at=NOW + 2 + number)
-    await at(vault, NOW + 1).hasten_after_outage(["crm"], 60.0)
+    await at(vault, NOW + 1).hastening.after_outage(["crm"], 60.0)
     assert sorted(g.due_at or 0.0 for g in await vault.grants()) == [NOW + 1, NOW + 3, NOW + 4]
 
 
@@ -255,14 +255,18 @@ async def test_words_about_an_accepted_client_become_the_grants_own(vault: Vault
     await serve(vault, "a", "b", "served")
     word = ClientRejected(error="unauthorized_client", status=403)
     await ask(vault, word, NOW + 60, "a", "b")
-    found = await at(vault, NOW + 70).single_out("crm", 2.0)
+    found = [
+        one async for page in at(vault, NOW + 70).hastening.single_out("crm", 2.0) for one in page
+    ]
     assert [grant.name for grant in found] == ["a", "b"]
     for place, name in enumerate("ab"):
         grant = await get(vault, name)
         assert (grant.reason, grant.fault) == ("not_authorized:unauthorized_client", Fault.GRANT)
         assert grant.due_at == NOW + 70 + 2.0 * (place + 1)
     assert (await get(vault, "served")).reason is None
-    assert await at(vault, NOW + 80).single_out("crm", 2.0) == []
+    assert [
+        one async for page in at(vault, NOW + 80).hastening.single_out("crm", 2.0) for one in page
+    ] == []
 
 
 ODD = answered("at-2", "rt-2", is_searched=True)
@@ -345,7 +349,7 @@ async def lose(vault: Vault, *lost: str) -> None:
 
 async def test_lost_grants_are_asked_for_the_one_served_last_first(vault: Vault) -> None:
     await lose(vault, "a", "b", "c")
-    assert await at(vault, NOW + 100).ask_lost() == ["c", "b", "a"]
+    assert await at(vault, NOW + 100).hastening.ask_lost() == ["c", "b", "a"]
     assert await names(vault, room(8, doubted=1), now=NOW + 101) == ["c"]
     assert await names(vault, room(8, doubted=1), now=NOW + 101) == ["b"]
 
@@ -353,14 +357,14 @@ async def test_lost_grants_are_asked_for_the_one_served_last_first(vault: Vault)
 async def test_only_the_named_or_a_clients_lost_grants_are_asked_for(vault: Vault) -> None:
     await lose(vault, "a", "b")
     await serve(vault, "healthy")
-    assert await at(vault, NOW + 100).ask_lost(names=["a", "healthy"]) == ["a"]
-    assert await at(vault, NOW + 100).ask_lost(client="erp") == []
-    assert sorted(await at(vault, NOW + 100).ask_lost(client="crm")) == ["a", "b"]
+    assert await at(vault, NOW + 100).hastening.ask_lost(names=["a", "healthy"]) == ["a"]
+    assert await at(vault, NOW + 100).hastening.ask_lost(client="erp") == []
+    assert sorted(await at(vault, NOW + 100).hastening.ask_lost(client="crm")) == ["a", "b"]
 
 
 async def lost_claim(vault: Vault) -> Claim:
     await lose(vault, "acme")
-    await at(vault, NOW + 100).ask_lost()
+    await at(vault, NOW + 100).hastening.ask_lost()
     return await claim_one(vault, NOW + 100)
 
 

@@ -204,7 +204,7 @@ async def test_what_waits_for_the_writer_counts_as_written(vault: Vault) -> None
 
     vault._database.read = counted  # type: ignore[method-assign]  # it only counts
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(vault.hasten, "crm")
+        tasks.start_soon(vault.hastening.blocked, "crm")
         await anyio.lowlevel.checkpoint()
         assert vault._database._under_way
         await vault.is_held(claim)

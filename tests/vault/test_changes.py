@@ -108,7 +108,7 @@ async def test_a_lost_grant_is_noted_with_its_reason(vault: Vault) -> None:
     assert (lost.by, lost.grant, lost.client) == ("daemon", "acme", "crm")
     assert lost.detail is not None
     with acting(ALICE):
-        assert await vault.ask_lost(names=["acme"]) == ["acme"]
+        assert await vault.hastening.ask_lost(names=["acme"]) == ["acme"]
     last = (await noted(vault))[-1]
     assert (last.what, last.grant, last.client, last.uid) == (
         "refresh_ordered",

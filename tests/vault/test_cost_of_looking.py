@@ -5,22 +5,26 @@ Counted in instructions of SQLite's virtual machine, which no load of the machin
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from refresher.domain import schedule
-from refresher.domain.grants import GrantKind
+from refresher.domain.grants import Fault, GrantKind
 from refresher.domain.renewal import Terms
 from refresher.domain.seeds import Seed
 from refresher.engine.recovery import recover
+from refresher.vault import candidates
 from refresher.vault.candidates import AHEAD, of_room
+from refresher.vault.hastening import PAGE
 from refresher.vault.queries import IN_ONE_PASS
+from refresher.vault.rows import Transaction
 from refresher.vault.vault import Vault
 from tests.vault.world import (
     CRM,
@@ -214,6 +218,71 @@ async def test_a_claim_among_many_due_costs_what_one_among_few_does(tmp_path: Pa
             with counting(vault) as counted:
                 assert len(await vault._read(found)) == 8
             cost[there] = counted.instructions
+    few, many = cost.values()
+    assert many < 1.2 * few
+
+
+@pytest.mark.parametrize("there", [FEW, MANY])
+async def test_what_failed_is_hastened_in_pages(tmp_path: Path, there: int) -> None:
+    """Each transaction looks at a page, whatever there is, and the soonest to end comes first."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed("failing", "rt-1"), make_seed("fresh", "rt-2"))
+        await refresh(vault, answered("at"), name="fresh")
+        is_late = f"fault = '{Fault.ENDPOINT}', due_at = {NOW + LIFE}"
+        execute(vault, f"UPDATE grants SET {is_late} WHERE name = 'failing'")  # noqa: S608  our own
+        multiply(vault, "fresh", MANY)
+        multiply(
+            vault, "failing", there, f"expires_at = nullif({NOW + LIFE} - n % 211,{NOW + LIFE})"
+        )
+        costs: list[int] = []
+        write = vault.hastening._write
+
+        async def counted(operation: Callable[[Transaction], Any]) -> Any:
+            with counting(vault) as cost:
+                done = await write(operation)
+            costs.append(cost.instructions)
+            return done
+
+        vault.hastening._write = counted  # it only counts
+        await at(vault, NOW + 1).hastening.after_outage(["crm"], 0.001)
+        assert len(costs) == (there + 1) // PAGE + 1
+        assert max(costs) < 45_000
+        with vault._database._reader.connect() as connection:
+            order = "SELECT due_at, expires_at FROM grants WHERE fault IS NOT NULL ORDER BY due_at"
+            rows = connection.exec_driver_sql(order).all()
+    assert [round(due - NOW - 1, 3) for due, _ in rows] == [n / 1000 for n in range(there + 1)]
+    ends = [end or 0.0 for _, end in rows]
+    assert ends == sorted(ends)
+
+
+async def test_very_many_due_are_read_in_their_order_and_not_sorted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read ahead costs as much as is read: half of all is due, in an order of its own."""
+    monkeypatch.setattr(candidates, "MANY", FEW)
+    monkeypatch.setattr(candidates, "AHEAD", FEW // 2)
+    [room] = rooms(crm=8)
+    cost: dict[int, int] = {}
+    for there in (4 * FEW, 40 * FEW):
+        (tmp_path / str(there)).mkdir()
+        async with opened(tmp_path / str(there)) as vault:
+            await sow(vault, make_seed("one", "rt-1"))
+            await refresh(vault, answered("at"), name="one")
+            late = f"expires_at = expires_at - n % 97, due_at = due_at + n % 2 * {10 * LIFE}"
+            multiply(vault, "one", there, late)
+            found = partial(of_room, room=room, only=None, ahead=vault._ahead)
+            now = at(vault, NOW + LIFE)
+            await now._read(found)
+            vault._ahead.forget()
+            with counting(vault) as counted:
+                first = [each.id for each in await now._read(found)]
+            cost[there] = counted.instructions
+            with vault._database._reader.connect() as connection:
+                ends = connection.exec_driver_sql(
+                    "SELECT id, expires_at FROM grants WHERE due_at < ? ORDER BY 2", (NOW + LIFE,)
+                )
+                ends_at = {row[0]: row[1] for row in ends}
+            assert [ends_at[number] for number in first] == sorted(ends_at.values())[:8]
     few, many = cost.values()
     assert many < 1.2 * few
 

@@ -155,11 +155,13 @@ async def test_nothing_hastens_a_paused_grant(vault: Vault) -> None:
     await at(vault, NOW + 60).request_refresh("acme")
     await finish(vault, await claim_one(vault, NOW + 60), NOT_SENT, NOW + 60)
     await pause(vault, NOW + HOUR)
-    assert await at(vault, NOW + 70).hasten("crm") == []
-    await at(vault, NOW + 70).hasten_after_outage(["crm"], 0.1)
-    assert await at(vault, NOW + 70).single_out("crm", 0.1) == []
+    assert await at(vault, NOW + 70).hastening.blocked("crm") == 0
+    await at(vault, NOW + 70).hastening.after_outage(["crm"], 0.1)
+    assert [
+        one async for page in at(vault, NOW + 70).hastening.single_out("crm", 0.1) for one in page
+    ] == []
     assert await vault.steps.hasten_misdated() == []
-    assert await at(vault, NOW + 70).ask_lost() == []
+    assert await at(vault, NOW + 70).hastening.ask_lost() == []
     assert (await get(vault)).due_at == NOW + HOUR
 
 

@@ -111,6 +111,10 @@ class Mirror:
         """The same, where PUBLICATION is what was committed just now."""
         self._worklist.mark(publication.grant.name, publication)
 
+    def publish_behind(self, number: int) -> None:
+        """The same of every grant with an id above NUMBER: all of them are new."""
+        self._worklist.publish_behind(number)
+
     async def run(self) -> None:
         """Mirror until ``drain`` has ended it or the caller is cancelled."""
         with self._scope:

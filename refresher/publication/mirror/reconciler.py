@@ -217,21 +217,28 @@ class Reconciler:
             self._ahead = await self._source.readable(after, SHOWN)
 
     async def _rebuild_next(self, after: int) -> None:
-        """Publish the next batch of everything; exchanges have as much of the time as this."""
+        """Publish the next batch of everything; exchanges have as much of the time as this.
+
+        An import that goes on has more: it ends the sooner, and all is published the sooner.
+        """
         began, now = self._clock.monotonic(), self._clock.now()
+        self._worklist.has_grown = False
         rows = await self._source.walk(after, BATCH)
         report = await self._publish(rows, now)
         shown = self._shown.intersection(row.grant.name for row in rows)
         self._repaired += len(report.spoilt | shown)
         self._rebuilt += sum(not report.is_forbidden(row.grant.name) for row in rows)
-        self._rests_until = 2 * self._clock.monotonic() - began
+        share = SWEEP_SHARE if self._worklist.is_growing else 1.0
+        ended = self._clock.monotonic()
+        self._rests_until = ended + share * (ended - began)
         if self._worklist.rebuild_after != after:
             return  # flushed meanwhile: it begins again
         if rows:
             self._worklist.rebuild_after = rows[-1].grant.id
             return
+        if self._worklist.has_grown:
+            return  # there are some by now
         self._worklist.rebuild_after = None
-        ended = self._clock.monotonic()
         self._sweep_at = ended + self._sweep_every
         if self._worklist.must_walk:
             self._worklist.must_walk = False
@@ -242,6 +249,7 @@ class Reconciler:
             duration_ms=round((ended - self._rebuild_began) * 1000, 1),
             reason=self._worklist.rebuild_reason,
         )
+        self._rebuilt, self._rebuild_began = 0, ended
 
     async def _sweep_next(self) -> None:
         """One step of the slow walk, which keeps to its share of the time and its rate."""

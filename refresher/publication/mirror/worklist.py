@@ -1,5 +1,6 @@
 """What the mirror has yet to do: names only, never more than a fixed number of them."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ LOOK_AFTER = 1.0
 of the name meanwhile waits for that look, so somebody who overwrites every repair, or a
 repair that brings nothing, costs one write a second and not a hot loop."""
 
+
+STILL_GROWS = 1.0
+"""Seconds for which an import counts as going on after it has added some."""
 
 UNPROVEN = 30.0
 """Seconds for which an acknowledged token may turn out to be lost with the server that took it.
@@ -71,6 +75,9 @@ class Worklist:
         self.rebuild_reason = ""
         self.must_walk = False
         """Names were forgotten during a rebuild: all must be looked at once it has ended."""
+        self.has_grown = False
+        """Grants were added behind all others since the running rebuild last read some."""
+        self._grown_at = -math.inf
 
     @property
     def has_unsent(self) -> bool:
@@ -160,6 +167,21 @@ class Worklist:
         self._suspects.clear()
         self._written.clear()
         self.wake()
+
+    def publish_behind(self, number: int) -> None:
+        """Every grant whose id is above NUMBER is new: behind all that there were before.
+
+        They come after what is sent by name, and however many they are, none is remembered.
+        """
+        if self.rebuild_after is None:
+            self.rebuild_after, self.rebuild_reason = number, "added"
+        self.has_grown, self._grown_at = True, self._monotonic()
+        self.wake()
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether grants were added behind all others a moment ago: more may follow."""
+        return self._monotonic() - self._grown_at < STILL_GROWS
 
     def _overflow(self) -> None:
         """Make up for names that are forgotten; a rebuild under way is never begun again."""
