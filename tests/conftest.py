@@ -1,8 +1,11 @@
 """What every test gets, and what a whole run must have shown: every event, emitted."""
 
+import gc
 import os
 import signal
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,32 @@ import pytest
 from refresher.demo import private_server
 from tests.canary import Canary
 from tests.support import emitted
+from tests.support.postgresql import PrivatePostgres, private_postgres
 
 # Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
 # handler that does nothing is as good here, and no process inherits it.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108  its folders are made by tempfile
+"""A file system in memory, and the bytes that the files of a run may come to."""
+
+
+def keep_files_in_memory() -> None:
+    """Let all temporary files be there, if programs may run there and nobody said where.
+
+    A test ends processes and never the power, so what a disk takes shows nothing.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+if sys.platform == "linux":
+    keep_files_in_memory()
 
 
 # Another server than the wheel's Valkey (``python -m tests.servers``).
@@ -34,6 +58,13 @@ def canary() -> Canary:
     return Canary()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """The PostgreSQL of a process that runs tests, started for the first that wants it."""
+    with private_postgres() as server:
+        yield server
+
+
 EMITTED = pytest.StashKey[Path]()
 """Where the processes of a run note what they emit, for the one that all of them come from."""
 
@@ -45,6 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[emitted.FOLDER] = folder.name
         config.add_cleanup(folder.cleanup)
         config.stash[EMITTED] = Path(folder.name)
+
+
+def pytest_collection_finish() -> None:
+    """Never look again whether a test, or what was imported, can be collected."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from refresher.vault.sealing import write_key_file
 from tests.support.emitted import note
-from tests.support.forked import ForkedProcess, run_command
+from tests.support.forked import NOTHING, ForkedProcess, run_command
 from tests.support.waiting import PATIENCE, wait_until
 
 SETTINGS = """
@@ -90,22 +90,33 @@ class DaemonProcess:
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
             )
 
-    def fork(self, *arguments: str, environment: Mapping[str, str] | None = None) -> ForkedProcess:
-        """Start one refresher command that only writes to the log."""
+    def fork(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: Path = NOTHING,
+        log: Path | None = None,
+    ) -> ForkedProcess:
+        """Start one refresher command that writes to LOG, the daemon's if that is None."""
         return ForkedProcess(
             ["--config", str(self.config), *arguments],
-            log=self.log,
+            log=log or self.log,
             environment={**os.environ, **(environment or {})},
+            stdin=stdin,
         )
 
     def spawn(
-        self, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: Path = NOTHING,
+        log: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """The same, from the first line of a process to its last."""
-        with self.log.open("ab") as output:
+        """The same with a first line and a command line of its own."""
+        with (log or self.log).open("ab") as output, stdin.open("rb") as given:
             return subprocess.Popen(
                 [*self.program, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=given,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},

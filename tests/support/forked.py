@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import refresher.cli
+from tests.support.waiting import PATIENCE
+
+NOTHING = Path(os.devnull)
 
 FORKS = multiprocessing.get_context("forkserver")
 
@@ -46,20 +49,28 @@ FORKS.set_forkserver_preload(
 
 
 def run_command(
-    arguments: Sequence[str], *, text: str, environment: Mapping[str, str], within: float
+    arguments: Sequence[str],
+    *,
+    text: str = "",
+    environment: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+    within: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``refresher ARGUMENTS`` to its end, as ``subprocess.run`` would.
 
     Args:
         text: its standard input.
         environment: all of its environment.
+        folder: where it runs, if not here.
         within: seconds it may take.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        stdin, stdout, stderr = (Path(folder) / name for name in ("stdin", "stdout", "stderr"))
+    with tempfile.TemporaryDirectory() as place:
+        stdin, stdout, stderr = (Path(place) / name for name in ("stdin", "stdout", "stderr"))
         stdin.write_text(text)
         files = (stdin, stdout, stderr)
-        process = FORKS.Process(target=_be, args=(arguments, dict(environment), files, Path.cwd()))
+        process = FORKS.Process(
+            target=_be, args=(arguments, dict(environment), files, folder or Path.cwd())
+        )
         process.start()
         process.join(within)
         if process.exitcode is None:
@@ -75,6 +86,7 @@ class ForkedProcess:
     """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it.
 
     Args:
+        stdin: a pipe with a name, or a file; nothing if none is given.
         module: whose ``main`` it is, if not refresher's.
     """
 
@@ -84,10 +96,11 @@ class ForkedProcess:
         *,
         log: Path,
         environment: Mapping[str, str] = os.environ,
+        stdin: Path = NOTHING,
         module: str = REFRESHER,
     ) -> None:
         log.touch()
-        files = (Path(os.devnull), log, log)
+        files = (stdin, log, log)
         self._process = FORKS.Process(
             target=_be,
             args=(arguments, dict(environment), files, Path.cwd(), module),

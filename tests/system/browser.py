@@ -19,21 +19,25 @@ class LoginCommand:
 
     Args:
         browser: what opens a URL on this desktop; ``true`` opens nothing.
+        is_listed: it has a command line of its own for whoever lists processes.
     """
 
     def __init__(
-        self, daemon: DaemonProcess, *arguments: str, browser: str | Path = "true"
+        self,
+        daemon: DaemonProcess,
+        *arguments: str,
+        browser: str | Path = "true",
+        is_listed: bool = False,
     ) -> None:
-        descriptor, name = tempfile.mkstemp(dir=daemon.folder, prefix="login-", suffix=".log")
-        self._log = Path(name)
-        with os.fdopen(descriptor, "wb") as output:
-            self._process = subprocess.Popen(
-                [*daemon.program, "login", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "BROWSER": str(browser)},
-            )
+        place = Path(tempfile.mkdtemp(dir=daemon.folder, prefix="login-"))
+        self._log, keyboard = place / "login.log", place / "keyboard"
+        os.mkfifo(keyboard)
+        self._keyboard = keyboard.open("r+b", buffering=0)
+        environment = {"BROWSER": str(browser)}
+        begin = daemon.spawn if is_listed else daemon.fork
+        self._process = begin(
+            "login", *arguments, environment=environment, stdin=keyboard, log=self._log
+        )
         wait_until(
             lambda: self.has_ended or self._urls(),
             description="the login shows an authorization URL",
@@ -49,8 +53,10 @@ class LoginCommand:
 
     def finish(self, pasted: str = "", *, code: int = 0) -> str:
         """Paste something and see the command end with CODE; gives everything it said."""
+        with self._keyboard:
+            self._keyboard.write(pasted.encode())
         try:
-            self._process.communicate(pasted.encode(), timeout=PATIENCE)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise

@@ -175,7 +175,9 @@ def test_a_refusal_is_told_to_everybody(world: World) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_nobody_else_sees_where_the_browser_is_led(world: World, tmp_path: Path) -> None:
     browser = Browser(tmp_path)
-    login = LoginCommand(world.daemon, "unseen", "--client", "web", browser=browser.program)
+    login = LoginCommand(
+        world.daemon, "unseen", "--client", "web", browser=browser.program, is_listed=True
+    )
     assert browser.leads_to() == login.url
     [given] = (tmp_path / "given").read_text().split()
     page = Path(given.removeprefix("file://"))
