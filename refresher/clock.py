@@ -31,6 +31,14 @@ class SinceBoot:
     elapsed: float
 
 
+def elapsed() -> float:
+    """Seconds that have passed since some instant, also while this machine was suspended."""
+    try:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    except AttributeError:  # not Linux
+        return time.monotonic()
+
+
 class Clock(Protocol):
     """What the engine asks for time and chance."""
 

@@ -18,6 +18,7 @@ from refresher.clock import JUMP, Clock, SinceBoot
 from refresher.domain import schedule
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import GrantKind, GrantState
+from refresher.vault.database import others_write
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import (
@@ -139,12 +140,18 @@ class Following:
 class ClockSteps:
     """What is done to the vault about a stepped clock, each durably."""
 
-    def __init__(self, following: Following, *, write: Run, clock: Clock) -> None:
+    def __init__(
+        self, following: Following, *, write: Run, clock: Clock, is_shared: bool = False
+    ) -> None:
         self._following, self._write, self._clock = following, write, clock
+        self._is_shared = is_shared
 
     async def follow(self) -> list[str]:
-        """Make the last step; the names of the grants that are to be published again."""
-        return await self._write(moving)
+        """Make the last step; the names of the grants that are to be published again.
+
+        Where several processes write, each would make it: what is misdated is made due.
+        """
+        return await self._write(hasten_misdated if self._is_shared else moving)
 
     async def follow_unseen(self) -> Step:
         """Follow a step while no process looked; see ``follow_unseen``."""
@@ -198,6 +205,9 @@ def follow_unseen(tx: Transaction, since_boot: SinceBoot | None) -> Step:
         since_boot: read before ``tx.now``, for the same reason.
     """
     step = _step_since_mark(tx, since_boot)
+    if others_write(tx.connection):
+        # Others may be at work, and have met it: what is misdated is made due instead.
+        step = replace(step, offset=0.0)
     if step.offset < -JUMP:
         _shift(tx, step.offset, but=() if step.is_measured else _OF_A_TOKEN)
     else:
@@ -258,10 +268,21 @@ def fact(tx: Transaction, name: str) -> bytes | None:
     return tx.connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
 
 
+def own_fact(tx: Transaction, name: str) -> bytes | None:
+    """The same, which nobody else sets until this transaction has ended."""
+    locked = sa.select(facts.c.value).where(facts.c.name == name).with_for_update()
+    return tx.connection.scalar(locked)
+
+
+_SET_FACT = sa.text(
+    "INSERT INTO facts (name, value) VALUES (:name, :value) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+).bindparams(sa.bindparam("value", type_=sa.LargeBinary))
+
+
 def set_fact(tx: Transaction, name: str, value: str) -> None:
     """Let VALUE be the fact NAME from now on."""
-    tx.connection.execute(sa.delete(facts).where(facts.c.name == name))
-    tx.connection.execute(sa.insert(facts).values(name=name, value=value.encode()))
+    tx.connection.execute(_SET_FACT, {"name": name, "value": value.encode()})
 
 
 def hasten_misdated(tx: Transaction) -> list[str]:
@@ -295,7 +316,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
                 ),
             ),
         )
-        .order_by(grants.c.expires_at)
+        .order_by(grants.c.expires_at.nulls_first())
     )
     rows = tx.connection.execute(misdated).all()
     for place, row in enumerate(rows):

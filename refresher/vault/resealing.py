@@ -25,6 +25,7 @@ from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault import client_records, kept, keys, logins, revocations
 from refresher.vault.reading import guarded, read_all
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import CELLS, Run, Sealer, Transaction
 from refresher.vault.schema import client_records as records
@@ -38,7 +39,6 @@ from refresher.vault.sealed_counts import (
     mark_of,
 )
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 BATCH = 64
 """Cells sealed anew in one commit: some 5 ms of the thread that reads."""

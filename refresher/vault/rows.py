@@ -168,7 +168,7 @@ def as_row(values: Sequence[Any]) -> Values:
     row = dict(zip(NAMES, values, strict=True))
     for name in _JSON:
         text = row[name]
-        if text is not None:
+        if isinstance(text, str):  # PostgreSQL's driver has read it already
             row[name] = _EMPTY[text]() if text in _EMPTY else json.loads(text)
     return row
 

@@ -94,6 +94,7 @@ async def test_a_refresh_token_twice_in_one_go_adds_nothing(vault: Vault) -> Non
     assert await vault.grants() == []
 
 
+@pytest.mark.of_a_file
 async def test_a_thousand_take_a_few_statements(vault: Vault) -> None:
     with counting(vault) as counted:
         await apply(vault, *(make_seed(f"g{n}", f"rt-{n}") for n in range(MANY)))

@@ -127,6 +127,7 @@ async def test_more_than_a_batch_is_done(vault: Vault, monkeypatch: pytest.Monke
     assert set((await sealed(vault)).values()) == {vault._sealer.keyring.mark}
 
 
+@pytest.mark.of_a_file
 async def test_a_row_that_cannot_be_written_keeps_no_other(vault: Vault) -> None:
     await sow(vault, *(make_seed(name, f"rt-{name}") for name in ("a", "acme", "z")))
     await vault.resealing.rotate()
@@ -293,6 +294,7 @@ async def test_altered_cells_do_not_keep_it_open(tmp_path: Path) -> None:
         assert await format_of_fact(vault) == FORMAT
 
 
+@pytest.mark.of_a_file
 async def test_no_turn_looks_through_all_grants(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from tests.vault.world import (
     step_back,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 BOOT = SinceBoot("boot-1", 5000.0)
 
 
