@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -144,7 +144,8 @@ def _reload(life: Life, count: int) -> Data:
         )
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
-    life.within(lambda: _readable(life) >= count)
+    everybody = replace(life, size=count + 1)  # and the one that the vault began with
+    life.within(lambda: _readable(everybody) >= count)
     time.sleep(MORE)
     before = cpu_seconds(life.daemon.pid)
     life.daemon.hang_up()
