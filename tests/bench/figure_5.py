@@ -90,8 +90,9 @@ def _measured(session: Session, size: int) -> Data:
         with ground.daemon(endpoint, valkey, 1, lambda _: time.time() + LATER) as daemon:
             life = Life(session, daemon, endpoint, valkey, 1)
             found: Data = {"import": _import(life, min(size, session.depth.imported))}
-            session.progress(f"{size} grants: settings")
+            session.progress(f"{found['import']}\n{size} grants: settings")
             found["reload"] = _reload(life, min(size, IN_THE_FILE))
+            session.progress(f"{found['reload']}")
     with ground.servers() as (endpoint, valkey):
         session.progress(f"{size} grants: making the vault")
         with ground.daemon(endpoint, valkey, size, lambda _: time.time() + LATER) as daemon:
@@ -105,6 +106,7 @@ def _measured(session: Session, size: int) -> Data:
             }.items():
                 session.progress(f"{size} grants: {name}")
                 found[name] = step(life)
+                session.progress(f"{found[name]}")
     return found
 
 
@@ -233,6 +235,7 @@ def _busy_after(life: Life, lead: float) -> Data:
         "status": lambda: _command(life, "status"),
         "refresh": lambda: _command(life, "refresh", f"g{life.size - 1}"),
         "sighup": life.daemon.hang_up,
+        "first scrape": lambda: _scrape(life),
         "scrape": lambda: _scrape(life),
         "page": lambda: _page(life),
         "flushall": lambda: _flush(life),
