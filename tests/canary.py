@@ -14,6 +14,9 @@ KEPT = 16
 
 _WORD = re.compile(rb"[A-Za-z0-9+/_=-]{16,}")
 
+_BLANK = bytes(512)
+"""Most of a rescue file is nothing yet, and no word goes through it."""
+
 _CONFIGURATION = {".toml", ".key", ".secret"}
 """Where an operator put secrets, and nobody else looks."""
 
@@ -72,10 +75,15 @@ class Canary:
 def _found(marks: dict[bytes, str], content: bytes) -> set[str]:
     return {
         marks[word[at : at + KEPT]]
-        for word in set(_WORD.findall(content))
+        for word in _words(content)
         for at in range(len(word) - KEPT + 1)
         if word[at : at + KEPT] in marks
     }
+
+
+def _words(content: bytes) -> set[bytes]:
+    """What in CONTENT could hold a secret."""
+    return {word for part in content.split(_BLANK) if part for word in _WORD.findall(part)}
 
 
 def _forms(secret: bytes) -> Iterator[bytes]:

@@ -1,7 +1,9 @@
 """What every test gets, and what a whole run must have shown: every event, emitted."""
 
+import gc
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,26 @@ from tests.support import emitted
 # handler that does nothing is as good here, and no process inherits it.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108  its folders are made by tempfile
+"""A file system in memory, and the bytes that the files of a run may come to."""
+
+
+def keep_files_in_memory() -> None:
+    """Let all temporary files be there, if programs may run there and nobody said where.
+
+    A test ends processes and never the power, so what a disk takes shows nothing.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+if sys.platform == "linux":
+    keep_files_in_memory()
 
 
 # Another server than the wheel's Valkey (``python -m tests.servers``).
@@ -45,6 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[emitted.FOLDER] = folder.name
         config.add_cleanup(folder.cleanup)
         config.stash[EMITTED] = Path(folder.name)
+
+
+def pytest_collection_finish() -> None:
+    """Never look again whether a test, or what was imported, can be collected."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

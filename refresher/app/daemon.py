@@ -177,7 +177,7 @@ class Daemon:
             publish=self._mirror.publish,
             readmit=partial(readmit, self._vault, core.clients, self._clock),
             wake=scheduler.wake,
-            held_back=lambda name: admission.is_held_back(core.clients.get(name)),
+            held_back=lambda: admission.held_back(core.clients),
             clock=self._clock,
         )
         scheduler.start(tasks)
@@ -186,6 +186,7 @@ class Daemon:
             "inbox": partial(self._inbox.run, core.administration.take_rejections),
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
+            "replicas": core.replicas.run,
             "revoking": core.revoking.run,
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
@@ -347,6 +348,7 @@ class Daemon:
         with anyio.move_on_after(KEPT_WITHIN):
             await self._telling.keep()
         await self._mirror.drain(PUBLISH_WITHIN)
+        await core.replicas.leave(KEPT_WITHIN)
         self._vault.abandon()
 
     async def _tell_status(self) -> None:

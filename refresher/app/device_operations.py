@@ -32,7 +32,7 @@ class DeviceOperations:
             "verification_uri": login.asked.verification_uri,
             "verification_uri_complete": login.asked.verification_uri_complete,
             "expires_in": login.asked.expires_in,
-            "wait": login.interval,
+            "wait": login.asked.interval,
         }
 
     async def poll(self, call: calls.LoginPoll) -> answers.Polled:

@@ -132,8 +132,8 @@ class Operations:
             "login": login.id,
             "client": login.client.name,
             "authorization_url": login.request.url,
-            "redirect_uri": login.request.redirect_uri,
-            "state": login.request.state.reveal(),
+            "redirect_uri": login.request.awaited.redirect_uri,
+            "state": login.request.awaited.state.reveal(),
         }
 
     async def login_finish(self, call: calls.LoginFinish) -> answers.LoggedIn:

@@ -20,6 +20,7 @@ from refresher.engine.keeping import Keeping
 from refresher.engine.logins import Logins
 from refresher.engine.refresh import Refresh
 from refresher.engine.registering import Registering
+from refresher.engine.replicas import Replicas
 from refresher.engine.revoking import Revoking
 from refresher.oauth.device_authorization import begin as begin_device
 from refresher.oauth.introspection import introspect
@@ -58,6 +59,7 @@ class Core:
     device_logins: DeviceLogins
     discovering: Discovering
     registering: Registering
+    replicas: Replicas
     revoking: Revoking
     keeping: Keeping
 
@@ -137,8 +139,10 @@ async def opened_core(
             ),
             logins=logins,
             device_logins=DeviceLogins(
+                vault=vault,
                 endpoint=endpoint,
                 begin=partial(begin_device, endpoint),
+                clients=clients,
                 targets=logins.targets,
                 first_tokens=logins.first_tokens,
                 clock=clock,
@@ -149,6 +153,14 @@ async def opened_core(
                 register=partial(register, endpoint),
                 discovering=discovering,
                 clients=clients,
+                clock=clock,
+            ),
+            replicas=Replicas(
+                vault=vault,
+                clients=clients,
+                durability=durability,
+                publish=publish,
+                wake=wake,
                 clock=clock,
             ),
             revoking=Revoking(

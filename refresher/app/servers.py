@@ -50,7 +50,7 @@ class Servers:
         """Ask the server of a client what it is, and let that count."""
         client = find_client(self._clients, call.client)
         if client.discovery is not None and client.discovery.source is not None:
-            await self._discovering.discover(client, accept=call.accept)
+            await self._discovering.discover(client, accept=call.accept, is_ordered=True)
         return client_view(self._clients[call.client], self._discovering)
 
 

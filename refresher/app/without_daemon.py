@@ -111,7 +111,14 @@ async def _refresh_one(core: Core, grant: Grant) -> None:
         return
     if not client.endpoints.token:
         client = await core.discovering.ready(client)
-    room = Room(client=client.name, gate=client.name, places=1, failing=1, doubted=1)
+    room = Room(
+        client=client.name,
+        gate=client.name,
+        places=1,
+        failing=1,
+        doubted=1,
+        response_timeout=client.quirks.response_timeout,
+    )
     for claim in await core.refresh.claim([room], 1, only=grant.name):
         await core.refresh.run(claim, client)
 

@@ -1,5 +1,6 @@
 """``refresher login``: a person's consent becomes the first tokens of a grant."""
 
+import math
 import os
 import sys
 from typing import Any
@@ -13,11 +14,36 @@ from refresher.cli.saying import say
 from refresher.cli.typed import DURATION
 from refresher.clock import SystemClock
 from refresher.domain.secret import Secret
-from refresher.errors import NotThisAnswer, RefresherError, kind_of
+from refresher.errors import (
+    ControlError,
+    ControlUnavailable,
+    NotThisAnswer,
+    RefresherError,
+    kind_of,
+)
 from refresher.oauth.authorization import is_loopback
 from refresher.oauth.loopback import CallbackListener
+from refresher.ops.protocol import Fault
 from refresher.threads import in_thread_of_its_own
 from refresher.times import dated, duration
+
+BACK_WITHIN = 180.0
+"""Seconds a daemon may be away while a login waits: one that stops may take 45, and the next one
+reads its vault."""
+
+LOOK_EVERY = 0.5
+"""Seconds between two tries to reach it."""
+
+AWAY = {
+    ControlUnavailable.__name__,
+    Fault.NO_ANSWER.value,
+    Fault.STOPPED.value,
+}
+"""What a command meets whose daemon ends."""
+
+REPEATABLE = {"login_finish", "login_poll"}
+"""What changes nothing when it is asked for once more: a code counts once, and a login that is
+done says so."""
 
 
 @click.command()
@@ -65,7 +91,8 @@ def login(  # noqa: PLR0917  one parameter an option
     settings = load_settings(context)
 
     async def authorize() -> Any:
-        async with calling(settings) as call:
+        async with calling(settings) as reached:
+            call = outliving(reached, grant)
             asked = {"name": grant, "client": client}
             if device:
                 return await _through_device(call, asked)
@@ -77,6 +104,29 @@ def login(  # noqa: PLR0917  one parameter an option
             return await through_paste(call, asked, target["redirect_uri"])
 
     _tell(run(authorize), as_json=as_json)
+
+
+def outliving(call: Call, grant: str) -> Call:
+    """CALL for a login of GRANT, which outlives its daemon: the next one finishes it."""
+
+    async def asked(operation: str, **parameters: Any) -> Any:
+        with anyio.CancelScope() as waiting:
+            while True:
+                try:
+                    return await call(operation, **parameters)
+                except (ControlUnavailable, ControlError) as error:
+                    if operation not in REPEATABLE or kind_of(error) not in AWAY:
+                        raise
+                    if waiting.deadline == math.inf:
+                        say(f"{error}; the login is in its vault: waiting for a daemon", err=True)
+                        waiting.deadline = anyio.current_time() + BACK_WITHIN
+                    await anyio.sleep(LOOK_EVERY)
+        raise RefresherError(
+            f"no daemon has answered for {duration(BACK_WITHIN)}: once one runs, `refresher status "
+            f"{grant}` says whether this login counts; if it does not, start it again"
+        )
+
+    return asked
 
 
 async def through_browser(

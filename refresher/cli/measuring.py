@@ -22,12 +22,13 @@ from refresher.domain.clients import Client
 from refresher.domain.completion import completed
 from refresher.domain.discovery import Known
 from refresher.domain.failed_logins import explained
+from refresher.domain.logins import AwaitedAnswer
 from refresher.domain.outcomes import NotSent, Outcome, Refreshed, TokenAnswer, Transient
 from refresher.domain.urls import endpoint_fault
 from refresher.errors import AuthorizationFailed, RefresherError
 from refresher.logs import libraries
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest, Callback, is_loopback
+from refresher.oauth.authorization import Callback, is_loopback
 from refresher.oauth.measuring.experiments import (
     MOST_LOGINS,
     MOST_LOGINS_WITHOUT_REVOCATION,
@@ -38,6 +39,7 @@ from refresher.oauth.measuring.liveness import Liveness, Places, discovered
 from refresher.oauth.measuring.wire import WiredServer
 from refresher.oauth.metadata import discover
 from refresher.oauth.patience import Patience
+from refresher.oauth.pushed_authorization import push
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.providers import Provider, find_provider
 from refresher.settings.model import Settings
@@ -96,7 +98,7 @@ def measure(  # noqa: PLR0917  one parameter an option
 ) -> None:
     """Measure what the server of CLIENT does with refresh tokens.
 
-    It asks for one to four logins and makes a grant with each, to be thrown away: it reuses
+    It asks for one to five logins and makes a grant with each, to be thrown away: it reuses
     refresh tokens and revokes what it made, which ends those grants. No grant of a consumer
     is touched, nothing is stored or published. Log in with an account that no consumer's
     grant belongs to: some servers end all of an account for one reuse.
@@ -160,7 +162,7 @@ async def _measured(server: WiredServer, wait: float) -> dict[str, Any]:
         "rotation": None if conclusion.rotation is None else str(conclusion.rotation),
         "findings": [asdict(finding) for finding in conclusion.findings],
         "dead": [{"why": why, **asdict(said)} for why, said in conclusion.dead],
-        "remarks": evidence.remarks,
+        "remarks": [*evidence.remarks, *filter(None, [server.liveness.told])],
         "entry": "\n".join(entry_lines(client, provider, conclusion, evidence, today=today)),
         "settings": "\n".join(settings_to_paste(client, conclusion)),
     }
@@ -217,7 +219,7 @@ async def _server(
     documents = (discovery,) if discovery and discovery.startswith("https:") else ()
     found = await discovered(endpoint, client, documents)
     places = Places(
-        introspection=found.get("introspection_endpoint"),
+        introspection=client.endpoints.introspection or found.get("introspection_endpoint"),
         userinfo=found.get("userinfo_endpoint"),
         revocation=found.get("revocation_endpoint"),
         probe=probe,
@@ -283,46 +285,49 @@ class _Logins:
     def __init__(self, endpoint: TokenEndpoint, client: Client) -> None:
         self._endpoint = endpoint
         self._client = client
-        self._open: dict[str, AuthorizationRequest] = {}
+        self._open: dict[str, AwaitedAnswer] = {}
 
     async def call(self, operation: str, **parameters: Any) -> Any:
         """As the daemon's operations are called."""
         if operation == "login_begin":
-            return self._begin(parameters["redirect_uri"])
+            return await self._begin(parameters["redirect_uri"])
         return await self._finish(parameters["login"], parameters["pasted"])
 
-    def _begin(self, redirect_uri: str) -> dict[str, str]:
+    async def _begin(self, redirect_uri: str) -> dict[str, str]:
         client = self._client
         request = authorization.begin(client, redirect_uri=redirect_uri, scope=client.scope)
+        if client.quirks.require_pushed_authorization_requests:
+            request = await push(self._endpoint, client, request)
         login = str(len(self._open))
-        self._open[login] = request
-        return {"login": login, "state": request.state.reveal(), "authorization_url": request.url}
+        self._open[login] = request.awaited
+        state = request.awaited.state.reveal()
+        return {"login": login, "state": state, "authorization_url": request.url}
 
     async def _finish(self, login: str, pasted: str) -> TokenAnswer:
-        client, request = self._client, self._open[login]
-        callback = authorization.read_callback(request, pasted)
+        client, awaited = self._client, self._open[login]
+        callback = authorization.read_callback(awaited, pasted)
         if not callback.names_issuer and client.endpoints.promises_issuer:
             raise AuthorizationFailed(
                 "the server's metadata promise that an answer names it (iss), and this one does not"
             )
-        outcome = await self._redeem(request, callback)
+        outcome = await self._redeem(awaited, callback)
         for pause in CODE_PAUSES:
             if not (isinstance(outcome, Transient) and outcome.is_own_word):
                 break
             await anyio.sleep(max(pause, outcome.retry_after or 0.0))
-            outcome = await self._redeem(request, callback)
+            outcome = await self._redeem(awaited, callback)
         if not isinstance(outcome, Refreshed):
             raise AuthorizationFailed(explained(outcome, client))
         return outcome.answer
 
-    async def _redeem(self, request: AuthorizationRequest, callback: Callback) -> Outcome:
+    async def _redeem(self, awaited: AwaitedAnswer, callback: Callback) -> Outcome:
         outcome: Outcome = NotSent(reason="cancelled")
         with anyio.CancelScope(shield=True):
             outcome = await self._endpoint.redeem(
                 self._client,
                 callback.code,
-                redirect_uri=request.redirect_uri,
-                code_verifier=request.code_verifier,
+                redirect_uri=awaited.redirect_uri,
+                code_verifier=awaited.code_verifier,
                 patience=Patience(CODE_DEADLINE),
             )
         return outcome  # noqa: RET504  for all that mypy knows the scope may end it

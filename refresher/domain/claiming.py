@@ -30,6 +30,8 @@ class Room:
     asked first. Those that were never served may all fail by themselves."""
     has_reserve: bool = False
     """Whether the gate's own place, which no other gate can take, is free."""
+    response_timeout: float = 0.0
+    """Seconds its server may take: how long its exchanges are leased (``leases.length``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,9 @@ def _merged(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Gran
         others = stored.intent
         if others is not None and others.presented == intent.presented:
             others = others.without_one  # this attempt is accounted for now
-        return replace(after, attempt_sequence=stored.attempt_sequence, intent=others)
+        # A vault that has lost its last writes may know less of them than the answer (I2).
+        sequence = max(stored.attempt_sequence, intent.sequence)
+        return replace(after, attempt_sequence=sequence, intent=others)
     if after.intent is None or stored.intent is None:
         return after
     first_sent_at = stored.intent.first_sent_at

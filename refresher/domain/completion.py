@@ -133,7 +133,7 @@ def _with_metadata(client: Client, wanted: Discovery, metadata: Metadata) -> Cli
         **plain,
         issuer=metadata.issuer,
         promises_issuer=metadata.promises_issuer,
-        offers_proof=metadata.offers_proof,
+        offers_proof=metadata.offers_proof or metadata.demands_proof,
     )
     scope = client.scope
     if "scope" not in told:
@@ -172,9 +172,11 @@ def _with_registration(client: Client, wanted: Discovery, registration: Registra
     if registration.client_secret is not None:
         secret: Secret = registration.client_secret
         authentication = replace(authentication, secret=secret)
+    offers_proof = client.endpoints.offers_proof or registration.demands_proof
     return replace(
         client,
         client_id=registration.client_id,
+        endpoints=replace(client.endpoints, offers_proof=offers_proof),
         quirks=quirks,
         authentication=authentication,
     )

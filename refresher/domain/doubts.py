@@ -6,6 +6,7 @@ grant that was served before is asked for again, and lost only when half an hour
 refusals and another grant that was served meanwhile say that the server means it.
 """
 
+import math
 from dataclasses import replace
 from typing import assert_never
 
@@ -15,13 +16,15 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import Claim, Fault, Grant, GrantState, Intent
 from refresher.domain.outcomes import GrantRejected
 from refresher.domain.quirks import Rotation, RotationProfile
-from refresher.domain.reasons import Reason, worded
+from refresher.domain.reasons import BOUND, Reason, worded
 
 
 def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attempt) -> Grant:
     """The grant of CLAIM after its refresh token was refused.
 
     What renews itself is never lost: it is asked for again, at a growing interval.
+
+    A refresh token that may be bound to a key is doubted until a witness says otherwise.
 
     Single refusals are final at once: after an exchange whose outcome never became known,
     because then the successor is what was lost; of a restored copy; of a seed that was never
@@ -36,6 +39,8 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
         return _lost(grant, Reason.ROTATION_LOST, error, attempt)
     if rotates and claim.is_of_copy:
         return _lost(grant, Reason.RESTORED_COPY, error, attempt)
+    if _may_be_bound(claim, client, outcome):
+        return _perhaps_bound(claim, error, attempt)
     if outcome.needs_person or (grant.served_at is None and (rotates or grant.refusals > 0)):
         return _lost(grant, Reason.REVOKED, error, attempt)
     first_refused_at = attempt.ended_at if grant.refused_at is None else grant.refused_at
@@ -44,6 +49,35 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
     ):
         return _lost(grant, Reason.REVOKED, error, attempt)
     return _doubted(grant, first_refused_at, error, attempt)
+
+
+def _may_be_bound(claim: Claim, client: Client, outcome: GrantRejected) -> bool:
+    """Whether OUTCOME may be about a missing DPoP proof, and the refresh token as good as ever.
+
+    Servers that bind refresh tokens to keys refuse a request without a proof with a bare
+    ``invalid_grant``. A refresh token that was served here is bound to none: no proof is ever
+    sent.
+    """
+    knows_proofs = client.endpoints.offers_proof or claim.token_type.lower() == "dpop"
+    if not knows_proofs or claim.grant.served_at is not None:
+        return False
+    is_bare = outcome.error == "invalid_grant" and not outcome.is_explained
+    return is_bare and not outcome.needs_person
+
+
+def _perhaps_bound(claim: Claim, error: str, attempt: Attempt) -> Grant:
+    """The grant of CLAIM, whose refresh token may be bound to a key, and costs nothing to keep.
+
+    Time says nothing about that. Another grant of the client that was served meanwhile does:
+    the client needs no proofs, so the refusal is believed like any other.
+    """
+    grant = claim.grant
+    first_refused_at = attempt.ended_at if grant.refused_at is None else grant.refused_at
+    if schedule.is_final_refusal(
+        first_refused_at, attempt.ended_at, claim.witness_at, doubt_for=math.inf
+    ):
+        return _lost(grant, Reason.REVOKED, error, attempt)
+    return _doubted(grant, first_refused_at, BOUND, attempt)
 
 
 def is_predecessor_safe(grant: Grant, rotation: Rotation, now: float) -> bool:
@@ -105,7 +139,7 @@ def still_lost(grant: Grant, after: Grant, *, is_answered: bool) -> Grant:
 def _doubted(grant: Grant, first_refused_at: float, error: str, attempt: Attempt) -> Grant:
     """Told everywhere at once, and kept: no latch, no loss, its live token stays."""
     refusals = grant.refusals + 1
-    if grant.served_at is None and not grant.kind.renews_itself:
+    if grant.served_at is None and not grant.kind.renews_itself and error != BOUND:
         # Never served, and refresh tokens do not rotate here: confirmed once, then believed.
         due_at = attempt.ended_at + schedule.REJECTION_CONFIRMATION * (1 + attempt.draw)
     else:

@@ -322,6 +322,8 @@ class Claim:
     """Published beside it; what an answer leaves out stays."""
     granted_scope: str = ""
     """Of the access token published now, space-separated; empty where the server never said."""
+    token_type: str = "Bearer"
+    """Of the same access token."""
     witness_at: float | None = None
     """Of a doubted grant: when another grant of its client was last served."""
     is_of_copy: bool = False
@@ -332,6 +334,8 @@ class Claim:
 
     seen: int = -1
     """How much the vault had been disturbed when it was made (``Vault.is_held``)."""
+    taken_at: float = 0.0
+    """When its lease was taken."""
 
     @property
     def intent(self) -> Intent:
@@ -346,7 +350,10 @@ class Claim:
             return self
         witness_at = None if self.witness_at is None else self.witness_at + offset
         grant = self.grant.moved(offset)
-        return replace(self, grant=grant, witness_at=witness_at, set_back=set_back)
+        taken_at = self.taken_at + offset
+        return replace(
+            self, grant=grant, witness_at=witness_at, set_back=set_back, taken_at=taken_at
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

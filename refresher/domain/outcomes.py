@@ -154,6 +154,8 @@ class GrantRejected:
     status: int
     needs_person: bool = False
     """The server said in so many words that a person must act: nothing is to be doubted."""
+    is_explained: bool = False
+    """It said in prose that the refresh token itself is dead: no missing proof is meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ class Reason:
     """It has a refresh token and no access token that lives: a refresh is due."""
     OVERDUE = "overdue"
     """Its token ended before its refresh began."""
+    HELD_BACK = "held_back"
+    """Its refresh waits for others: the endpoint fails, or the client is rejected."""
 
     UNREACHABLE = "unreachable"
     """The request could not leave: name, connection, TLS, proxy."""
@@ -76,6 +78,10 @@ class Reason:
     """Its row in the vault cannot be read or written; every other grant's can."""
     SEED_SPENT = "seed_spent"
     """The configured refresh token was adopted once before; its successor is gone."""
+
+
+BOUND = "dpop"
+"""Detail of ``REFUSED``: the refresh token may be bound to a key that nobody has here."""
 
 
 def worded(reason: str, detail: str | None) -> str:

@@ -5,7 +5,7 @@ person woken at night reads this line first.
 """
 
 from refresher.domain.grants import Grant, GrantKind, GrantState
-from refresher.domain.reasons import Reason
+from refresher.domain.reasons import BOUND, Reason
 from refresher.times import written
 
 NO_DESCRIPTORS = "no_descriptors"
@@ -129,6 +129,8 @@ def _of_a_failure(grant: Grant) -> str:
                 f"{_wait(grant, 'sends the same refresh token again')}; if that is refused, its "
                 f"successor was lost: {login}"
             )
+        case Reason.REFUSED if grant.reason_detail == BOUND:
+            return f"{_perhaps_bound(grant)}; or {_wait(grant, 'asks once more')}"
         case Reason.REFUSED:
             return f"{login}; or {_wait(grant, 'asks once more')}"
         case Reason.NOT_AUTHORIZED | Reason.UNEXPLAINED | Reason.REQUEST_REJECTED:
@@ -218,6 +220,15 @@ def _unexplained(grant: Grant, client: str) -> str:
     return (
         f"{client} was refused {grant.failures} times since {_at(grant.failing_since)} without a "
         f"reason ({detail}){spent}: check {setting}"
+    )
+
+
+def _perhaps_bound(grant: Grant) -> str:
+    return (
+        f"the server of client {grant.client} knows DPoP (RFC 9449), and refuses so what is bound "
+        "to a key that refresher does not have: the likely cause if another program got this "
+        f"refresh token with DPoP. `refresher login {grant.name}` gets one that is not bound; if "
+        "it fails too, register the client without dpop_bound_access_tokens"
     )
 
 

@@ -150,11 +150,14 @@ class Discovering:
                 raise AuthorizationFailed(proof_demanded(client.name))
         return self._clients.get(client.name, client)
 
-    async def discover(self, client: Client, *, accept: bool = False) -> None:
+    async def discover(
+        self, client: Client, *, accept: bool = False, is_ordered: bool = False
+    ) -> None:
         """Read the metadata of the server of CLIENT, and let them count.
 
         Args:
             accept: a person has said that endpoints may be on other hosts than before.
+            is_ordered: a person wants just that; it stands in the vault's log, whatever comes.
 
         Raises:
             DiscoveryFailed: they cannot be had; says what to do.
@@ -180,7 +183,7 @@ class Discovering:
             following.moves = moves
             return
         following.moves = []
-        await self._take(client, before, metadata)
+        await self._take(client, before, metadata, is_ordered=is_ordered)
 
     async def keep(self, client: Client, registration: Registration) -> Client:
         """Keep REGISTRATION and let it count; CLIENT with it.
@@ -192,15 +195,21 @@ class Discovering:
         self._known[client.name] = replace(self.known(client.name), registration=registration)
         return await self._complete(client.name)
 
-    async def _take(self, client: Client, before: Metadata | None, metadata: Metadata) -> None:
+    async def _take(
+        self, client: Client, before: Metadata | None, metadata: Metadata, *, is_ordered: bool
+    ) -> None:
         current = self._clients.get(client.name)
         if current is None or current.discovery != client.discovery:
             return  # the settings were loaded again meanwhile
-        await self._vault.client_records.keep_metadata(client.name, metadata)
+        changed = [] if before is None else changes(before, metadata)
+        detail = metadata.issuer if before is None else ", ".join(changed) or None
+        if is_ordered and detail is None:
+            detail = "nothing has changed"
+        await self._vault.client_records.keep_metadata(client.name, metadata, detail=detail)
         self._known[client.name] = replace(self.known(client.name), metadata=metadata)
         if before is None:
             emit(Event.METADATA_READ, client=client.name, server=metadata.issuer)
-        elif changed := changes(before, metadata):
+        elif changed:
             told = ", ".join(f"{key}: {metadata.endpoints.get(key, 'none')}" for key in changed)
             emit(Event.METADATA_CHANGED, client=client.name, reason=told)
         await self._complete(client.name)

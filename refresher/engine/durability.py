@@ -1,6 +1,7 @@
 """Writing what must not be lost: for ever, and safe beside the vault meanwhile."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ LONGEST_RETRY = 5.0
 
 RESCUED_AFTER = 2.0
 """Seconds a commit may take before its answer is rescued beside it; it goes on."""
+
+OFFERED_FOR, MOST_OFFERED = 60.0, 10_000
+"""Seconds for which answers are kept in memory that a shared vault has taken, and how many."""
 
 
 Record = Callable[[], bytes]
@@ -60,11 +64,20 @@ class Durability:
         self._late: asyncio.TimerHandle | None = None
         self._exchanges = 0
         self._abandoned = anyio.Event()
+        self._written = deque[tuple[float, Record]](maxlen=MOST_OFFERED)
+        """Whence a database that others share may lose the last: it may fail over."""
 
     @property
     def at_risk(self) -> int:
         """Exchanges that are out, and answers that are in memory alone."""
         return self._exchanges + sum(hand.is_at_risk for hand in self._in_hand)
+
+    def written_lately(self) -> list[bytes]:
+        """The records of what a shared vault has taken lately, in that order."""
+        since = asyncio.get_running_loop().time() - OFFERED_FOR
+        while self._written and self._written[0][0] < since:
+            self._written.popleft()
+        return [record() for _, record in self._written]
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
@@ -108,6 +121,10 @@ class Durability:
             del self._in_hand[hand]
         if hand.rescue is not None:
             self._vault.rescued.withdraw(hand.rescue)
+        if record is not None and self._vault.leases.is_shared:
+            self._written.append((loop.time(), record))
+            if self._written[0][0] < loop.time() - OFFERED_FOR:
+                self._written.popleft()
         return written
 
     async def _retry(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:

@@ -11,6 +11,7 @@ from refresher.domain.adoption import adopt_authorization
 from refresher.domain.clients import Client
 from refresher.domain.completion import needs_registering
 from refresher.domain.grants import NAME_RULE, Grant, GrantKind, is_valid_name
+from refresher.domain.logins import Consent, Login
 from refresher.domain.outcomes import (
     Outcome,
     Refreshed,
@@ -175,16 +176,15 @@ class FirstTokens:
         ask: Callable[[], Awaitable[Outcome]],
         *,
         extras: Mapping[str, str],
-        redirect_uri: str | None,
+        consent: Consent,
     ) -> Authorized | Outcome:
         """ASK for the tokens of the grant NAME of CLIENT, and store what comes.
 
-        The vault has proven writable before, since a code is single-use too. The caller
-        shields it from cancellation.
+        The caller has proven the vault writable, since a code is single-use too, and shields
+        this from cancellation.
 
         Args:
             extras: of the redirect, published with the token.
-            redirect_uri: of the login, for servers that want it again at a refresh.
 
         Returns:
             The outcome where it brought no access token: nothing was changed.
@@ -192,7 +192,6 @@ class FirstTokens:
         Raises:
             UnknownGrant, AuthorizationFailed: the grant was removed or given away meanwhile.
         """
-        await self._vault.prove_writable()
         sent = Instant.of(self._clock)
         with self._durability.exchange():
             outcome = await ask()
@@ -213,10 +212,10 @@ class FirstTokens:
 
         async def write() -> Grant:
             moved = change.moved(self._vault.set_back - set_back)
-            return await self._vault.authorize(name, moved, redirect_uri=redirect_uri)
+            return await self._vault.authorize(name, moved, consent)
 
         authorized = await self._durability.until_written(
-            write, grant=grant, record=login_record(grant, change, redirect_uri)
+            write, grant=grant, record=login_record(grant, change, consent)
         )
         announce(grant, authorized)
         is_other = authorized.is_of_another_account(grant)
@@ -224,6 +223,17 @@ class FirstTokens:
         self._tell(done)
         await self._learn_end(client, authorized, answer)
         return done
+
+    async def of_done(self, login: Login) -> Authorized:
+        """What LOGIN, which is done, came to: for whoever was not told.
+
+        Raises:
+            UnknownGrant: the grant was removed since.
+        """
+        grant = await self._vault.find(login.name)
+        if grant is None:
+            raise UnknownGrant(login.name)
+        return Authorized(grant, None)
 
     def _tell(self, done: Authorized) -> None:
         grant = done.grant
@@ -238,6 +248,21 @@ class FirstTokens:
             emit(Event.GRANT_ACCOUNT_CHANGED, grant=grant.name, client=grant.client)
         announce_tokens_without_refresh(grant)
         self._changed(grant.name)
+
+
+def asked_client(clients: Mapping[str, Client], login: Login) -> Client:
+    """The client whose server LOGIN has asked, as it is now.
+
+    Raises:
+        AuthorizationFailed: it is another one by now, and what came goes to no other server.
+    """
+    client = find_client(clients, login.client)
+    if not login.is_of(client):
+        raise AuthorizationFailed(
+            f"client {client.name} has another client_id or token_endpoint than when the login "
+            "began: start it again"
+        )
+    return client
 
 
 def find_client(clients: Mapping[str, Client], name: str | None) -> Client:

@@ -53,7 +53,7 @@ class Keeping:
             await anyio.sleep(SWEEP)
 
     async def drop_old(self, keep: float) -> None:
-        """Drop what is older than KEEP seconds.
+        """Drop what is older than KEEP seconds, and logins that are over.
 
         Raises:
             VaultUnavailable: what is left can be dropped later.
@@ -63,6 +63,7 @@ class Keeping:
                 emit(Event.ANSWER_DROPPED, grant=entry.name, reason=f"{entry.kind}: old")
         while await self._vault.changes.drop_old(keep):
             pass
+        await self._vault.logins.drop_ended()
 
     async def adopt(self, kept_id: str, name: str | None) -> Grant:
         """Let the kept answer KEPT_ID count for the grant NAME, if it may.

@@ -12,25 +12,24 @@ from typing import Protocol
 
 import anyio
 
+from refresher.acting import acting, who
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.failed_logins import explained
+from refresher.domain.logins import AwaitedAnswer, Consent, Login, Stage
 from refresher.domain.outcomes import Outcome
 from refresher.domain.secret import Secret
 from refresher.engine.durability import Durability
-from refresher.engine.first_tokens import Authorized, FirstTokens, Targets
+from refresher.engine.first_tokens import Authorized, FirstTokens, Targets, asked_client
 from refresher.engine.refresh import LearnEnd, learns_nothing
 from refresher.errors import AuthorizationFailed
 from refresher.oauth import authorization
-from refresher.oauth.authorization import AuthorizationRequest, Callback, is_answer
+from refresher.oauth.authorization import AuthorizationRequest, Callback, is_answer, state_in
 from refresher.oauth.patience import Patience
 from refresher.vault.vault import Vault
 
 LOGIN_MINUTES = 15
 """How long a login may take between its authorization URL and its code."""
-
-LOGINS_OPEN = 100
-"""Logins that may be under way at once; the oldest gives way."""
 
 CODE_DEADLINE = 30.0
 """Seconds the exchange of a code may take; codes live a minute or more."""
@@ -52,14 +51,12 @@ class CodeEndpoint(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """A login under way."""
+class Begun:
+    """A login that was begun just now, and what a browser is to ask for."""
 
     id: str
-    name: str
     client: Client
     request: AuthorizationRequest
-    begun_at: float
 
 
 class Logins:
@@ -83,6 +80,7 @@ class Logins:
             publish(name)
             wake()
 
+        self._vault = vault
         self._endpoint = endpoint
         self._push = push
         self._clients = clients
@@ -99,11 +97,10 @@ class Logins:
             learn_end=learn_end,
         )
         """Where every login ends, whatever brought its code."""
-        self._open: dict[str, Login] = {}
 
     async def begin(
         self, name: str, *, redirect_uri: str | None = None, client_name: str | None = None
-    ) -> Login:
+    ) -> Begun:
         """Start a login for the grant NAME, which is made if it is unknown.
 
         Args:
@@ -124,52 +121,67 @@ class Logins:
         )
         if client.quirks.require_pushed_authorization_requests:
             request = await self._push(client, request)
+        await self.targets.add(target)
+        now = self._clock.now()
         login = Login(
             id=secrets.token_urlsafe(16),
             name=name,
-            client=client,
-            request=request,
-            begun_at=self._clock.now(),
+            client=client.name,
+            begun_at=now,
+            ends_at=now + LOGIN_MINUTES * 60,
+            client_id=client.client_id,
+            token_endpoint=client.endpoints.token,
+            by=who(),
+            awaited=request.awaited,
         )
-        await self.targets.add(target)
-        while len(self._open) >= LOGINS_OPEN:
-            del self._open[next(iter(self._open))]
-        self._open[login.id] = login
-        return login
+        await self._vault.logins.add(login)
+        return Begun(login.id, client, request)
 
     async def finish(self, login_id: str, pasted: str) -> Authorized:
         """Redeem the code in PASTED, the redirected URL or the bare code, and store the tokens.
 
+        It may be asked for again: a login that is done brings its grant, and no second exchange.
+
         Raises:
             AuthorizationFailed: says what went wrong and what to do.
         """
-        login = self._open.get(login_id)
-        if login is None or not self._is_open(login):
+        login = await self._vault.logins.find(login_id)
+        if login is None or self._is_over(login):
             raise AuthorizationFailed("this login has timed out: start it again")
-        callback = authorization.read_callback(login.request, pasted)
-        del self._open[login_id]
+        if login.stage is Stage.DONE:
+            return await self.first_tokens.of_done(login)
+        awaited = login.awaited
+        if not isinstance(awaited, AwaitedAnswer):
+            raise AuthorizationFailed(already_answered(login))
+        callback = authorization.read_callback(awaited, pasted)
+        client = asked_client(self._clients, login)
         if not callback.names_issuer:
-            _refuse_unnamed(login.client)
-        redirect_uri = login.request.redirect_uri
-        with anyio.CancelScope(shield=True):
+            _refuse_unnamed(awaited, client)
+        await self._vault.prove_writable()
+        with acting(login.by), anyio.CancelScope(shield=True):
+            if not await self._vault.logins.take(login_id):
+                raise AuthorizationFailed(already_answered(login))
             done = await self.first_tokens.ask(
                 login.name,
-                login.client,
-                lambda: self._redeem(login, callback),
+                client,
+                lambda: self._redeem(client, awaited, callback),
                 extras=callback.extras,
-                redirect_uri=redirect_uri,
+                consent=Consent(login.id, awaited.redirect_uri),
             )
         if not isinstance(done, Authorized):
-            raise AuthorizationFailed(explained(done, login.client))
+            raise AuthorizationFailed(explained(done, client))
         return done
 
-    def find(self, query: str) -> Login | None:
+    async def find(self, query: str) -> Login | None:
         """The open login that a redirect with QUERY answers, by its state; None for none."""
-        found = (each for each in self._open.values() if self._is_open(each))
-        return next((one for one in found if is_answer(query, one.request.state)), None)
+        state = state_in(query)
+        login = None if state is None else await self._vault.logins.find_by_state(state)
+        if login is None or self._is_over(login) or not isinstance(login.awaited, AwaitedAnswer):
+            return None
+        return login if is_answer(query, login.awaited.state) else None
 
-    def _is_open(self, login: Login) -> bool:
-        return self._clock.now() - login.begun_at <= LOGIN_MINUTES * 60
+    def _is_over(self, login: Login) -> bool:
+        return self._clock.now() > login.ends_at
 
     def _other_issuers(self, client: Client) -> frozenset[str]:
         """The issuers of servers that CLIENT is not registered at."""
@@ -180,17 +192,26 @@ class Logins:
             and other.endpoints.authorization != client.endpoints.authorization
         )
 
-    async def _redeem(self, login: Login, callback: Callback) -> Outcome:
+    async def _redeem(self, client: Client, awaited: AwaitedAnswer, callback: Callback) -> Outcome:
         return await self._endpoint.redeem(
-            login.client,
+            client,
             callback.code,
-            redirect_uri=login.request.redirect_uri,
-            code_verifier=login.request.code_verifier,
+            redirect_uri=awaited.redirect_uri,
+            code_verifier=awaited.code_verifier,
             patience=Patience(CODE_DEADLINE),
         )
 
 
-def _refuse_unnamed(client: Client) -> None:
+def already_answered(login: Login) -> str:
+    """What is said to whoever comes second with an answer to LOGIN."""
+    return (
+        "this login has been answered already, and a code counts once: "
+        f"`refresher status {login.name}` says what came of it; if that is nothing, start the "
+        "login again"
+    )
+
+
+def _refuse_unnamed(awaited: AwaitedAnswer, client: Client) -> None:
     """Refuse an answer that does not name its server, where CLIENT's does or may (RFC 9207 2.4).
 
     A client without an issuer has nothing to compare it with.
@@ -198,17 +219,16 @@ def _refuse_unnamed(client: Client) -> None:
     Raises:
         AuthorizationFailed: says what to do.
     """
-    endpoints = client.endpoints
-    if endpoints.issuer is None or endpoints.promises_issuer is False:
+    if awaited.issuer is None or awaited.promises_issuer is False:
         return
-    if endpoints.promises_issuer is None:
+    if awaited.promises_issuer is None:
         raise AuthorizationFailed(
-            f"the metadata of {endpoints.issuer} cannot be read, so nobody knows whether the "
+            f"the metadata of {awaited.issuer} cannot be read, so nobody knows whether the "
             f"answer lacks its `iss`: `refresher discover {client.name}` says why; then start the "
             "login again"
         )
     raise AuthorizationFailed(
-        f"the metadata of {endpoints.issuer} promise that an answer names it (iss), and this one "
+        f"the metadata of {awaited.issuer} promise that an answer names it (iss), and this one "
         "does not: it comes from another server, or only a part of it was pasted; start the login "
         "again"
     )

@@ -14,6 +14,7 @@ from typing import Any
 from refresher.domain.adoption import Transition
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Fault, Grant, GrantKind, GrantState, Intent, TokenSet
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.outcomes import TokenAnswer
 from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
@@ -32,8 +33,8 @@ class Rescued:
     authorization_serial: int
     intent: Intent | None
     """Of the exchange; None for a login."""
-    redirect_uri: str | None
-    """The one of a login."""
+    consent: Consent
+    """Of a login."""
     content: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -48,6 +49,14 @@ class Rescued:
             origin="runtime",
             authorization_serial=self.authorization_serial,
         )
+
+    def is_lost_in(self, stored: Grant) -> bool:
+        """Whether tokens that the vault had taken are not in the grant as it is STORED now."""
+        if self.content["tokens"] is None or self.uid != stored.uid:
+            return False
+        if self.authorization_serial != stored.authorization_serial:
+            return False  # a login that it has, or a newer authorization
+        return self.intent is None or stored.adopted_sequence < self.intent.sequence
 
     def on(self, stored: Grant) -> tuple[Claim, Transition]:
         """The claim, and what its answer makes of the grant as it is STORED now."""
@@ -79,12 +88,12 @@ def exchange_record(claim: Claim, change: Transition) -> Callable[[], bytes] | N
     """Makes the record of an exchange's answer; None when nothing came that could be lost."""
     if change.tokens is None and change.kept is None:
         return None
-    return partial(_record, claim.grant, claim.intent, change, redirect_uri=None)
+    return partial(_record, claim.grant, claim.intent, change, NO_LOGIN)
 
 
-def login_record(grant: Grant, change: Transition, redirect_uri: str | None) -> Callable[[], bytes]:
+def login_record(grant: Grant, change: Transition, consent: Consent) -> Callable[[], bytes]:
     """Makes the record of the tokens that a login brought for GRANT."""
-    return partial(_record, grant, None, change, redirect_uri=redirect_uri)
+    return partial(_record, grant, None, change, consent)
 
 
 def read_record(record: bytes) -> Rescued:
@@ -99,21 +108,21 @@ def read_record(record: bytes) -> Rescued:
         uid=content["uid"],
         authorization_serial=content["authorization_serial"],
         intent=None if intent is None else read_intent(intent),
-        redirect_uri=content["redirect_uri"],
+        # An older version wrote no id.
+        consent=Consent(content.get("login"), content["redirect_uri"]),
         content=content,
     )
 
 
-def _record(
-    grant: Grant, intent: Intent | None, change: Transition, *, redirect_uri: str | None
-) -> bytes:
+def _record(grant: Grant, intent: Intent | None, change: Transition, consent: Consent) -> bytes:
     after = change.grant
     content = {
         "name": grant.name,
         "uid": grant.uid,
         "authorization_serial": grant.authorization_serial,
         "intent": None if intent is None else intent_fields(intent),
-        "redirect_uri": redirect_uri,
+        "login": consent.login,
+        "redirect_uri": consent.redirect_uri,
         "after": {
             "state": after.state.value,
             "is_open": after.intent is not None,

@@ -5,19 +5,23 @@ that only this version understands go through the same commit rule, and an excha
 open gets the rule of its unknown outcome.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from refresher.acting import DAEMON, acting
 from refresher.clock import Clock
+from refresher.domain import leases
 from refresher.domain.adoption import Attempt, Transition
 from refresher.domain.clients import Client
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, Grant
+from refresher.domain.leases import Holder, Lease
 from refresher.domain.outcomes import Refreshed, RefreshTokenOnly
+from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.renewal import FORGOTTEN
 from refresher.domain.secret import Secret
+from refresher.domain.self_renewing import as_it_acts
 from refresher.domain.transition import resume_unresolved, transition
 from refresher.domain.unread import KeptAnswer
 from refresher.engine.announcements import announce_restored
@@ -26,6 +30,8 @@ from refresher.engine.supervision import report_bug
 from refresher.errors import DuplicateRefreshToken, GrantSetAside, UnknownGrant
 from refresher.logs import Event, emit
 from refresher.oauth.responses import classify
+from refresher.vault.clock_steps import Step
+from refresher.vault.leases import TakenOver
 from refresher.vault.vault import Vault
 
 
@@ -40,7 +46,10 @@ async def recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> 
 
 
 async def _recover(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:
-    step = await vault.steps.follow_unseen()
+    await vault.leases.beat()
+    step = Step(0.0, is_measured=False)
+    if not vault.leases.is_shared:  # else all that is stored is of the database's clock
+        step = await vault.steps.follow_unseen()
     if step.offset:
         reason = "measured" if step.is_measured else "assumed"
         emit(Event.CLOCK_JUMPED, offset_s=round(step.offset, 1), reason=reason)
@@ -95,7 +104,7 @@ async def _commit_rescued(vault: Vault, rescued: Rescued, stored: Grant) -> Verd
     authorization = (rescued.uid, rescued.authorization_serial)
     if authorization == (stored.uid, stored.authorization_serial):
         with suppress(UnknownGrant, DuplicateRefreshToken):
-            await vault.authorize(rescued.name, change, redirect_uri=rescued.redirect_uri)
+            await vault.authorize(rescued.name, change, rescued.consent)
             return Verdict.APPLY
     # The process may have died after the commit of this very login.
     is_next = authorization == (stored.uid, stored.authorization_serial - 1)
@@ -109,6 +118,61 @@ async def _resume_open(
     vault: Vault, clients: Mapping[str, Client], clock: Clock, only: Sequence[str] | None = None
 ) -> None:
     """End the leases of the dead; schedule what they left open."""
+    if vault.leases.is_shared:
+        await take_over(vault, clients, clock, only)
+        return
+    for before, after in await vault.leases.release(_resuming(clients, clock), only=only):
+        _tell_resumed(before, after)
+
+
+async def take_over(
+    vault: Vault, clients: Mapping[str, Client], clock: Clock, only: Sequence[str] | None = None
+) -> TakenOver | None:
+    """The same where others share the vault, of whom nobody may know whether they are dead.
+
+    None where it is too early to say (``Leases.take_over``).
+
+    Raises:
+        VaultUnavailable: the vault refuses.
+    """
+
+    def judge(grant: Grant, lease: Lease, holder: Holder, now: float) -> bool:
+        client = clients.get(grant.client or "")
+        if client is None:  # of a replica with other settings: nobody knows what it may cost
+            rotation = Rotation(RotationProfile.UNKNOWN)
+        else:
+            rotation = as_it_acts(client, grant).quirks.rotation
+        return leases.may_take_over(grant, rotation, lease, holder, now)
+
+    done = await vault.leases.take_over(judge, _resuming(clients, clock), only=only)
+    for taken in () if done is None else done.exchanges:
+        if taken.after is not None:
+            _tell_resumed(taken.before, taken.after)
+    return done
+
+
+async def offer_again(vault: Vault, records: Iterable[bytes]) -> list[str]:
+    """Commit RECORDS once more, which the vault had taken; the grants of those it had lost.
+
+    A database that fails over to another server may lose the last that it has acknowledged.
+
+    Raises:
+        VaultUnavailable: the vault refuses.
+    """
+    restored: list[str] = []
+    for record in records:
+        kept = read_record(record)
+        rows = await vault.read([kept.name])
+        if not rows or not kept.is_lost_in(rows[0].grant):
+            continue
+        with suppress(GrantSetAside):
+            verdict = await _commit_rescued(vault, kept, rows[0].grant)
+            restored += [kept.name] if verdict is Verdict.APPLY else []
+    return restored
+
+
+def _resuming(clients: Mapping[str, Client], clock: Clock) -> Callable[[Grant], Grant | None]:
+    """What becomes of an exchange that was left open: the rule of its unknown outcome."""
     now = clock.now()
 
     def resume(grant: Grant) -> Grant | None:
@@ -117,17 +181,20 @@ async def _resume_open(
             return None
         return resume_unresolved(grant, client, now, clock.draw())
 
-    for before, after in await vault.release_leases(resume, only=only):
-        assert before.intent is not None
-        emit(
-            Event.EXCHANGE_RESUMED,
-            grant=before.name,
-            client=before.client,
-            sequence=before.intent.sequence,
-            attempts=before.intent.attempts,
-            next_attempt_at=after.due_at,
-            state=after.state.value,
-        )
+    return resume
+
+
+def _tell_resumed(before: Grant, after: Grant) -> None:
+    assert before.intent is not None
+    emit(
+        Event.EXCHANGE_RESUMED,
+        grant=before.name,
+        client=before.client,
+        sequence=before.intent.sequence,
+        attempts=before.intent.attempts,
+        next_attempt_at=after.due_at,
+        state=after.state.value,
+    )
 
 
 async def _read_again(vault: Vault, clients: Mapping[str, Client], clock: Clock) -> None:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from refresher.acting import who
-from refresher.logs.catalogue import EVENTS, FIELDS, Event
+from refresher.logs.catalogue import EVENTS, Event
+from refresher.logs.fields import FIELDS
 from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
 from refresher.logs.levels import Entry, Level
 from refresher.logs.rendering import ForTerminal, as_json, with_dates

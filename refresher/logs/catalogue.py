@@ -1,4 +1,4 @@
-"""The closed catalogue of what is logged: every event with its level, and every field."""
+"""The closed catalogue of what is logged: every event with its level."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -34,6 +34,9 @@ class Event(StrEnum):
     ANSWER_DROPPED = "answer.dropped"
     ANSWER_DOUBTED = "answer.doubted"
     RESCUE_RETAINED = "rescue.retained"
+    REPLICA_GONE = "replica.gone"
+    REPLICA_TAKEN_OVER = "replica.taken_over"
+    COMMITS_RESTORED = "commits.restored"
 
     GRANT_ADDED = "grant.added"
     GRANT_AUTHORIZED = "grant.authorized"
@@ -177,6 +180,19 @@ EVENTS: Mapping[Event, Entry] = {
     Event.RESCUE_RETAINED: Entry(
         Level.ERROR,
         "a slot of the rescue file cannot be read or cleared: it stays busy and is tried again",
+    ),
+    Event.REPLICA_GONE: Entry(
+        Level.WARNING,
+        "another daemon on this vault misses its heartbeats: it died, hangs or is cut off",
+    ),
+    Event.REPLICA_TAKEN_OVER: Entry(
+        Level.WARNING,
+        "count exchanges that such a daemon left under way were taken over from it",
+    ),
+    Event.COMMITS_RESTORED: Entry(
+        Level.ERROR,
+        "the vault had lost count commits that it had acknowledged, as a database that fails "
+        "over may; this daemon still had them and wrote them again",
     ),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),
@@ -383,16 +399,3 @@ EVENTS: Mapping[Event, Entry] = {
     Event.OPERATION_FAILED: Entry(Level.ERROR, "a bug ended what a command asked for"),
     Event.SUPERVISOR_LOST: Entry(Level.WARNING, "systemd cannot be told how the daemon is"),
 }
-
-FIELDS = frozenset(
-    {
-        "attempts", "client", "clients", "copied_at", "count", "days", "due_at", "duration_ms",
-        "ends_at", "error", "error_code", "expires_at", "failures", "file", "gone", "grant",
-        "grants", "instance", "key_id", "name", "new", "next_attempt_at", "offset_s", "origin",
-        "outcome", "overdue_s", "path", "pid", "problems", "reason", "refresh_token_age_s",
-        "refresh_token_idle_s", "remaining_s", "repair", "replay", "retry_s", "revision",
-        "rotated", "sequence", "server", "setting", "signal", "since", "state", "status", "task",
-        "traceback", "uid", "vault", "version", "waited_ms", "warnings", "was",
-    }
-)  # fmt: skip
-"""Every field a line may have besides ``event``, ``level`` and ``timestamp``."""

@@ -20,6 +20,10 @@ have a queue of their own, so that no amount of routine can push them out."""
 AT_ONCE = 64 * 1024
 """Bytes handed to the system in one call."""
 
+GATHER = 0.01
+"""Seconds that the thread rests after it has written: a line for each of a thousand refreshes
+a second must not wake it a thousand times."""
+
 RETRY = 0.2
 """Seconds until what could not be written is tried again."""
 
@@ -57,6 +61,8 @@ class LineWriter:
         """Lines taken so far: the next one's place in the order."""
         self._lost = 0
         self._is_idle = True
+        self._is_hurried = False
+        """Somebody waits for the last line."""
         self._is_closed = False
         self._thread: threading.Thread | None = None
         atexit.register(self.close)
@@ -74,13 +80,16 @@ class LineWriter:
             queue.lines.append((self._taken, encoded))
             queue.size += len(encoded)
             self._taken += 1
-            self._is_idle = False
-            self._changed.notify_all()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify_all()
         self._start()
 
     def flush(self, within: float) -> bool:
         """Wait until every line taken so far is written, for WITHIN seconds; whether it is."""
         with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
             return self._changed.wait_for(lambda: self._is_idle, within)
 
     def close(self, within: float = END_WITHIN) -> None:
@@ -106,12 +115,18 @@ class LineWriter:
                 return
             self._write_whole(chunk)
             self._tell_gap()
+            self._gather()
+
+    def _gather(self) -> None:
+        """Let more lines come, unless somebody waits for those there are."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_hurried or self._is_closed, GATHER)
 
     def _next_chunk(self) -> bytes | None:
         """The lines to be written next, in their order; None at the end."""
         with self._changed:
             while not (self._routine.lines or self._urgent.lines):
-                self._is_idle = True
+                self._is_idle, self._is_hurried = True, False
                 self._changed.notify_all()
                 if self._is_closed:
                     return None

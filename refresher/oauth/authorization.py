@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 from refresher.domain.clients import Client
+from refresher.domain.logins import AwaitedAnswer
 from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed, NotThisAnswer
 
@@ -45,18 +46,9 @@ class AuthorizationRequest:
     url: str = field(repr=False)
     """What the person opens. Whoever else reads its state can end this login with a consent of
     his own, so it is on no command line."""
-    state: Secret
     parameters: Mapping[str, str] = field(repr=False)
     """What it asks for, under the names of the standard."""
-    redirect_uri: str
-    code_verifier: Secret | None
-    issuer: str | None = None
-    """Of the server that was asked: what ``iss`` must be (RFC 9207)."""
-    other_issuers: Collection[str] = ()
-    """Of other servers: what ``iss`` must not be where the issuer is not known."""
-    code_parameter: str = "code"
-    extras: Collection[str] = ()
-    """Parameters of the redirect that are published with the token."""
+    awaited: AwaitedAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +98,16 @@ def begin(
     return AuthorizationRequest(
         url=authorization_url(client, parameters),
         parameters=parameters,
-        state=Secret(state),
-        redirect_uri=redirect_uri,
-        code_verifier=None if verifier is None else Secret(verifier),
-        issuer=client.endpoints.issuer,
-        other_issuers=other_issuers,
-        code_parameter=client.quirks.code_parameter,
-        extras=client.quirks.callback_extras,
+        awaited=AwaitedAnswer(
+            state=Secret(state),
+            redirect_uri=redirect_uri,
+            code_verifier=None if verifier is None else Secret(verifier),
+            issuer=client.endpoints.issuer,
+            promises_issuer=client.endpoints.promises_issuer,
+            other_issuers=tuple(other_issuers),
+            code_parameter=client.quirks.code_parameter,
+            extras=tuple(client.quirks.callback_extras),
+        ),
     )
 
 
@@ -131,7 +126,7 @@ def challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
+def read_callback(awaited: AwaitedAnswer, pasted: str) -> Callback:
     """The code in PASTED: the redirected URL, its query alone, or the bare code.
 
     The state is compared before anything else is believed, an error included, then ``iss``
@@ -144,34 +139,40 @@ def read_callback(request: AuthorizationRequest, pasted: str) -> Callback:
     """
     text = pasted.strip()
     if _URL.match(text):
-        _refuse_other_redirect(request, text)
+        _refuse_other_redirect(awaited, text)
         query = _split(text).query
-    elif _QUERY.search(text) or f"{request.code_parameter}=" in text:
+    elif _QUERY.search(text) or f"{awaited.code_parameter}=" in text:
         query = (text.partition("?")[2] or text).partition("#")[0]
     else:
         return Callback(code=_bare_code(text), names_issuer=False)
-    if not is_answer(query, request.state):
+    if not is_answer(query, awaited.state):
         raise NotThisAnswer(
             "the state is not the one this login sent: that address belongs to another login, or "
             "somebody tampers with it"
         )
     found = parse_qs(query)
     issuers = found.get("iss", [])
-    _refuse_other_issuer(request, issuers)
+    _refuse_other_issuer(awaited, issuers)
     if "error" in found:
         raise AuthorizationFailed(_explained(found["error"][0]))
-    code = _only(found, request.code_parameter)
+    code = _only(found, awaited.code_parameter)
     if code is None:
         raise AuthorizationFailed("the redirected URL carries no code: start the login again")
-    extras = {name: found[name][0] for name in request.extras if name in found}
+    extras = {name: found[name][0] for name in awaited.extras if name in found}
     return Callback(code=Secret(code), extras=extras, names_issuer=bool(issuers))
 
 
-def is_answer(query: str, state: Secret) -> bool:
-    """Whether QUERY, which anybody can bring, carries the STATE of a login, and no other."""
+def state_in(query: str) -> Secret | None:
+    """The one state that QUERY carries, which anybody can bring; None where it has not one."""
     found = parse_qs(query, keep_blank_values=True).get("state", [])
-    return len(found) == 1 and hmac.compare_digest(
-        found[0].encode(errors="replace"), state.reveal().encode()
+    return Secret(found[0]) if len(found) == 1 else None
+
+
+def is_answer(query: str, state: Secret) -> bool:
+    """Whether QUERY carries the STATE of a login, and no other."""
+    found = state_in(query)
+    return found is not None and hmac.compare_digest(
+        found.reveal().encode(errors="replace"), state.reveal().encode()
     )
 
 
@@ -206,16 +207,16 @@ def _bare_code(text: str) -> Secret:
     return Secret(unquote(text))
 
 
-def _refuse_other_redirect(request: AuthorizationRequest, url: str) -> None:
+def _refuse_other_redirect(awaited: AwaitedAnswer, url: str) -> None:
     """Tell a wrong copy, such as the address of the consent page, from a redirect.
 
     Some providers take a name for the redirect URI (eBay), which is compared with nothing.
     """
-    if not _URL.match(request.redirect_uri):
+    if not _URL.match(awaited.redirect_uri):
         return
-    if _place(_split(url)) != _place(_split(request.redirect_uri)):
+    if _place(_split(url)) != _place(_split(awaited.redirect_uri)):
         raise NotThisAnswer(
-            f"that URL does not begin with the redirect URI {request.redirect_uri}: copy the "
+            f"that URL does not begin with the redirect URI {awaited.redirect_uri}: copy the "
             "address the browser shows after the consent"
         )
 
@@ -229,14 +230,14 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _refuse_other_issuer(request: AuthorizationRequest, found: Sequence[str]) -> None:
+def _refuse_other_issuer(awaited: AwaitedAnswer, found: Sequence[str]) -> None:
     """Refuse an answer that names another server than the one that was asked (RFC 9207 2.4)."""
-    if request.issuer is None:
-        is_other = any(issuer in request.other_issuers for issuer in found)
+    if awaited.issuer is None:
+        is_other = any(issuer in awaited.other_issuers for issuer in found)
         told = "the issuer of another client"
     else:
-        is_other = any(issuer != request.issuer for issuer in found)
-        told = f"another issuer than {request.issuer}"
+        is_other = any(issuer != awaited.issuer for issuer in found)
+        told = f"another issuer than {awaited.issuer}"
     if is_other:
         raise AuthorizationFailed(
             f"the answer names {told} (iss): the server that was asked passes this login on to "

@@ -48,6 +48,7 @@ _WORDS: Mapping[Meaning, tuple[str, ...]] = {
         "refresh_token_not_found", "refresh_token_already_used",  # Supabase
         "refresh_token_reused",  # OpenAI
         "refresh_token_expired", "refresh_token_revoked",
+        "token_inactive",  # Hydra: a refresh token that was used before (ory/hydra#3004)
         "token_revoked", "account_inactive", "authorization_not_found",  # Slack
         "invalid_code",  # Zoho: a revoked refresh token; elsewhere a code at login
         "bad_verification_code",  # GitHub: a code at login
@@ -138,6 +139,8 @@ class ErrorCode:
     word: str
     meaning: Meaning | None
     needs_person: bool = False
+    is_explained: bool = False
+    """The prose beside it says that the refresh token itself is dead."""
     is_stated: bool = True
     """False where nothing but a word in passing says so, as ``message`` beside no error."""
 
@@ -212,11 +215,11 @@ def _described(coded: ErrorCode | None, description: str, fields: Fields) -> Err
 def _dead(coded: ErrorCode | None) -> ErrorCode:
     """CODED beside words that the refresh token is dead: final where the code leaves it open."""
     if coded is None or coded.meaning is None:
-        return ErrorCode("invalid_refresh_token", Meaning.GRANT)
+        return ErrorCode("invalid_refresh_token", Meaning.GRANT, is_explained=True)
     about_client = coded.meaning is Meaning.CLIENT and coded.word in ABOUT_ONE_GRANT
     if coded.meaning is Meaning.REQUEST or about_client:
-        return replace(coded, meaning=Meaning.GRANT)
-    return coded
+        return replace(coded, meaning=Meaning.GRANT, is_explained=True)
+    return replace(coded, is_explained=True)
 
 
 def _entra_numbers(fields: Fields, description: str) -> Iterator[int]:

@@ -67,7 +67,8 @@ def build_request(client: Client, asked: TokenRequest, now: float) -> WireReques
             return WireRequest(url, body, headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
-            return WireRequest(url, json.dumps(sent).encode(), typed, asked.method)
+            # Nothing to say is null: an empty object is refused where nothing is taken (Dropbox).
+            return WireRequest(url, json.dumps(sent or None).encode(), typed, asked.method)
         case Placement.QUERY | Placement.GET:
             if asked.placement is Placement.GET:
                 return WireRequest(_with_query(url, sent), None, headers, "GET")

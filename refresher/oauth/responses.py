@@ -311,8 +311,12 @@ def _refused(status: int, error: ErrorCode, retry_after: float | None) -> Outcom
     """The outcome of an error the server put into words with a status below 500."""
     match error.meaning:
         case Meaning.GRANT:
-            needs = error.needs_person
-            return GrantRejected(error=error.word, status=status, needs_person=needs)
+            return GrantRejected(
+                error=error.word,
+                status=status,
+                needs_person=error.needs_person,
+                is_explained=error.is_explained,
+            )
         case Meaning.CLIENT:
             return ClientRejected(error=error.word, status=status)
         case Meaning.CONFIGURATION:

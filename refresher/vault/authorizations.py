@@ -12,10 +12,12 @@ from refresher.domain import authorizing
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, TokenSet
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.secret import Secret
 from refresher.errors import DuplicateRefreshToken, GrantConflict, UnknownGrant
+from refresher.vault import logins
 from refresher.vault.changes import What, note
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Transaction, Values, grant_of, status_values
@@ -24,7 +26,7 @@ from refresher.vault.spent import remember_spent
 
 
 def authorize(
-    tx: Transaction, name: str, outcome: Transition, *, redirect_uri: str | None = None
+    tx: Transaction, name: str, outcome: Transition, consent: Consent = NO_LOGIN
 ) -> Grant:
     """Put the tokens of a login into the grant NAME and void every older exchange.
 
@@ -40,7 +42,7 @@ def authorize(
     values: Values = {
         "refresh_token_sealed": None,
         "predecessor_sealed": None,
-        "redirect_uri": redirect_uri,
+        "redirect_uri": consent.redirect_uri,
     }
     if tokens.refresh_token is not None:
         refuse_duplicate(tx, stored, tokens.refresh_token)
@@ -51,6 +53,8 @@ def authorize(
     else:
         values |= {"refresh_token_fingerprint": None, "predecessor_fingerprint": None}
     note(tx, What.AUTHORIZED, stored)
+    if consent.login is not None:
+        logins.settle(tx, consent.login)
     exchange_anew(tx, name)
     return renew(tx, stored, after, tokens, values)
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from refresher.domain import claiming
+from refresher.domain import claiming, leases
 from refresher.domain.claiming import Room, shared_out
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant, GrantState
@@ -22,7 +22,7 @@ from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.candidates import Ahead, of_room
 from refresher.vault.database import Again
 from refresher.vault.prepared import ForSome
-from refresher.vault.reading import guarded, read_all, read_one, update_all
+from refresher.vault.reading import guarded, read_one
 from refresher.vault.renewals import renewal_of
 from refresher.vault.rows import (
     INTENT,
@@ -59,6 +59,8 @@ def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
         intent_attempts=sa.case((goes_on, grants.c.intent_attempts + 1), else_=1),
         lease_holder=sa.bindparam("holder"),
         lease_taken_at=now,
+        lease_ends_at=sa.bindparam("ends_at"),
+        claimed_by=sa.bindparam("name"),
     ).returning(*grants.c)
 
 
@@ -70,6 +72,7 @@ class Wanted:
     """What one turn of the scheduler may claim.
 
     Args:
+        name: what people know the holder by, where several share the vault.
         ahead: what was read of the due grants before.
         disturbances: how often something else was handed over (``Transactions``).
         rooms: the clients that may begin exchanges; others are left alone.
@@ -82,6 +85,7 @@ class Wanted:
     """
 
     holder: str
+    name: str | None
     ahead: Ahead
     disturbances: int
     rooms: Sequence[Room]
@@ -91,6 +95,11 @@ class Wanted:
     unsent: Sequence[Claim] = ()
     made: list[Claim] = field(default_factory=list)
     set_back: float = 0.0
+
+    def lease(self, now: float) -> Values:
+        """What a claim of NOW writes beside its intent."""
+        length = leases.length(max((room.response_timeout for room in self.rooms), default=0.0))
+        return {"holder": self.holder, "ends_at": now + length, "name": self.name}
 
 
 Claimed = tuple[list[Claim], list[Grant]]
@@ -111,7 +120,7 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
     numbers = _chosen(tx, wanted, wanted.ahead)
     if not numbers:
         return []
-    values = {"now": tx.now, "holder": wanted.holder}
+    values = {"now": tx.now, **wanted.lease(tx.now)}
     try:
         rows = [as_row(values) for values in _ARM.rows(tx.connection, numbers, values)]
         armed = {row["id"]: grant_of(row) for row in rows}
@@ -154,15 +163,17 @@ def _chosen(tx: Transaction, wanted: Wanted, ahead: Ahead | None) -> list[int]:
     return [each.id for each in shared_out(candidates, reserves, wanted.shared)]
 
 
-def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant]) -> Claim:
+def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant]) -> Claim | None:
     row = row_by_id(tx, number)
     assert row is not None
+    if row["lease_holder"] is not None:
+        return None  # another replica was faster
     stored = grant_of(row)
     grant, ended = at_its_end(stored, tx.now), Values()
     if grant != stored:
         grant = replace(grant, revision=next_version(stored.revision, tx.now))
         ended = status_values(grant)
-    armed = claiming.armed(grant, tx.now)
+    armed, lease = claiming.armed(grant, tx.now), wanted.lease(tx.now)
     claim = _claim_of(tx, row, armed, wanted)
     tx.connection.execute(
         sa.update(grants)
@@ -172,6 +183,8 @@ def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant
             attempt_sequence=armed.attempt_sequence,
             lease_holder=wanted.holder,
             lease_taken_at=tx.now,
+            lease_ends_at=lease["ends_at"],
+            claimed_by=wanted.name,
         )
     )
     if ended:
@@ -189,10 +202,12 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
         access_token=access_token,
         extras=extras,
         granted_scope=row["granted_scope"],
+        token_type=row["token_type"],
         witness_at=None if armed.refused_at is None else _witness_at(tx, armed),
         is_of_copy=copied_at is not None and claiming.is_untouched_since(armed, copied_at),
         set_back=wanted.set_back,
         seen=wanted.disturbances,
+        taken_at=tx.now,
     )
 
 
@@ -248,42 +263,6 @@ def _pause(tx: Transaction, number: int) -> Grant:
         sa.update(grants).where(grants.c.id == grant.id).values(**status_values(grant))
     )
     return grant
-
-
-def release_leases(
-    tx: Transaction,
-    resume: Callable[[Grant], Grant | None],
-    *,
-    only: Sequence[str] | None = None,
-) -> list[tuple[Grant, Grant]]:
-    """End every lease: the caller holds the file lock, so their holders are dead.
-
-    What they left open is scheduled in the same transaction: a process that dies right
-    here leaves either all of it to the next one, or nothing.
-
-    Args:
-        resume: decides what becomes of a grant; None leaves it as it is.
-        only: the names of grants that were set aside, and are nobody's work either.
-
-    Returns:
-        The grants that were resumed, before and after.
-    """
-    leased = grants.c.lease_holder.is_not(None)
-    if only is not None:
-        leased = grants.c.name.in_(only)
-    # In the order of ids every grant there is would be looked through.
-    oldest_first = [grants.c.intent_first_sent_at]
-    found = read_all(tx.connection, tx.aside, leased, grant_of, order=oldest_first)
-    update_all(tx, leased, {"lease_holder": None, "lease_taken_at": None})
-    resumed = []
-    for before in found:
-        after = resume(before)
-        if after is None:
-            continue
-        values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
-        update_all(tx, grants.c.id == after.id, values)
-        resumed.append((before, after))
-    return resumed
 
 
 def _witness_at(tx: Transaction, grant: Grant) -> float | None:

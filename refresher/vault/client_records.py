@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from refresher.domain.discovery import Known, Metadata, Registration
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
+from refresher.vault.changes import What, note
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import client_records
 from refresher.vault.sealing import Place
@@ -39,9 +40,21 @@ class ClientRecords:
         """What is known of each of CLIENTS, and the names of those whose records do not open."""
         return await self._read(lambda tx: _known(tx, clients))
 
-    async def keep_metadata(self, client: str, metadata: Metadata) -> None:
-        """Keep METADATA of the server of CLIENT in the place of earlier ones."""
-        await self._write(lambda tx: _keep(tx, client, METADATA, asdict(metadata)))
+    async def keep_metadata(
+        self, client: str, metadata: Metadata, *, detail: str | None = None
+    ) -> None:
+        """Keep METADATA of the server of CLIENT in the place of earlier ones.
+
+        Args:
+            detail: what is worth a line in the vault's log; None: nothing is.
+        """
+
+        def write(tx: Transaction) -> None:
+            _keep(tx, client, METADATA, asdict(metadata))
+            if detail is not None:
+                note(tx, What.DISCOVERED, client=client, detail=detail)
+
+        await self._write(write)
 
     async def keep_registration(self, client: str, registration: Registration) -> None:
         """Keep REGISTRATION of CLIENT in the place of an earlier one."""
@@ -50,7 +63,12 @@ class ClientRecords:
             name: value.reveal() if isinstance(value, Secret) else value
             for name, value in told.items()
         }
-        await self._write(lambda tx: _keep(tx, client, REGISTRATION, content))
+
+        def write(tx: Transaction) -> None:
+            _keep(tx, client, REGISTRATION, content)
+            note(tx, What.REGISTERED, client=client, detail=registration.client_id)
+
+        await self._write(write)
 
 
 def place_of(row: sa.RowMapping) -> Place:

@@ -27,6 +27,7 @@ from refresher.vault.schema import (
     facts,
     grants,
     incidents,
+    logins,
     notifications,
     revocations,
 )
@@ -55,6 +56,7 @@ _INSTANTS = (
     grants.c.rejection_until,
     grants.c.intent_first_sent_at,
     grants.c.lease_taken_at,
+    grants.c.lease_ends_at,
 )
 
 _OF_A_TOKEN = (grants.c.issued_at, grants.c.expires_at)
@@ -261,6 +263,7 @@ _OTHERS = {
     revocations: (revocations.c.parked_at, revocations.c.due_at, revocations.c.ends_at),
     incidents: (incidents.c.opened_at,),
     notifications: (notifications.c.made_at, notifications.c.due_at),
+    logins: (logins.c.begun_at, logins.c.ends_at, logins.c.due_at),
 }
 
 

@@ -13,7 +13,7 @@ from refresher.vault.schema import grants
 from refresher.vault.selecting import PAGE
 
 
-def awaited(now: float) -> sa.Select[tuple[int]]:
+def awaited(now: float | sa.BindParameter[float]) -> sa.Select[tuple[int]]:
     """Which wait for a subject that has a token now; a page of them."""
     subject = grants.alias("subjects")
     ready = (

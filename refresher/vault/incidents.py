@@ -5,11 +5,13 @@ is a row of the vault.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.domain.grants import GrantState
+from refresher.vault.prepared import Prepared
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants, incidents
 
@@ -54,12 +56,14 @@ def opened(tx: Transaction, client: str | None) -> Incident | None:
 
 def over(connection: Connection) -> list[Incident]:
     """The incidents of whose clients nothing is doubted any more."""
+    return [Incident(*row) for row in _over().rows(connection, {})]
+
+
+@cache
+def _over() -> Prepared:
     doubted = sa.select(grants.c.id).where(grants.c.client == incidents.c.client, *_doubted())
-    ended = sa.select(incidents).where(~doubted.exists())
-    return [
-        Incident(row["client"], row["count"], row["opened_at"])
-        for row in connection.execute(ended).mappings()
-    ]
+    ended = sa.select(incidents.c.client, incidents.c.count, incidents.c.opened_at)
+    return Prepared(ended.where(~doubted.exists()))
 
 
 def close(tx: Transaction) -> list[Incident]:

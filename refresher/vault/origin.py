@@ -19,7 +19,7 @@ from refresher.domain.grants import GrantState
 from refresher.vault.changes import What, note
 from refresher.vault.clock_steps import fact, set_fact
 from refresher.vault.rows import Run, Transaction
-from refresher.vault.schema import grants
+from refresher.vault.schema import grants, logins
 from refresher.vault.sqlite.backup import set_restored_from, take_copied_at
 from refresher.vault.sqlite.files import Files, beside
 
@@ -68,6 +68,8 @@ class Origin:
 
     def older_than(self, name: str) -> float | None:
         """What the vault holds of NAME since before this instant may be older than the truth."""
+        if self.restored_from is None and not self._seen_newer:
+            return None
         known = (self.restored_from, self._seen_newer.get(name))
         return max((instant for instant in known if instant is not None), default=None)
 
@@ -91,7 +93,7 @@ class Origin:
             elif is_behind:
                 restored = self._rolled_back(tx, tx.now if last_seen is None else last_seen)
             if restored is not None:
-                note(tx, What.RESTORED, count=restored.count, detail=restored.reason)
+                _note(tx, restored)
             return name, number, restored
 
         name, number, restored = await self._write(learn)
@@ -109,7 +111,7 @@ class Origin:
             name, number, is_behind = _count(tx, self._remembered)
             restored = self._rolled_back(tx, tx.now) if is_behind else None
             if restored is not None:
-                note(tx, What.RESTORED, count=restored.count, detail=restored.reason)
+                _note(tx, restored)
             return name, number, restored
 
         name, number, restored = await self._write(count)
@@ -175,6 +177,13 @@ def _counted(tx: Transaction) -> tuple[str, int]:
         name, number = json.loads(fact(tx, _COUNT) or b"")
         return str(name), int(number)
     return token_hex(8), 0
+
+
+def _note(tx: Transaction, restored: Restored) -> None:
+    """Note that this vault is an older one; what was under way in it may have been finished."""
+    note(tx, What.RESTORED, count=restored.count, detail=restored.reason)
+    # A code that is sent again may end the tokens that it has brought (RFC 6749 4.1.2).
+    tx.connection.execute(sa.delete(logins))
 
 
 def _refreshable(tx: Transaction) -> int:

@@ -1,9 +1,9 @@
 """What is read from the vault, and the one write the clock causes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,6 +17,7 @@ from refresher.errors import VaultKeyError
 from refresher.logs import Event, emit
 from refresher.vault import dependents, keys
 from refresher.vault.aside import Aside
+from refresher.vault.prepared import Prepared
 from refresher.vault.reading import guarded, read_all, read_one
 from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
 from refresher.vault.schema import (
@@ -30,6 +31,9 @@ from refresher.vault.schema import (
 
 NOTICED_WITHIN = 3_600.0
 """Seconds after its end in which that of a lost grant's token is still worth telling."""
+
+Now = float | sa.BindParameter[float]
+"""An instant, or the place of one in a statement that is prepared."""
 
 IN_ONE_PASS = 200
 """Grants the clock may change in one transaction: whoever commits an answer waits for it."""
@@ -138,23 +142,35 @@ def overdue(connection: Connection, aside: Aside, before: float) -> list[Overdue
 
 def has_time_passed(tx: Transaction) -> bool:
     """Whether the clock has changed anything of any grant: what mostly has not."""
-    for moving in (*_moved_by(tx.now), _has_ended(tx.now)):
-        one = sa.select(grants.c.id).where(moving, grants.c.id.not_in(tx.aside.ids)).limit(1)
-        if tx.connection.scalar(one) is not None:
-            return True
-    return tx.connection.scalar(dependents.awaited(tx.now).limit(1)) is not None
+    values = {"now": tx.now, "most": len(tx.aside.ids) + 1}
+    return any(
+        number not in tx.aside.ids
+        for look in _looks()
+        for (number,) in look.rows(tx.connection, values)
+    )
 
 
-def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
+@cache
+def _looks() -> tuple[Prepared, ...]:
+    """What the watch asks each second: whom the clock moves now, and who awaits a subject.
+
+    One more than are set aside is enough to find one that is not.
+    """
+    now, most = sa.bindparam("now", type_=sa.Float), sa.bindparam("most", type_=sa.Integer)
+    moving = [sa.select(grants.c.id).where(one) for one in (*_moved_by(now), _has_ended(now))]
+    return tuple(Prepared(one.limit(most)) for one in (*moving, dependents.awaited(now)))
+
+
+def time_passed(tx: Transaction, held_back: Collection[str] = ()) -> list[tuple[Grant, Grant]]:
     """Move grants to where the clock has brought them; give back before and after.
 
     A token that ended is news even where it changes no state. Some at a time: ask again until
-    none is left.
+    none is left. Of grants whose client is HELD_BACK, that is why.
     """
     moved: list[tuple[Grant, Grant]] = []
     for moving in _moved_by(tx.now):
         for before in read_all(tx.connection, tx.aside, moving, grant_of, limit=IN_ONE_PASS):
-            after = pass_time(before, tx.now)
+            after = pass_time(before, tx.now, held_back)
             if (after.state, after.reason) == (before.state, before.reason):
                 continue
             after = replace(after, revision=next_version(before.revision, tx.now))
@@ -190,7 +206,7 @@ def _subjects_back(tx: Transaction) -> list[tuple[Grant, Grant]]:
     return hastened
 
 
-def _moved_by(now: float) -> tuple[sa.ColumnElement[bool], ...]:
+def _moved_by(now: Now) -> tuple[sa.ColumnElement[bool], ...]:
     """Which grants the clock moves (``states.pass_time``), by an index each.
 
     Their token has ended; or it nears its end and its refresh fails; or the grant has failed
@@ -203,7 +219,7 @@ def _moved_by(now: float) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _has_ended(now: float) -> sa.ColumnElement[bool]:
+def _has_ended(now: Now) -> sa.ColumnElement[bool]:
     """Which grants that wait for a person have a token that ended, and nobody noticed."""
     return sa.and_(
         WAITS_FOR_A_PERSON,

@@ -23,12 +23,13 @@ from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault import client_records, kept, keys, revocations
+from refresher.vault import client_records, kept, keys, logins, revocations
 from refresher.vault.reading import guarded, read_all
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import CELLS, Run, Sealer, Transaction
 from refresher.vault.schema import client_records as records
 from refresher.vault.schema import grants, kept_answers
+from refresher.vault.schema import logins as under_way
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealed_counts import (
     SealedUnder,
@@ -313,9 +314,15 @@ def _renew_client_record(sealer: Sealer, row: sa.RowMapping) -> bytes:
     return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
 
 
+def _renew_login(sealer: Sealer, row: sa.RowMapping) -> bytes:
+    place = logins.place_of(row)
+    return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
+
+
 _CELLS = (
     *(_Cell(grants.c[name], _renew_grant(name)) for name in CELLS),
     _Cell(kept_answers.c.sealed, _renew_kept),
     _Cell(parked.c.sealed, _renew_parked),
     _Cell(records.c.sealed, _renew_client_record),
+    _Cell(under_way.c.sealed, _renew_login),
 )

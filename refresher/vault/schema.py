@@ -95,6 +95,9 @@ grants = Table(
     Column("intent_attempts", Integer),
     Column("lease_holder", String(64)),
     Column("lease_taken_at", Float),
+    # Of the last claim, and left there once its lease has ended.
+    Column("lease_ends_at", Float),
+    Column("claimed_by", String(255)),
 )
 # Not unique: a server may hand one account the same refresh token twice, and an answer must
 # never be refused. What people add is checked (``authorizations.refuse_duplicate``).
@@ -323,6 +326,26 @@ client_records = Table(
 )
 """What is known of a client beside its settings: the metadata of its server (``metadata``),
 and what its registration brought (``registration``)."""
+logins = Table(
+    "logins",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("handle", String(32), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("grant_name", String(128), nullable=False),
+    Column("client", String(128), nullable=False),
+    Column("state_fingerprint", LargeBinary(16)),
+    Column("begun_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("poll_interval", Float),
+    Column("due_at", Float),
+    Column("sealed", LargeBinary),
+)
+"""Logins under way, until their ends. The row of one whose code was redeemed holds nothing
+sealed any more."""
+Index("ix_logins_state_fingerprint", logins.c.state_fingerprint)
+Index("ix_logins_ends_at", logins.c.ends_at)
 changes = Table(
     "changes",
     metadata,
@@ -352,6 +375,20 @@ notifications = Table(
 """What people are to be told, until somebody has taken it; no secret is in it. A target is the
 place of a [[notify]] in the settings."""
 Index("ix_notifications_due_at", notifications.c.due_at)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("holder", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("backend_pid", BigInteger),
+    Column("backend_started_at", Float),
+    Column("backend_server", String(255)),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("gone_at", Float),
+)
+"""Who shares this vault with others, each of which keeps its row up to date (``leases``)."""
 
 facts = Table(
     "facts",

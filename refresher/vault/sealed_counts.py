@@ -8,7 +8,7 @@ from refresher.vault import kept
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.rows import CELLS, Transaction
 from refresher.vault.schema import client_records as records
-from refresher.vault.schema import facts, grants, kept_answers
+from refresher.vault.schema import facts, grants, kept_answers, logins
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
 
@@ -33,7 +33,7 @@ class SealedUnder:
 
 KINDS = (
     *("grants", "unreadable answers", "orphans", "revocations", "rescued answers", "clients"),
-    "vault",
+    *("logins", "vault"),
 )
 """What is counted. The last is the vault's fingerprint key."""
 
@@ -56,6 +56,9 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
         sa.select(sa.literal("clients"), mark_of(records.c.sealed), sa.func.count()).group_by(
             mark_of(records.c.sealed)
         ),
+        sa.select(sa.literal("logins"), mark_of(logins.c.sealed), sa.func.count())
+        .where(logins.c.sealed.is_not(None))
+        .group_by(mark_of(logins.c.sealed)),
         sa.select(sa.literal("vault"), mark_of(facts.c.value), sa.literal(1)).where(
             facts.c.name == FINGERPRINT_KEY
         ),

@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from refresher.clock import Clock, WatchedClock
 from refresher.domain.adoption import Transition
 from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Grant, Publication
+from refresher.domain.logins import NO_LOGIN, Consent
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
@@ -25,6 +26,8 @@ from refresher.vault import (
     hastening,
     incidents,
     keeping,
+    leases,
+    logins,
     outbox,
     pauses,
     queries,
@@ -69,6 +72,8 @@ class Vault:
         *,
         following: clock_steps.Following,
         clock: Clock,
+        name: str | None = None,
+        backends: leases.Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.files, self.rescued = files, Rescued(rescue, sealer)
@@ -83,6 +88,8 @@ class Vault:
             database, sealer, self._aside, files, following=following, clock=self.clock
         )
         self._write, self._read = self._transactions.write, self._transactions.read
+        self.leases = leases.Leases(self._transactions, self.clock, self.holder, name, backends)
+        """Who holds which exchange, and who else shares the vault."""
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
         """What was revoked by an operator, and has still to be at its server."""
         self.kept = keeping.Kept(write=self._write, read=self._read)
@@ -93,6 +100,8 @@ class Vault:
         """Who changed what."""
         self.outbox = outbox.VaultOutbox(write=self._write, read=self._read)
         """What people are to be told."""
+        self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
+        """Logins that any process may finish."""
         self.hastening = hastening.Hastening(write=self._write)
         """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
@@ -129,7 +138,7 @@ class Vault:
         set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
         wanted = Wanted(
-            *(self.holder, self._ahead, disturbances, rooms, shared, only),
+            *(self.holder, self.leases.name, self._ahead, disturbances, rooms, shared, only),
             older_than=self.origin.older_than,
             unsent=doubted,
             set_back=set_back,
@@ -149,13 +158,14 @@ class Vault:
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``.
 
-        Where the file lock is held nobody else writes here, and no read is needed unless
-        something but claims and commits was handed over since CLAIM was.
+        Where the file lock is held, only what was handed over since, but for claims and
+        commits, can have changed that.
         """
         self.files.require()
         if self._lock.is_held and claim.seen == self._transactions.disturbances:
             return True
-        return await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
         """Apply an outcome under the commit rule; see ``exchanges.commit``.
@@ -185,21 +195,18 @@ class Vault:
             await self._set_aside(claim.grant.id, error)
             raise
 
-    async def release_leases(
-        self, resume: Callable[[Grant], Grant | None], *, only: Sequence[str] | None = None
-    ) -> list[tuple[Grant, Grant]]:
-        """End the leases of dead processes; see ``claims.release_leases``."""
-        return await self._write(lambda tx: claims.release_leases(tx, resume, only=only))
-
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
         """When the first grant is due that may begin; see ``candidates.next_due``."""
         return await self._database.read(lambda c: candidates.next_due(c, rooms, aside=self._aside))
 
-    async def time_passed(self) -> list[tuple[Grant, Grant]]:
+    async def time_passed(
+        self, held_back: Callable[[], Collection[str]] = tuple
+    ) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
         if not await self._read(queries.has_time_passed):
             return []
-        return await self._write(queries.time_passed)
+        clients = held_back()
+        return await self._write(lambda tx: queries.time_passed(tx, clients))
 
     async def apply_seed(
         self, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False
@@ -224,13 +231,9 @@ class Vault:
         """Which of WANTED say nothing new; see ``seeds.unchanged``."""
         return await self._read(lambda tx: seeds.unchanged(tx, wanted))
 
-    async def authorize(
-        self, name: str, outcome: Transition, *, redirect_uri: str | None = None
-    ) -> Grant:
+    async def authorize(self, name: str, outcome: Transition, by: Consent = NO_LOGIN) -> Grant:
         """Put the tokens of a login into a grant; see ``authorizations.authorize``."""
-        return await self._write(
-            lambda tx: authorizations.authorize(tx, name, outcome, redirect_uri=redirect_uri)
-        )
+        return await self._write(lambda tx: authorizations.authorize(tx, name, outcome, by))
 
     async def set_token(
         self, name: str, token: Secret, *, expires_at: float | None, token_type: str

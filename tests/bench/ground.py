@@ -155,7 +155,7 @@ def await_count(count: Callable[[], float], at_least: float) -> None:
         time.sleep(BETWEEN_LOOKS)
 
 
-LEAD = 4.0
+LEAD = 8.0
 """Seconds between the preparation of a daemon and the instant at which its work begins: it has
 started by then, and has published what it found."""
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from refresher.domain.adoption import Attempt
-from refresher.domain.clients import UnknownOutcome
-from refresher.domain.grants import Fault, GrantState
+from refresher.domain.clients import Client, UnknownOutcome
+from refresher.domain.grants import Fault, Grant, GrantState
 from refresher.domain.outcomes import (
     SECRET_REPLACED,
     Outcome,
@@ -18,6 +18,7 @@ from refresher.domain.outcomes import (
 )
 from refresher.domain.quirks import Rotation, RotationProfile
 from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.domain.transition import resume_unresolved, transition
 from tests.domain.world import (
     CLIENT_REJECTED,
@@ -117,6 +118,63 @@ def test_a_seed_never_served_is_lost_at_once(
     assert (after.state, after.reason) == (GrantState.REAUTHORIZATION_REQUIRED, reason)
     assert (after.due_at, after.intent) == (None, None)
     assert (after.expires_at, after.version) == (NOW + 900, 7)
+
+
+PROOFS = {"offers_proof": True}
+
+
+def perhaps_bound(
+    *,
+    outcome: Outcome = REJECTED,
+    witness_at: float | None = None,
+    client: Client | None = None,
+    token_type: str = "Bearer",
+    **parts: Any,
+) -> Grant:
+    """A grant refused for a month whose server knows DPoP."""
+    parts = {"served_at": None, "refused_at": NOW - 30 * 86_400, "refusals": 700} | parts
+    grant = make_grant(**parts)
+    claim = replace(claimed(grant), witness_at=witness_at, token_type=token_type)
+    return transition(claim, client or make_client(STRICT, **PROOFS), outcome, happened()).grant
+
+
+@pytest.mark.parametrize("rotation", [STRICT, NONE], ids=str)
+def test_what_may_be_bound_to_a_key_is_no_seed_that_is_dead(rotation: Rotation) -> None:
+    """A bare invalid_grant for want of a DPoP proof; the refresh token is as good as ever."""
+    client = make_client(rotation, **PROOFS)
+    first = perhaps_bound(client=client, refused_at=None, refusals=0)
+    assert (first.state, first.reason) == (GrantState.DEGRADED, "refused:dpop")
+    assert first.due_at is not None
+    assert NOW + 120 <= first.due_at <= NOW + 132
+    again = perhaps_bound(client=client)
+    assert (again.state, again.reason, again.refusals) == (first.state, "refused:dpop", 701)
+    assert again.due_at is not None
+    assert NOW + 3600 <= again.due_at <= NOW + 3960
+    told = repair(again) or ""
+    assert [word for word in ("DPoP", "refresher login acme", "asks") if word not in told] == []
+
+
+def test_the_type_of_an_imported_access_token_tells_of_keys_too() -> None:
+    bearer = make_client(STRICT)
+    assert perhaps_bound(client=bearer, token_type="DPoP").reason == "refused:dpop"
+    assert perhaps_bound(client=bearer).reason == "revoked:invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"witness_at": NOW - 60},
+        {"outcome": replace(REJECTED, needs_person=True)},
+        {"outcome": replace(REJECTED, is_explained=True)},
+        {"outcome": replace(REJECTED, error="token_revoked")},
+        {"served_at": NOW - 40 * 86_400},
+    ],
+    ids=["another is served", "a person must act", "in prose", "another word", "served here"],
+)
+def test_a_refusal_that_means_no_proof_is_believed(told: dict[str, Any]) -> None:
+    after = perhaps_bound(**told)
+    assert after.state is GrantState.REAUTHORIZATION_REQUIRED
+    assert after.status_reason == "revoked"
 
 
 SERVED = {"served_at": NOW - 3000.0}

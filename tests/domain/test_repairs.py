@@ -80,6 +80,7 @@ def test_a_fresh_grant_needs_nothing() -> None:
         ),
         (GrantState.DEGRADED, "not_authorized:unauthorized_client", ["this account", THEN]),
         (GrantState.DEGRADED, "refused:invalid_grant", ["refresher login acme", THEN]),
+        (GrantState.PENDING, "refused:dpop", ["DPoP", "refresher login acme", "bound", THEN]),
         (GrantState.EXPIRED, "too_early:x", ["refresh_window"]),
         (GrantState.FRESH, "no_refresh_token", ["offline_access", "access_type", "consent"]),
         (GrantState.REAUTHORIZATION_REQUIRED, "no_refresh_token", ["offline_access"]),

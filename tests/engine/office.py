@@ -14,7 +14,7 @@ from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
 from refresher.engine.durability import Durability
 from refresher.engine.keeping import Keeping
-from refresher.engine.logins import Login, Logins
+from refresher.engine.logins import Begun, Logins
 from refresher.engine.revoking import Revoking
 from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.revocation import RevocationResult
@@ -144,8 +144,8 @@ def open_office(
     )
 
 
-def callback(login: Login, **changes: str) -> str:
+def callback(login: Begun, **changes: str) -> str:
     """The URL the browser ends at after the consent."""
-    state = login.request.state.reveal()
+    state = login.request.awaited.state.reveal()
     query = {"code": "the-code", "state": state} | changes
     return f"{REDIRECT}?" + "&".join(f"{name}={value}" for name, value in query.items())

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from refresher.domain.clients import Client
 from refresher.domain.outcomes import ClientRejected, NotSent, Outcome, RequestRejected, Transient
 from refresher.domain.secret import Secret
-from refresher.engine.device_logins import LOGINS_OPEN, DeviceLogins
+from refresher.engine.device_logins import ASKING, POLL_DEADLINE, DeviceLogins
 from refresher.engine.first_tokens import Authorized
 from refresher.errors import AuthorizationFailed
 from refresher.logs import Event
 from refresher.oauth.device_authorization import DeviceAuthorization
 from refresher.oauth.patience import Patience
+from refresher.vault.logins import LOGINS_OPEN
 from refresher.vault.vault import Vault
 from tests.engine.office import open_office
 from tests.engine.world import Lines
@@ -49,8 +51,11 @@ class Server:
 
 
 def device_logins(vault: Vault, server: Server) -> DeviceLogins:
-    logins = open_office(vault).logins
+    office = open_office(vault)
+    logins = office.logins
     return DeviceLogins(
+        vault=vault,
+        clients=office.clients,
         endpoint=server,
         begin=server.begin,
         targets=logins.targets,
@@ -79,8 +84,50 @@ async def test_it_is_polled_at_the_servers_pace_until_somebody_consents(
     assert await access_token(vault) == "at-1"
     [told] = lines.of(Event.GRANT_AUTHORIZED)
     assert told["grant"] == "acme"
-    with pytest.raises(AuthorizationFailed, match="is not known any more"):
-        await logins.poll(login.id)
+    again = await logins.poll(login.id)
+    assert isinstance(again, Authorized), "whoever was not told asks again"
+    assert again.grant == done.grant
+    assert len(server.polls) == 4
+
+
+async def test_one_process_asks_at_a_time_and_another_goes_on(vault: Vault) -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def hanging(client: Client, code: Secret, *, patience: Patience) -> Outcome:
+        assert (client, code.reveal()) == (CRM, "canary-code")
+        assert patience.deadline == POLL_DEADLINE
+        asked.set()
+        await go_on.wait()
+        return SLOW_DOWN
+
+    server, other = Server([]), Server([answered("at-1", "rt-1")])
+    server.poll = hanging  # type: ignore[method-assign]  # a script of its own
+    logins, others = device_logins(vault, server), device_logins(vault, other)
+    login = await logins.begin("acme", client_name="crm")
+    clock_of(vault).move(5)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(logins.poll, login.id)
+        await asked.wait()
+        assert await others.poll(login.id) == ASKING
+        go_on.set()
+    assert other.polls == []
+    assert await others.poll(login.id) == 10, "the pace is the login's, whoever asks"
+    clock_of(vault).move(10)
+    assert isinstance(await others.poll(login.id), Authorized)
+
+
+async def test_a_poll_that_died_with_its_process_is_made_again(vault: Vault) -> None:
+    login = await device_logins(vault, Server([])).begin("acme", client_name="crm")
+    clock_of(vault).move(5)
+    found = await vault.logins.find(login.id)
+    assert found is not None
+    now = clock_of(vault).now()
+    assert await vault.logins.begin_poll(found, now + ASKING)
+    assert not await vault.logins.begin_poll(found, now + ASKING)
+    logins = device_logins(vault, Server([answered("at-1", "rt-1")]))
+    assert await logins.poll(login.id) == ASKING
+    clock_of(vault).move(ASKING)
+    assert isinstance(await logins.poll(login.id), Authorized)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,11 @@ async def test_what_is_told_is_kept(vault: Vault, lines: Lines) -> None:
     assert again.app == desk.app
     assert again.asked == 0
     assert one(lines, Event.METADATA_READ)["server"] == ISSUER
+    [noted] = await vault.changes.page(after=0, limit=9, grant=None)
+    assert (noted.what, noted.by, noted.client, noted.detail) == (
+        *("discovered", "daemon", "app"),
+        ISSUER,
+    )
     rows = await vault._database.read(lambda c: c.execute(sa.select(client_records.c.sealed)).all())
     assert all(b"as.example" not in row.sealed for row in rows)
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 
+from refresher.acting import acting, operator
 from refresher.domain.clients import Client
 from refresher.domain.grants import GrantState
 from refresher.domain.outcomes import (
@@ -23,13 +24,14 @@ from refresher.domain.outcomes import (
     Transient,
 )
 from refresher.domain.secret import Secret
-from refresher.engine.logins import LOGIN_MINUTES, LOGINS_OPEN, Login
+from refresher.engine.logins import LOGIN_MINUTES, Begun
 from refresher.errors import (
     AuthorizationFailed,
     UnknownGrant,
     VaultUnavailable,
 )
 from refresher.logs import Event
+from refresher.vault.logins import LOGINS_OPEN
 from refresher.vault.vault import Vault
 from tests.canary import Canary
 from tests.engine.office import REDIRECT, Office, callback, open_office
@@ -55,7 +57,7 @@ from tests.vault.world import (
 )
 
 
-async def log_in(office: Office, name: str = "acme") -> Login:
+async def log_in(office: Office, name: str = "acme") -> Begun:
     """Begin and finish a login of NAME."""
     login = await office.logins.begin(name, client_name="crm")
     await office.logins.finish(login.id, callback(login))
@@ -70,7 +72,7 @@ async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines)
     assert (parameters["response_type"], parameters["client_id"]) == ("code", "crm-id")
     assert (parameters["redirect_uri"], parameters["state"]) == (
         REDIRECT,
-        login.request.state.reveal(),
+        login.request.awaited.state.reveal(),
     )
     assert (await get(vault)).state is GrantState.PENDING
     grant = (await office.logins.finish(login.id, callback(login))).grant
@@ -84,7 +86,7 @@ async def test_a_login_brings_a_new_grant_its_tokens(vault: Vault, lines: Lines)
             client="crm",
             secret="the-code",
             redirect_uri=REDIRECT,
-            code_verifier=login.request.code_verifier,
+            code_verifier=login.request.awaited.code_verifier,
             deadline=30.0,
         )
     ]
@@ -222,7 +224,7 @@ async def test_every_failed_login_says_why(vault: Vault, outcome: Outcome, messa
     ids=["another state", "no state", "denied", "nothing", "no code"],
 )
 async def test_a_bad_callback_can_be_pasted_again(
-    vault: Vault, pasted: Callable[[Login], str], message: str
+    vault: Vault, pasted: Callable[[Begun], str], message: str
 ) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
     login = await office.logins.begin("acme", client_name="crm")
@@ -236,8 +238,9 @@ async def test_a_bad_callback_can_be_pasted_again(
 async def test_a_code_is_redeemed_once(vault: Vault) -> None:
     office = open_office(vault, answered("at-1", "rt-1"))
     login = await log_in(office)
-    with pytest.raises(AuthorizationFailed, match="has timed out: start it again"):
-        await office.logins.finish(login.id, callback(login))
+    # Whoever was not told asks again.
+    again = await office.logins.finish(login.id, callback(login))
+    assert again.grant == await get(vault)
     assert len(office.endpoint.calls) == 1
 
 
@@ -474,9 +477,9 @@ async def test_no_line_of_a_login_holds_a_secret(
     )
     code = canary.plant("code")
     login = await office.logins.begin("acme", client_name="crm")
-    canary.add(login.request.state.reveal())
-    assert login.request.code_verifier is not None
-    canary.add(login.request.code_verifier.reveal())
+    canary.add(login.request.awaited.state.reveal())
+    assert login.request.awaited.code_verifier is not None
+    canary.add(login.request.awaited.code_verifier.reveal())
     await office.logins.finish(login.id, callback(login, code=code))
     again = await office.logins.begin("acme")
     with pytest.raises(AuthorizationFailed) as raised:
@@ -490,10 +493,77 @@ async def test_a_login_is_found_by_its_state(vault: Vault) -> None:
     office = open_office(vault, clients={"crm": CRM})
     first = await office.logins.begin("one", client_name="crm")
     second = await office.logins.begin("two", client_name="crm")
-    state = second.request.state.reveal()
-    assert office.logins.find(f"code=x&state={state}") is second
-    assert office.logins.find(f"code=x&state={first.request.state.reveal()}") is first
-    assert office.logins.find("code=x&state=other") is None
-    assert office.logins.find(f"state={state}&state={state}") is None
+    state = second.request.awaited.state.reveal()
+    found = await office.logins.find(f"code=x&state={state}")
+    assert found is not None
+    assert (found.id, found.name, found.awaited) == (second.id, "two", second.request.awaited)
+    other = await office.logins.find(f"code=x&state={first.request.awaited.state.reveal()}")
+    assert other is not None
+    assert other.id == first.id
+    assert await office.logins.find("code=x&state=other") is None
+    assert await office.logins.find(f"state={state}&state={state}") is None
     office.clock.move(LOGIN_MINUTES * 60 + 1)
-    assert office.logins.find(f"code=x&state={state}") is None
+    assert await office.logins.find(f"code=x&state={state}") is None
+
+
+async def test_another_process_finishes_a_login(vault: Vault) -> None:
+    """The one that began it has died; who asked for it stands in the vault's log all the same."""
+    with acting(operator(1000, 4711)):
+        login = await open_office(vault).logins.begin("acme", client_name="crm")
+    office = open_office(vault, answered("at-1", "rt-1"))
+    await office.logins.finish(login.id, callback(login))
+    [call] = office.endpoint.calls
+    awaited = login.request.awaited
+    assert (call.redirect_uri, call.code_verifier) == (REDIRECT, awaited.code_verifier)
+    [change, *_] = await vault.changes.page(after=0, limit=9, grant=None)
+    assert (change.what, change.uid, change.pid) == ("authorized", 1000, 4711)
+
+
+async def test_two_answers_to_one_login_spend_one_code(vault: Vault) -> None:
+    """Two processes, or a page that was loaded twice: the second is told, and sends nothing."""
+    asked, other = anyio.Event(), anyio.Event()
+
+    async def script(_: Call) -> Outcome:
+        asked.set()
+        await other.wait()
+        return answered("at-1", "rt-1")
+
+    first, second = open_office(vault), open_office(vault)
+    first.endpoint.script = script
+    login = await first.logins.begin("acme", client_name="crm")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.logins.finish, login.id, callback(login))
+        await asked.wait()
+        with pytest.raises(AuthorizationFailed, match="has been answered already"):
+            await second.logins.finish(login.id, callback(login))
+        other.set()
+    assert second.endpoint.calls == []
+    assert holds(vault, await get(vault), "rt-1")
+
+
+async def test_a_code_that_died_with_its_process_is_not_sent_again(vault: Vault) -> None:
+    office = open_office(vault, answered("at-1", "rt-1"))
+    login = await office.logins.begin("acme", client_name="crm")
+    assert await vault.logins.take(login.id)
+    assert not await vault.logins.take(login.id)
+    with pytest.raises(AuthorizationFailed, match="`refresher status acme` says what came of it"):
+        await office.logins.finish(login.id, callback(login))
+    assert office.endpoint.calls == []
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        {"crm": changed(CRM, client_id="another")},
+        {"crm": changed(CRM, token_endpoint="https://other.example/token")},
+        {},
+    ],
+    ids=["client_id", "token_endpoint", "no client"],
+)
+async def test_a_code_goes_to_no_other_server(vault: Vault, now: dict[str, Client]) -> None:
+    """The settings were changed between the consent and the code."""
+    login = await open_office(vault).logins.begin("acme", client_name="crm")
+    office = open_office(vault, answered("at-1"), clients=now)
+    with pytest.raises(AuthorizationFailed, match=r"than when the login began|there is no client"):
+        await office.logins.finish(login.id, callback(login))
+    assert office.endpoint.calls == []

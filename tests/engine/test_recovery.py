@@ -11,6 +11,7 @@ import pytest
 from refresher.domain.adoption import Transition
 from refresher.domain.clients import Client, UnknownOutcome
 from refresher.domain.grants import Claim, Grant, GrantState
+from refresher.domain.logins import Consent, Stage
 from refresher.domain.outcomes import Outcome, RefreshTokenOnly, ResourceOwner, TokenAnswer
 from refresher.domain.secret import Secret
 from refresher.engine.records import exchange_record, login_record, read_record
@@ -20,6 +21,7 @@ from refresher.logs import Event
 from refresher.vault.vault import Vault
 from tests.engine.world import Call, Endpoint, Lines, assemble
 from tests.support.waiting import eventually
+from tests.vault.sealed import a_login
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -202,12 +204,16 @@ async def leave_rescued_login(vault: Vault) -> None:
     grant = await get(vault)
     owner = ResourceOwner(name="ann", subject="1")
     change = login_of(grant, answered("at-login", "rt-login", resource_owner=owner))
-    await rescue(vault, login_record(grant, change, "http://127.0.0.1/callback")())
+    await rescue(
+        vault, login_record(grant, change, Consent("login-1", "http://127.0.0.1/callback"))()
+    )
 
 
 async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
+        await vault.logins.add(a_login())
+        assert await vault.logins.take("login-1")
         claim = await claim_one(vault)
         await leave_rescued_login(vault)
     async with opened(tmp_path) as vault:
@@ -218,6 +224,9 @@ async def test_a_rescued_login_is_adopted(tmp_path: Path, lines: Lines) -> None:
         assert grant.redirect_uri == "http://127.0.0.1/callback"
         assert (grant.authorized_by, grant.authorized_subject) == ("ann", "1")
         assert grant.authorization_serial == claim.grant.authorization_serial + 1
+        login = await vault.logins.find("login-1")
+        assert login is not None
+        assert login.stage is Stage.DONE, "whoever waits for it is told"
         assert (grant.state, grant.intent) == (GrantState.FRESH, None)
     assert [line["outcome"] for line in lines.of(Event.ANSWER_RESCUED)] == ["apply"]
 

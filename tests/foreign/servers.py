@@ -12,6 +12,7 @@ from typing import Any
 
 from refresher.demo.private_server import free_port
 from refresher.domain.clients import Client, Endpoints, Revocation
+from refresher.domain.logins import AwaitedAnswer
 from refresher.domain.outcomes import Outcome, Refreshed, TokenAnswer
 from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
@@ -107,20 +108,20 @@ def toolkit(folder: Path, **oauth2: Any) -> Iterator[Met]:
         process.wait()
 
 
-def consented(client: Client) -> tuple[authorization.AuthorizationRequest, authorization.Callback]:
+def consented(client: Client) -> tuple[AwaitedAnswer, authorization.Callback]:
     """A login as far as its code."""
     uri = client.redirect_uris[0]
     request = authorization.begin(client, redirect_uri=uri, scope=client.scope)
     landed = browsing.follow(request.url, until=uri)
-    return request, authorization.read_callback(request, landed)
+    return request.awaited, authorization.read_callback(request.awaited, landed)
 
 
 async def logged_in(endpoint: TokenEndpoint, client: Client, **changes: Any) -> Outcome:
     """What the code of a login brings; CHANGES are made to the request that redeems it."""
-    request, callback = consented(client)
+    awaited, callback = consented(client)
     asked: dict[str, Any] = {
-        "redirect_uri": request.redirect_uri,
-        "code_verifier": request.code_verifier,
+        "redirect_uri": awaited.redirect_uri,
+        "code_verifier": awaited.code_verifier,
         **changes,
     }
     return await endpoint.redeem(client, callback.code, **asked, patience=Patience(PATIENCE))

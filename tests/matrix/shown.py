@@ -15,6 +15,9 @@ from tests.matrix.failure import Failure, Verdict
 
 ROOT = Path(__file__).parent.parent.parent
 
+MANY = 10
+"""Tests for which workers are worth their start."""
+
 STANDARD_ERROR = 2
 """Its descriptor: progress is for whoever waits, standard output for the table."""
 
@@ -63,6 +66,8 @@ def run_tests(names: Sequence[str]) -> dict[str, Outcome]:
     with tempfile.TemporaryDirectory(prefix="refresher-matrix-") as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-q", "-m", "not foreign"]
+        if len(names) < MANY:
+            command += ["-n", "0"]
         subprocess.run(
             [*command, f"--junitxml={report}", *names],
             cwd=ROOT,

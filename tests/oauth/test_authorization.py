@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from refresher.domain.logins import AwaitedAnswer
 from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed
 from refresher.oauth.authorization import (
@@ -19,9 +20,7 @@ from refresher.oauth.authorization import (
 from tests.oauth.world import make_client
 
 REDIRECT = "http://127.0.0.1:8400/cb"
-REQUEST = AuthorizationRequest(
-    url="https://as.example/auth",
-    parameters={},
+AWAITED = AwaitedAnswer(
     state=Secret("ST"),
     redirect_uri=REDIRECT,
     code_verifier=None,
@@ -35,9 +34,9 @@ def begun(**client: Any) -> tuple[AuthorizationRequest, dict[str, str]]:
     return request, {name: value for name, [value] in query.items()}
 
 
-def refusal(pasted: str, request: AuthorizationRequest = REQUEST) -> str:
+def refusal(pasted: str, awaited: AwaitedAnswer = AWAITED) -> str:
     with pytest.raises(AuthorizationFailed) as caught:
-        read_callback(request, pasted)
+        read_callback(awaited, pasted)
     return str(caught.value)
 
 
@@ -50,33 +49,33 @@ def test_the_challenge_matches_rfc_7636() -> None:
 def test_an_authorization_request_says_everything() -> None:
     request, query = begun()
 
-    assert request.code_verifier is not None
+    assert request.awaited.code_verifier is not None
     assert query == {
         "response_type": "code",
         "client_id": "id",
         "redirect_uri": REDIRECT,
         "scope": "read write",
-        "state": request.state.reveal(),
-        "code_challenge": challenge(request.code_verifier.reveal()),
+        "state": request.awaited.state.reveal(),
+        "code_challenge": challenge(request.awaited.code_verifier.reveal()),
         "code_challenge_method": "S256",
     }
-    assert request.redirect_uri == REDIRECT
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43,128}", request.code_verifier.reveal())
-    assert request.code_verifier.reveal() not in request.url
+    assert request.awaited.redirect_uri == REDIRECT
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43,128}", request.awaited.code_verifier.reveal())
+    assert request.awaited.code_verifier.reveal() not in request.url
     assert "scope=read%20write" in request.url
 
 
 def test_no_two_logins_share_anything() -> None:
     (one, _), (other, _) = begun(), begun()
 
-    assert one.state != other.state
-    assert one.code_verifier != other.code_verifier
+    assert one.awaited.state != other.awaited.state
+    assert one.awaited.code_verifier != other.awaited.code_verifier
 
 
 def test_a_client_may_go_without_pkce() -> None:
     request, query = begun(pkce=False)
 
-    assert request.code_verifier is None
+    assert request.awaited.code_verifier is None
     assert "code_challenge" not in query
 
 
@@ -117,7 +116,7 @@ def test_a_client_without_endpoint_cannot_login() -> None:
     ],
 )
 def test_a_code_is_found_in_what_is_pasted(pasted: str, code: str) -> None:
-    assert read_callback(REQUEST, pasted).code.reveal() == code
+    assert read_callback(AWAITED, pasted).code.reveal() == code
 
 
 @pytest.mark.parametrize(
@@ -172,8 +171,8 @@ HERE, THERE = "https://as.example", "https://other.example"
 def test_the_server_that_was_asked_may_name_itself(
     issuer: str | None, query: str, *, names_issuer: bool
 ) -> None:
-    request = replace(REQUEST, issuer=issuer, other_issuers={THERE})
-    callback = read_callback(request, query)
+    awaited = replace(AWAITED, issuer=issuer, other_issuers=(THERE,))
+    callback = read_callback(awaited, query)
     assert (callback.code.reveal(), callback.names_issuer) == ("C", names_issuer)
 
 
@@ -191,9 +190,9 @@ def test_the_server_that_was_asked_may_name_itself(
 )
 @pytest.mark.parametrize("answer", ["code=C", "error=access_denied"])
 def test_an_answer_of_another_server_is_refused(issuer: str | None, iss: str, answer: str) -> None:
-    request = replace(REQUEST, issuer=issuer, other_issuers={THERE})
-    assert "issuer" in refusal(f"{REDIRECT}?{answer}&state=ST&{iss}", request)
-    assert "the state is not" in refusal(f"{REDIRECT}?{answer}&state=other&{iss}", request)
+    awaited = replace(AWAITED, issuer=issuer, other_issuers=(THERE,))
+    assert "issuer" in refusal(f"{REDIRECT}?{answer}&state=ST&{iss}", awaited)
+    assert "the state is not" in refusal(f"{REDIRECT}?{answer}&state=other&{iss}", awaited)
 
 
 @pytest.mark.parametrize(
@@ -224,27 +223,23 @@ def test_every_failure_reads_differently() -> None:
 
 
 def test_a_redirect_name_is_compared_with_nothing() -> None:
-    request = AuthorizationRequest(
-        url="",
-        parameters={},
+    awaited = AwaitedAnswer(
         state=Secret("ST"),
         redirect_uri="My_RuName-x",
         code_verifier=None,
     )
 
-    assert read_callback(request, "https://shop.example/ok?code=C&state=ST").code.reveal() == "C"
+    assert read_callback(awaited, "https://shop.example/ok?code=C&state=ST").code.reveal() == "C"
 
 
 def test_a_custom_scheme_redirects_too() -> None:
-    request = AuthorizationRequest(
-        url="",
-        parameters={},
+    awaited = AwaitedAnswer(
         state=Secret("ST"),
         redirect_uri="com.example.app:/cb",
         code_verifier=None,
     )
 
-    assert read_callback(request, "com.example.app:/cb?code=C&state=ST").code.reveal() == "C"
+    assert read_callback(awaited, "com.example.app:/cb?code=C&state=ST").code.reveal() == "C"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +270,7 @@ def test_other_redirect_uris_are_not_loopback(uri: str) -> None:
 def test_an_authorization_request_shows_no_secret() -> None:
     request, _ = begun()
 
-    assert request.code_verifier is not None
-    for secret in (request.code_verifier, request.state):
+    assert request.awaited.code_verifier is not None
+    for secret in (request.awaited.code_verifier, request.awaited.state):
         assert secret.reveal() not in repr(request)
-    assert challenge(request.code_verifier.reveal()) not in repr(request)
+    assert challenge(request.awaited.code_verifier.reveal()) not in repr(request)

@@ -216,11 +216,11 @@ def test_a_failure_on_the_way_stays_one_whatever_it_advises() -> None:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("x", GrantRejected(error="invalid_refresh_token", status=400)),
-        ("invalid_request", GrantRejected(error="invalid_request", status=400)),
-        ("invalid_token", GrantRejected(error="invalid_token", status=400)),
-        ("unauthorized_client", GrantRejected(error="unauthorized_client", status=400)),
-        ("access_denied", GrantRejected(error="access_denied", status=400)),
+        ("x", GrantRejected(error="invalid_refresh_token", status=400, is_explained=True)),
+        *(
+            (code, GrantRejected(error=code, status=400, is_explained=True))
+            for code in ("invalid_request", "invalid_token", "unauthorized_client", "access_denied")
+        ),
         ("invalid_client", ClientRejected(error="invalid_client", status=400)),
         ("invalid_scope", Misconfigured(error="invalid_scope", status=400)),
         ("slow_down", Transient(reason="slow_down", status=400)),

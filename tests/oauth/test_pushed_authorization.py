@@ -39,7 +39,7 @@ async def test_the_browser_carries_a_reference_alone() -> None:
     assert headers["authorization"].startswith("Basic ")
     sent = {name: values[0] for name, values in parse_qs(body).items()}
     assert sent == dict(before.parameters)
-    assert sent["state"] == after.state.reveal() == before.state.reveal()
+    assert sent["state"] == after.awaited.state.reveal() == before.awaited.state.reveal()
     assert (sent["resource"], sent["scope"]) == ("https://api.example/mcp", "read")
     assert {"code_challenge", "redirect_uri", "client_id"} <= sent.keys()
     assert CLIENT_SECRET not in body

@@ -63,6 +63,7 @@ BEARER = Revocation(
     token="access_token",
     authenticated=False,
 )
+DROPBOX = dataclasses.replace(BEARER, method="POST", placement=Placement.JSON)
 OWN = Revocation(
     endpoint="",
     method="DELETE",
@@ -78,9 +79,10 @@ OWN = Revocation(
     [
         (PATH, "DELETE /token/R%2FT HTTP/1.1", None, ""),
         (BEARER, "DELETE /token HTTP/1.1", "Bearer AT", ""),
+        (DROPBOX, "POST /token HTTP/1.1", "Bearer AT", "null"),
         (OWN, "DELETE /token HTTP/1.1", "Basic ", '{"access_token": "AT"}'),
     ],
-    ids=["HubSpot", "Canvas", "GitHub"],
+    ids=["HubSpot", "Canvas", "Dropbox", "GitHub"],
 )
 async def test_a_token_may_be_revoked_in_other_ways(
     revocation: Revocation, line: str, authorization: str | None, sent: str

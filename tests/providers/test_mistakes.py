@@ -155,7 +155,9 @@ def test_the_redirect_tells_it_and_names_the_mend(error: str) -> None:
     client = make_client("acme", authorization_endpoint="https://a.example/authorize")
     request = authorization.begin(client, redirect_uri="https://b.example/", scope=())
     with pytest.raises(AuthorizationFailed, match=r".") as raised:
-        authorization.read_callback(request, f"?state={request.state.reveal()}&error={error}")
+        authorization.read_callback(
+            request.awaited, f"?state={request.awaited.state.reveal()}&error={error}"
+        )
     assert AT_THE_AUTHORIZATION_ENDPOINT[error] in str(raised.value)
 
 

@@ -27,7 +27,7 @@ class Consumers:
     reads: int = 0
     newest: dict[str, int] = field(default_factory=dict)
     seen_at: dict[str, float] = field(default_factory=dict)
-    """Monotonic instants at which a token of each name was read last."""
+    """Monotonic instants at which the last reads that found a token of each name began."""
     backwards: list[str] = field(default_factory=list)
     """Reads of a version below one that was read before."""
     refused: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Consumers:
         self._ended.set()
 
     def _read(self, redis: Redis, name: str) -> None:
-        began = time.time()
+        began, looked_at = time.time(), time.monotonic()
         try:
             token: Any = redis.hgetall(f"refresher:token:{name}")
         except (RedisError, OSError):
@@ -58,7 +58,7 @@ class Consumers:
         if version < newest:
             self.backwards.append(f"{name}: {version} after {newest}")
         self.newest[name] = max(version, newest)
-        self.seen_at[name] = time.monotonic()
+        self.seen_at[name] = looked_at
         families = self.server.sandbox.families
         if self.server.call(families.use, token["access_token"], began) is None:
             self.refused.append(f"{name}: {version} at {began:.3f}")

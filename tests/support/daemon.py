@@ -14,7 +14,7 @@ from typing import Any
 
 from refresher.vault.sealing import write_key_file
 from tests.support.emitted import note
-from tests.support.forked import ForkedProcess, run_command
+from tests.support.forked import NOTHING, ForkedProcess, run_command
 from tests.support.waiting import PATIENCE, wait_until
 
 SETTINGS = """
@@ -83,25 +83,40 @@ class DaemonProcess:
         It is forked with its imports done; one that is started as a person does is ``spawn``'s.
         """
         seen = self.ready_count()
-        self.process = ForkedProcess(
-            ["--config", str(self.config), "run", *arguments],
-            log=self.log,
-            environment={**os.environ, **(environment or {})},
-        )
+        self.process = self.fork("run", *arguments, environment=environment)
         if wait:
             wait_until(
                 lambda: self.ready_count() > seen,
                 description=f"the daemon is ready: {self.log.read_text()[-3000:]}",
             )
 
+    def fork(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: Path = NOTHING,
+        log: Path | None = None,
+    ) -> ForkedProcess:
+        """Start one refresher command that writes to LOG, the daemon's if that is None."""
+        return ForkedProcess(
+            ["--config", str(self.config), *arguments],
+            log=log or self.log,
+            environment={**os.environ, **(environment or {})},
+            stdin=stdin,
+        )
+
     def spawn(
-        self, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: Path = NOTHING,
+        log: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start one refresher command that only writes to the log."""
-        with self.log.open("ab") as output:
+        """The same with a first line and a command line of its own."""
+        with (log or self.log).open("ab") as output, stdin.open("rb") as given:
             return subprocess.Popen(
                 [*self.program, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=given,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},
@@ -128,13 +143,8 @@ class DaemonProcess:
         self._start_as("tests.support.faulty_daemon", str(faults))
 
     def _start_as(self, module: str, argument: str) -> None:
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(self.config), argument],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        arguments = [str(self.config), argument]
+        self.process = ForkedProcess(arguments, log=self.log, module=module)
 
     def hang_up(self) -> None:
         """SIGHUP: read the settings again."""

@@ -1,11 +1,12 @@
 """Processes of refresher that are forked from one which has done the imports.
 
 They are real processes all the same, with a pid, files and an end of their own. Only the
-imports are spared, the longest part of a short life: half a second for each of some hundred
-commands.
+imports are spared, the longest part of a short life: a second of CPU for each of some hundred
+daemons and commands.
 """
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import signal
@@ -17,8 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import refresher.cli
+from tests.support.waiting import PATIENCE
+
+NOTHING = Path(os.devnull)
 
 FORKS = multiprocessing.get_context("forkserver")
+
+REFRESHER = refresher.cli.__name__
 
 COMMANDS = [
     f"refresher.cli.{path.stem}" for path in Path(refresher.cli.__file__).parent.glob("*.py")
@@ -29,29 +35,42 @@ FORKS.set_forkserver_preload(
         *COMMANDS,
         "refresher.app.standby",
         "refresher.app.without_daemon",
+        "refresher.cli.status.command",
+        "anyio._backends._asyncio",
         "tests.support.emitted",
         "tests.support.probed_daemon",
+        "tests.support.stepped_daemon",
         "pytest",
+        "tests.support.frozen",
     ]
 )
 # pytest: a fork imports whatever started the tests, which is pytest's own command.
+# frozen: the last, so that it freezes what the others made.
 
 
 def run_command(
-    arguments: Sequence[str], *, text: str, environment: Mapping[str, str], within: float
+    arguments: Sequence[str],
+    *,
+    text: str = "",
+    environment: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+    within: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``refresher ARGUMENTS`` to its end, as ``subprocess.run`` would.
 
     Args:
         text: its standard input.
         environment: all of its environment.
+        folder: where it runs, if not here.
         within: seconds it may take.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        stdin, stdout, stderr = (Path(folder) / name for name in ("stdin", "stdout", "stderr"))
+    with tempfile.TemporaryDirectory() as place:
+        stdin, stdout, stderr = (Path(place) / name for name in ("stdin", "stdout", "stderr"))
         stdin.write_text(text)
         files = (stdin, stdout, stderr)
-        process = FORKS.Process(target=_be, args=(arguments, dict(environment), files, Path.cwd()))
+        process = FORKS.Process(
+            target=_be, args=(arguments, dict(environment), files, folder or Path.cwd())
+        )
         process.start()
         process.join(within)
         if process.exitcode is None:
@@ -64,15 +83,28 @@ def run_command(
 
 
 class ForkedProcess:
-    """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it."""
+    """``refresher ARGUMENTS`` with its output at the end of LOG, as ``subprocess.Popen`` has it.
+
+    Args:
+        stdin: a pipe with a name, or a file; nothing if none is given.
+        module: whose ``main`` it is, if not refresher's.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] = os.environ,
+        stdin: Path = NOTHING,
+        module: str = REFRESHER,
     ) -> None:
         log.touch()
-        files = (Path(os.devnull), log, log)
+        files = (stdin, log, log)
         self._process = FORKS.Process(
-            target=_be, args=(arguments, dict(environment), files, Path.cwd()), daemon=True
+            target=_be,
+            args=(arguments, dict(environment), files, Path.cwd(), module),
+            daemon=True,
         )
         self._process.start()
         assert self._process.pid is not None
@@ -123,8 +155,9 @@ def _be(
     environment: Mapping[str, str],
     files: tuple[Path, Path, Path],
     folder: Path,
+    module: str = REFRESHER,
 ) -> None:
-    """The whole of a forked command; it ends with SystemExit."""
+    """The whole of a forked command; it may end with SystemExit."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -134,6 +167,6 @@ def _be(
     sys.argv = ["refresher", *arguments]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put /dev/null there
     try:
-        refresher.cli.main()
+        importlib.import_module(module).main()
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out; the log's last lines are there

@@ -1,18 +1,20 @@
 """The sandbox beside tests that are not async: a process of its own, or a thread of ours."""
 
 import json
-import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from refresher.sandbox import Sandbox, SandboxOptions
 from refresher.sandbox.exchange_log import ExchangeRecord
-from tests.support.waiting import PATIENCE
+from tests.support.forked import ForkedProcess
+from tests.support.waiting import PATIENCE, wait_until
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,20 +32,21 @@ class SandboxProcess:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._process = subprocess.Popen(
-            [*SANDBOX, "--options-json", json.dumps(options)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-")
+        log = Path(self._folder.name) / "log"
+        self._process = ForkedProcess(
+            [*SANDBOX[3:], "--options-json", json.dumps(options)], log=log
         )
-        assert self._process.stdout is not None
-        self.base_url: str = json.loads(self._process.stdout.readline())["base_url"]
+        wait_until(
+            lambda: log.read_text().endswith("\n"), description="the sandbox tells its address"
+        )
+        self.base_url: str = json.loads(log.read_text())["base_url"]
 
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
         self._process.wait(timeout=PATIENCE)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._folder.cleanup()
 
     def mint(self, count: int) -> list[dict[str, Any]]:
         """COUNT new grants of the application that exists from the start."""

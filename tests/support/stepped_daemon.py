@@ -1,6 +1,5 @@
 """The daemon on a wall clock that a file can step: ``... stepped_daemon CONFIG OFFSET_FILE``."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -53,12 +52,7 @@ class Stepping:
     def start(self) -> None:
         """Start the daemon and wait until it says that it is ready."""
         seen = self._daemon.ready_count()
-        with self._daemon.log.open("ab") as output:
-            self._daemon.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.stepped_daemon",
-                 str(self._daemon.config), str(self._file)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
+        self._daemon.start_stepped(self._file)
         wait_until(
             lambda: self._daemon.ready_count() > seen,
             description=f"the daemon is ready: {self._daemon.log.read_text()[-3000:]}",

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from redis.driver_info import DriverInfo
 
 from refresher.demo.private_server import PrivateValkey
 
 __all__ = ["Valkey", "session_valkey", "shared_valkey", "valkey"]
+
+
+DRIVER = DriverInfo()
+"""What clients call themselves: each would look for its version among what pip installed."""
 
 
 class Valkey(PrivateValkey):
@@ -15,7 +20,7 @@ class Valkey(PrivateValkey):
 
     def client(self, *, decode: bool = True) -> Redis:
         """A synchronous client, for arranging and for looking; close it or use ``with``."""
-        return Redis.from_url(self.url, decode_responses=decode)
+        return Redis.from_url(self.url, decode_responses=decode, driver_info=DRIVER)
 
 
 @pytest.fixture

@@ -19,23 +19,27 @@ class LoginCommand:
 
     Args:
         browser: what opens a URL on this desktop; ``true`` opens nothing.
+        is_listed: it has a command line of its own for whoever lists processes.
     """
 
     def __init__(
-        self, daemon: DaemonProcess, *arguments: str, browser: str | Path = "true"
+        self,
+        daemon: DaemonProcess,
+        *arguments: str,
+        browser: str | Path = "true",
+        is_listed: bool = False,
     ) -> None:
-        descriptor, name = tempfile.mkstemp(dir=daemon.folder, prefix="login-", suffix=".log")
-        self._log = Path(name)
-        with os.fdopen(descriptor, "wb") as output:
-            self._process = subprocess.Popen(
-                [*daemon.program, "login", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "BROWSER": str(browser)},
-            )
+        place = Path(tempfile.mkdtemp(dir=daemon.folder, prefix="login-"))
+        self._log, keyboard = place / "login.log", place / "keyboard"
+        os.mkfifo(keyboard)
+        self._keyboard = keyboard.open("r+b", buffering=0)
+        environment = {"BROWSER": str(browser)}
+        begin = daemon.spawn if is_listed else daemon.fork
+        self._process = begin(
+            "login", *arguments, environment=environment, stdin=keyboard, log=self._log
+        )
         wait_until(
-            lambda: self._has_ended or self._urls(),
+            lambda: self.has_ended or self._urls(),
             description="the login shows an authorization URL",
         )
         assert self._urls(), self.said
@@ -49,8 +53,10 @@ class LoginCommand:
 
     def finish(self, pasted: str = "", *, code: int = 0) -> str:
         """Paste something and see the command end with CODE; gives everything it said."""
+        with self._keyboard:
+            self._keyboard.write(pasted.encode())
         try:
-            self._process.communicate(pasted.encode(), timeout=PATIENCE)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
@@ -59,7 +65,8 @@ class LoginCommand:
         return self.said
 
     @property
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """It waits no more."""
         return self._process.poll() is not None
 
     def _urls(self) -> list[str]:
@@ -84,11 +91,10 @@ class Browser:
         )
         self.program.chmod(0o755)
 
-    def leads_to(self, *, within: float) -> str:
+    def leads_to(self) -> str:
         """Where the page that it was given leads at once."""
         wait_until(
             lambda: self._given.exists() and self._given.read_text().strip(),
-            within=within,
             description="the browser is opened",
         )
         found = re.search('http-equiv="refresh" content="0; url=(.*?)"', self._page.read_text())

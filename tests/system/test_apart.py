@@ -12,7 +12,7 @@ from refresher.sandbox.faults import FaultMix, Raw, Slow, Status
 from tests.canary import Canary
 from tests.support.presence import always_there
 from tests.support.steady import Steady, bring_all, steady_world
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 
 LIFE = 8.0
 """Seconds a token lives: each is refreshed when about half of them have passed."""
@@ -46,18 +46,16 @@ def let_go(steady: Steady) -> None:
     steady.world.server.call(steady.world.server.sandbox.faults.clear)
 
 
-def await_reason(steady: Steady, name: str, reason: str, within: float = PATIENCE) -> None:
+def await_reason(steady: Steady, name: str, reason: str) -> None:
     wait_until(
         lambda: steady.world.status(name).get("reason") == reason,
-        within=within,
         description=f"{name} is told as {reason}, not {steady.world.status(name)}",
     )
 
 
-def await_fresh(steady: Steady, *names: str, within: float = PATIENCE) -> None:
+def await_fresh(steady: Steady, *names: str) -> None:
     wait_until(
         lambda: {steady.world.status(name).get("state") for name in names} == {"fresh"},
-        within=within,
         description=f"{names} are fresh again",
     )
 
@@ -106,7 +104,7 @@ def test_a_secret_that_really_is_wrong(steady: Steady) -> None:
         refused = [one for one in sandbox.log if one.error == "invalid_client"]
         assert len(refused) <= len(steady.names)
         steady.world.secret_file("box.secret", secret)
-        await_fresh(steady, *steady.names, within=20)
+        await_fresh(steady, *steady.names)
         steady.catch_up()
     assert len(daemon.events("client.rejected")) == len(daemon.events("client.recovered")) == 1
     assert daemon.events("grant.singled_out", "grant.doubted") == []
@@ -190,7 +188,7 @@ def test_a_server_that_refuses_everybody_for_a_while(steady: Steady) -> None:
             assert told["reason"] == "refused:invalid_grant"
             assert told["repair"].startswith(f"refresher login {name}; or wait until ")
         steady.world.server.call(plan.set_mix, None)
-        await_fresh(steady, *steady.names, within=30)
+        await_fresh(steady, *steady.names)
         steady.catch_up()
         wait_until(lambda: daemon.events("incident.closed"), description="incident.closed")
     [opened], [closed] = daemon.events("incident.opened"), daemon.events("incident.closed")
@@ -278,9 +276,9 @@ def test_a_server_that_refuses_early_refreshes(tmp_path: Path, canary: Canary) -
         daemon.start()
         bring_all(steady)
         with steady.undisturbed(), always_there(world.valkey.url, steady.names):
-            steady.rotate(2, spare=3 * life)
+            steady.rotate(2)
             refused = {name: refusals(steady, name) for name in steady.names}
-            steady.rotate(1, spare=2 * life)
+            steady.rotate(1)
         assert all(1 <= count <= 5 for count in refused.values()), refused
         assert {name: refusals(steady, name) for name in steady.names} == refused
         assert daemon.events("client.rejected", "grant.degraded", "grant.singled_out") == []

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from refresher.sandbox import Openness, SandboxOptions
+from refresher.sandbox import Openness, Raw, SandboxOptions
 from tests.canary import Canary
 from tests.support.sandbox import sandbox_thread
 from tests.support.waiting import wait_until
@@ -67,6 +67,13 @@ def refresh(world: World, name: str = "acme") -> None:
     )
     [*_, last] = world.server.sandbox.log
     assert (last.grant_type, last.status) == ("refresh_token", 200)
+
+
+def audited(world: World) -> list[tuple[str, str, str]]:
+    """What the change log has of the client: what, by whom, and what more; the oldest first."""
+    told = json.loads(world.daemon.command("audit", "--json").stdout)["changes"]
+    lines = [(one["what"], one["by"], one["detail"]) for one in told if one["client"] == "app"]
+    return [line for line in lines[::-1] if line[0] in {"discovered", "registered"}]
 
 
 def said(world: World, event: str) -> list[dict[str, Any]]:
@@ -170,6 +177,14 @@ def test_nothing_follows_endpoints_to_another_host_by_itself(
         sandbox.introducing.changes["revocation_endpoint"] = f"{sandbox.base_url}/revoke/more"
         world.daemon.command("discover", "app", "--accept")
         assert "/revoke/more" in said(world, "metadata.changed")[-1]["reason"]
+        world.daemon.command("discover", "app")
+        # A move that was refused has changed nothing; what the daemon read by itself has.
+        assert audited(world) == [
+            ("discovered", "daemon", sandbox.base_url),
+            ("discovered", "operator", "token_endpoint"),
+            ("discovered", "operator", "revocation_endpoint, token_endpoint"),
+            ("discovered", "operator", "nothing has changed"),
+        ]
 
 
 REGISTERED = 'issuer = "{base_url}"\nscope = "read"\n'
@@ -217,6 +232,8 @@ def test_a_client_registers_itself(
         world.daemon.command("register", "app", "--again")
         assert parameters(log_in(world, "other"))["client_id"] != made.client_id
         assert len(said(world, "client.registered")) == 2
+        registered = [line[:2] for line in audited(world) if line[0] == "registered"]
+        assert registered == [("registered", "operator")] * 2
 
 
 def test_the_end_of_a_registered_secret_is_told(tmp_path: Path, canary: Canary) -> None:
@@ -244,6 +261,30 @@ def test_a_request_is_pushed(tmp_path: Path, canary: Canary, pushes: str, more: 
 def test_what_is_offered_need_not_be_used(tmp_path: Path, canary: Canary) -> None:
     with discovering(tmp_path, canary, {"pushes": "offered"}, KNOWN) as world:
         assert "state" in parameters(log_in(world))
+
+
+def test_a_refresh_token_that_may_be_bound_to_a_key_is_kept(tmp_path: Path, canary: Canary) -> None:
+    with discovering(tmp_path, canary, {}, KNOWN, starts=False) as world:
+        sandbox = world.server.sandbox
+        sandbox.introducing.changes["dpop_signing_alg_values_supported"] = ["ES256"]
+        world.daemon.start()
+        wait_until(lambda: said(world, "metadata.read"), description="the server is known")
+        bare = Raw(status=400, body=b'{"error": "invalid_grant"}')
+        world.server.call(sandbox.faults.enqueue, bare)
+        minted = world.server.call(sandbox.mint)
+        line = {"name": "acme", "client": "app", "refresh_token": minted.refresh_token}
+        world.import_grants(line)
+        wait_until(
+            lambda: world.status("acme").get("reason") == "refused:dpop",
+            description="the likely cause is told",
+        )
+        [told] = world.daemon.events("grant.doubted")
+        assert "DPoP" in told["repair"]
+        assert told["repair"] == world.status("acme")["repair"]
+        assert "DPoP" in world.daemon.command("status", "acme").stdout
+        assert world.daemon.events("grant.lost") == []
+        world.daemon.command("refresh", "acme")
+        wait_until(lambda: world.token("acme"), description="the same refresh token is good")
 
 
 def test_a_demand_for_proofs_ends_no_grant(tmp_path: Path, canary: Canary) -> None:

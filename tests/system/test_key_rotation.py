@@ -175,7 +175,7 @@ def test_a_rotation_with_a_standby_and_without_a_daemon(tmp_path: Path) -> None:
     with rig_of(tmp_path) as rig:
         daemon = rig.daemon
         active = daemon.process
-        daemon.process = standby = daemon.spawn("run", "--standby")
+        daemon.process = standby = daemon.fork("run", "--standby")
         wait_until(lambda: daemon.events("daemon.stood_by"), description="a standby")
         rotate(daemon)
         assert active is not None

@@ -5,13 +5,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from refresher.sandbox import Minted, SandboxOptions, Slow
 from tests.canary import Canary
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 from tests.system.world import World, new_world
 
 IN_FLIGHT = 3.0
@@ -107,9 +106,9 @@ def settings_changed(world: World, addition: str) -> Iterator[None]:
         world.daemon.config.write_text(before)
 
 
-def await_event(world: World, event: str, *, after: int = 0, within: float = PATIENCE) -> None:
+def await_event(world: World, event: str, *, after: int = 0) -> None:
     """EVENT is logged for the time number AFTER + 1."""
-    wait_until(lambda: len(world.daemon.events(event)) > after, within=within, description=event)
+    wait_until(lambda: len(world.daemon.events(event)) > after, description=event)
 
 
 def test_sigterm_waits_for_the_answer(world: World, manager: Manager) -> None:
@@ -150,7 +149,7 @@ def test_sighup_adds_without_dropping(world: World) -> None:
         sent = exchanges(world, minted)
         hang_up(world)
         # Whether the exchange still waits when this is through is the machine's affair.
-        await_event(world, "settings.reloaded", after=reloaded, within=30)
+        await_event(world, "settings.reloaded", after=reloaded)
         wait_until(lambda: world.token("added"), description="the new grant is fresh")
         wait_until(
             lambda: int(world.token("steady")["version"]) > int(before["version"]),
@@ -189,7 +188,7 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
     minted = import_fresh(world, "inherited")
     before = world.token("inherited")
     waiting = len(world.daemon.events("daemon.stood_by"))
-    standby = world.daemon.spawn("run", "--standby", environment=manager.environment)
+    standby = world.daemon.fork("run", "--standby", environment=manager.environment)
     await_event(world, "daemon.stood_by", after=waiting)
     assert world.daemon.process is not None
     assert world.daemon.events("daemon.stood_by")[-1]["pid"] == world.daemon.process.pid
@@ -198,7 +197,7 @@ def test_a_standby_takes_over_at_once(world: World, manager: Manager) -> None:
     ready = world.daemon.ready_count()
     world.daemon.kill()
     world.daemon.process = standby
-    await_event(world, "daemon.ready", after=ready, within=30)
+    await_event(world, "daemon.ready", after=ready)
     # The dead daemon's exchange rotated the refresh token and its answer is lost for good:
     # under strict rotation nobody can save that, but it must be said and must be repairable.
     wait_until(
@@ -229,10 +228,3 @@ def test_systemd_hears_what_it_needs(world: World, manager: Manager) -> None:
     world.daemon.start(environment=manager.environment)
     wait_until(lambda: manager.hears("READY=1"), description="READY")
     wait_until(lambda: manager.hears("STATUS=grants: "), description="STATUS")
-
-
-def test_the_process_list_holds_no_secret(world: World, canary: Canary) -> None:
-    assert world.daemon.process is not None
-    command_line = Path(f"/proc/{world.daemon.process.pid}/cmdline").read_bytes()
-    assert b"refresher" in command_line
-    assert canary.found_in(command_line) == set()

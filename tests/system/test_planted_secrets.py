@@ -17,7 +17,7 @@ import pytest
 from refresher.sandbox import SandboxOptions
 from refresher.sandbox.faults import AlterAnswer
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.browser import LoginCommand, visit
 from tests.system.world import World, new_world
 
@@ -177,7 +177,9 @@ def test_labels_are_public_in_redis_and_are_told_nowhere_else(planted: Planted) 
 def test_no_process_shows_a_secret(planted: Planted) -> None:
     """Neither the daemon nor a command that a secret comes from, nor the login."""
     world, seen = planted.world, b""
-    login = LoginCommand(world.daemon, "seen", "--client", "web")
+    standby = world.daemon.spawn("run", "--standby")
+    wait_until(lambda: world.daemon.events("daemon.stood_by"), description="a daemon stands by")
+    login = LoginCommand(world.daemon, "seen", "--client", "web", is_listed=True)
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             seen += process.read_bytes().replace(b"\0", b" ") + b"\n"
@@ -185,6 +187,9 @@ def test_no_process_shows_a_secret(planted: Planted) -> None:
             continue
     visit(login.url)
     login.finish()
+    standby.terminate()
+    assert standby.wait(PATIENCE) == 0
     assert b"login seen" in seen
+    assert b"run --standby" in seen
     assert world.canary.found_in(seen) == set()
     assert planted.labels.found_in(seen) == set()

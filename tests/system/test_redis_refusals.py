@@ -29,7 +29,7 @@ def test_a_full_server(steady: Steady) -> None:
     with steady.undisturbed(), steady.outage(FULL), steady.world.valkey.client() as redis:
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", 1)
-        steady.await_loss(FULL, within=8)
+        steady.await_loss(FULL)
         steady.rotate(2)
         redis.config_set("maxmemory", 0)
 
@@ -44,7 +44,7 @@ def test_a_replica_after_a_failover(steady: Steady) -> None:
             Redis.from_url(url) as redis,
         ):
             redis.replicaof("127.0.0.1", str(master.port))
-            steady.await_loss(REPLICA, within=8)
+            steady.await_loss(REPLICA)
             steady.rotate(2)
             redis.replicaof("NO", "ONE")
     finally:
@@ -62,7 +62,7 @@ def test_a_password_that_is_asked_for_from_now_on(steady: Steady, canary: Canary
             before.config_set("requirepass", password)
         redis.client_kill_filter(_type="normal", skipme=True)
         redis.client_kill_filter(_type="pubsub", skipme=True)
-        steady.await_loss(PASSWORD, within=8)
+        steady.await_loss(PASSWORD)
         steady.rotate()
         redis.config_set("requirepass", "")
 
@@ -73,7 +73,7 @@ def test_an_acl_without_the_channel(steady: Steady) -> None:
     def is_ready() -> bool:
         return daemon.command("health", "--ready", check=None).returncode == 0
 
-    steady.catch_up()
+    steady.await_rebuilt()
     lost, rebuilt = (len(daemon.events(event)) for event in ("redis.lost", "mirror.rebuilt"))
     with steady.world.valkey.client() as redis:
         redis.execute_command("ACL", "SETUSER", "default", "resetchannels")

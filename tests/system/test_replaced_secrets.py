@@ -69,7 +69,7 @@ def test_the_secret_of_a_client(tmp_path: Path, canary: Canary) -> None:
             mount.swap(new)
             changed = replace(server.sandbox.client, client_secret=new)
             server.call(server.sandbox._server.applications.add, changed)
-            steady.rotate(spare=10)
+            steady.rotate()
             steady.catch_up()
             assert consumers.reads > 0
         assert replaced(steady) == ["clients.box.client_secret"]
@@ -88,7 +88,7 @@ def test_a_second_secret_of_a_client(tmp_path: Path, canary: Canary) -> None:
         with steady.undisturbed():
             changed = replace(server.sandbox.client, client_secret=new)
             server.call(server.sandbox._server.applications.add, changed)
-            steady.rotate(spare=10)
+            steady.rotate()
             steady.catch_up()
         [line] = daemon.events("secret.doubted")
         assert line["setting"] == "clients.box.client_secret"
@@ -122,7 +122,7 @@ def test_the_password_of_redis(tmp_path: Path, canary: Canary, kept: str) -> Non
                 wait_until(lambda: replaced(steady), description="the password is replaced")
                 if kept == "command":  # its 8 s held up no refresh
                     assert all(steady.generation(one) >= before[one] + 2 for one in before)
-                steady.catch_up(within=10)
+                steady.catch_up()
                 steady.rotate()
                 steady.catch_up()
         assert replaced(steady) == ["redis.password"]

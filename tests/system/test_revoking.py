@@ -108,7 +108,7 @@ def test_remove_keeps_what_comes_late_and_says_so(stage: Stage) -> None:
 def test_a_grant_removed_after_its_revocation_leaves_nothing_alive(stage: Stage) -> None:
     minted = stage.bring("acme")
     stage.hold_answer("acme", minted)
-    revoke = stage.world.daemon.spawn("revoke", "acme", "--yes")
+    revoke = stage.world.daemon.fork("revoke", "acme", "--yes")
     wait_until(lambda: stage.world.daemon.events("grant.revoked"), description="it is decided")
     stage.world.daemon.command("remove", "acme", "--yes")
     again = stage.bring("acme")

@@ -1,7 +1,6 @@
 """From nothing to settings that hold: ``init``, ``check``, and what typing mistakes bring."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from refresher.cli import daemon, demo, grants, setup
 from tests.support.daemon import DaemonProcess
+from tests.support.forked import run_command
 from tests.support.waiting import PATIENCE
 
 COMMANDS: list[click.Command] = [
@@ -44,15 +44,7 @@ client_secret = { file = "acme.secret" }
 
 def refresher(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run one command in FOLDER."""
-    done = subprocess.run(
-        [sys.executable, "-m", "refresher", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_command(arguments, folder=folder)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

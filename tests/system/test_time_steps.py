@@ -44,7 +44,7 @@ def test_a_step_back_does_not_renew_a_pause_that_is_over(tmp_path: Path, canary:
         for event in ("endpoint.suspended", "endpoint.resumed"):
             wait_until(partial(daemon.events, event), description=event)
         clock.step(-1800)
-        steady.rotate(spare=1)
+        steady.rotate()
 
 
 def test_a_clock_set_back_between_two_runs_costs_one_refresh(
@@ -60,5 +60,5 @@ def test_a_clock_set_back_between_two_runs_costs_one_refresh(
         [line] = steady.world.daemon.events("clock.jumped")
         assert (round(line["offset_s"]), line["reason"]) == (-3600, "measured")
         with steady.undisturbed():
-            steady.rotate(spare=1)
+            steady.rotate()
             steady.catch_up()

@@ -9,7 +9,6 @@ import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.support.forked import ForkedProcess
 from tests.support.rig import Rig, hits, overlaps_of_the_living
 from tests.support.waiting import wait_until
 
@@ -178,9 +178,9 @@ class Takeovers:
         assert daemon.ready_count() == ready
         assert active.poll() is None
 
-    def _stand_by(self) -> subprocess.Popen[bytes]:
+    def _stand_by(self) -> ForkedProcess:
         waiting = len(self.rig.daemon.events("daemon.stood_by"))
-        standby = self.rig.daemon.spawn("run", "--standby")
+        standby = self.rig.daemon.fork("run", "--standby")
         wait_until(
             lambda: len(self.rig.daemon.events("daemon.stood_by")) > waiting,
             description="a standby waits",

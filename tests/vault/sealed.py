@@ -5,13 +5,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from refresher.acting import operator
 from refresher.domain.discovery import Registration
+from refresher.domain.logins import AwaitedAnswer, Login
 from refresher.domain.outcomes import OutcomeUnknown
 from refresher.domain.secret import Secret
-from refresher.vault import client_records, kept, keys, revocations
+from refresher.vault import client_records, kept, keys, logins, revocations
 from refresher.vault.rows import CELLS, Transaction
 from refresher.vault.schema import client_records as client_records_table
 from refresher.vault.schema import grants, kept_answers
+from refresher.vault.schema import logins as under_way
 from refresher.vault.schema import revocations as parked
 from refresher.vault.sealing import FIRST_FORMAT, Place
 from refresher.vault.vault import Vault
@@ -54,6 +57,7 @@ async def fill(vault: Vault) -> None:
         client_secret=Secret("registered-secret"),
     )
     await vault.client_records.keep_registration("crm", registration)
+    await vault.logins.add(a_login())
     assert await at(vault, NOW).revocations.end("gone", lambda *_: True) is not None
 
 
@@ -80,6 +84,30 @@ def everything(tx: Transaction) -> Iterator[tuple[str, bytes]]:
         place = client_records.place_of(row)
         yield sealer.keyring.open(row["sealed"], place).decode(), row["sealed"][:9]
 
+    for row in tx.connection.execute(
+        sa.select(under_way).where(under_way.c.sealed.is_not(None))
+    ).mappings():
+        yield sealer.keyring.open(row["sealed"], logins.place_of(row)).decode(), row["sealed"][:9]
+
+
+def a_login(login_id: str = "login-1", *, ends_at: float = NOW + 900) -> Login:
+    """A login under way."""
+    return Login(
+        id=login_id,
+        name="acme",
+        client="crm",
+        begun_at=NOW,
+        ends_at=ends_at,
+        client_id="crm-id",
+        token_endpoint="https://crm.example/token",
+        by=operator(1000, 4711),
+        awaited=AwaitedAnswer(
+            state=Secret(f"state-of-{login_id}"),
+            redirect_uri="http://127.0.0.1/callback",
+            code_verifier=Secret("canary-verifier"),
+        ),
+    )
+
 
 async def sealed(vault: Vault) -> dict[str, bytes]:
     """What everything in VAULT opens to, and how it begins."""
@@ -91,12 +119,15 @@ async def execute(vault: Vault, statement: Any) -> None:
     await vault._database.write(lambda c: c.execute(statement))
 
 
+_SEALED = (kept_answers, parked, client_records_table, under_way)
+
+
 async def age(vault: Vault) -> None:
     """Make a vault as an earlier version left it, every cell of the first format."""
     keyring = vault._sealer.keyring
 
     def downgrade(tx: Transaction) -> None:
-        others = [(table, ["sealed"]) for table in (kept_answers, parked, client_records_table)]
+        others = [(table, ["sealed"]) for table in _SEALED]
         for table, cells in ((grants, CELLS), *others):
             for row in tx.connection.execute(sa.select(table)).mappings().all():
                 for cell in cells:
@@ -121,6 +152,8 @@ def place_in(row: Any, cell: str) -> Place:
         return revocations.place_of(row)
     if "received_at" in row:
         return kept.place_of(row)
+    if "handle" in row:
+        return logins.place_of(row)
     if "kind" in row and "uid" not in row:
         return client_records.place_of(row)
     binding = (row["name"], row["client"], row["authorization_serial"])

@@ -201,7 +201,7 @@ async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
     await refresh(vault, answered("at-1", "rt-1"))
     await at(vault, NOW + 60).request_refresh("acme")
     await claim_one(vault, NOW + 60)
-    [(leased, _)] = await at(vault, NOW + 70).release_leases(
+    [(leased, _)] = await at(vault, NOW + 70).leases.release(
         lambda grant: resume_unresolved(grant, CRM, NOW + 70, 0.5)
     )
     grant = await get(vault)
@@ -225,7 +225,7 @@ async def test_a_recovery_that_dies_leaves_everything_to_the_next(vault: Vault) 
         return replace(grant, due_at=NOW + 999)
 
     with pytest.raises(VaultUnavailable, match="KeyboardInterrupt"):
-        await at(vault, NOW).release_leases(dies)
+        await at(vault, NOW).leases.release(dies)
     assert len(await release(vault, NOW)) == 2
     assert {grant.due_at for grant in await vault.grants()} == {NOW}
 

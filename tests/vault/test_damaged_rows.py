@@ -144,7 +144,7 @@ async def test_the_clock_moves_everybody_else(damaged: Vault, lines: Lines) -> N
 
 async def test_the_leases_of_everybody_else_end(damaged: Vault, tmp_path: Path) -> None:
     claims = await at(damaged, NOW).claim(rooms(crm=3), 3)
-    resumed = await at(damaged, NOW).release_leases(lambda grant: replace(grant, due_at=NOW + 9))
+    resumed = await at(damaged, NOW).leases.release(lambda grant: replace(grant, due_at=NOW + 9))
     assert sorted(before.name for before, _ in resumed if before.name != "acme") == OTHERS
     assert len(claims) == 2
     assert (await get(damaged, OTHERS[0])).due_at == NOW + 9

@@ -138,7 +138,7 @@ async def test_what_redis_knows_better_is_of_a_copy_until_it_is_renewed(vault: V
     for name, is_of_copy in (("acme", True), ("other", False)):
         await at(vault, NOW + 20).request_refresh(name)
         assert (await claim_one(vault, NOW + 20, name)).is_of_copy is is_of_copy
-    await at(vault, NOW + 20).release_leases(lambda _: None)
+    await at(vault, NOW + 20).leases.release(lambda _: None)
     await refresh(vault, answered("at-2", "rt-2"), NOW + 30)
     await at(vault, NOW + 90).request_refresh("acme")
     assert not (await claim_one(vault, NOW + 90)).is_of_copy

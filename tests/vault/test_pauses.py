@@ -119,7 +119,7 @@ async def test_a_dead_process_leaves_a_paused_exchange_to_wait(vault: Vault) -> 
     await at(vault, NOW + 60).request_refresh("acme")
     await claim_one(vault, NOW + 60)
     await pause(vault, now=NOW + 61)
-    [(_, after)] = await at(vault, NOW + 70).release_leases(
+    [(_, after)] = await at(vault, NOW + 70).leases.release(
         lambda grant: resume_unresolved(grant, CRM, NOW + 70, DRAW)
     )
     assert (after.state, after.due_at) == (GrantState.PAUSED, None)

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from refresher.domain.logins import NO_LOGIN
 from refresher.domain.unread import RawAnswer
 from refresher.engine.records import exchange_record, login_record, read_record
 from refresher.errors import VaultUnavailable
@@ -405,7 +406,7 @@ async def test_the_tokens_of_the_largest_answer_can_be_rescued(vault: Vault, kin
     access_token, extras = RECORDS[kind]()
     grant = await get(vault)
     change = login_of(grant, answered(access_token, "r" * 8192, extras=extras))
-    record = login_record(grant, change, None)
+    record = login_record(grant, change, NO_LOGIN)
     await rescue(vault, record())
     read = read_record(record()).on(grant)[1].tokens
     assert read == change.tokens

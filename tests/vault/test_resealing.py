@@ -57,7 +57,7 @@ async def test_a_rotation_brings_everything_under_the_new_key(tmp_path: Path, li
         key = await vault.resealing.rotate()
         assert vault.resealing.is_due
         assert (tmp_path / "key").read_text().endswith(old_line)
-        assert (await vault.resealing.status())[1].total == 7
+        assert (await vault.resealing.status())[1].total == 8
         await vault.resealing.reseal()
         assert not vault.resealing.is_due
         after = await sealed(vault)
@@ -74,7 +74,7 @@ async def test_a_rotation_brings_everything_under_the_new_key(tmp_path: Path, li
         told = [line for line in lines.all() if line["event"].startswith("vault.")]
         assert [(line["event"], line.get("count"), line["key_id"]) for line in told] == [
             ("vault.key_added", None, key),
-            ("vault.resealed", 8, key),
+            ("vault.resealed", 9, key),
         ]
     (tmp_path / "key").write_text((tmp_path / "key").read_text().splitlines()[0])
     async with opened(tmp_path) as vault:
@@ -228,7 +228,7 @@ async def test_a_vault_of_the_first_format_is_brought_to_the_newest(tmp_path: Pa
     async with opened(tmp_path) as vault:
         assert {mark[:1] for mark in (await sealed(vault)).values()} == {FIRST_FORMAT}
         assert (await claim_again(vault, NOW + 90)).renewal.presents == Secret("rt-1")
-        assert (await vault.resealing.status())[0].first_format == 7
+        assert (await vault.resealing.status())[0].first_format == 8
         await vault.resealing.reseal()
         assert (await sealed(vault)).keys() == before.keys()
         assert {mark[:1] for mark in (await sealed(vault)).values()} == {FORMAT}

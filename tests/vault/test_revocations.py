@@ -163,7 +163,7 @@ async def test_what_comes_late_twice_is_parked_twice(vault: Vault) -> None:
     """Two attempts of one authorization, each with a good answer: both live at the server."""
     await sow(vault, make_seed())
     first = await claim_one(vault)
-    await vault.release_leases(lambda _: None)
+    await vault.leases.release(lambda _: None)
     second = await claim_one(vault)
     await end(vault)
     await finish(vault, second, answered("at-2", "rt-2"))

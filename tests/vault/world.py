@@ -185,7 +185,7 @@ async def claim_again(vault: Vault, now: float = NOW, name: str = "acme") -> Cla
 async def release(vault: Vault, now: float = NOW) -> list[Grant]:
     """End every lease, as a new process does; the grants that had one."""
     leased: list[Grant] = []
-    await at(vault, now).release_leases(leased.append)
+    await at(vault, now).leases.release(leased.append)
     return leased
 
 

@@ -9,14 +9,14 @@ lets go, and the second reader looks at them.
 import asyncio
 import select
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, cast
+from functools import cached_property, partial
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
@@ -33,6 +33,9 @@ KEEP_ALIVE = 4.0
 """Seconds an idle connection may be used again. A server that closes it just then leaves an
 unknown outcome, so it ends before the usual 5 s of Node, Apache and uvicorn do; where speed
 counts, a connection is not idle for a second."""
+
+LONGEST_LINE = 64 * 1024
+"""Bytes of one header line; company networks add lines of 10,000."""
 
 PIECE = 4096
 """Bytes the library parses at a time: a flood is refused after the first, not after 256 KiB."""
@@ -96,23 +99,6 @@ class Kept:
         return received.count(b"{", head) == received.count(b"}", head)
 
 
-class Holder(Protocol):
-    """The exchange that a connection is made for."""
-
-    has_left: bool
-    """Its request has been sent, as far as anybody knows."""
-
-    def hold(self, wire: "Wire", kept: Kept) -> None:
-        """Take WIRE, and what comes over it, until the exchange lets go of it."""
-
-    def leaves(self) -> None:
-        """The first byte of the request is about to be written."""
-
-
-HOLDER: ContextVar[Holder] = ContextVar("HOLDER")
-"""Set around a request: the library hands no value of ours through to the connection."""
-
-
 class Wire(ResponseHandler):
     """One connection: hands the library every byte, and keeps it as well."""
 
@@ -128,6 +114,8 @@ class Wire(ResponseHandler):
         """Something came, or the end, while no exchange had this connection."""
         self.exchanges = 0
         """How many had this connection so far."""
+        self._poll: select.poll | None = None
+        """Looks into the kernel for what the loop has not seen; made once."""
 
     def hold(self) -> Kept:
         """Begin an exchange: from now on what comes is kept, and no end closes it."""
@@ -155,7 +143,14 @@ class Wire(ResponseHandler):
         if self._kept is not None and not self._kept.is_sound():
             return False
         is_quiet = self.exchanges > 0 or transport.get_extra_info("sslcontext") is None
-        return not (is_quiet and _is_readable(transport))
+        return not (is_quiet and self._is_readable(transport))
+
+    def _is_readable(self, transport: asyncio.Transport) -> bool:
+        """Whether bytes or the end wait in the kernel for the loop to look."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     @property
     def should_close(self) -> bool:
@@ -168,6 +163,15 @@ class Wire(ResponseHandler):
             self._is_closing = True
         else:
             super().close()
+
+    def listen(self) -> None:
+        """The next thing that comes is the answer to a request of ours."""
+        self.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+        )
 
     def set_response_params(self, **params: Any) -> None:
         """Called before the answer to a request is read, a CONNECT to a proxy included."""
@@ -260,11 +264,29 @@ class _Parser:
         return getattr(self._parser, name)
 
 
+class Way(aiohttp.ClientRequest):
+    """The way to one server: all that the pool asks of a request, made once for many.
+
+    Its headers are those that all of them have, a proxy's credentials included.
+    """
+
+    @cached_property
+    def place(self) -> tuple[str, int | None]:
+        """Host and port of the server."""
+        return self.url.raw_host or "", self.url.port
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        """By what the pool knows its connections."""
+        return super().connection_key
+
+
 class Pool(aiohttp.TCPConnector):
     """Connections that wait for the next exchange with their server."""
 
-    def __init__(self, resolver: AbstractResolver) -> None:
+    def __init__(self, resolver: AbstractResolver, *, connect_within: float) -> None:
         super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE, resolver=resolver)
+        self._within = aiohttp.ClientTimeout(total=None, connect=connect_within)
         self._factory = cast("partial[ResponseHandler]", partial(Wire, loop=self._loop))
         self._reused_from: dict[tuple[str, int | None], float] = {}
         """Of each server: connections made before this instant are not used again."""
@@ -280,39 +302,29 @@ class Pool(aiohttp.TCPConnector):
         pause = NO_REUSE if wire.exchanges > 1 else 0.0
         self._reused_from[wire.place] = self._loop.time() + pause
 
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: Any,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  the library's parameter
-    ) -> Connection:
-        """A connection that nothing came over unasked, held by the exchange of this context.
+    async def lend(self, way: Way) -> tuple[Connection, Wire, Kept]:
+        """A connection by WAY that nothing came over unasked, held until ``let_go``.
 
         Raises:
             aiohttp.ServerDisconnectedError: a new connection was closed, or spoken on, by
-                the server before anything was sent; or the request has left already, and the
-                library would send it again, as it does with every GET (guarantee G3).
+                the server before anything was sent.
         """
-        if HOLDER.get().has_left:
-            raise aiohttp.ServerDisconnectedError
-        place = req.connection_key[:2]
         self._look_for_silence()
         while True:
-            connection = await super().connect(req, traces, timeout)
+            connection = await self.connect(way, [], self._within)
             wire = connection.protocol
             assert isinstance(wire, Wire)
             is_new = wire.exchanges == 0
-            is_trusted = is_new or wire.made_at > self._reused_from.get(place, -1.0)
+            is_trusted = is_new or wire.made_at > self._reused_from.get(way.place, -1.0)
             if is_trusted and wire.is_fit():
                 break
             connection.close()
             if is_new:
                 raise aiohttp.ServerDisconnectedError
-        wire.place = place
+        wire.place = way.place
         kept = wire.hold()
         self._held[kept] = wire
-        HOLDER.get().hold(wire, kept)
-        return connection
+        return connection, wire, kept
 
     def let_go(self, wire: Wire, kept: Kept) -> None:
         """End the exchange of KEPT over WIRE."""
@@ -326,10 +338,3 @@ class Pool(aiohttp.TCPConnector):
                 return
             if not kept.received and wire.exchanges > 1:
                 self.distrust(wire)
-
-
-def _is_readable(transport: asyncio.Transport) -> bool:
-    """Whether bytes or the end wait in the kernel for the loop to look."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))

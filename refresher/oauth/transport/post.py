@@ -9,12 +9,13 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import anyio
-from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage, StreamWriter
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from refresher import __version__
@@ -23,11 +24,11 @@ from refresher.domain.outcomes import NotSent, OutcomeUnknown
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import WireRequest
 from refresher.oauth.transport.connections import (
-    HOLDER,
     MALFORMED,
     TOO_LARGE,
     Kept,
     Pool,
+    Way,
     Wire,
 )
 from refresher.oauth.transport.faults import (
@@ -46,9 +47,6 @@ from refresher.oauth.transport.trust import CertificateUnusable, Trust, identity
 
 CONNECT_WITHIN = 5.0
 """Seconds for name, connection, proxy and TLS; failing there is harmless, so it is short."""
-
-LONGEST_LINE = 64 * 1024
-"""Bytes of one header line; company networks add lines of 10,000."""
 
 LINGER = 0.5
 """Seconds without a byte after which an answer whose framing and content disagree is over."""
@@ -70,6 +68,10 @@ HEADERS = {
 }
 
 
+WAYS = 1_024
+"""Ways to servers that are remembered."""
+
+
 @dataclass(slots=True)
 class _Exchange:
     """How far one request got; outlives its cancellation by the deadline."""
@@ -78,16 +80,13 @@ class _Exchange:
     has_left: bool = False
     wire: Wire | None = None
     kept: Kept | None = None
-    response: aiohttp.ClientResponse | None = None
+    message: RawResponseMessage | None = None
+    """The head of the answer, as the library has read it."""
     body: bytearray = field(default_factory=bytearray, repr=False)
     is_whole: bool = False
     """The library has read its answer to the end."""
     is_sound: bool = False
     """And that answer is all that came."""
-
-    def hold(self, wire: Wire, kept: Kept) -> None:
-        """Take WIRE for this exchange."""
-        self.wire, self.kept = wire, kept
 
     def leaves(self) -> None:
         """The first byte of the request is about to be written."""
@@ -99,39 +98,23 @@ class _Exchange:
         self.is_sound = self.is_whole and self.kept is not None and self.kept.is_sound()
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request that says when it leaves. A proxy's CONNECT is none of these."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Called once there is a connection, right before the first byte is written."""
-        HOLDER.get().leaves()
-        return await super().send(conn)
-
-
 class Transport:
-    """A pool of connections for every client; an async context manager."""
+    """A pool of connections for every client; an async context manager.
+
+    It goes below the library's session, whose redirects, cookies, retries, timers and
+    middlewares take half of the time of an exchange and are all switched off here.
+    """
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
         self._trust = Trust()
+        self._way = lru_cache(WAYS)(_make_way)
 
     async def __aenter__(self) -> Self:
         resolver = Resolver()
         self._stack.push_async_callback(resolver.close)
-        self._pool = Pool(resolver)
-        self._session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=self._pool,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=HEADERS,
-                trust_env=False,
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_WITHIN),
-                request_class=_Request,
-                max_line_size=LONGEST_LINE,
-                max_field_size=LONGEST_LINE,
-            )
-        )
+        self._pool = Pool(resolver, connect_within=CONNECT_WITHIN)
+        self._stack.push_async_callback(self._pool.close)
         return self
 
     async def __aexit__(
@@ -209,26 +192,50 @@ class Transport:
         context: ssl.SSLContext,
         exchange: _Exchange,
     ) -> None:
-        holder = HOLDER.set(exchange)
+        way = self._way(request.url.origin(), proxy, context)
+        connection, wire, kept = await self._pool.lend(way)
+        exchange.wire, exchange.kept = wire, kept
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=None if proxy is None else URL(proxy),
-                ssl=context,
-            ) as response:
-                exchange.response = response
-                async for chunk in response.content.iter_any():
-                    exchange.body += chunk
-                    if len(exchange.body) > LARGEST_ANSWER:
-                        response.close()
-                        return
-                exchange.is_whole = True
+            wire.listen()
+            await _write(wire, way, request, exchange)
+            exchange.message, content = await _head_of_answer(wire)
+            while chunk := await content.readany():
+                exchange.body += chunk
+                if len(exchange.body) > LARGEST_ANSWER:
+                    return
+            exchange.is_whole = True
         finally:
-            HOLDER.reset(holder)
+            if exchange.is_whole:
+                connection.release()
+            else:
+                connection.close()
+
+
+def _make_way(origin: URL, proxy: str | None, context: ssl.SSLContext) -> Way:
+    through = None if proxy is None else URL(proxy)
+    return Way("GET", origin, headers=HEADERS, proxy=through, ssl=context)
+
+
+async def _write(wire: Wire, way: Way, request: WireRequest, exchange: _Exchange) -> None:
+    """Write REQUEST in one piece; nobody waits for the server to take it before it answers."""
+    is_forwarded = way.proxy is not None and not way.is_ssl()
+    target = str(request.url) if is_forwarded else request.url.raw_path_qs
+    headers = way.headers.copy()
+    headers.update(request.headers)
+    if request.body is not None:
+        headers["Content-Length"] = str(len(request.body))
+    writer = StreamWriter(wire, way.loop)
+    await writer.write_headers(f"{request.method} {target} HTTP/1.1", headers)
+    exchange.leaves()
+    await writer.write(request.body or b"", drain=False)
+
+
+async def _head_of_answer(wire: Wire) -> tuple[RawResponseMessage, StreamReader]:
+    """The head of the final answer (RFC 9110 15.2), and what its body is read from."""
+    while True:
+        message, content = await wire.read()
+        if not 100 <= message.code < 200 or message.code == 101:  # noqa: PLR2004
+            return message, content
 
 
 async def _receive_the_rest(kept: Kept) -> None:
@@ -270,15 +277,15 @@ async def _receive_or_linger(kept: Kept, size: int, news: asyncio.Event) -> None
 
 def _answer(exchange: _Exchange, fault: Exception | None, *, timed_out: bool) -> Reply | None:
     """What came back, read by the library or else by the second reader; None for nothing."""
-    kept, response = exchange.kept, exchange.response
+    kept, message = exchange.kept, exchange.message
     assert kept is not None
     broken = "timeout" if timed_out else None if fault is None else "truncated"
     if kept.refusal == TOO_LARGE or len(exchange.body) > LARGEST_ANSWER:
         broken = TOO_LARGE
     body = bytes(exchange.body)
     reading = None if exchange.is_sound else read(bytes(kept.received))
-    if response is not None and (reading is None or _is_enough(body, reading)):
-        return make_reply(response.status, response.headers, body, broken)
+    if message is not None and (reading is None or _is_enough(body, reading)):
+        return make_reply(message.code, message.headers, body, broken)
     if reading is None:
         return None
     if reading.status >= 300 and not reading.is_http:  # noqa: PLR2004  what is no success

@@ -1,13 +1,14 @@
-"""How commands become bytes (the Redis protocol, RESP): what redis-py does, in one pass.
+"""How commands become bytes (the Redis protocol, RESP), and bytes many replies.
 
-Every refresh sends some ten commands of up to forty words, and the library's way, which looks
-at each word for what it may be and copies all that came before, takes as long as the rest of
-a publication.
+Every refresh sends some ten commands of up to forty words, and redis-py's way, which looks at
+each word for what it may be and copies all that came before, takes as long as the rest of a
+publication. hiredis packs a whole command at once.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as ConnectionFault
 from redis.exceptions import ResponseError
@@ -52,19 +53,8 @@ class _Packing:
 
 
 def _packed(command: Iterable[EncodableT]) -> bytes:
-    words = list(command)
-    if bytes in map(type, words):
-        return _packed_bytes(words)
-    texts = list(map(str, words))
-    packed = "\r\n".join([f"*{len(texts)}", *[f"${len(text)}\r\n{text}" for text in texts], ""])
-    # Lengths count bytes: only in ASCII is that the number of characters.
-    return packed.encode() if packed.isascii() else _packed_bytes(words)
-
-
-def _packed_bytes(words: Iterable[EncodableT]) -> bytes:
-    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded]
-    return b"".join([b"*%d\r\n" % len(parts), *parts])
+    packed: bytes = pack_command(tuple(command))  # type: ignore[arg-type]  # of any length
+    return packed
 
 
 class PackingConnection(_Packing, Connection):

@@ -1,0 +1,115 @@
+"""What a daemon does that shares its vault with others: it is heard of, and hears of them.
+
+Each second it writes a heartbeat, and takes over what silent replicas have left under way,
+as far as ``domain.leases`` lets it. After it was cut off it offers its last commits again.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import anyio
+
+from refresher.clock import Clock
+from refresher.domain.clients import Client
+from refresher.domain.leases import BEAT_EVERY
+from refresher.engine.durability import Durability
+from refresher.engine.recovery import offer_again, take_over
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event, emit
+from refresher.vault.leases import Replica, Taken
+from refresher.vault.vault import Vault
+
+LOOK_EVERY = 30.0
+"""Seconds between two looks for leases of holders that nobody has heard of."""
+
+
+class Replicas:
+    """One daemon among several on the same vault."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        clients: Mapping[str, Client],
+        durability: Durability,
+        publish: Callable[[str], None],
+        wake: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._vault, self._clients, self._durability = vault, clients, durability
+        self._publish, self._wake, self._clock = publish, wake, clock
+        self._was_cut_off = False
+        self._gone: set[str] = set()
+        """Replicas that were told to be gone."""
+        self._settled: set[str] = set()
+        """Those of them that have left nothing."""
+        self._looked_at = -math.inf
+
+    async def run(self) -> None:
+        """Do so for ever; where nobody shares the vault there is nothing to do."""
+        while self._vault.leases.is_shared:
+            await self._turn()
+            await anyio.sleep(BEAT_EVERY)
+
+    async def leave(self, within: float) -> None:
+        """Say that this daemon ends in order; a vault that hangs is not waited for."""
+        with suppress(VaultUnavailable), anyio.move_on_after(within):
+            await self._vault.leases.leave()
+
+    async def _turn(self) -> None:
+        try:
+            others = await self._vault.leases.beat()
+            self._was_cut_off |= self._vault.leases.is_reconnected
+            if self._was_cut_off:
+                await self._offer_again()
+                self._was_cut_off = False
+            self._tell_gone(others)
+            is_due = self._clock.monotonic() - self._looked_at >= LOOK_EVERY
+            if is_due or self._gone - self._settled:
+                await self._take_over({one.holder: one.name for one in others})
+        except VaultUnavailable:
+            self._was_cut_off = True  # told as an outage by whoever has something to write
+
+    def _tell_gone(self, others: list[Replica]) -> None:
+        now = self._clock.now()
+        silent = {one.holder: one for one in others if one.life.is_silent(now)}
+        for holder in silent.keys() - self._gone:
+            one = silent[holder]
+            is_lost = one.life.gone_at is not None
+            emit(
+                Event.REPLICA_GONE,
+                replica=one.name,
+                instance=holder,
+                reason="connection_lost" if is_lost else "silent",
+            )
+        self._gone = set(silent)
+        self._settled &= self._gone
+
+    async def _take_over(self, names: Mapping[str, str]) -> None:
+        done = await take_over(self._vault, self._clients, self._clock)
+        if done is None:
+            return
+        self._looked_at = self._clock.monotonic()
+        self._settled = self._gone - done.left
+        if not done.exchanges:
+            return
+        for holder, count in Counter(taken.holder for taken in done.exchanges).items():
+            name = names.get(holder, holder)
+            emit(Event.REPLICA_TAKEN_OVER, replica=name, instance=holder, count=count)
+        self._follow_up(done.exchanges)
+
+    def _follow_up(self, exchanges: list[Taken]) -> None:
+        for taken in exchanges:
+            if taken.after is not None:
+                self._publish(taken.after.name)
+        self._wake()
+
+    async def _offer_again(self) -> None:
+        restored = await offer_again(self._vault, self._durability.written_lately())
+        if not restored:
+            return
+        emit(Event.COMMITS_RESTORED, count=len(restored))
+        for name in restored:
+            self._publish(name)

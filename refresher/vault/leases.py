@@ -1,0 +1,332 @@
+"""The leases of a vault: ended where their holder is dead, taken over where several share it.
+
+A holder of a shared vault writes a heartbeat each second. What is known of the others is read
+with it, so that an idle replica costs the vault one small transaction a second.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from refresher.clock import Clock
+from refresher.domain import leases as rule
+from refresher.domain.commit_rule import next_version
+from refresher.domain.grants import Claim, Grant
+from refresher.domain.leases import Holder, Lease
+from refresher.vault.reading import guarded, read_all, update_all
+from refresher.vault.rows import Transaction, grant_of, status_values
+from refresher.vault.schema import grants, replicas
+from refresher.vault.transactions import Transactions
+
+FORGOTTEN_AFTER = 86_400.0
+"""Seconds of silence after which a holder without leases is remembered no longer."""
+
+Resume = Callable[[Grant], Grant | None]
+"""Decides what becomes of a grant whose exchange was left open; None leaves it as it is."""
+
+Judge = Callable[[Grant, Lease, Holder, float], bool]
+"""Whether the exchange of a grant may be taken over from a holder now."""
+
+
+class Backend(NamedTuple):
+    """What serves one connection to the database, told apart from any other."""
+
+    pid: int
+    started_at: float
+    server: str
+    """The database server, and the life of it, that the backend belongs to."""
+
+
+class Backends(Protocol):
+    """What a database that several holders share knows of their connections."""
+
+    def own(self, connection: Connection) -> Backend | None:
+        """The backend of CONNECTION; None where it may serve others too, behind a pooler."""
+
+    def gone(self, connection: Connection, known: Sequence[Backend]) -> Collection[Backend]:
+        """Those of KNOWN that have ended for certain, while their server went on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One holder, as its heartbeats tell."""
+
+    holder: str
+    name: str
+    life: Holder
+    started_at: float
+    backend: Backend | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One exchange that was taken over."""
+
+    holder: str
+    before: Grant
+    after: Grant | None
+    """None where there was nothing to resume."""
+
+
+@dataclass(slots=True)
+class TakenOver:
+    """What one look at the leases of silent holders brought."""
+
+    exchanges: list[Taken] = field(default_factory=list)
+    left: set[str] = field(default_factory=set)
+    """Holders of which some are still waited for."""
+
+
+class Leases:
+    """The leases of an open vault, and its holder's own life where others share it.
+
+    Each method raises ``VaultUnavailable`` when the vault refuses.
+
+    Args:
+        holder: names this opening of the vault.
+        name: what people know it by.
+        backends: None where the file lock keeps everybody else out.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        clock: Clock,
+        holder: str,
+        name: str | None = None,
+        backends: Backends | None = None,
+    ) -> None:
+        self._transactions, self._clock = transactions, clock
+        self.holder, self.name, self._backends = holder, name, backends
+        self._heard_since = self._heard_at = 0.0
+        self._backend: Backend | None = None
+        self._has_left = False
+        self.is_reconnected = False
+        """The last heartbeat came over another connection than the one before."""
+        self.replicas: list[Replica] = []
+        """All that the last heartbeat has found, this one among them."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other holders may work on the same vault."""
+        return self._backends is not None
+
+    def may_begin(self, claim: Claim) -> bool:
+        """Whether the request of CLAIM may still be sent, for all that others may take over."""
+        return not self.is_shared or rule.may_begin(
+            claim.taken_at, self._heard_at, self._clock.now()
+        )
+
+    async def beat(self) -> list[Replica]:
+        """Say that this holder lives; who else does, or did."""
+        backends = self._backends
+        if backends is None or self._has_left:
+            return []
+        now = self._clock.now()
+
+        def write(tx: Transaction) -> list[Replica]:
+            return beat(tx, self.holder, self.name or self.holder, backends)
+
+        self.replicas = await self._transactions.write(write, now=now, disturbs=False)
+        if now - self._heard_at > rule.MISSED:
+            self._heard_since = now
+        self._heard_at = max(self._heard_at, now)
+        [backend] = [one.backend for one in self.replicas if one.holder == self.holder]
+        self.is_reconnected = self._backend is not None and backend != self._backend
+        self._backend = backend
+        return [one for one in self.replicas if one.holder != self.holder]
+
+    async def leave(self) -> None:
+        """Be no replica any more, in order: what is still leased is waited for as ever."""
+        if self.is_shared and not self._has_left:
+            self._has_left = True
+            await self._transactions.write(lambda tx: leave(tx, self.holder), disturbs=False)
+
+    async def take_over(
+        self, judge: Judge, resume: Resume, *, only: Sequence[str] | None = None
+    ) -> TakenOver | None:
+        """End leases of silent holders as JUDGE lets it; see ``take_over``.
+
+        None where this holder was not heard of for long enough itself: whatever kept it from the
+        vault may have kept the others, who are to be heard first.
+        """
+        if self._clock.now() - self._heard_since < rule.MISSED:
+            return None
+        if not await self._transactions.read(lambda tx: silent(tx, self.holder)):
+            return TakenOver()
+        return await self._transactions.write(
+            lambda tx: take_over(tx, self.holder, judge, resume, only=only)
+        )
+
+    async def release(
+        self, resume: Resume, *, only: Sequence[str] | None = None
+    ) -> list[tuple[Grant, Grant]]:
+        """End the leases of dead processes; see ``release``."""
+        return await self._transactions.write(lambda tx: release(tx, resume, only=only))
+
+
+def beat(tx: Transaction, holder: str, name: str, backends: Backends) -> list[Replica]:
+    """Write the heartbeat of HOLDER, and when the connection of another was first gone."""
+    own = backends.own(tx.connection)
+    pid, started_at, server = own or (None, None, None)
+    lives = {
+        "name": name,
+        "heartbeat_at": tx.now,
+        "gone_at": None,
+        "backend_pid": pid,
+        "backend_started_at": started_at,
+        "backend_server": server,
+    }
+    mine = replicas.c.holder == holder
+    if not tx.connection.execute(sa.update(replicas).where(mine).values(lives)).rowcount:
+        begun = {"holder": holder, "started_at": tx.now}
+        tx.connection.execute(sa.insert(replicas).values(lives | begun))
+    known = _known(tx.connection)
+    there = {
+        one.backend: one
+        for one in known
+        if one.backend is not None and one.life.gone_at is None and one.holder != holder
+    }
+    for backend in backends.gone(tx.connection, list(there)) if there else ():
+        # Unless it is back by now, over another connection.
+        same = sa.and_(
+            replicas.c.holder == there[backend].holder,
+            replicas.c.backend_pid == backend.pid,
+            replicas.c.backend_started_at == backend.started_at,
+        )
+        tx.connection.execute(sa.update(replicas).where(same).values(gone_at=tx.now))
+    for one in known:
+        if one.life.heard_at is not None and one.life.heard_at < tx.now - FORGOTTEN_AFTER:
+            leave(tx, one.holder)
+    return _known(tx.connection)
+
+
+def leave(tx: Transaction, holder: str) -> None:
+    """Forget HOLDER, unless it holds leases: then its traces decide about them."""
+    holds = sa.exists().where(grants.c.lease_holder == holder, grants.c.lease_holder.is_not(None))
+    tx.connection.execute(sa.delete(replicas).where(replicas.c.holder == holder, ~holds))
+
+
+def silent(tx: Transaction, holder: str) -> bool:
+    """Whether anything is leased to somebody but HOLDER who is not heard of."""
+    found = sa.select(grants.c.id).where(_of_silent(tx, holder)).limit(1)
+    return tx.connection.scalar(found) is not None
+
+
+def take_over(
+    tx: Transaction,
+    holder: str,
+    judge: Judge,
+    resume: Resume,
+    *,
+    only: Sequence[str] | None = None,
+) -> TakenOver:
+    """End the leases of silent holders that JUDGE lets HOLDER end.
+
+    What they left open is scheduled in the same transaction, as in ``release``. Another replica
+    that does the same at the same time finds nothing left of it.
+
+    Args:
+        only: the names of the grants that are looked at.
+    """
+    lives = {one.holder: one.life for one in _known(tx.connection)}
+    leased = _of_silent(tx, holder)
+    if only is not None:
+        leased = sa.and_(leased, grants.c.name.in_(only))
+    done = TakenOver()
+    oldest_first = [grants.c.intent_first_sent_at]
+    for before, lease, its in read_all(
+        tx.connection, tx.aside, leased, _leased, order=oldest_first
+    ):
+        if not judge(before, lease, lives.get(its, Holder()), tx.now):
+            done.left.add(its)
+            continue
+        after = resume(before)
+        if guarded(tx, before.id, partial(_end, tx, its, before, after)):
+            done.exchanges.append(Taken(its, before, after))
+    return done
+
+
+def release(
+    tx: Transaction, resume: Resume, *, only: Sequence[str] | None = None
+) -> list[tuple[Grant, Grant]]:
+    """End every lease: the caller holds the file lock, so their holders are dead.
+
+    What they left open is scheduled in the same transaction: a process that dies right
+    here leaves either all of it to the next one, or nothing.
+
+    Args:
+        only: the names of grants that were set aside, and are nobody's work either.
+
+    Returns:
+        The grants that were resumed, before and after.
+    """
+    leased = grants.c.lease_holder.is_not(None)
+    if only is not None:
+        leased = grants.c.name.in_(only)
+    # In the order of ids every grant there is would be looked through.
+    oldest_first = [grants.c.intent_first_sent_at]
+    found = read_all(tx.connection, tx.aside, leased, grant_of, order=oldest_first)
+    update_all(tx, leased, _ENDED)
+    resumed = []
+    for before in found:
+        after = resume(before)
+        if after is None:
+            continue
+        values = status_values(replace(after, revision=next_version(after.revision, tx.now)))
+        update_all(tx, grants.c.id == after.id, values)
+        resumed.append((before, after))
+    return resumed
+
+
+_ENDED = {"lease_holder": None, "lease_taken_at": None}
+
+
+def _end(tx: Transaction, holder: str, before: Grant, after: Grant | None) -> bool:
+    """End the lease of HOLDER; whether it still was the one of BEFORE."""
+    values = dict(_ENDED)
+    if after is not None:
+        revision = next_version(after.revision, tx.now)
+        values |= status_values(replace(after, revision=revision))
+    same = sa.and_(
+        grants.c.id == before.id,
+        grants.c.lease_holder == holder,
+        grants.c.revision == before.revision,
+        grants.c.attempt_sequence == before.attempt_sequence,
+    )
+    return tx.connection.execute(sa.update(grants).where(same).values(values)).rowcount == 1
+
+
+def _of_silent(tx: Transaction, holder: str) -> sa.ColumnElement[bool]:
+    """What is leased to somebody but HOLDER who is not heard of."""
+    heard = [one.holder for one in _known(tx.connection) if not one.life.is_silent(tx.now)]
+    somebody = grants.c.lease_holder
+    return sa.and_(somebody.is_not(None), somebody.not_in([holder, *heard]))
+
+
+def _leased(row: sa.RowMapping) -> tuple[Grant, Lease, str]:
+    taken_at, ends_at = row["lease_taken_at"], row["lease_ends_at"]
+    if ends_at is None:  # of a version that knew no end
+        ends_at = taken_at + rule.length(0.0)
+    return grant_of(row), Lease(taken_at, ends_at), row["lease_holder"]
+
+
+def _known(connection: Connection) -> list[Replica]:
+    """All replicas there are traces of, in an order that is the same for each of them."""
+    rows = connection.execute(sa.select(replicas).order_by(replicas.c.holder)).all()
+    return [
+        Replica(
+            holder=row.holder,
+            name=row.name,
+            life=Holder(row.heartbeat_at, row.gone_at),
+            started_at=row.started_at,
+            backend=None
+            if row.backend_pid is None
+            else Backend(row.backend_pid, row.backend_started_at, row.backend_server),
+        )
+        for row in rows
+    ]

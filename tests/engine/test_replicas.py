@@ -1,0 +1,263 @@
+"""Several daemons on one vault: who takes what over from whom, and what is offered again."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from refresher.domain import leases as rule
+from refresher.domain.clients import Client
+from refresher.domain.grants import GrantState
+from refresher.domain.leases import BACK_WITHIN, MISSED
+from refresher.domain.schedule import mandatory_window
+from refresher.engine.durability import Durability
+from refresher.engine.recovery import recover
+from refresher.engine.replicas import Replicas
+from refresher.errors import VaultUnavailable
+from refresher.logs import Event
+from refresher.vault.vault import Vault
+from tests.engine.world import Lines, answering, assemble
+from tests.vault.sharing import Shared, shared
+from tests.vault.world import (
+    CRM,
+    LIFE,
+    NOW,
+    UNKNOWN,
+    access_token,
+    answered,
+    claim_one,
+    finish,
+    get,
+    holds,
+    make_client,
+    make_seed,
+    orphans,
+    rooms,
+    set_writable,
+    sow,
+)
+
+FREE = make_client(rotation="none")
+FOUND = MISSED + BACK_WITHIN + 2.0
+"""Seconds, with heartbeats each second, in which a holder is known to be dead."""
+
+
+@pytest.fixture
+async def both(tmp_path: Path) -> AsyncIterator[Shared]:
+    async with shared(tmp_path) as both:
+        yield both
+
+
+class Daemon:
+    """What a daemon does each second about the others on its vault."""
+
+    def __init__(self, vault: Vault, client: Client = CRM) -> None:
+        self.published: list[str] = []
+        self.durability = Durability(vault)
+        self.replicas = Replicas(
+            vault=vault,
+            clients={"crm": client},
+            durability=self.durability,
+            publish=self.published.append,
+            wake=lambda: None,
+            clock=vault.clock,
+        )
+
+    async def turn(self) -> None:
+        await self.replicas._turn()
+
+
+async def pass_time(both: Shared, daemon: Daemon, seconds: float) -> None:
+    """Let SECONDS pass in which DAEMON beats each second."""
+    for _ in range(round(seconds)):
+        both.clock.move(1.0)
+        await daemon.turn()
+
+
+async def test_the_work_of_a_dead_replica_is_taken_up(both: Shared, lines: Lines) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    daemon = Daemon(second)
+    await sow(first, make_seed())
+    claim = await claim_one(first)
+    await daemon.turn()
+    both.die(first)
+    await pass_time(both, daemon, 1 + BACK_WITHIN - 1)
+    assert (await get(first)).due_at == NOW  # it may still come back
+    await pass_time(both, daemon, 2)
+    grant = await get(second)
+    assert grant.intent == claim.intent
+    assert grant.due_at == pytest.approx(both.clock.now(), abs=1.1)
+    assert daemon.published == ["acme"]
+    [gone] = lines.of(Event.REPLICA_GONE)
+    assert (gone["replica"], gone["reason"]) == ("one", "connection_lost")
+    [taken] = lines.of(Event.REPLICA_TAKEN_OVER)
+    assert (taken["replica"], taken["count"]) == ("one", 1)
+    assert [line["grant"] for line in lines.of(Event.EXCHANGE_RESUMED)] == ["acme"]
+
+
+async def test_a_silent_replica_keeps_what_may_be_lost(both: Shared, lines: Lines) -> None:
+    """Cut off and not dead: its answer is waited for while the token lives."""
+    first, second = await both.replica("one"), await both.replica("two")
+    daemon = Daemon(second)
+    await sow(first, make_seed())
+    await finish(first, await claim_one(first), answered("at-1", "rt-1"))
+    await first.request_refresh("acme")
+    claim = await claim_one(first)
+    window_at = NOW + LIFE - mandatory_window(LIFE)
+    both.clock.put(window_at - 10.0, None)
+    await pass_time(both, daemon, 9)
+    assert await second.claim(rooms(crm=1), 1) == []
+    assert lines.of(Event.REPLICA_TAKEN_OVER) == []
+    await pass_time(both, daemon, 3)
+    [again] = await second.claim(rooms(crm=1), 1)
+    assert again.intent.attempts == 2
+    # The answer of the first came late: the vault has the newest, and loses none.
+    assert not await first.is_held(claim)
+    await finish(first, claim, answered("at-2", "rt-2"), both.clock.now())
+    assert holds(second, await get(second), "rt-2")
+
+
+async def test_what_replays_freely_waits_for_nobody(both: Shared) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    daemon = Daemon(second, FREE)
+    await sow(first, make_seed())
+    claim = await claim_one(first)
+    await pass_time(both, daemon, 2)
+    assert await first.is_held(claim)
+    await pass_time(both, daemon, 2)
+    assert not await first.is_held(claim)
+    assert (await get(second)).intent is not None
+
+
+async def test_a_replica_that_cannot_be_heard_sends_nothing(both: Shared) -> None:
+    first = await both.replica("one")
+    await sow(first, make_seed())
+    claim = await claim_one(first)
+    both.clock.move(MISSED + 0.1)
+    assert not await first.is_held(claim)
+    await first.leases.beat()
+    assert await first.is_held(claim)
+    both.clock.move(rule.SEND_WITHIN - MISSED)
+    await first.leases.beat()
+    assert not await first.is_held(claim)  # its lease was for a request that began in time
+
+
+async def test_no_lease_of_a_living_replica_ends_at_a_start(both: Shared) -> None:
+    first = await both.replica("one")
+    await sow(first, make_seed())
+    claim = await claim_one(first)
+    second = await both.replica("two")
+    await recover(second, {"crm": FREE}, second.clock)
+    assert await first.is_held(claim)
+    await pass_time(both, Daemon(second, FREE), MISSED + 2)
+    assert not await first.is_held(claim)
+
+
+async def test_leases_of_nobody_that_ever_beat_are_waited_for(both: Shared) -> None:
+    """Of a vault that was moved here while a daemon worked on it."""
+    first, second = await both.replica("one"), await both.replica("two")
+    await sow(first, make_seed())
+    await claim_one(first)
+    both.die(first)
+    await first.leases.leave()
+    daemon = Daemon(second)
+    both.clock.move(rule.length(30.0))
+    await pass_time(both, daemon, MISSED + 2)
+    assert (await get(second)).state is GrantState.PENDING
+    assert await second.claim(rooms(crm=1), 1) == []
+    both.clock.move(rule.AFTER_END - MISSED)
+    await pass_time(both, daemon, MISSED + 2)
+    assert await second.claim(rooms(crm=1), 1) != []
+
+
+async def test_whoever_was_cut_off_itself_hears_the_others_first(both: Shared) -> None:
+    """An outage of the database silences all: the first that is back condemns nobody for it."""
+    first, second = await both.replica("one"), await both.replica("two")
+    daemon = Daemon(second, FREE)
+    await sow(first, make_seed())
+    claim = await claim_one(first)
+    await daemon.turn()
+    both.clock.move(60.0)
+    await pass_time(both, daemon, MISSED - 1)
+    assert (await get(second)).due_at == NOW
+    await first.leases.beat()
+    await pass_time(both, daemon, MISSED - 1)
+    assert (await get(second)).due_at == NOW
+    await finish(first, claim, answered("at-1"), both.clock.now())
+
+
+async def test_an_end_in_order_leaves_no_trace(both: Shared, lines: Lines) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    daemon = Daemon(second)
+    await Daemon(first).replicas.leave(1.0)
+    await first.leases.beat()
+    await pass_time(both, daemon, FOUND)
+    assert [one.name for one in second.leases.replicas] == ["two"]
+    assert lines.of(Event.REPLICA_GONE) == []
+
+
+async def test_commits_that_a_failover_lost_are_written_again(both: Shared, lines: Lines) -> None:
+    """The database acknowledged them, and goes on from before them on another server."""
+    vault = await both.replica("one")
+    daemon = Daemon(vault)
+    parts = assemble(vault, answering(answered("at-1", "rt-1"), answered("at-2", "rt-2")))
+    parts.refresh._durability = daemon.durability
+    await sow(vault, make_seed())
+    older = both.folder / "older.db"
+    await vault.save(older)
+    for _ in range(2):
+        [claim] = await vault.claim(rooms(crm=1), 1)
+        await parts.refresh.run(claim, CRM)
+        await vault.request_refresh("acme")
+        both.clock.move(LIFE / 3)
+    await _go_back_to(vault, older)
+    assert holds(vault, await get(vault), "rt-0")
+    await daemon.turn()
+    both.reconnect(vault)
+    await daemon.turn()
+    grant = await get(vault)
+    assert holds(vault, grant, "rt-2")
+    assert await access_token(vault) == "at-2"
+    assert grant.adopted_sequence <= grant.attempt_sequence
+    assert daemon.published == ["acme", "acme"]
+    [line] = lines.of(Event.COMMITS_RESTORED)
+    assert line["count"] == 2
+    both.reconnect(vault)
+    await daemon.turn()
+    assert len(lines.of(Event.COMMITS_RESTORED)) == 1
+    assert await orphans(vault) == []
+
+
+async def test_what_the_vault_has_is_not_offered_again(both: Shared, lines: Lines) -> None:
+    """Newer answers were adopted since: none of the older ones becomes an orphan."""
+    vault = await both.replica("one")
+    daemon = Daemon(vault)
+    parts = assemble(vault, answering(answered("at-1", "rt-1"), UNKNOWN, answered("at-2", "rt-2")))
+    parts.refresh._durability = daemon.durability
+    await sow(vault, make_seed())
+    for _ in range(3):
+        await vault.request_refresh("acme")
+        both.clock.move(LIFE / 3)
+        [claim] = await vault.claim(rooms(crm=1), 1)
+        await parts.refresh.run(claim, CRM)
+    set_writable(vault, writable=False)
+    with pytest.raises(VaultUnavailable):
+        await vault.prove_writable()
+    await daemon.turn()
+    set_writable(vault, writable=True)
+    await daemon.turn()
+    assert await orphans(vault) == []
+    assert lines.of(Event.COMMITS_RESTORED) == []
+    assert holds(vault, await get(vault), "rt-2")
+
+
+async def _go_back_to(vault: Vault, older: Path) -> None:
+    """Let the vault be what it was when OLDER was copied."""
+
+    def copy(target: sqlite3.Connection) -> None:
+        with closing(sqlite3.connect(older)) as source:
+            source.backup(target)
+
+    await vault._database.on_connection(copy)
