@@ -177,7 +177,7 @@ class Daemon:
             publish=self._mirror.publish,
             readmit=partial(readmit, self._vault, core.clients, self._clock),
             wake=scheduler.wake,
-            held_back=lambda name: admission.is_held_back(core.clients.get(name)),
+            held_back=lambda: admission.held_back(core.clients),
             clock=self._clock,
         )
         scheduler.start(tasks)

@@ -39,6 +39,7 @@ from refresher.oauth.measuring.liveness import Liveness, Places, discovered
 from refresher.oauth.measuring.wire import WiredServer
 from refresher.oauth.metadata import discover
 from refresher.oauth.patience import Patience
+from refresher.oauth.pushed_authorization import push
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.providers import Provider, find_provider
 from refresher.settings.model import Settings
@@ -97,7 +98,7 @@ def measure(  # noqa: PLR0917  one parameter an option
 ) -> None:
     """Measure what the server of CLIENT does with refresh tokens.
 
-    It asks for one to four logins and makes a grant with each, to be thrown away: it reuses
+    It asks for one to five logins and makes a grant with each, to be thrown away: it reuses
     refresh tokens and revokes what it made, which ends those grants. No grant of a consumer
     is touched, nothing is stored or published. Log in with an account that no consumer's
     grant belongs to: some servers end all of an account for one reuse.
@@ -161,7 +162,7 @@ async def _measured(server: WiredServer, wait: float) -> dict[str, Any]:
         "rotation": None if conclusion.rotation is None else str(conclusion.rotation),
         "findings": [asdict(finding) for finding in conclusion.findings],
         "dead": [{"why": why, **asdict(said)} for why, said in conclusion.dead],
-        "remarks": evidence.remarks,
+        "remarks": [*evidence.remarks, *filter(None, [server.liveness.told])],
         "entry": "\n".join(entry_lines(client, provider, conclusion, evidence, today=today)),
         "settings": "\n".join(settings_to_paste(client, conclusion)),
     }
@@ -218,7 +219,7 @@ async def _server(
     documents = (discovery,) if discovery and discovery.startswith("https:") else ()
     found = await discovered(endpoint, client, documents)
     places = Places(
-        introspection=found.get("introspection_endpoint"),
+        introspection=client.endpoints.introspection or found.get("introspection_endpoint"),
         userinfo=found.get("userinfo_endpoint"),
         revocation=found.get("revocation_endpoint"),
         probe=probe,
@@ -289,12 +290,14 @@ class _Logins:
     async def call(self, operation: str, **parameters: Any) -> Any:
         """As the daemon's operations are called."""
         if operation == "login_begin":
-            return self._begin(parameters["redirect_uri"])
+            return await self._begin(parameters["redirect_uri"])
         return await self._finish(parameters["login"], parameters["pasted"])
 
-    def _begin(self, redirect_uri: str) -> dict[str, str]:
+    async def _begin(self, redirect_uri: str) -> dict[str, str]:
         client = self._client
         request = authorization.begin(client, redirect_uri=redirect_uri, scope=client.scope)
+        if client.quirks.require_pushed_authorization_requests:
+            request = await push(self._endpoint, client, request)
         login = str(len(self._open))
         self._open[login] = request.awaited
         state = request.awaited.state.reveal()

@@ -40,9 +40,7 @@ def with_end(grant: Grant, ends_at: float | None, now: float) -> Grant:
     """
     known = grant.refresh_token_expires_at
     if ends_at is None:
-        return replace(
-            grant, refresh_token_expires_at=None, end_warning_at=None, end_announced=None
-        )
+        return grant.but(refresh_token_expires_at=None, end_warning_at=None, end_announced=None)
     if known is not None and abs(ends_at - known) <= min(SAME_END, SAME_SHARE * (known - now)):
         return grant
     soon = now + (ends_at - now) / 2

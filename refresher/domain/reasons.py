@@ -14,6 +14,8 @@ class Reason:
     """It has a refresh token and no access token that lives: a refresh is due."""
     OVERDUE = "overdue"
     """Its token ended before its refresh began."""
+    HELD_BACK = "held_back"
+    """Its refresh waits for others: the endpoint fails, or the client is rejected."""
 
     UNREACHABLE = "unreachable"
     """The request could not leave: name, connection, TLS, proxy."""

@@ -1,5 +1,7 @@
 """What the clock makes of a grant: the state that follows from its token's end and its reason."""
 
+from collections.abc import Collection
+
 from refresher.domain import schedule
 from refresher.domain.adoption import in_state
 from refresher.domain.grants import Fault, Grant, GrantKind, GrantState
@@ -33,8 +35,12 @@ def state_by_time(grant: Grant, now: float) -> GrantState:
     return GrantState.DEGRADED if near_end and grant.failures else GrantState.FRESH
 
 
-def pass_time(grant: Grant, now: float) -> Grant:
-    """GRANT as the clock alone has left it: degraded, expired, or in need of a person."""
+def pass_time(grant: Grant, now: float, held_back: Collection[str] = ()) -> Grant:
+    """GRANT as the clock alone has left it: degraded, expired, or in need of a person.
+
+    Args:
+        held_back: the clients whose grants wait for their endpoint, or their server, to be well.
+    """
     if grant.state not in {GrantState.FRESH, GrantState.DEGRADED}:
         return grant
     ended = grant.expires_at is not None and grant.expires_at <= now
@@ -45,7 +51,7 @@ def pass_time(grant: Grant, now: float) -> Grant:
     state = state_by_time(grant, now)
     reason = grant.reason
     if reason is None and state is not GrantState.FRESH:
-        reason = Reason.OVERDUE
+        reason = Reason.HELD_BACK if grant.client in held_back else Reason.OVERDUE
     return in_state(grant, state, reason, now)
 
 

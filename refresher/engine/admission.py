@@ -130,6 +130,10 @@ class Admission:
         """Whether one of both keeps the grants of CLIENT waiting, which has been told."""
         return client is not None and (self.is_suspended(client) or self.is_rejected(client))
 
+    def held_back(self, clients: Mapping[str, Client]) -> set[str]:
+        """The names of those of CLIENTS that are held back."""
+        return {name for name, client in clients.items() if self.is_held_back(client)}
+
     def freed(self, client: Client) -> None:
         """A worker no longer waits for an exchange whose answer is late."""
         self._gate(client).working -= 1

@@ -5,7 +5,7 @@ seen by something that is not stuck.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import anyio
 
@@ -52,13 +52,13 @@ class Watch:
         publish: Callable[[str], None],
         readmit: Callable[[Sequence[str]], Awaitable[None]],
         wake: Callable[[], None],
-        held_back: Callable[[str], bool],
+        held_back: Callable[[], Collection[str]],
         clock: Clock,
     ) -> None:
         """Look after VAULT.
 
         Args:
-            held_back: whether a client waits for its endpoint or its server to be well again,
+            held_back: the clients that wait for their endpoint or their server to be well again,
                 which has a line of its own.
         """
         self._held_back = held_back
@@ -109,7 +109,7 @@ class Watch:
         if elapsed >= self._next_proof:
             self._next_proof = elapsed + PROVEN_EVERY
             await self._prove()
-        while moved := await self._vault.time_passed():
+        while moved := await self._vault.time_passed(self._held_back):
             self._tell(moved)
             if any(before.due_at != after.due_at for before, after in moved):
                 self._wake()
@@ -164,11 +164,8 @@ class Watch:
 
         One that catches up, after a start or an outage, is worked on: its count falls.
         """
-        overdue = [
-            behind
-            for behind in await self._vault.overdue(now - OVERDUE_AFTER)
-            if behind.client is None or not self._held_back(behind.client)
-        ]
+        found, held_back = await self._vault.overdue(now - OVERDUE_AFTER), self._held_back()
+        overdue = [behind for behind in found if behind.client not in held_back]
         for behind in overdue:
             is_catching_up = behind.count < self._waiting.get(behind.client, math.inf)
             if is_catching_up or behind.client in self._behind:

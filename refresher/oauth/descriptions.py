@@ -64,7 +64,8 @@ _PROOF = re.compile(r"\bdpo ?p\b|\bproof[- ]of[- ]possession\b")
 _UNUSABLE = (
     r"(?:invalid|not valid|no longer valid|not (?:a )?valid|expired|revoked|unknown|unrecogni[sz]ed"
     r"|not recogni[sz]ed|not found|could ?n.t be found|does ?n.t exist|do(?:es)? not exist"
-    r"|inactive|not active|no longer active|malformed|(?:already|been) used|been (?:rotated|deleted"
+    r"|inactive|not active|no longer active|malformed|(?:already|been) (?:used|exchanged)"
+    r"|been (?:rotated|deleted"
     r"|consumed|redeemed|invalidated|cancell?ed|blacklisted)|reused|blacklisted|stale|deleted)"
 )
 _NAMED = r"refresh ?tokens?\b"

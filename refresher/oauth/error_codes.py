@@ -48,6 +48,7 @@ _WORDS: Mapping[Meaning, tuple[str, ...]] = {
         "refresh_token_not_found", "refresh_token_already_used",  # Supabase
         "refresh_token_reused",  # OpenAI
         "refresh_token_expired", "refresh_token_revoked",
+        "token_inactive",  # Hydra: a refresh token that was used before (ory/hydra#3004)
         "token_revoked", "account_inactive", "authorization_not_found",  # Slack
         "invalid_code",  # Zoho: a revoked refresh token; elsewhere a code at login
         "bad_verification_code",  # GitHub: a code at login

@@ -1,4 +1,6 @@
-"""Asking a server when an access token ends, where its answers do not tell (RFC 7662)."""
+"""Asking a server about an access token: whether it lives, and when it ends (RFC 7662)."""
+
+from dataclasses import dataclass
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client
@@ -13,6 +15,37 @@ from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
 
+@dataclass(frozen=True, slots=True)
+class Introspected:
+    """What a server told of one access token."""
+
+    is_active: bool
+    left: float | None
+    """Seconds to its end; None where that is not told, or cannot be believed."""
+
+
+def asked_about(url: str, access_token: Secret) -> TokenRequest:
+    """The question about ACCESS_TOKEN to the introspection endpoint URL (RFC 7662 2.1)."""
+    return TokenRequest(
+        endpoint=url,
+        placement=Placement.FORM,
+        parameters={"token": access_token.reveal(), "token_type_hint": "access_token"},
+    )
+
+
+def read_introspection(reply: Reply, now: float) -> Introspected | str:
+    """What REPLY tells (RFC 7662 2.2), which came NOW; or why nobody knows, in a word."""
+    if reply.status != 200:  # noqa: PLR2004  RFC 7662 2.2
+        return f"http_{reply.status}"
+    fields = read_fields(reply.body, is_whole=reply.broken is None)
+    if fields is None or not isinstance(fields.get("active"), bool):
+        return "unreadable"
+    ends_at = read_instant(fields.get("exp"))
+    left = None if ends_at is None else ends_at - server_time(reply.headers, now)
+    is_believed = left is not None and 0 < left <= schedule.LONGEST_EXPIRES_IN
+    return Introspected(fields["active"] is True, left if is_believed else None)
+
+
 async def introspect(
     endpoint: TokenEndpoint, client: Client, access_token: Secret, *, now: float, deadline: float
 ) -> float | str:
@@ -24,23 +57,13 @@ async def introspect(
         deadline: seconds its request may take once it has left.
     """
     assert client.endpoints.introspection is not None
-    asked = TokenRequest(
-        endpoint=client.endpoints.introspection,
-        placement=Placement.FORM,
-        parameters={"token": access_token.reveal(), "token_type_hint": "access_token"},
-    )
+    asked = asked_about(client.endpoints.introspection, access_token)
     reply = await endpoint.send(client, asked, patience=Patience(deadline))
     if not isinstance(reply, Reply):
         return reply.reason
-    if reply.status != 200:  # noqa: PLR2004  RFC 7662 2.2
-        return f"http_{reply.status}"
-    fields = read_fields(reply.body, is_whole=reply.broken is None)
-    if fields is None:
-        return "unreadable"
-    if fields.get("active") is not True:
+    told = read_introspection(reply, now)
+    if isinstance(told, str):
+        return told
+    if not told.is_active:
         return "inactive"
-    ends_at = read_instant(fields.get("exp"))
-    if ends_at is None:
-        return "no_end"
-    left = ends_at - server_time(reply.headers, now)
-    return now + left if 0 < left <= schedule.LONGEST_EXPIRES_IN else "no_end"
+    return "no_end" if told.left is None else now + told.left

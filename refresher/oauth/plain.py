@@ -7,6 +7,7 @@ the full reader's (``answers``); the tests hold both equal.
 
 import re
 from collections.abc import Mapping
+from string import ascii_letters, digits
 
 from refresher.domain import schedule
 from refresher.domain.clients import Client
@@ -19,8 +20,11 @@ from refresher.oauth.ends import LEAST_INSTANT
 NAMES = frozenset({"access_token", "token_type", "expires_in", "refresh_token", "scope"})
 """All that a plain answer has."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=:|-]{24,}")
-"""Too long for a word that says "none", without blanks, escapes and masks."""
+_SHORTEST = 24
+"""Characters that are too many for a word that says "none"."""
+
+_PLAIN = (ascii_letters + digits + "._~+/=:|-").encode()
+"""What a plain token is made of: no blanks, escapes and masks."""
 
 _TYPE = re.compile(r"[A-Za-z]+")
 _SCOPE = re.compile(r"[!-~ ]*")
@@ -57,16 +61,14 @@ def read_plain(fields: Fields, client: Client, sent: Mapping[str, str]) -> Token
         refresh_token=None if refresh_token is None else Secret(refresh_token),
         token_type=token_type,
         expires_in=min(seconds, schedule.LONGEST_EXPIRES_IN),
-        scope=read_scope(scope, quirks.scope_separator),
+        scope=read_scope(scope, quirks.scope_separator) if scope else None,
     )
 
 
 def _is_plain_access_token(value: str) -> bool:
     """Whether VALUE is an access token that tells nothing of its own end."""
     return (
-        len(value) <= LONGEST_ACCESS_TOKEN
-        and value.count(".") != _DOTS_OF_JWT
-        and _TOKEN.fullmatch(value) is not None
+        len(value) <= LONGEST_ACCESS_TOKEN and value.count(".") != _DOTS_OF_JWT and _is_plain(value)
     )
 
 
@@ -75,7 +77,15 @@ def _is_successor(value: object, sent: Mapping[str, str]) -> bool:
     presented = sent.get("refresh_token", "")
     return (
         isinstance(value, str)
-        and _TOKEN.fullmatch(value) is not None
+        and _is_plain(value)
         and value != presented.strip()
         and (len(presented) < TELLING_LENGTH or 4 * len(value) >= len(presented))
+    )
+
+
+def _is_plain(value: str) -> bool:
+    """Whether VALUE is made of nothing but what plain tokens are, and long enough."""
+    # A table of 256 bytes: of a thousand characters a fifth of the time of an expression.
+    return (
+        len(value) >= _SHORTEST and value.isascii() and not value.encode().translate(None, _PLAIN)
     )

@@ -5,13 +5,15 @@ Each function is one operation of a transaction; ``Vault`` runs them durably.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from refresher.domain.adoption import Transition
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
-from refresher.domain.grants import Claim, Grant, GrantKind, GrantState, Publication, TokenSet
+from refresher.domain.fields import Trait, fields_with
+from refresher.domain.grants import Claim, Grant, GrantState, Publication, TokenSet
 from refresher.vault import incidents
 from refresher.vault.changes import What, note
 from refresher.vault.claims import overlaid, row_by_id
@@ -20,10 +22,20 @@ from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.prepared import Prepared
 from refresher.vault.revocations import park_late
-from refresher.vault.rows import Transaction, Values, grant_of, status_values
+from refresher.vault.rows import (
+    Transaction,
+    Values,
+    grant_of,
+    intent_values,
+    rejection_values,
+    status_values,
+)
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
 from refresher.vault.sqlite.refusals import is_of_one_row
+
+STATEMENTS = 256
+"""Sets of columns whose statement is kept; outcomes change a dozen of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,71 +69,76 @@ def is_plain(claimed: Claim, outcome: Transition) -> bool:
     )
 
 
-def _plain(*, rotated: bool) -> Prepared:
-    """Adopt tokens, provided that the grant is what it was when it was claimed.
-
-    Then the commit rule says yes, and nothing has been written that ``merge`` would keep.
-    """
-    names = [*_STATUS, "version", "adopted_sequence", "token_sealed", "token_type"]
-    names += ["granted_scope", *(_ROTATED if rotated else ())]
-    was = {name: grants.c[name].is_not_distinct_from(sa.bindparam(f"was_{name}")) for name in _WAS}
-    change = sa.update(grants).where(grants.c.id == sa.bindparam("number"), *was.values())
-    ended = {"lease_holder": None, "lease_taken_at": None, "predecessor_sealed": None}
-    return Prepared(change.values({**{name: sa.bindparam(name) for name in names}, **ended}))
-
-
-_STATUS = list(
-    status_values(Grant(id=0, uid="", name="", kind=GrantKind.STATIC, client=None, origin=""))
-)
-_ROTATED = (
-    "refresh_token_sealed",
-    "refresh_token_fingerprint",
-    "predecessor_fingerprint",
-    "refresh_token_obtained_at",
-)
 _WAS = (
     *("uid", "authorization_serial", "attempt_sequence", "adopted_sequence", "revision"),
     *("refresh_token_fingerprint", "refused_at", "requested_at"),
 )
-_PLAIN = {is_rotated: _plain(rotated=is_rotated) for is_rotated in (False, True)}
+
+
+@lru_cache(STATEMENTS)
+def _plain(names: tuple[str, ...]) -> Prepared:
+    """Write NAMES of a grant, provided that it is what it was when it was claimed.
+
+    Then the commit rule says yes, and nothing has been written that ``merge`` would keep.
+    """
+    was = {name: grants.c[name].is_not_distinct_from(sa.bindparam(f"was_{name}")) for name in _WAS}
+    change = sa.update(grants).where(grants.c.id == sa.bindparam("number"), *was.values())
+    ended = intent_values(None) | {"lease_holder": None, "lease_taken_at": None}
+    ended |= {"predecessor_sealed": None}
+    return Prepared(change.values({**{name: sa.bindparam(name) for name in names}, **ended}))
+
+
+_OUTCOME = fields_with(Trait.OUTCOME)
+
+
+def _changed(before: Grant, after: Grant) -> Values:
+    """The columns that an exchange changes, its intent aside, which is over with it.
+
+    What stays as it was is not written: that is what most of the indexes are made of, and
+    they cost more than the row.
+    """
+    was, becomes = vars(before), vars(after)
+    values = {name: becomes[name] for name in _OUTCOME if becomes[name] != was[name]}
+    if after.rejection != before.rejection:
+        values |= rejection_values(after.rejection)
+    return values
 
 
 def commit_plain(work: Sequence[tuple[Transaction, Exchange]]) -> list[Committed]:
-    """Apply plain outcomes, two statements for all of them.
+    """Apply plain outcomes, a statement for all that change the same columns.
 
     Raises:
         Again: one of the grants is not what it was any more: the commit rule has to decide.
     """
-    values: dict[bool, list[Values]] = {False: [], True: []}
+    alike: dict[tuple[str, ...], list[Values]] = {}
     committed = []
     for tx, (claimed, outcome) in work:
         tokens, grant = outcome.tokens, claimed.grant
         assert tokens is not None
-        new = status_values(outcome.grant) | tx.sealer.access_token_values(grant, tokens)
-        new |= {
+        kept: Values = {
             "version": next_version(grant.version, tx.now),
             "revision": next_version(grant.revision, tx.now),
             "adopted_sequence": claimed.intent.sequence,
         }
-        new.setdefault("granted_scope", claimed.granted_scope)
-        kept: Values = {name: new[name] for name in ("version", "revision", "adopted_sequence")}
+        new = _changed(grant, outcome.grant) | tx.sealer.access_token_values(grant, tokens)
         if tokens.refresh_token is not None:
             presented = claimed.intent.presented
             rotated = tx.sealer.refresh_token_values(
                 grant, tokens.refresh_token, presented=presented, obtained_at=tx.now
             )
-            new |= rotated
-            kept |= {name: rotated[name] for name in _ROTATED[1:]}
+            new["refresh_token_sealed"] = rotated.pop("refresh_token_sealed")
+            kept |= rotated
+        new |= kept
         was = {f"was_{name}": getattr(grant, name) for name in _WAS}
-        values[tokens.refresh_token is not None].append(new | was | {"number": grant.id})
+        alike.setdefault(tuple(new), []).append(new | was | {"number": grant.id})
         after = outcome.grant.but(on_probation=False, **kept)
-        committed.append(
-            Committed(Verdict.APPLY, after, publication=_published(after, tokens, new))
-        )
+        scope = new.get("granted_scope", claimed.granted_scope)
+        publication = _published(after, tokens, scope)
+        committed.append(Committed(Verdict.APPLY, after, publication=publication))
     connection = work[0][0].connection
     try:
-        for is_rotated, many in values.items():
-            if many and _PLAIN[is_rotated].run(connection, many) != len(many):
+        for names, many in alike.items():
+            if _plain(names).run(connection, many) != len(many):
                 raise Again
     except DBAPIError as error:
         if is_of_one_row(error):
@@ -130,13 +147,13 @@ def commit_plain(work: Sequence[tuple[Transaction, Exchange]]) -> list[Committed
     return committed
 
 
-def _published(after: Grant, tokens: TokenSet, values: Values) -> Publication:
-    """What is to be published of AFTER, whose TOKENS were just written with VALUES."""
+def _published(after: Grant, tokens: TokenSet, scope: str) -> Publication:
+    """What is to be published of AFTER, whose TOKENS have just been written."""
     return Publication(
         grant=after,
         access_token=tokens.access_token,
-        token_type=values["token_type"],
-        scope=values["granted_scope"],
+        token_type=tokens.token_type,
+        scope=scope,
         extras=tokens.extras,
     )
 

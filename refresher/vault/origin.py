@@ -68,6 +68,8 @@ class Origin:
 
     def older_than(self, name: str) -> float | None:
         """What the vault holds of NAME since before this instant may be older than the truth."""
+        if self.restored_from is None and not self._seen_newer:
+            return None
         known = (self.restored_from, self._seen_newer.get(name))
         return max((instant for instant in known if instant is not None), default=None)
 

@@ -1,6 +1,6 @@
 """What is read from the vault, and the one write the clock causes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -161,16 +161,16 @@ def _looks() -> tuple[Prepared, ...]:
     return tuple(Prepared(one.limit(most)) for one in (*moving, dependents.awaited(now)))
 
 
-def time_passed(tx: Transaction) -> list[tuple[Grant, Grant]]:
+def time_passed(tx: Transaction, held_back: Collection[str] = ()) -> list[tuple[Grant, Grant]]:
     """Move grants to where the clock has brought them; give back before and after.
 
     A token that ended is news even where it changes no state. Some at a time: ask again until
-    none is left.
+    none is left. Of grants whose client is HELD_BACK, that is why.
     """
     moved: list[tuple[Grant, Grant]] = []
     for moving in _moved_by(tx.now):
         for before in read_all(tx.connection, tx.aside, moving, grant_of, limit=IN_ONE_PASS):
-            after = pass_time(before, tx.now)
+            after = pass_time(before, tx.now, held_back)
             if (after.state, after.reason) == (before.state, before.reason):
                 continue
             after = replace(after, revision=next_version(before.revision, tx.now))

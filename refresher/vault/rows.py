@@ -251,7 +251,8 @@ class Sealer:
     def access_token_values(self, grant: Grant, tokens: TokenSet) -> Values:
         """The columns of a newly adopted access token of GRANT."""
         assert tokens.access_token is not None
-        plain = _ENCODER.encode([tokens.access_token.reveal(), dict(tokens.extras)])
+        token, extras = tokens.access_token.reveal(), dict(tokens.extras)
+        plain = f"[{_ENCODER.encode(token)}, {_ENCODER.encode(extras) if extras else '{}'}]"
         values: Values = {
             "token_sealed": self.keyring.seal(plain.encode(), _place(grant, ACCESS_TOKEN)),
             "token_type": tokens.token_type,

@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,11 +199,14 @@ class Vault:
         """When the first grant is due that may begin; see ``candidates.next_due``."""
         return await self._database.read(lambda c: candidates.next_due(c, rooms, aside=self._aside))
 
-    async def time_passed(self) -> list[tuple[Grant, Grant]]:
+    async def time_passed(
+        self, held_back: Callable[[], Collection[str]] = tuple
+    ) -> list[tuple[Grant, Grant]]:
         """Let the clock move states; see ``queries.time_passed``."""
         if not await self._read(queries.has_time_passed):
             return []
-        return await self._write(queries.time_passed)
+        clients = held_back()
+        return await self._write(lambda tx: queries.time_passed(tx, clients))
 
     async def apply_seed(
         self, seed: Seed, draw: float, *, origin: str, replace_spent: bool = False

@@ -64,8 +64,12 @@ def start(file: Path, *options: str, browser: str = browsing.COMMAND) -> subproc
 
 
 def test_everything_is_told_and_what_it_prints_can_be_pasted(tmp_path: Path) -> None:
-    with sandbox(rotation="strict") as server:
+    with sandbox(rotation="strict", openness={"pushes": "required"}) as server:
         file = written(tmp_path, server)
+        file.write_text(
+            file.read_text() + "require_pushed_authorization_requests = true\n"
+            f'pushed_authorization_request_endpoint = "{server.base_url}/par"\n'
+        )
         probe = f"{server.base_url}/resource"
         running = start(file, "acme", "--wait", "1s", "--probe", probe, "--json")
         out, told = running.communicate(timeout=PATIENCE)
@@ -76,7 +80,7 @@ def test_everything_is_told_and_what_it_prints_can_be_pasted(tmp_path: Path) -> 
     assert found["logins"] == len(families) == 2
     assert found["left_at_the_provider"] == 0
     assert all(family["revoked_at"] is not None for family in families)
-    assert "1 to 4 logins" in told
+    assert "1 to 5 logins" in told
     assert "nothing is left at the provider" in told
     assert list(tmp_path.glob("*.db*")) == []  # nothing is kept, and no vault is needed
     for secret in ("rt-family", "at-family", "sandbox-secret"):

@@ -291,7 +291,7 @@ async def test_a_row_damaged_in_mid_exchange_holds_up_nobody(
         publish=parts.published.append,
         readmit=take_up,
         wake=lambda: None,
-        held_back=lambda _: False,
+        held_back=tuple,
         clock=clock,
     )
     await watch._look(NOW)

@@ -83,7 +83,7 @@ def watching(vault: Vault) -> Observed:
         publish=published.append,
         readmit=readmit,
         wake=lambda: woken.append(clock.now()),
-        held_back=held_back.__contains__,
+        held_back=lambda: held_back,
         clock=vault.clock,
     )
     return Observed(watch, clock, published, woken, readmitted, held_back)
@@ -167,6 +167,18 @@ async def test_overdue_grants_are_reported_once(
     assert line["grant"] in {"g1", "g2"}
     assert (line["client"], line["count"]) == ("crm", 2)
     assert OVERDUE_AFTER < line["overdue_s"] <= SURE
+
+
+@pytest.mark.parametrize(("held_back", "reason"), [({"crm"}, "held_back"), (set(), "overdue")])
+async def test_a_token_that_ends_meanwhile_says_what_its_refresh_waits_for(
+    vault: Vault, observed: Observed, held_back: set[str], reason: str
+) -> None:
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    observed.held_back |= held_back
+    await observed.look(NOW + LIFE)
+    found = await get(vault)
+    assert (found.state, found.reason) == (GrantState.EXPIRED, reason)
 
 
 async def test_what_waits_for_its_endpoint_is_not_overdue(

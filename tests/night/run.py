@@ -228,6 +228,8 @@ class Night:
             while (await self._states()) != {"fresh"}:  # noqa: ASYNC110  another process
                 await anyio.sleep(LOOK_EVERY)
             self.mended_after = time.monotonic() - began
+            while self._told()[-1]["type"] != "incident.closed":  # noqa: ASYNC110  in a file
+                await anyio.sleep(LOOK_EVERY)
         self.told_after = self._told()[told:]
         self.after = self._lines_since(seen, {"info", "warning", "error", "critical"})
         lost = [family for family in self._sandbox.families if family.revoked_at is not None]

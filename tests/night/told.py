@@ -71,6 +71,8 @@ def _faults(night: Night) -> Iterator[str]:
             yield f"while {trouble.name}, nobody was told {sorted(unheard)}"
     if night.mended_after is None:
         yield "not everything mended itself"
+    if "incident.closed" not in {message["type"] for message in night.told_after}:
+        yield "nobody was told that the incident is over"
     for name, count in night.counts.items():
         if count:
             yield f"{name}: {count}"

@@ -249,7 +249,7 @@ class Process:
             publish=self.publish,
             readmit=partial(readmit, self.vault, self._world.clients, self._clock),
             wake=scheduler.wake,
-            held_back=lambda _: False,
+            held_back=tuple,
             clock=self._clock,
         )
         scheduler.start(tasks)

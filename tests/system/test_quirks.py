@@ -92,6 +92,9 @@ REFRESHED = {
     "iso": Quirk(
         settings="", manners=Manners(expiry="iso", answer_names={"expires_in": "expires_at"})
     ),
+    "untold": Quirk(
+        settings=f'default_expires_in = "{LIFE}s"', options={"expires_in_in_answer": False}
+    ),
     "form-answers": Quirk(settings="", manners=Manners(form_answers=True)),
     "extras": Quirk(
         settings='extras = ["instance_url", "team.id"]',
@@ -112,6 +115,10 @@ ERRORS = {
     "dead-words": (
         'rejection_descriptions = ["IT FAILED"]',
         *("GrantRejected", "error_code", "rejection_descriptions"),
+    ),
+    "later-words": (
+        'transient_descriptions = ["it failed"]',
+        *("Transient", "error", "transient_descriptions"),
     ),
     "at-work-words": (
         'in_progress_descriptions = ["it failed"]',

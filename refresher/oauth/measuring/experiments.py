@@ -5,11 +5,11 @@ last, and a new login is asked for only when it did.
 """
 
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 
 from refresher.domain.secret import Secret
 from refresher.errors import AuthorizationFailed
+from refresher.oauth.measuring.asking import STEP, Asking, told
 from refresher.oauth.measuring.observed import (
     Answer,
     Brings,
@@ -17,18 +17,17 @@ from refresher.oauth.measuring.observed import (
     Phase,
     Replay,
     Revoked,
-    Server,
     Throwaway,
-    Tokens,
     Verdict,
     compared,
 )
 from refresher.oauth.revocation import RevocationResult
 
-MOST_LOGINS = 4
-"""One for what may end the grant, one for how long, one for revoking each token."""
+MOST_LOGINS = 5
+"""One for what may end the grant, one for how long, one for whether that was time, one for
+revoking each token."""
 
-MOST_LOGINS_WITHOUT_REVOCATION = 2
+MOST_LOGINS_WITHOUT_REVOCATION = 3
 
 NO_REFRESH_TOKEN = (
     "the login brought no refresh token: ask for the scope offline_access, or set what else makes "
@@ -38,33 +37,21 @@ NO_REFRESH_TOKEN = (
 REPLAYS_AT_ONCE = 5
 """Presented in a row before time is measured: a refusal among them is a count, not a time."""
 
+MOST_COUNTED = 20
+"""Replays up to which a count may have ended a window: with more it was time."""
+
 AT_ONCE = 2.0
 """Seconds within which a refusal among them is one."""
 
-SHORTEST_STEP, STEP = 0.5, 0.05
-"""Between two replays that measure a window: seconds, and a share of its age."""
+SHORTEST_STEP = 0.5
+"""Seconds between two replays that measure a window, which grow by ``STEP``."""
 
 FAILURES_IN_A_ROW = 3
 """Replays without a clear answer after which nothing more is learned."""
 
-MOST_REVOKED = 10
-"""Refresh tokens of one grant that are revoked when it is over, the newest first."""
 
-
-class Experiments:
-    """Asks SERVER everything, and keeps what it answered.
-
-    Args:
-        wait: seconds to let pass in all; a window that is longer is "at least".
-        tell: hears what is done, a line each.
-    """
-
-    def __init__(self, server: Server, *, wait: float, tell: Callable[[str], None]) -> None:
-        self.evidence = Evidence()
-        self._server = server
-        self._left = wait
-        self._tell = tell
-        self._received: dict[int, list[Tokens]] = {}
+class Experiments(Asking):
+    """Asks a server everything, and keeps what it answered."""
 
     async def run(self) -> Evidence:
         """Everything that the server shows.
@@ -87,96 +74,6 @@ class Experiments:
             await self._made_up()
         return self.evidence
 
-    async def clean_up(self) -> int:
-        """Revoke what lives of the grants; how many of them may be left at the server."""
-        left = 0
-        for grant in self.evidence.grants:
-            tokens = self._received[grant.number]
-            if grant.is_dead or not any(each.refresh or each.access for each in tokens):
-                continue
-            left += not await self._revoke_all(tokens)
-        return left
-
-    async def _revoke_all(self, tokens: list[Tokens]) -> bool:
-        """Whether the server says that what TOKENS authorize is over."""
-        refresh = list(dict.fromkeys(each.refresh for each in reversed(tokens) if each.refresh))
-        if not refresh:
-            access = tokens[-1].access
-            return access is not None and _is_over(await self._server.revoke_access(access))
-        is_over = _is_over(await self._server.revoke_refresh(refresh[0]))
-        if self.evidence.brings not in {Brings.ANOTHER_PAIR, Brings.SIBLING}:
-            return is_over
-        for sibling in refresh[1:MOST_REVOKED] if is_over else ():
-            await self._server.revoke_refresh(sibling)
-        return is_over and len(refresh) <= MOST_REVOKED
-
-    async def _log_in(self, purpose: str) -> Throwaway:
-        number = len(self.evidence.grants) + 1
-        tokens = await self._server.log_in(f"login {number}, to see {purpose}")
-        grant = Throwaway(number=number, first=tokens, renewed_at=self._server.now())
-        self.evidence.grants.append(grant)
-        self._received[number] = [tokens]
-        return grant
-
-    def _living(self) -> Throwaway | None:
-        return next((grant for grant in self.evidence.grants if not grant.is_dead), None)
-
-    async def _sleep(self, seconds: float) -> bool:
-        """Let SECONDS pass; False, and nothing passes, where they are not to be had."""
-        if seconds > self._left:
-            return False
-        self._left -= seconds
-        await self._server.sleep(seconds)
-        return True
-
-    async def _present(self, grant: Throwaway, token: Secret) -> Answer:
-        answer = await self._server.present(token)
-        if answer.tokens is not None:
-            kept = answer.tokens.refresh or grant.newest.refresh
-            grant.newest = replace(answer.tokens, refresh=kept)
-            grant.renewed_at = answer.answered_at
-            self._received[grant.number].append(grant.newest)
-        return answer
-
-    async def _when_not_early(self, grant: Throwaway, token: Secret) -> Answer:
-        """What TOKEN brings once the server does not refuse it for being early."""
-        life = grant.newest.expires_in or 0.0
-        answer = await self._present(grant, token)
-        while answer.verdict is Verdict.EARLY:
-            self.evidence.early.append(answer)
-            if not await self._sleep(max(1.0, STEP * life)):
-                return answer
-            answer = await self._present(grant, token)
-        return answer
-
-    async def _refresh(self, grant: Throwaway) -> Answer | None:
-        """The first refresh of GRANT that is answered; None where none is."""
-        token = grant.newest.refresh
-        assert token is not None
-        issued_at, life = grant.renewed_at, grant.newest.expires_in
-        is_first = self.evidence.refreshed is None
-        lived = is_first and await self._lives(grant.first, issued_at)
-        answer = await self._when_not_early(grant, token)
-        if answer.verdict is Verdict.EARLY:
-            self.evidence.remarks.append(
-                "it refuses a refresh this early: --wait was too short to see one"
-            )
-            return None
-        if answer.verdict is not Verdict.ACCEPTED:
-            self.evidence.remarks.append(
-                f"the first refresh brought nothing ({_told(answer)}): check client_id, "
-                "client_secret, client_authentication, encode_basic and placement; everything "
-                "else depends on it"
-            )
-            return None
-        if self.evidence.early and life is not None and self.evidence.window is None:
-            self.evidence.window = max(life - (answer.sent_at - issued_at), 0.0)
-        if is_first:
-            self.evidence.refreshed = answer
-            if lived:
-                self.evidence.access_token_lives = await self._lives(grant.first, issued_at)
-        return answer
-
     async def _after_refresh(self, grant: Throwaway, refreshed: Answer) -> None:
         """What becomes of the refresh token that was used."""
         used = grant.first.refresh
@@ -187,12 +84,43 @@ class Experiments:
             replay = await self._replay(grant, used, refreshed, Phase.AT_ONCE)
             grant.is_dead = replay.answer.verdict is Verdict.REFUSED
             self._keep_words(replay.answer, "used before")
-            return
+            late = None if grant.is_dead else await self._once_ended(grant)
+            if late is None:
+                return
+            refreshed = late
         self._tell("a refresh brings another refresh token; the used one again")
         is_answered = await self._at_once(grant, used, refreshed)
         if is_answered:
             await self._after_use(grant, used, refreshed)
             await self._how_long()
+
+    async def _once_ended(self, grant: Throwaway) -> Answer | None:
+        """What brings another refresh token once the access token of GRANT has ended, if that does.
+
+        Some servers let a refresh token be while there is an access token that lives.
+        """
+        used, life = grant.newest.refresh, grant.newest.expires_in
+        assert used is not None
+        if life is None or not await self._until_end(grant, life):
+            return None
+        answer = await self._when_not_early(grant, used)
+        self._keep_words(answer, "its access token had ended")
+        if answer.tokens is None:
+            return None
+        self.evidence.rotates_late = answer.tokens.refresh not in {None, used}
+        if not self.evidence.rotates_late:
+            return None
+        # What was seen of a refresh token that was left alone says nothing of one that is used.
+        self.evidence.refreshed = answer
+        self.evidence.replays.clear()
+        return answer
+
+    async def _until_end(self, grant: Throwaway, life: float) -> bool:
+        """Wait for the end of the access token of GRANT; False where there is no time for it."""
+        left = grant.renewed_at + life + 1.0 - self._server.now()
+        if left <= self._left:
+            self._tell(f"for {left:.0f} s: until its access token has ended")
+        return await self._sleep(max(0.0, left))
 
     async def _at_once(self, grant: Throwaway, used: Secret, refreshed: Answer) -> bool:
         """Whether USED is answered again, and more often than a few times."""
@@ -210,7 +138,7 @@ class Experiments:
                 await self._after_reuse(grant)
                 return False
             if replay.answer.verdict is not Verdict.ACCEPTED:
-                self.evidence.remarks.append(f"a replay is not answered: {_told(replay.answer)}")
+                self.evidence.remarks.append(f"a replay is not answered: {told(replay.answer)}")
                 return False
             if not number:
                 self.evidence.brings = compared(before, grant.newest)
@@ -263,12 +191,11 @@ class Experiments:
         if self._left < SHORTEST_STEP:
             return
         grant = self._living() or await self._log_in("how long a used one is answered")
-        used = grant.newest.refresh
-        refreshed = None if used is None else await self._refresh(grant)
+        used, refreshed = await self._used(grant)
         if used is None or refreshed is None:
             return
         self._tell(f"for up to {self._left:g} s: the used one again and again")
-        failures = 0
+        failures = accepted = 0
         while failures < FAILURES_IN_A_ROW:
             age = self._server.now() - refreshed.answered_at
             step = min(max(SHORTEST_STEP, STEP * age), self._left)
@@ -278,10 +205,37 @@ class Experiments:
             if replay.answer.verdict is Verdict.REFUSED:
                 self._keep_words(replay.answer, "used before")
                 await self._after_reuse(grant)
+                if 0 < accepted <= MOST_COUNTED:
+                    await self._time_or_count(replay, accepted)
                 return
             is_clear = replay.answer.verdict is Verdict.ACCEPTED
+            accepted += is_clear
             failures = 0 if is_clear else failures + 1
         self.evidence.remarks.append("replays are not answered any more")
+
+    async def _used(self, grant: Throwaway) -> tuple[Secret | None, Answer | None]:
+        """A refresh token of GRANT that was used just now, and what it brought."""
+        used, life = grant.newest.refresh, grant.newest.expires_in
+        is_late = self.evidence.rotates_late and life is not None
+        if is_late and not await self._until_end(grant, life or 0.0):
+            return None, None
+        return used, None if used is None else await self._refresh(grant)
+
+    async def _time_or_count(self, refused: Replay, accepted: int) -> None:
+        """Whether the replay REFUSED came too late, or after too many that were ACCEPTED.
+
+        One is presented for the first time when it is as old as that.
+        """
+        purpose = "whether time or a count ends that"
+        grant = self._living() or await self._log_in(purpose)
+        used, refreshed = await self._used(grant)
+        if used is None or refreshed is None or not await self._sleep(refused.most_age + 1.0):
+            return
+        replay = await self._replay(grant, used, refreshed, Phase.ALONE)
+        if replay.answer.verdict is Verdict.ACCEPTED:
+            self.evidence.counted = accepted
+        elif replay.answer.verdict is Verdict.REFUSED:
+            await self._after_reuse(grant)
 
     async def _replay(
         self, grant: Throwaway, used: Secret, refreshed: Answer, phase: Phase
@@ -367,29 +321,6 @@ class Experiments:
         """How the server refuses a refresh token that never was, where none died."""
         answer = await self._server.present(Secret(secrets.token_urlsafe(32)))
         self._keep_words(answer, "never issued")
-
-    async def _lives(self, tokens: Tokens, since: float) -> bool | None:
-        """Whether the access token of TOKENS lives, which came at SINCE and is not at its end."""
-        life = tokens.expires_in
-        if tokens.access is None or (life is not None and self._server.now() - since > life - 1):
-            return None
-        return await self._server.lives(tokens.access)
-
-    def _keep_words(self, answer: Answer, why: str) -> None:
-        if answer.verdict is Verdict.REFUSED and answer.said is not None:
-            self.evidence.dead.append((why, answer.said))
-
-
-def _told(answer: Answer) -> str:
-    said = answer.said
-    if said is None:
-        return answer.verdict.value
-    status = "" if said.status is None else f" with status {said.status}"
-    return f"{said.error}{status}"
-
-
-def _is_over(result: RevocationResult) -> bool:
-    return result is RevocationResult.REVOKED
 
 
 def _not(known: bool | None) -> bool | None:  # noqa: FBT001  three values

@@ -129,14 +129,18 @@ def _early(evidence: Evidence) -> Finding:
 
 
 def _rotates(evidence: Evidence) -> Finding:
-    rotates = _does_rotate(evidence)
+    rotates, late = _does_rotate(evidence), evidence.rotates_late
+    another = "a refresh brings another refresh token"
+    same = "a refresh brings the same refresh token, or none"
+    when = {
+        None: "; tried while its access token lived",
+        False: ", also once its access token has ended",
+        True: "",
+    }
     return _yes_or_no(
         "rotates",
         rotates,
-        (
-            "a refresh brings another refresh token",
-            "a refresh brings the same refresh token, or none",
-        ),
+        (another + (" once its access token has ended" if late else ""), same + when[late]),
     )
 
 
@@ -218,7 +222,7 @@ def _replay_ends(evidence: Evidence) -> Finding:
             question=question,
             answer=f"accepted {times}",
             value="count",
-            evidence=f"replay {evidence.counted + 1} was refused at once",
+            evidence=f"replay {evidence.counted + 1} was refused, and time was not why",
         )
     if not evidence.of(Phase.AGAIN):
         return _unknown(question)

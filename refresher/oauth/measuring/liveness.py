@@ -15,6 +15,7 @@ from refresher.domain.clients import Client
 from refresher.domain.quirks import Placement
 from refresher.domain.secret import Secret
 from refresher.oauth.documents import read_fields
+from refresher.oauth.introspection import Introspected, asked_about, read_introspection
 from refresher.oauth.metadata import places
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import TokenRequest
@@ -111,6 +112,8 @@ class Liveness:
     clock: Clock = field(default_factory=SystemClock)
     asked: str | None = field(default=None, init=False)
     """How it is asked; None before the first token, and where nobody can tell."""
+    told: str | None = field(default=None, init=False)
+    """What introspection said of the first access token, which was fresh."""
     _is_settled: bool = field(default=False, init=False)
 
     async def lives(self, access_token: Secret) -> bool | None:
@@ -122,10 +125,11 @@ class Liveness:
             return None if self.asked is None else await self._ask(self.asked, access_token)
         self._is_settled = True
         for way in ("probe", "introspection", "userinfo"):
-            if getattr(self.places, way) and await self._ask(way, access_token):
+            if not getattr(self.places, way) or (self.asked and way != "introspection"):
+                continue
+            if await self._ask(way, access_token) and self.asked is None:
                 self.asked = way
-                return True
-        return None
+        return True if self.asked else None
 
     async def use(self, access_token: Secret) -> bool:
         """Use ACCESS_TOKEN as a consumer does; introspection is no use of it."""
@@ -141,18 +145,14 @@ class Liveness:
         return await self._get(url, access_token)
 
     async def _introspect(self, url: str, access_token: Secret) -> bool | None:
-        """RFC 7662 2."""
-        asked = TokenRequest(
-            endpoint=url,
-            placement=Placement.FORM,
-            parameters={"token": access_token.reveal(), "token_type_hint": "access_token"},
-            headers={"Accept": "application/json"},
-        )
-        reply = await self._send(asked)
-        if reply is None or reply.status != OK:
-            return None
-        active = (read_fields(reply.body) or {}).get("active")
-        return active if isinstance(active, bool) else None
+        """What the server says of it (RFC 7662 2.2); the first time that is kept to be told."""
+        reply = await self._send(asked_about(url, access_token))
+        found: Introspected | str = "no answer"
+        if reply is not None:
+            found = read_introspection(reply, self.clock.now())
+        if self.told is None:
+            self.told = _told(found)
+        return None if isinstance(found, str) else found.is_active
 
     async def _get(self, url: str, access_token: Secret) -> bool | None:
         """RFC 6750 2.1 and 3: 401 says that the token is no good, 403 says nothing of it."""
@@ -184,3 +184,14 @@ class Liveness:
             told = read_retry_after(reply.headers.get("Retry-After"), self.clock.now())
             await anyio.sleep(pause if told is None else min(told, LONGEST_PAUSE))
         return None
+
+
+def _told(found: Introspected | str) -> str:
+    """What introspection said of a fresh access token, in words."""
+    begins = "introspection of a fresh access token says"
+    if isinstance(found, str):
+        return f"{begins} nothing ({found}): it may be closed to this client"
+    if not found.is_active:
+        return f"{begins} that it is inactive: nothing can be told by it"
+    ends = "no end" if found.left is None else f"an end in {found.left:.0f} s"
+    return f"{begins} that it is active, with {ends}"

@@ -80,7 +80,7 @@ class Phase(StrEnum):
     AFTER_ACCESS_TOKEN_USED = "after the new access token was used"
     AFTER_SUCCESSOR_USED = "after its successor was used"
     WAITING = "later"
-    WITNESS = "later, for the first time"
+    ALONE = "later, for the first time"
 
 
 class Brings(StrEnum):
@@ -138,9 +138,10 @@ class Evidence:
     """The one before that refresh, after it."""
     replays: list[Replay] = field(default_factory=list)
     brings: Brings | None = None
-    once_only: bool | None = None
     counted: int | None = None
     """Replays after which it was refused however young it was."""
+    rotates_late: bool | None = None
+    """Whether another refresh token comes once the access token has ended, and not before it."""
     reuse_kills: bool | None = None
     access_token_outlives_reuse: bool | None = None
     revoked_access: Revoked | None = None

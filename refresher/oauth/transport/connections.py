@@ -114,6 +114,8 @@ class Wire(ResponseHandler):
         """Something came, or the end, while no exchange had this connection."""
         self.exchanges = 0
         """How many had this connection so far."""
+        self._poll: select.poll | None = None
+        """Looks into the kernel for what the loop has not seen; made once."""
 
     def hold(self) -> Kept:
         """Begin an exchange: from now on what comes is kept, and no end closes it."""
@@ -141,7 +143,14 @@ class Wire(ResponseHandler):
         if self._kept is not None and not self._kept.is_sound():
             return False
         is_quiet = self.exchanges > 0 or transport.get_extra_info("sslcontext") is None
-        return not (is_quiet and _is_readable(transport))
+        return not (is_quiet and self._is_readable(transport))
+
+    def _is_readable(self, transport: asyncio.Transport) -> bool:
+        """Whether bytes or the end wait in the kernel for the loop to look."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     @property
     def should_close(self) -> bool:
@@ -329,10 +338,3 @@ class Pool(aiohttp.TCPConnector):
                 return
             if not kept.received and wire.exchanges > 1:
                 self.distrust(wire)
-
-
-def _is_readable(transport: asyncio.Transport) -> bool:
-    """Whether bytes or the end wait in the kernel for the loop to look."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))

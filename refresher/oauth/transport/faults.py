@@ -117,7 +117,7 @@ def unanswered(kept: Kept | None, error: Exception | None, *, timed_out: bool) -
 
 def speaks_of_tls(reply: Reply) -> bool:
     """Whether REPLY says that its port wants TLS."""
+    if reply.status != 400:  # noqa: PLR2004  what all of them answer with
+        return False
     beginning = reply.body[:4096].lower()
-    return reply.status == 400 and any(  # noqa: PLR2004  what all of them answer with
-        phrase in beginning for phrase in _TLS_PORT_PHRASES
-    )
+    return any(phrase in beginning for phrase in _TLS_PORT_PHRASES)

@@ -34,6 +34,11 @@ def refresh_token(number: int, generation: int) -> str:
     return f"g.{number}.{generation}.".ljust(REFRESH_TOKEN_BYTES, "r")
 
 
+def access_token(number: int, generation: int) -> str:
+    """The access token of that answer: each is another one, as everywhere."""
+    return f"a-{number}-{generation}-".ljust(ACCESS_TOKEN_BYTES, "a")
+
+
 class Limit:
     """What the server allows a second: a bucket that holds a second's worth and begins empty."""
 
@@ -64,9 +69,6 @@ class Books:
         self.answered = self.refused = self.wrong = 0
         self.marks = array("d")
         """Grant, arrival, answer, for each request that was answered; wall time."""
-        self._fixed = json.dumps(
-            {"access_token": "a" * ACCESS_TOKEN_BYTES, "token_type": "Bearer"}
-        )[:-1]
 
     def exchange(self, body: bytes) -> bytes:
         """The answer to the token request BODY."""
@@ -82,7 +84,8 @@ class Books:
             return _response(b"400 Bad Request", b'{"error": "invalid_grant"}')
         self.generations[number] = generation + 1
         answer = (
-            f'{self._fixed}, "expires_in": {EXPIRES_IN}, '
+            f'{{"access_token": "{access_token(number, generation + 1)}", '
+            f'"token_type": "Bearer", "expires_in": {EXPIRES_IN}, '
             f'"refresh_token": "{refresh_token(number, generation + 1)}"}}'
         )
         self.answered += 1

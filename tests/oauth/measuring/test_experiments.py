@@ -1,5 +1,6 @@
 """What was chosen for a server is what is measured of it, in as few logins as can be."""
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from refresher.oauth.measuring.experiments import MOST_LOGINS, Experiments
 from refresher.oauth.measuring.judgement import Conclusion, conclude
 from refresher.oauth.measuring.observed import Evidence, Verdict
 from refresher.oauth.revocation import RevocationResult
-from refresher.sandbox.families import TokenPolicy
+from refresher.sandbox.families import TokenPair, TokenPolicy
 from tests.oauth.measuring.model import ModelServer
 
 
@@ -98,6 +99,80 @@ async def test_a_count_is_no_time(most: int) -> None:
     assert found.value("replay_seconds") is None
 
 
+@pytest.mark.parametrize("most", [5, 8, 12])
+@pytest.mark.parametrize("kills", [True, False])
+async def test_a_count_that_takes_a_while_to_reach_is_no_time(
+    most: int,
+    kills: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
+    """A refresh token may be used so many times, each bringing another (Keycloak, Hydra)."""
+
+    class Counting(ModelServer):
+        def _refresh(self, value: str) -> TokenPair:
+            if self._presented.get(value, 0) == most + 1 and kills:
+                token = self.families.locate(value)
+                assert token is not None
+                self.families.revoke(token.family, because="reuse", now=self.time)
+            return super()._refresh(value)
+
+    reused = policy(rotation="grace", grace_seconds=1e6, grace_answer="sibling")
+    server = Counting(reused, most_replays=most)
+    found, evidence, left = await measured(server)
+    assert (evidence.counted, left) == (most, 0)
+    assert found.value("replay_ends") == "count"
+    assert found.value("replay_seconds") is None
+    assert str(found.rotation) == "strict"
+    assert len(server.logins) <= MOST_LOGINS
+
+
+class LateRotation(ModelServer):
+    """Lets a refresh token be while there is an access token that lives."""
+
+    def _refresh(self, value: str) -> TokenPair:
+        token = self.families.locate(value)
+        if token is None or token.generation != token.family.generation:
+            return super()._refresh(value)
+        issued_at = self._issued[token.family.family_id]
+        left = math.floor(issued_at + self.policy.access_token_lifetime - self.time)
+        if left <= 0 or token.family.revoked_at is not None:
+            return super()._refresh(value)
+        return TokenPair(
+            access_token="at-again",
+            refresh_token=value,
+            expires_in=left,
+            scope=("read",),
+            generation=token.generation,
+        )
+
+
+async def test_a_rotation_that_waits_for_the_end_of_the_access_token_is_found() -> None:
+    server = LateRotation(policy(rotation="strict", access_token_lifetime=100.0), looks=None)
+    found, _, left = await measured(server)
+    assert found.value("rotates") is True
+    assert "once its access token has ended" in evidence_of(found, "rotates")
+    assert str(found.rotation) == "strict"
+    assert found.value("reuse_kills_grant") is True
+    assert left == 0
+    windowed = policy(rotation="grace", grace_seconds=45.0, access_token_lifetime=100.0)
+    found, _, _ = await measured(LateRotation(windowed, looks=None))
+    assert str(found.rotation) == "grace(45)"
+
+
+@pytest.mark.parametrize(
+    ("life", "told"),
+    [(100.0, "also once its access token has ended"), (3600.0, "tried while its access token")],
+)
+async def test_how_far_no_rotation_was_looked_for_is_told(life: float, told: str) -> None:
+    server = ModelServer(policy(rotation="none", access_token_lifetime=life))
+    found, _, _ = await measured(server)
+    assert str(found.rotation) == "none"
+    assert told in evidence_of(found, "rotates")
+
+
+def evidence_of(found: Conclusion, question: str) -> str:
+    return next(one.evidence for one in found.findings if one.question == question)
+
+
 async def test_a_slow_server_that_refuses_among_the_first_is_no_count() -> None:
     class Slow(ModelServer):
         async def present(self, refresh_token: Secret) -> Any:
@@ -121,9 +196,11 @@ async def test_a_grant_serves_as_long_as_it_lives() -> None:
         server = ModelServer(policy(**told))
         await measured(server)
         assert len(server.logins) == logins, told
-    server = ModelServer(policy(rotation="grace"), access_revocation="all")
-    await measured(server)
-    assert len(server.logins) == MOST_LOGINS
+    for seconds, logins in ((45.0, MOST_LOGINS - 1), (3.0, MOST_LOGINS)):
+        windowed = policy(rotation="grace", grace_seconds=seconds)
+        server = ModelServer(windowed, access_revocation="all")
+        await measured(server)
+        assert len(server.logins) == logins, seconds
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Real servers, measured over HTTP: the sandbox's profiles, and servers that do as they like."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from refresher.oauth.measuring.wire import WiredServer
 from refresher.oauth.revocation import RevocationResult
 from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.sandbox import RetryAfter, Sandbox, SandboxOptions
+from tests.oauth.world import answering, http_answer
 from tests.support.clients import make_client
 
 
@@ -250,6 +252,10 @@ async def test_rate_limits_of_the_other_endpoints_are_waited_out() -> None:
                 redirect_uri=None,
             )
             assert await server.lives(Secret("AT")) is True
+            told = server.liveness.told
+            assert told == (
+                "introspection of a fresh access token says that it is active, with no end"
+            )
             assert await server.revoke_refresh(Secret("RT")) is RevocationResult.REVOKED
     finally:
         await runner.cleanup()
@@ -313,6 +319,31 @@ async def test_metadata_of_another_host_are_not_believed() -> None:
     assert found == {"introspection_endpoint": f"{base}/introspect"}
 
 
+@pytest.mark.parametrize(
+    ("said", "asked", "told"),
+    [
+        ({"active": True, "exp": time.time() + 600}, "probe", "active, with an end in "),
+        ({"active": False}, "probe", "inactive: nothing can be told by it"),
+    ],
+)
+async def test_what_introspection_says_is_told_beside_another_way(
+    said: dict[str, Any], asked: str, told: str
+) -> None:
+    options = SandboxOptions(access_token_lifetime=600.0)
+    async with (
+        Sandbox(options) as sandbox,
+        TokenEndpoint() as endpoint,
+        answering(http_answer(said)) as raw,
+    ):
+        minted = sandbox.mint()
+        client = make_client("acme", token_endpoint=sandbox.token_endpoint)
+        places = Places(introspection=raw.url, probe=f"{sandbox.base_url}/resource")
+        looks = Liveness(endpoint=endpoint, client=client, places=places)
+        assert await looks.lives(Secret(minted.access_token)) is True
+        assert looks.asked == asked
+        assert told in (looks.told or "")
+
+
 async def test_introspection_that_is_closed_to_the_client_is_passed_over() -> None:
     """The first way that says of a fresh token that it lives is the one."""
     options = SandboxOptions(access_token_lifetime=600.0)
@@ -324,6 +355,7 @@ async def test_introspection_that_is_closed_to_the_client_is_passed_over() -> No
         looks = Liveness(endpoint=endpoint, client=client, places=places)
         assert await looks.lives(Secret(minted.access_token)) is True
         assert looks.asked == "userinfo"
+        assert "says nothing (http_404): it may be closed to this client" in (looks.told or "")
         assert await looks.lives(Secret("another")) is False
         without = Liveness(endpoint=endpoint, client=client, places=Places(introspection=nowhere))
         assert await without.lives(Secret(minted.access_token)) is None
