@@ -32,6 +32,9 @@ class TokenRequest:
     """Of what has a body; ``Placement.GET`` has none."""
     authenticated: bool = True
     """Whether the client proves itself beside what it presents."""
+    is_bare: bool = False
+    """Whether JSON without a parameter is null: Dropbox's revocation refuses the empty object that
+    others want, such as GitHub where an assertion says all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ def build_request(client: Client, asked: TokenRequest, now: float) -> WireReques
             return WireRequest(url, body, headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
-            # Nothing to say is null: an empty object is refused where nothing is taken (Dropbox).
-            return WireRequest(url, json.dumps(sent or None).encode(), typed, asked.method)
+            content = None if asked.is_bare and not sent else sent
+            return WireRequest(url, json.dumps(content).encode(), typed, asked.method)
         case Placement.QUERY | Placement.GET:
             if asked.placement is Placement.GET:
                 return WireRequest(_with_query(url, sent), None, headers, "GET")
