@@ -12,6 +12,7 @@ from refresher.domain.clients import Client
 from refresher.domain.grants import GrantState
 from refresher.domain.leases import BACK_WITHIN, MISSED
 from refresher.domain.schedule import mandatory_window
+from refresher.domain.shares import Share
 from refresher.engine.durability import Durability
 from refresher.engine.recovery import recover
 from refresher.engine.replicas import Replicas
@@ -261,3 +262,23 @@ async def _go_back_to(vault: Vault, older: Path) -> None:
             source.backup(target)
 
     await vault._database.on_connection(copy)
+
+
+async def test_a_limit_changes_hands_and_is_never_exceeded(both: Shared) -> None:
+    """Whoever comes begins when the others know of it; what one leaves is left to the rest."""
+    first = await both.replica("one")
+    alone = Daemon(first)
+    await pass_time(both, alone, 4)
+    assert first.leases.share() == Share(1, 0)
+    second = await both.replica("two")
+    newcomer = Daemon(second)
+    assert second.leases.share().place is None
+    await pass_time(both, alone, 1)
+    assert first.leases.share().replicas == 2
+    for _ in range(4):
+        await pass_time(both, alone, 1)
+        await newcomer.turn()
+    assert {first.leases.share().place, second.leases.share().place} == {0, 1}
+    both.die(first)
+    await pass_time(both, newcomer, MISSED + 1)
+    assert second.leases.share() == Share(1, 0)
