@@ -282,3 +282,16 @@ async def test_a_limit_changes_hands_and_is_never_exceeded(both: Shared) -> None
     both.die(first)
     await pass_time(both, newcomer, MISSED + 1)
     assert second.leases.share() == Share(1, 0)
+
+
+async def test_a_grant_shows_which_replica_made_its_last_exchange(both: Shared) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    await sow(first, make_seed())
+    for vault in (first, second):
+        [claim] = await vault.claim(rooms(crm=1), 1)
+        await finish(vault, claim, answered(f"at-{vault.leases.name}"), both.clock.now())
+        await vault.request_refresh("acme")
+        both.clock.move(LIFE / 3)
+        details = await first.listing.details("acme")
+        assert details is not None
+        assert details.claimed_by == vault.leases.name
