@@ -16,6 +16,7 @@ from refresher.clock import Clock, SystemClock, elapsed
 from refresher.domain.secret import Secret
 from refresher.logs import Event, emit
 from refresher.vault.clock_steps import Following, moved_so_far
+from refresher.vault.copying import refuse_unfinished
 from refresher.vault.database import Database
 from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.migrate import is_current, older_revision, upgrade
@@ -70,7 +71,7 @@ async def open_vault(
         # What may hang in the disk does not in the loop, where a signal to stop must be heard.
         keyring = await out_of_the_loop(partial(Keyring.load, key_file))
         if url is None:
-            await out_of_the_loop(partial(_prepare, path))
+            await out_of_the_loop(partial(prepare, path))
         rescue = RescueFile(
             beside(path, ".rescue"),
             slots=answers + SPARE_SLOTS,
@@ -80,14 +81,15 @@ async def open_vault(
         measure_clock: Callable[[], Awaitable[None]] | None = None
         if url is None:
             database, clock = open_sqlite(path), clock or SystemClock()
-            await _migrate(database, path, clock)
+            await migrate_file(database, path, clock)
         else:
             database = await open_postgresql(url)
             if clock is None:
                 clock = server_clock = ServerClock(SystemClock(), elapsed)
                 measure_clock = partial(server_clock.measure, database)
                 await measure_clock()
-            await _migrate_together(database)
+            await migrate_together(database)
+            await database.read(refuse_unfinished)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         following = Following(await database.read(moved_so_far))
         files = Files(path, OwnThread("vault files"), is_vault=url is None)
@@ -115,7 +117,7 @@ async def open_vault(
     return vault
 
 
-async def _migrate(database: Database, path: Path, clock: Clock) -> None:
+async def migrate_file(database: Database, path: Path, clock: Clock) -> None:
     """Give the vault PATH the schema of this version; a copy of what it was stays beside it.
 
     An older version refuses what a newer one has migrated: the copy is the only way back.
@@ -130,7 +132,7 @@ async def _migrate(database: Database, path: Path, clock: Clock) -> None:
     emit(Event.VAULT_MIGRATED, vault=str(path), version=migrated_to, path=str(copy))
 
 
-async def _migrate_together(database: Database) -> None:
+async def migrate_together(database: Database) -> None:
     """Give a vault that is shared the schema of this version, one process after the other.
 
     No copy is made: what pg_dump, or the database's own backups, keep is the way back.
@@ -148,7 +150,7 @@ async def _migrate_together(database: Database) -> None:
         emit(Event.VAULT_MIGRATED, vault="postgresql", version=migrated_to)
 
 
-def _prepare(path: Path) -> None:
+def prepare(path: Path) -> None:
     """See that the vault PATH may be opened."""
     finish(path)
     take_up(path)

@@ -28,16 +28,27 @@ def world(tmp_path: Path, postgres: PrivatePostgres) -> Iterator[World]:
 
 @contextmanager
 def in_database(folder: Path, postgres: PrivatePostgres) -> Iterator[World]:
+    with in_file(folder) as world:
+        to_database(world, postgres.url(postgres.new_database()))
+        yield world
+
+
+@contextmanager
+def in_file(folder: Path) -> Iterator[World]:
     canary = Canary()
     options = SandboxOptions(
         client_secret=canary.plant("client-secret"), access_token_lifetime=LIFETIME
     )
     with new_world(folder, canary, options) as world:
         world.daemon.prepare(redis_url=world.valkey.url, clients=world.client("box"))
-        settings = world.daemon.config.read_text()
-        url = f'path = "refresher.db"\nurl = "{postgres.url(postgres.new_database())}"'
-        world.daemon.config.write_text(settings.replace('path = "refresher.db"', url))
         yield world
+
+
+def to_database(world: World, url: str) -> None:
+    """Have the settings name the database of URL."""
+    path = 'path = "refresher.db"'
+    settings = world.daemon.config.read_text()
+    world.daemon.config.write_text(settings.replace(path, f'{path}\nurl = "{url}"'))
 
 
 def add(world: World, *names: str) -> dict[str, Minted]:
@@ -163,4 +174,35 @@ def test_a_server_that_dies_is_an_outage_and_loses_nothing(tmp_path: Path) -> No
         postgres.start()
         known = version(world, "g")
         wait_until(lambda: version(world, "g") > known, description="and on")
+        assert is_intact(world, minted)
+
+
+def test_an_installation_moves(tmp_path: Path, postgres: PrivatePostgres) -> None:
+    with in_file(tmp_path) as world:
+        daemon = world.daemon
+        daemon.start()
+        minted = add(world, "g", "h")
+        url = postgres.url(postgres.new_database())
+        file = f"sqlite:///{daemon.folder}/refresher.db"
+        done = daemon.command("vault", "copy", file, url, check=1)
+        assert "stop the daemon first" in done.stderr
+        done = daemon.command("vault", "copy", file, url.replace("@", ":pw@"), check=1)
+        assert "a password on the command line" in done.stderr
+        assert daemon.stop() == 0
+        in_a_file = daemon.config.read_text()
+        to_database(world, url)
+        done = daemon.command("vault", "copy")
+        assert done.stdout.startswith("postgresql://127.0.0.1:")
+        assert "each compared" in done.stdout
+        known = {name: version(world, name) for name in minted}
+        daemon.start()
+        wait_until(
+            lambda: all(version(world, name) > known[name] for name in minted),
+            description="it goes on from there",
+        )
+        assert daemon.stop() == 0
+        daemon.config.write_text(in_a_file)
+        assert "was moved into a database" in daemon.command("run", check=1).stderr
+        to_database(world, url)
+        daemon.start()
         assert is_intact(world, minted)

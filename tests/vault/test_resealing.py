@@ -88,7 +88,7 @@ async def test_what_is_written_meanwhile_is_not_undone(vault: Vault) -> None:
     """A spent refresh token that was read before its exchange never comes back over the new one."""
     await sow(vault, make_seed())
     await vault.resealing.rotate()
-    [cell] = [one for one in resealing._CELLS if one.column is grants.c.refresh_token_sealed]
+    [cell] = [one for one in resealing.SEALED if one.column is grants.c.refresh_token_sealed]
     batch = await vault._read(partial(resealing._outdated, cell=cell, after=0))
     assert [one.new is not None for one in batch] == [True]
     await refresh(vault, answered("at-1", "rt-1"))

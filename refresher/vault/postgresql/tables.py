@@ -5,6 +5,8 @@ SQLite never minded, and is ordered by its bytes as in Python; and the counts of
 in several places, so that replicas wait for no other's commit at them.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -84,3 +86,12 @@ def wait_for_turn(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADING})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+
+
+def renumber(connection: Connection, names: Sequence[str]) -> None:
+    """Let the tables of these NAMES go on to number their rows behind those that they have."""
+    for name in names:
+        sequence = f"pg_get_serial_sequence('{name}', 'id')"
+        connection.exec_driver_sql(
+            f"SELECT setval({sequence}, max(id)) FROM {name} HAVING max(id) IS NOT NULL"  # noqa: S608
+        )
