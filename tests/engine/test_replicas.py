@@ -11,6 +11,7 @@ from refresher.domain import leases as rule
 from refresher.domain.clients import Client
 from refresher.domain.grants import GrantState
 from refresher.domain.leases import BACK_WITHIN, MISSED
+from refresher.domain.notifications import Notification
 from refresher.domain.schedule import mandatory_window
 from refresher.domain.shares import Share
 from refresher.engine.durability import Durability
@@ -295,3 +296,14 @@ async def test_a_grant_shows_which_replica_made_its_last_exchange(both: Shared) 
         details = await first.listing.details("acme")
         assert details is not None
         assert details.claimed_by == vault.leases.name
+
+
+async def test_one_replica_tells_people(both: Shared) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    message = Notification(target=0, made_at=NOW, due_at=NOW, body="{}")
+    await first.outbox.keep([message])
+    [waiting, same] = [await vault.outbox.first(0) for vault in (first, second)]
+    assert waiting is not None
+    assert waiting == same
+    sends = [await vault.outbox.postpone(waiting, NOW + 5.0) for vault in (first, second)]
+    assert sends == [True, False]
