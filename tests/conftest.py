@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from refresher.demo import private_server
 from tests.canary import Canary
 from tests.support import emitted
+from tests.support.postgresql import PrivatePostgres, private_postgres
 
 # Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
 # handler that does nothing is as good here, and no process inherits it.
@@ -54,6 +56,13 @@ def anyio_backend() -> str:
 def canary() -> Canary:
     """Secrets to be planted in one module's daemons, and found where they came out."""
     return Canary()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """The PostgreSQL of a process that runs tests, started for the first that wants it."""
+    with private_postgres() as server:
+        yield server
 
 
 EMITTED = pytest.StashKey[Path]()

@@ -1,16 +1,18 @@
 """Render ``deploy/kubernetes`` and judge it: ``python -m tests.kubernetes``, which needs kubectl.
 
-What kubectl's kustomize makes of the folder must be strictly valid, by the schemas of each
-release of Kubernetes that is named here. Anything that either program says beside that is a
-failure. Prints one JSON line.
+What kubectl's kustomize makes of the folder, and of the one with replicas, must be strictly
+valid, by the schemas of each release of Kubernetes that is named here. Anything that either
+program says beside that is a failure. Prints one JSON line.
 """
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "kubernetes"
+FOLDERS = (FOLDER, FOLDER.with_name("kubernetes-replicas"))
 
 RELEASES = ("1.29", "1.33", "1.37")
 """An old one, the newest that the package knows, and one between."""
@@ -27,17 +29,16 @@ def run(*command: str, given: str | None = None) -> str:
 
 def main() -> int:
     """Run from the command line."""
-    rendered = run("kubectl", "kustomize", str(FOLDER))
     program = (sys.executable, "-m", "kubernetes_validate", "--strict")
     passed = 0
-    for release in RELEASES:
-        for line in run(
-            *program, f"--kubernetes-version={release}", "-", given=rendered
-        ).splitlines():
+    for folder, release in itertools.product(FOLDERS, RELEASES):
+        rendered = run("kubectl", "kustomize", str(folder))
+        lines = run(*program, f"--kubernetes-version={release}", "-", given=rendered).splitlines()
+        for line in lines:
             assert line.startswith("INFO "), line
             assert " passed " in line, line
-            passed += 1
-    assert passed == (rendered.count("\n---\n") + 1) * len(RELEASES)
+        assert len(lines) == rendered.count("\n---\n") + 1
+        passed += len(lines)
     sys.stdout.write(json.dumps({"releases": RELEASES, "passed": passed}) + "\n")
     return 0
 

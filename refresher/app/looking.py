@@ -27,7 +27,7 @@ async def looking(settings: Settings) -> AsyncIterator[dict[str, Operation]]:
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
     """
-    vault = await open_vault(settings.vault.path, settings.vault.key_file)
+    vault = await open_vault(settings.vault.path, settings.vault.key_file, url=settings.vault.url)
     try:
         clients = dict(settings.clients)
         discovering = looking_at(vault, clients, vault.clock)
@@ -53,7 +53,7 @@ async def known_servers(settings: Settings) -> list[JSON]:
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
     """
-    vault = await open_vault(settings.vault.path, settings.vault.key_file)
+    vault = await open_vault(settings.vault.path, settings.vault.key_file, url=settings.vault.url)
     try:
         clients = dict(settings.clients)
         discovering = looking_at(vault, clients, vault.clock)

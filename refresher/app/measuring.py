@@ -28,7 +28,7 @@ class Measuring:
         self, core: Core, admission: Admission, scheduler: Scheduler, mirror: Mirror
     ) -> Iterator[ReadState]:
         """Count what happens until the block ends; gives what reads the rest."""
-        counting = Counting(core.vault.files, self._clock)
+        counting = Counting(core.vault, self._clock)
 
         async def read() -> State:
             counted = await counting.latest()

@@ -9,7 +9,7 @@ import anyio
 from refresher.app.daemon import Daemon
 from refresher.app.parts import Parts
 from refresher.app.signals import Signals
-from refresher.clock import Clock, SystemClock
+from refresher.clock import Clock
 from refresher.errors import SettingsError, VaultInUse
 from refresher.logs import Event, emit, flush, libraries
 from refresher.settings.model import Settings
@@ -41,11 +41,12 @@ async def run_daemon(
 
     Args:
         signals: what receives the signals of this process already, if something does.
+        clock: None takes the vault's.
 
     Raises:
         RefresherError: it could not start; the text says why.
     """
-    clock, parts, signals = clock or SystemClock(), parts or Parts(), signals or Signals.received()
+    parts, signals = parts or Parts(), signals or Signals.received()
     signals.hold()
     libraries.take_over()
     try:
@@ -58,14 +59,18 @@ async def run_daemon(
 
 
 async def _run(
-    settings: Settings, load: Callable[[], Settings], signals: Signals, clock: Clock, parts: Parts
+    settings: Settings,
+    load: Callable[[], Settings],
+    signals: Signals,
+    clock: Clock | None,
+    parts: Parts,
 ) -> None:
     async with _ending_a_start_that_hangs(signals) as started:
         opened = await _open_or_stand_by(settings, load, signals, clock, parts)
         if opened is None:
             return
         settings, vault = opened
-        emit(Event.VAULT_OPENED, vault=str(settings.vault.path))
+        emit(Event.VAULT_OPENED, vault=settings.vault.location)
         try:
             await Daemon(settings, load, vault, parts).run(signals, started)
         finally:
@@ -98,7 +103,7 @@ async def _open_or_stand_by(
     settings: Settings,
     load: Callable[[], Settings],
     signals: Signals,
-    clock: Clock,
+    clock: Clock | None,
     parts: Parts,
 ) -> tuple[Settings, Vault] | None:
     """The open vault and the settings it was opened with; None when told to stop before."""
@@ -109,6 +114,7 @@ async def _open_or_stand_by(
             vault = await parts.open_vault(
                 settings.vault.path,
                 settings.vault.key_file,
+                url=settings.vault.url,
                 # Each gate has a worker of its own, and no more gates than clients there are.
                 answers=LATE_TOO * settings.daemon.workers + len(settings.clients),
                 is_daemon=True,

@@ -36,7 +36,9 @@ async def alone(
     Raises:
         VaultInUse: a daemon, or another command, has the vault.
     """
-    vault = await open_vault(settings.vault.path, settings.vault.key_file, clock=clock)
+    vault = await open_vault(
+        settings.vault.path, settings.vault.key_file, url=settings.vault.url, clock=clock
+    )
     clock = vault.clock
     secrets = SecretWatch(settings, clock)
     changed: set[str] = set()

@@ -146,7 +146,9 @@ def _load_alone(settings: Settings, needed: Needed) -> Settings:
     if needed is Needed.ALL:
         return load_completely(config).settings
     if needed is Needed.NONE:
-        return settings
+        if settings.vault.url is None:
+            return settings
+        return load_completely(config, needed=Needed.VAULT).settings
     try:
         loaded = load_completely(config, needed=needed)
     except SettingsError as error:

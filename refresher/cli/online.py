@@ -17,6 +17,7 @@ from refresher.publication.server import probing as redis
 from refresher.publication.server.connection import Address
 from refresher.publication.server.opening import open_server
 from refresher.settings.model import Settings
+from refresher.vault import probing as vault
 
 
 async def look(settings: Settings, only: str | None, clock: Clock) -> AsyncIterator[Finding]:
@@ -36,6 +37,10 @@ async def look(settings: Settings, only: str | None, clock: Clock) -> AsyncItera
             for finding in await servers.probe(endpoint, client, clock):
                 yield finding
     yield await _vault(control)
+    if settings.vault.url is not None:
+        folder = settings.vault.path.parent
+        for finding in await vault.probe(settings.vault.url, settings.vault.location, folder):
+            yield finding
     address = Address(
         url=settings.redis.url.reveal(),
         username=settings.redis.username,

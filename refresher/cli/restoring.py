@@ -36,6 +36,11 @@ def restore(context: click.Context, file: Path, yes: bool, as_json: bool) -> Non
     only when the vault itself is gone, and take the newest backup.
     """
     settings = load(context.obj, needed=Needed.NONE).settings
+    if settings.vault.url is not None:
+        raise RefresherError(
+            "the vault is in PostgreSQL: stop every daemon, then put its backup back with "
+            "pg_restore; the next daemon tells what may have rotated since"
+        )
     become_owner_of(settings.vault.path)
     vault, keyring = settings.vault.path, Keyring.load(settings.vault.key_file)
     make_folder(vault.parent)

@@ -191,7 +191,7 @@ async def _add_servers(settings: Settings, found: list[str], warnings: list[str]
     from refresher.app.looking import known_servers  # noqa: PLC0415  see above
 
     now = SystemClock().now()
-    if not settings.vault.path.exists():
+    if settings.vault.url is None and not settings.vault.path.exists():
         warnings += [
             f"client {client.name}: {doubt}"
             for client in settings.clients.values()

@@ -5,7 +5,7 @@ file is gone or another one, nothing more is sent until a new process has opened
 there then: a refresh token that is spent now could not be followed by its successor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ LOOK_EVERY = 0.5
 COUNT_EVERY = 60.0
 """Seconds between two counts: a vault put back to a younger state goes unnoticed."""
 
+MEASURED_EVERY = 5.0
+"""Seconds between two looks at the clock of a vault that has one of its own."""
+
 SAVED_EVERY = 5.0
 """Seconds between two tries to save what a vanished vault held."""
 
@@ -43,6 +46,8 @@ class FilesWatch:
         """Look for ever, and count."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._count)
+            if self._vault.measure_clock is not None:
+                tasks.start_soon(self._measure, self._vault.measure_clock)
             while True:
                 if found := await self._vault.files.look():
                     await self._meet(found)
@@ -55,6 +60,12 @@ class FilesWatch:
                 restored = await self._vault.origin.count()
                 if restored is not None:
                     announce_restored(restored)
+
+    async def _measure(self, measure_clock: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await anyio.sleep(MEASURED_EVERY)
+            with suppress(VaultUnavailable):  # whoever writes tells; the clock goes on by itself
+                await measure_clock()
 
     async def _meet(self, found: Sequence[Vanished]) -> None:
         self._vault.outage.met(self, None)  # it is told here, and in other words

@@ -65,6 +65,8 @@ class Replicas:
             if self._was_cut_off:
                 await self._offer_again()
                 self._was_cut_off = False
+            if not self._vault.leases.may_judge:
+                return
             self._tell_gone(others)
             is_due = self._clock.monotonic() - self._looked_at >= LOOK_EVERY
             if is_due or self._gone - self._settled:

@@ -32,9 +32,8 @@ class TokenRequest:
     """Of what has a body; ``Placement.GET`` has none."""
     authenticated: bool = True
     """Whether the client proves itself beside what it presents."""
-    is_bare: bool = False
-    """Whether JSON without a parameter is null: Dropbox's revocation refuses the empty object that
-    others want, such as GitHub where an assertion says all."""
+    is_mute: bool = False
+    """Nothing is said in JSON, which is null: Dropbox refuses an empty object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ def build_request(client: Client, asked: TokenRequest, now: float) -> WireReques
             return WireRequest(url, body, headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
-            content = None if asked.is_bare and not sent else sent
-            return WireRequest(url, json.dumps(content).encode(), typed, asked.method)
+            said = sent if sent or not asked.is_mute else None
+            return WireRequest(url, json.dumps(said).encode(), typed, asked.method)
         case Placement.QUERY | Placement.GET:
             if asked.placement is Placement.GET:
                 return WireRequest(_with_query(url, sent), None, headers, "GET")

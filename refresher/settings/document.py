@@ -47,7 +47,13 @@ class VaultSection(Section):
         default=None,
         description="The vault's SQLite file. Default: refresher.db beside the settings file; "
         "/var/lib/refresher/vault.db when that file is below /etc or there is none. Keep it on a "
-        "local disk: it holds the only copy of refresh tokens that rotate.",
+        "local disk: it holds the only copy of refresh tokens that rotate. With `vault.url` it is "
+        "only the name of a daemon's own files: PATH.rescue, PATH.lock and PATH.count.",
+    )
+    url: SecretValue | None = Field(
+        default=None,
+        description="The vault's PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+        "as libpq has it. May be a secret's table. Needs the extra `postgresql`. Default: a file.",
     )
     key_file: PathText | None = Field(
         default=None,

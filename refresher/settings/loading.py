@@ -28,6 +28,7 @@ from refresher.settings.document import (
 from refresher.settings.grants import read_seeds
 from refresher.settings.kinds import check_kinds, signing_clients
 from refresher.settings.layers import (
+    UNREAD,
     Layer,
     absolute,
     argument_layer,
@@ -51,7 +52,13 @@ from refresher.settings.notifying import read_targets
 from refresher.settings.report import Report, judge
 from refresher.settings.secret_places import Needed
 from refresher.settings.secret_reader import SecretReader
-from refresher.settings.urls import redis_doubts, redis_fault, tls_files
+from refresher.settings.urls import (
+    postgresql_doubt,
+    postgresql_fault,
+    redis_doubts,
+    redis_fault,
+    tls_files,
+)
 from refresher.text import plain
 
 CONFIG_VARIABLE = "REFRESHER_CONFIG"
@@ -196,7 +203,7 @@ def _build(
     document: Document, base: Path, file: Path | None, secrets: SecretReader, report: Report
 ) -> Settings | None:
     """Everything the document means; None, and a report, if a client cannot be made."""
-    vault = _vault(document.vault, base, file)
+    vault = _vault(document.vault, base, file, secrets, report)
     redis = _redis(document.redis, secrets, report)
     control = _control(document.control, base, vault, report)
     signing = signing_clients(document)
@@ -224,12 +231,23 @@ def _build(
     )
 
 
-def _vault(section: VaultSection, base: Path, file: Path | None) -> VaultSettings:
+def _vault(
+    section: VaultSection, base: Path, file: Path | None, secrets: SecretReader, report: Report
+) -> VaultSettings:
     is_system = file is None or file.absolute().is_relative_to(SYSTEM_FOLDER)
     default = SYSTEM_VAULT if is_system else base / LOCAL_VAULT
     path = absolute(base, section.path) if section.path else default
     key_file = absolute(base, section.key_file) if section.key_file else path.with_suffix(".key")
-    return VaultSettings(path=path, key_file=key_file, keep=section.keep)
+    url = secrets.read(("vault", "url"), section.url, is_url=True)
+    if url is not None:
+        fault = postgresql_fault(url.reveal())
+        if fault is not None:
+            report.problem(("vault", "url"), fault)
+        elif (doubt := postgresql_doubt(url.reveal())) is not None:
+            report.warning(("vault", "url"), doubt)
+    elif section.url is not None:
+        url = Secret(UNREAD)  # the vault is no file all the same
+    return VaultSettings(path=path, key_file=key_file, keep=section.keep, url=url)
 
 
 def _redis(section: RedisSection, secrets: SecretReader, report: Report) -> RedisSettings:

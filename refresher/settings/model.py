@@ -18,9 +18,18 @@ class VaultSettings:
     """Where the durable store is."""
 
     path: Path
+    """The SQLite file; with a URL only the name of the files that one daemon has for itself."""
     key_file: Path
     keep: float
     """Seconds that answers which found no grant, and the log of changes, are kept."""
+    url: Secret | None = None
+    """Of the PostgreSQL database that it lies in. May hold a password, so it is shown only as
+    ``location``."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people and logs."""
+        return str(self.path) if self.url is None else _bare(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +45,7 @@ class RedisSettings:
     @property
     def location(self) -> str:
         """The URL without user, password and query, for people and logs."""
-        parts = urlsplit(self.url.reveal())
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return _bare(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +121,7 @@ class LoadedSettings:
         settings = self.settings
         return [
             f"settings: {self.file or 'no file, only variables and secret directories'}",
-            f"vault: {settings.vault.path} (key file {settings.vault.key_file})",
+            f"vault: {settings.vault.location} (key file {settings.vault.key_file})",
             f"redis: {settings.redis.location}",
             f"control socket: {settings.control.socket}",
             f"clients: {_counted(settings.clients)}",
@@ -124,6 +132,11 @@ class LoadedSettings:
             ),
             *(f"secret {key}: {origin}" for key, origin in sorted(self.secret_origins.items())),
         ]
+
+
+def _bare(url: Secret) -> str:
+    parts = urlsplit(url.reveal())
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _counted(names: "dict[str, Client] | list[str]") -> str:

@@ -29,8 +29,10 @@ class Needed(Enum):
     """Which secrets a command has a use for: no other is read, and no command of one run."""
 
     NONE = auto()
+    VAULT = auto()
+    """To open a vault that is no file."""
     REDIS = auto()
-    """To reach Redis."""
+    """To reach Redis too."""
     ALL = auto()
 
 

@@ -26,6 +26,14 @@ STAND_IN = frozenset({"client_secret", "second_client_secret", "client_private_k
 """Keys that something stands for where they are not read: what a client needs is not missing."""
 
 
+OPENED_WITH: Mapping[Needed, frozenset[str]] = {
+    Needed.NONE: frozenset(),
+    Needed.VAULT: frozenset({"vault"}),
+    Needed.REDIS: frozenset({"vault", "redis"}),
+}
+"""Sections whose secrets are read where not all are."""
+
+
 class SecretReader:
     """Resolves the secrets of one load and remembers how each came.
 
@@ -91,7 +99,7 @@ class SecretReader:
 
     def reads(self, path: KeyPath) -> bool:
         """Whether the secret of the key PATH is needed."""
-        return self.needed is Needed.ALL or (self.needed is Needed.REDIS and path[0] == "redis")
+        return self.needed is Needed.ALL or path[0] in OPENED_WITH[self.needed]
 
     def _resolve(self, path: KeyPath, source: SecretSource) -> Secret:
         match source:
@@ -143,6 +151,7 @@ class SecretReader:
         """Note what a daemon reads again; the tokens of grants are taken once, as seeds.
 
         What signs notifications counts until SIGHUP: nobody is refused with it in an exchange.
+        The vault is opened once.
         """
-        if path[0] not in {"grants", "notify"}:
+        if path[0] not in {"grants", "notify", "vault"}:
             self.rereadable.append(Rereadable(path, place))

@@ -75,6 +75,35 @@ def redirect_uri_fault(uri: str) -> str | None:
     return None
 
 
+def postgresql_fault(url: str) -> str | None:
+    """What keeps URL from naming a PostgreSQL database, or None; libpq reads the rest of it."""
+    is_one = re.match(r"postgres(?:ql)?://", url) is not None
+    if is_one and not _has_spaces(url) and parts_of(url) is not None:
+        return None
+    return (
+        "is not a PostgreSQL URL: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with / ? # "
+        "and @ percent-encoded in user and password"
+    )
+
+
+def postgresql_doubt(url: str) -> str | None:
+    """What lets others be the database of URL, which has no fault; or None."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    named = [*parts.netloc.rpartition("@")[2].split(","), *options.get("host", [""])[-1].split(",")]
+    hosts = [re.sub(r":\d*$", "", host).strip("[]") for host in named]
+    is_far = any(
+        host and not host.startswith(("/", "%2F", "%2f")) and not is_loopback(host)
+        for host in hosts
+    )
+    if is_far and options.get("sslmode", [""])[-1] != "verify-full":
+        return (
+            "is of another host and has no sslmode=verify-full: whoever stands between can be the "
+            "database, read the password and lose what is written; add it, and sslrootcert"
+        )
+    return None
+
+
 def redis_fault(url: str) -> str | None:
     """What keeps URL from naming Redis: one server, or several; or None."""
     if is_many(url):

@@ -15,8 +15,8 @@ from refresher.domain.grants import Grant, GrantKind, GrantState, is_valid_name
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import repair
 from refresher.logs import Event, emit
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.schema import grants
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 REPAIR = "refresher vault restore FILE, or: refresher remove {name}, then refresher login {name}"
 

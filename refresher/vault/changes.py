@@ -11,7 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from refresher.domain.grants import Grant
-from refresher.vault.prepared import Prepared
+from refresher.vault.prepared import adding_to
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import changes, grants
 
@@ -144,7 +144,7 @@ def note_each(tx: Transaction, what: What, many: Iterable[Grant]) -> None:
     _NOTE.run(tx.connection, rows)
 
 
-_NOTE = Prepared(sa.insert(changes))
+_NOTE = adding_to(changes)
 
 
 def _noted(tx: Transaction, what: What) -> dict[str, object]:

@@ -20,9 +20,10 @@ from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.candidates import Ahead, of_room
-from refresher.vault.database import Again
+from refresher.vault.database import Again, others_write
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_one
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.renewals import renewal_of
 from refresher.vault.rows import (
     INTENT,
@@ -35,14 +36,17 @@ from refresher.vault.rows import (
     status_values,
 )
 from refresher.vault.schema import grants
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 
-def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
-    """Lease the due ones of NUMBERS and write their intents, as ``claiming.armed`` says."""
+def _arm(numbers: Sequence[sa.BindParameter[int]], *, beside_others: bool) -> sa.Executable:
+    """Lease the due ones of NUMBERS and write their intents, as ``claiming.armed`` says.
+
+    Args:
+        beside_others: what another process has locked just now is left to it.
+    """
     now, sequence = sa.bindparam("now", type_=sa.Float), grants.c.attempt_sequence + 1
     goes_on = grants.c.intent_presented == grants.c.refresh_token_fingerprint
-    armed = sa.update(grants).where(
+    due = sa.and_(
         grants.c.id.in_(numbers),
         grants.c.lease_holder.is_(None),
         grants.c.due_at <= now,
@@ -51,6 +55,10 @@ def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
             sa.and_(*(grants.c[name].is_not(None) for name in INTENT)),
         ),
     )
+    if beside_others:
+        free = sa.select(grants.c.id).where(due).with_for_update(skip_locked=True)
+        due = grants.c.id.in_(free)
+    armed = sa.update(grants).where(due)
     return armed.values(
         attempt_sequence=sequence,
         intent_sequence=sequence,
@@ -64,7 +72,7 @@ def _arm(numbers: Sequence[sa.BindParameter[int]]) -> sa.Executable:
     ).returning(*grants.c)
 
 
-_ARM = ForSome(_arm)
+_ARM = {beside: ForSome(partial(_arm, beside_others=beside)) for beside in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +129,10 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
     if not numbers:
         return []
     values = {"now": tx.now, **wanted.lease(tx.now)}
+    is_shared = others_write(tx.connection)
     try:
-        rows = [as_row(values) for values in _ARM.rows(tx.connection, numbers, values)]
+        found = _ARM[is_shared].rows(tx.connection, numbers, values)
+        rows = [as_row(values) for values in found]
         armed = {row["id"]: grant_of(row) for row in rows}
         claims = {row["id"]: _claim_of(tx, row, armed[row["id"]], wanted) for row in rows}
     except Exception as error:
@@ -130,9 +140,10 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
             raise Again from error
         raise
     is_pause_over = any(grant.state is GrantState.PAUSED for grant in armed.values())
-    if len(claims) != len(numbers) or is_pause_over:
+    is_taken = is_shared and bool(claims)  # some of them, by another process
+    if (len(claims) != len(numbers) and not is_taken) or is_pause_over:
         raise Again  # half an intent is no intent; the end of a pause changes more than that
-    wanted.made[:] = [claims[number] for number in numbers]
+    wanted.made[:] = [claims[number] for number in numbers if number in claims]
     wanted.ahead.drop(numbers)
     return wanted.made
 
@@ -166,9 +177,9 @@ def _chosen(tx: Transaction, wanted: Wanted, ahead: Ahead | None) -> list[int]:
 def _claim_row(tx: Transaction, number: int, wanted: Wanted, changed: list[Grant]) -> Claim | None:
     row = row_by_id(tx, number)
     assert row is not None
-    if row["lease_holder"] is not None:
-        return None  # another replica was faster
     stored = grant_of(row)
+    if row["lease_holder"] is not None or stored.due_at is None or stored.due_at > tx.now:
+        return None  # another replica was faster
     grant, ended = at_its_end(stored, tx.now), Values()
     if grant != stored:
         grant = replace(grant, revision=next_version(stored.revision, tx.now))

@@ -15,7 +15,7 @@ from refresher.domain.discovery import Known, Metadata, Registration
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
 from refresher.vault.changes import What, note
-from refresher.vault.rows import Run, Transaction
+from refresher.vault.rows import Row, Run, Transaction
 from refresher.vault.schema import client_records
 from refresher.vault.sealing import Place
 
@@ -71,7 +71,7 @@ class ClientRecords:
         await self._write(write)
 
 
-def place_of(row: sa.RowMapping) -> Place:
+def place_of(row: Row) -> Place:
     """What the record in ROW is sealed for."""
     return Place(f"client {row['client']}", row["kind"])
 

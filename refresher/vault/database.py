@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultUnavailable
 from refresher.vault.outage import Outage
-from refresher.vault.sqlite.refusals import is_of_one_row, unavailable
+from refresher.vault.refusals import is_of_one_row, is_passing, unavailable
 from refresher.vault.threads import Thread
 
 T = TypeVar("T")
@@ -31,6 +31,14 @@ HANGS_AFTER = 2.5
 
 CLOSED_WITHIN = 5.0
 """Seconds to wait at the end for a statement under way; a disk that hangs longer keeps it."""
+
+OTHERS_WRITE = "others_write"
+"""Option of a connection: other processes write to its database too, so rows that are to be
+changed are locked when they are read."""
+
+TRIES = 3
+"""How often a transaction is run that others were in the way of, or that found its connection
+lost, before it counts as refused."""
 
 
 class _Settled(Generic[T]):
@@ -84,15 +92,33 @@ class _Waiting(_Settled[T]):
 
 
 class Database:
-    """Runs operations (functions of a connection) durably, many to a commit."""
+    """Runs operations (functions of a connection) durably, many to a commit.
+
+    Args:
+        open_another: opens one more connection, for reads that take long.
+        size: how many bytes it takes, asked on such a connection.
+        is_shared: other processes write to it too.
+    """
 
     def __init__(
-        self, writer: Engine, reader: Engine, *, write_thread: Thread, read_thread: Thread
+        self,
+        writer: Engine,
+        reader: Engine,
+        *,
+        write_thread: Thread,
+        read_thread: Thread,
+        open_another: Callable[[], Engine] | None = None,
+        size: Callable[[Connection], int] = lambda _: 0,
+        is_shared: bool = False,
     ) -> None:
         self._writer, self._reader = writer, reader
+        self.open_another, self.size = open_another or (lambda: reader), size
+        self.is_shared = is_shared
         self._write_thread, self._read_thread = write_thread, read_thread
         self._waiting: list[_Waiting[Any]] = []
         self._under_way: list[_Waiting[Any]] = []
+        self._is_called = False
+        """The commit of what waits is about to begin."""
         self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
@@ -132,7 +158,10 @@ class Database:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
-        self._commit_next()
+        if not self._is_called:
+            # Answers that came together go together: after whatever else is ready by now.
+            self._is_called = True
+            asyncio.get_running_loop().call_soon(self._commit_next)
         await mine.settled
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
@@ -199,6 +228,7 @@ class Database:
 
     def _commit_next(self) -> None:
         """Let the thread commit what has gathered, unless it is at work."""
+        self._is_called = False
         if self._under_way or not self._waiting:
             return
         if self._is_abandoned:
@@ -234,14 +264,11 @@ class Database:
         """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
             try:
-                with self._writer.begin() as connection:
-                    _run_together(connection, batch)
+                self._transact(lambda connection: _run_together(connection, batch))
             except DBAPIError:
                 raise
             except Exception:  # noqa: BLE001  who has raised it hears of it in the second run
-                with self._writer.begin() as connection:
-                    for waiting in batch:
-                        _run_alone(connection, waiting)
+                self._transact(lambda connection: _run_each_alone(connection, batch))
         except DBAPIError as error:
             if len(batch) > 1 and is_of_one_row(error):
                 for waiting in batch:
@@ -255,17 +282,38 @@ class Database:
         for waiting in batch:
             waiting.is_done = waiting.error is None
 
+    def _transact(self, work: Callable[[Connection], None]) -> None:
+        """Do WORK in a transaction, again where it was undone for what another try may find gone.
+
+        What failed before its COMMIT was sent has been undone for certain.
+        """
+        for tries in range(1, TRIES + 1):
+            is_sent = False
+            try:
+                with self._writer.begin() as connection:
+                    work(connection)
+                    is_sent = True
+            except DBAPIError as error:
+                if is_sent or tries == TRIES or not is_passing(error):
+                    raise
+            else:
+                return
+
     def _look(self, operation: Callable[[Connection], T], done: _Settled[T]) -> None:
-        try:
-            with self._reader.connect() as connection:
-                done.value = operation(connection)
-        except DBAPIError as error:
-            done.error = unavailable(error)
-            done.error.__cause__ = error
-        except Exception as error:  # noqa: BLE001  it is raised where it was asked for
-            done.error = error
-        else:
-            done.is_done = True
+        for tries in range(1, TRIES + 1):
+            try:
+                with self._reader.connect() as connection:
+                    done.value = operation(connection)
+            except DBAPIError as error:
+                if tries < TRIES and is_passing(error):
+                    continue
+                done.error = unavailable(error)
+                done.error.__cause__ = error
+            except Exception as error:  # noqa: BLE001  it is raised where it was asked for
+                done.error = error
+            else:
+                done.is_done = True
+            return
 
 
 def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
@@ -275,6 +323,12 @@ def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
         values = alike[0].together(connection, [one.item for one in alike])
         for one, value in zip(alike, values, strict=True):
             one.value = value
+
+
+def _run_each_alone(connection: Connection, batch: Sequence[_Waiting[Any]]) -> None:
+    for waiting in batch:
+        waiting.error = None
+        _run_alone(connection, waiting)
 
 
 def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
@@ -290,6 +344,11 @@ def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
         waiting.error = error
     else:
         savepoint.commit()
+
+
+def others_write(connection: Connection) -> bool:
+    """Whether CONNECTION writes where other processes write too."""
+    return bool(connection.get_execution_options().get(OTHERS_WRITE))
 
 
 def _abandoned() -> VaultUnavailable:

@@ -21,6 +21,7 @@ from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.prepared import Prepared
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.revocations import park_late
 from refresher.vault.rows import (
     Transaction,
@@ -32,7 +33,6 @@ from refresher.vault.rows import (
 )
 from refresher.vault.schema import grants
 from refresher.vault.spent import remember_spent
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 STATEMENTS = 256
 """Sets of columns whose statement is kept; outcomes change a dozen of them."""

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,9 +20,8 @@ from refresher.domain.figures import REFRESH_TOKEN_WINDOWS, TOKEN_WINDOWS, Due, 
 from refresher.domain.grants import GrantState
 from refresher.errors import VaultUnavailable
 from refresher.vault.schema import IS_WORKED_ON, NOT_FRESH, grants, incidents
-from refresher.vault.sqlite.engine import open_reader
-from refresher.vault.sqlite.files import Files, beside
 from refresher.vault.threads import out_of_the_loop
+from refresher.vault.vault import Vault
 
 RESTS = 3.0
 """Seconds from one count to the next at the least."""
@@ -50,11 +48,11 @@ class Counted:
 
 
 class Counting:
-    """Counts what the vault of FILES holds, which is open elsewhere."""
+    """Counts what VAULT holds, which is open elsewhere."""
 
-    def __init__(self, files: Files, clock: Clock) -> None:
-        self._files, self._clock = files, clock
-        self._reader = open_reader(files.path)
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._files, self._clock = vault.files, clock
+        self._reader, self._size = vault.open_another(), vault.size
         self._last: Counted | None = None
         self._under_way: asyncio.Task[None] | None = None
         self._again_at = -math.inf
@@ -94,7 +92,7 @@ class Counting:
     def _read(self, now: float) -> Figures:
         try:
             with self._reader.connect() as connection, connection.begin():
-                return read_figures(connection, now, _size(self._files.path))
+                return read_figures(connection, now, self._size(connection))
         except (sa.exc.DBAPIError, OSError) as error:
             raise VaultUnavailable("the vault cannot be counted") from error
 
@@ -163,9 +161,3 @@ def _ends(
     within = sa.and_(ahead, ends_at <= now + max(windows.values()))
     row = connection.execute(sa.select(*counted).where(within)).one()
     return Ends(connection.scalar(soonest), dict(zip(windows, row, strict=True)))
-
-
-def _size(path: Path) -> int:
-    """Bytes on the disk; files are looked at and never opened (``files``)."""
-    wal = beside(path, "-wal")
-    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)

@@ -18,7 +18,7 @@ from refresher.domain.grants import Grant, Intent, TokenSet
 from refresher.domain.unread import KeptAnswer, RawAnswer
 from refresher.errors import UnknownAnswer, VaultKeyError
 from refresher.vault.changes import What, note
-from refresher.vault.rows import Sealer, Transaction
+from refresher.vault.rows import Row, Sealer, Transaction
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import Place
 
@@ -156,7 +156,7 @@ def list_kept(connection: Connection, kind: str) -> list[tuple[str, int, float]]
     return [(name, sequence, at) for name, sequence, at in connection.execute(statement)]
 
 
-def place_of(row: sa.RowMapping) -> Place:
+def place_of(row: Row) -> Place:
     """What the answer kept in ROW is sealed for."""
     return _place(row["grant_uid"], row["grant_name"], row["sequence"], row["kind"])
 

@@ -235,7 +235,9 @@ def count(connection: Connection) -> dict[str, int]:
     state = state_counts.c.state
     # What no refresher knows may not even be text.
     known = sa.case((state.in_([state.value for state in GrantState]), state), else_=None)
-    rows = connection.execute(sa.select(known, sa.func.sum(state_counts.c.count)).group_by(known))
+    # PostgreSQL sums to a number of any size.
+    summed = sa.cast(sa.func.sum(state_counts.c.count), sa.BigInteger)
+    rows = connection.execute(sa.select(known, summed).group_by(known))
     return {"damaged" if state is None else str(state): count for state, count in rows if count}
 
 

@@ -5,6 +5,7 @@ would be a tenth of an idle daemon's memory and of its start. That migrations en
 schema of a new vault is a test.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -36,8 +37,21 @@ def older_revision(connection: Connection) -> str | None:
     return current
 
 
-def upgrade(connection: Connection) -> str:
+def is_current(connection: Connection) -> bool:
+    """Whether a vault has the schema of this version: nothing is to be made, nor migrated."""
+    return _revision(connection) == max(known_revisions())
+
+
+def create_all(connection: Connection) -> None:
+    """Make the tables of a new vault."""
+    metadata.create_all(connection, checkfirst=False)
+
+
+def upgrade(connection: Connection, create: Callable[[Connection], None] = create_all) -> str:
     """Make the schema of a new vault, or apply missing migrations, in the caller's transaction.
+
+    Args:
+        create: makes the tables.
 
     Returns:
         The revision that the vault is of now.
@@ -47,7 +61,7 @@ def upgrade(connection: Connection) -> str:
     """
     newest = max(known_revisions())
     if _revision(connection) is None:
-        metadata.create_all(connection, checkfirst=False)
+        create(connection)
         _VERSION.create(connection)
         connection.execute(_VERSION.insert(), {"version_num": newest})
     elif older_revision(connection) is not None:

@@ -19,15 +19,14 @@ from refresher.domain.reasons import Reason
 from refresher.domain.seeds import Seed
 from refresher.vault.authorizations import exchange_anew
 from refresher.vault.changes import What, note_each
-from refresher.vault.prepared import Prepared
+from refresher.vault.prepared import adding_to
 from refresher.vault.rows import Transaction, Values, status_values
 from refresher.vault.schema import IS_EXCHANGED, adopted_seeds, grants
 
 AT_ONCE = 500
 """Values that one statement asks for."""
 
-_ADD = Prepared(sa.insert(grants))
-_NOTE = Prepared(sa.insert(adopted_seeds))
+_ADD, _NOTE = adding_to(grants), adding_to(adopted_seeds)
 
 
 def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) -> dict[int, Grant]:

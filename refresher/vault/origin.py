@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from refresher.domain.grants import GrantState
 from refresher.vault.changes import What, note
-from refresher.vault.clock_steps import fact, set_fact
+from refresher.vault.clock_steps import RESTORED_FROM, fact, own_fact, set_fact
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import grants, logins
 from refresher.vault.sqlite.backup import set_restored_from, take_copied_at
@@ -108,6 +108,9 @@ class Origin:
         """
 
         def count(tx: Transaction) -> tuple[str, int, Restored | None]:
+            # Another process may have found first that the vault was put back.
+            known = fact(tx, RESTORED_FROM)
+            self.restored_from = None if known is None else float(known)
             name, number, is_behind = _count(tx, self._remembered)
             restored = self._rolled_back(tx, tx.now) if is_behind else None
             if restored is not None:
@@ -174,7 +177,7 @@ def _count(tx: Transaction, remembered: tuple[str, int] | None) -> tuple[str, in
 
 def _counted(tx: Transaction) -> tuple[str, int]:
     with suppress(ValueError, TypeError):  # not what this program writes: it begins anew
-        name, number = json.loads(fact(tx, _COUNT) or b"")
+        name, number = json.loads(own_fact(tx, _COUNT) or b"")
         return str(name), int(number)
     return token_hex(8), 0
 

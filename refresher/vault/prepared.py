@@ -28,7 +28,7 @@ class Prepared:
         text, known = self._compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
-            cursor.execute(text, [values.get(name, usual) for name, usual in known])
+            cursor.execute(text, _given(connection, known, values))
             return list(cursor.fetchall())
         except Exception as error:
             raise _worded(connection, text, error) from error
@@ -40,9 +40,7 @@ class Prepared:
         text, known = self._compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
-            cursor.executemany(
-                text, [[values.get(name, usual) for name, usual in known] for values in many]
-            )
+            cursor.executemany(text, [_given(connection, known, values) for values in many])
             return int(cursor.rowcount)
         except Exception as error:
             raise _worded(connection, text, error) from error
@@ -54,6 +52,12 @@ class Prepared:
         compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every one
         names = compiled.positiontup or list(compiled.params)
         return str(compiled), [(name, compiled.params[name]) for name in names]
+
+
+def adding_to(table: sa.Table) -> Prepared:
+    """Adds rows to TABLE, which the database numbers by itself."""
+    named = [column.name for column in table.c if column.name != "id"]
+    return Prepared(sa.insert(table).values({name: sa.bindparam(name) for name in named}))
 
 
 class ForSome:
@@ -76,8 +80,15 @@ class ForSome:
 
     def _prepare(self, size: int) -> Prepared:
         return Prepared(
-            self._build([sa.bindparam(f"some_{n}", type_=sa.Integer) for n in range(size)])
+            self._build([sa.bindparam(f"some_{n}", type_=sa.BigInteger) for n in range(size)])
         )
+
+
+def _given(connection: Connection, known: Sequence[tuple[str, Any]], values: Values) -> Any:
+    """The parameters KNOWN as the driver takes them: in their order, or by their names."""
+    if connection.dialect.positional:
+        return [values.get(name, usual) for name, usual in known]
+    return {name: values.get(name, usual) for name, usual in known}
 
 
 def _worded(connection: Connection, text: str, error: Exception) -> Exception:

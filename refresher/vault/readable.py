@@ -21,9 +21,9 @@ from refresher.errors import VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.listing import Read
 from refresher.vault.prepared import Prepared
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rows import LARGEST_NUMBER, LATEST, Sealer
 from refresher.vault.schema import IS_WORKED_ON, WAITS_FOR_A_PERSON, grants
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 _COLUMNS = (
     *(grants.c.id, grants.c.expires_at, grants.c.uid, grants.c.name, grants.c.kind),
@@ -40,7 +40,7 @@ _TYPES: Mapping[type[sa.types.TypeEngine[Any]], tuple[type, ...]] = {
     sa.Float: (float, int),
     sa.String: (str,),
     sa.LargeBinary: (bytes,),
-    sa.JSON: (str,),
+    sa.JSON: (str, dict),
 }
 _SOUND = frozenset(
     product(
@@ -92,7 +92,7 @@ def _one_after_another(*conditions: sa.ColumnElement[bool]) -> Prepared:
 
 
 _ENDS_AT = sa.bindparam("ends_at", type_=sa.Float)
-_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.Integer)
+_BEHIND = grants.c.id > sa.bindparam("after", type_=sa.BigInteger)
 
 # Very many may end in the same second, of one import for example: the rest of them is found by
 # id. A comparison of both at once would look through all of them again for each page.
@@ -137,7 +137,9 @@ def _publication(row: Any, sealer: Sealer) -> Publication | None:
     values = dict(zip(_NAMES, row, strict=True))
     shown = {name: values[name] for name in _SHOWN}
     try:
-        labels = _NO_LABELS if row[_LABELS] == "{}" else json.loads(row[_LABELS])
+        labels = row[_LABELS]
+        if isinstance(labels, str):  # PostgreSQL's driver has read it already
+            labels = _NO_LABELS if labels == "{}" else json.loads(labels)
         shown["kind"], shown["state"] = _KINDS[values["kind"]], _STATES[values["state"]]
         access_token, extras = sealer.access_token(values)
     except (VaultKeyError, ValueError, LookupError, TypeError):

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
+from refresher.vault.database import others_write
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def read_all(
 ) -> list[T]:
     """What BUILD makes of every row that meets CONDITION; what it cannot read is set aside."""
     sound = sa.and_(condition, grants.c.id.not_in(aside.ids))
-    statement = sa.select(grants).where(sound).order_by(*order).limit(limit)
+    statement = _locked(connection, sa.select(grants).where(sound).order_by(*order).limit(limit))
     try:
         rows: Sequence[sa.RowMapping] = connection.execute(statement).mappings().all()
     except Exception as error:
@@ -56,7 +57,7 @@ def read_one(connection: Connection, condition: sa.ColumnElement[bool]) -> sa.Ro
     Raises:
         GrantSetAside: it is there and cannot be read.
     """
-    statement = sa.select(grants).where(condition).with_for_update()
+    statement = _locked(connection, sa.select(grants).where(condition))
     try:
         return connection.execute(statement).mappings().one_or_none()
     except Exception as error:
@@ -114,6 +115,11 @@ def try_again(tx: Transaction, number: int, build: Callable[[sa.RowMapping], obj
         return str(row["name"])
 
     return guarded(tx, number, read_and_write)
+
+
+def _locked(connection: Connection, statement: sa.Select[Any]) -> sa.Select[Any]:
+    """STATEMENT, whose rows nobody else changes before this transaction has ended."""
+    return statement.with_for_update() if others_write(connection) else statement
 
 
 def _is_damage(error: Exception) -> bool:

@@ -25,8 +25,9 @@ from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault import client_records, kept, keys, logins, revocations
 from refresher.vault.reading import guarded, read_all
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rescued import Rescued
-from refresher.vault.rows import CELLS, Run, Sealer, Transaction
+from refresher.vault.rows import CELLS, Row, Run, Sealer, Transaction
 from refresher.vault.schema import client_records as records
 from refresher.vault.schema import grants, kept_answers
 from refresher.vault.schema import logins as under_way
@@ -38,7 +39,6 @@ from refresher.vault.sealed_counts import (
     mark_of,
 )
 from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
-from refresher.vault.sqlite.refusals import is_of_one_row
 
 BATCH = 64
 """Cells sealed anew in one commit: some 5 ms of the thread that reads."""
@@ -69,7 +69,7 @@ class _Cell:
     """A sealed column, and how what is in it is sealed anew."""
 
     column: sa.Column[bytes]
-    renew: Callable[[Sealer, sa.RowMapping], bytes]
+    renew: Callable[[Sealer, Row], bytes]
 
     @property
     def number(self) -> sa.Column[int]:
@@ -199,7 +199,7 @@ class Resealing:
     async def _pass(self) -> _Pass:
         """Go once over all that is sealed."""
         passed = _Pass()
-        for cell in _CELLS:
+        for cell in SEALED:
             after, last = 0, await self._read(partial(_last, cell=cell))
             while after < last:
                 began = anyio.current_time()
@@ -290,39 +290,40 @@ def _of_first_format(tx: Transaction) -> int:
         tx.connection.scalar(
             sa.select(sa.func.count()).where(mark_of(cell.column, length=1) == FIRST_FORMAT)
         )
-        for cell in _CELLS
+        for cell in SEALED
     )
     return sum(number or 0 for number in counts)
 
 
-def _renew_kept(sealer: Sealer, row: sa.RowMapping) -> bytes:
+def _renew_kept(sealer: Sealer, row: Row) -> bytes:
     place = kept.place_of(row)
     return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
 
 
-def _renew_parked(sealer: Sealer, row: sa.RowMapping) -> bytes:
+def _renew_parked(sealer: Sealer, row: Row) -> bytes:
     place = revocations.place_of(row)
     return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
 
 
-def _renew_grant(name: str) -> Callable[[Sealer, sa.RowMapping], bytes]:
+def _renew_grant(name: str) -> Callable[[Sealer, Row], bytes]:
     return lambda sealer, row: sealer.renewed(row, name)
 
 
-def _renew_client_record(sealer: Sealer, row: sa.RowMapping) -> bytes:
+def _renew_client_record(sealer: Sealer, row: Row) -> bytes:
     place = client_records.place_of(row)
     return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
 
 
-def _renew_login(sealer: Sealer, row: sa.RowMapping) -> bytes:
+def _renew_login(sealer: Sealer, row: Row) -> bytes:
     place = logins.place_of(row)
     return sealer.keyring.seal(sealer.keyring.open(row["sealed"], place), place)
 
 
-_CELLS = (
+SEALED = (
     *(_Cell(grants.c[name], _renew_grant(name)) for name in CELLS),
     _Cell(kept_answers.c.sealed, _renew_kept),
     _Cell(parked.c.sealed, _renew_parked),
     _Cell(records.c.sealed, _renew_client_record),
     _Cell(under_way.c.sealed, _renew_login),
 )
+"""Every sealed column there is, but for the fingerprint key's."""

@@ -25,7 +25,7 @@ from refresher.vault.authorizations import (
 )
 from refresher.vault.changes import What, note
 from refresher.vault.kept import UNREADABLE
-from refresher.vault.rows import Run, Transaction, grant_of
+from refresher.vault.rows import Row, Run, Transaction, grant_of
 from refresher.vault.schema import grants, kept_answers, revocations
 from refresher.vault.sealing import Place
 from refresher.vault.spent import remember_spent
@@ -365,7 +365,7 @@ def _park(
     )
 
 
-def place_of(row: sa.RowMapping) -> Place:
+def place_of(row: Row) -> Place:
     """What the tokens parked in ROW are sealed for: among others, the server that gets them."""
     client, serial = row["client"], row["authorization_serial"]
     return _place(row["grant_uid"], client, row["grant_name"], serial)

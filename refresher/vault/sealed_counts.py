@@ -45,20 +45,20 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
         *(sa.select(grants.c.id, mark_of(cell)).where(cell.is_not(None)) for cell in cells)
     ).subquery()
     by_kind = sa.case((kept_answers.c.kind == kept.ORPHAN, "orphans"), else_="unreadable answers")
+    # Each once: PostgreSQL groups by what is selected, its parameters included.
+    of_answer, of_parked, of_record, of_login = (
+        mark_of(table.c.sealed) for table in (kept_answers, parked, records, logins)
+    )
     statements = (
         sa.select(sa.literal("grants"), marks.c.mark, sa.func.count()).group_by(marks.c.mark),
-        sa.select(by_kind, mark_of(kept_answers.c.sealed), sa.func.count()).group_by(
-            by_kind, mark_of(kept_answers.c.sealed)
-        ),
-        sa.select(sa.literal("revocations"), mark_of(parked.c.sealed), sa.func.count())
+        sa.select(by_kind, of_answer, sa.func.count()).group_by(by_kind, of_answer),
+        sa.select(sa.literal("revocations"), of_parked, sa.func.count())
         .where(parked.c.sealed.is_not(None))
-        .group_by(mark_of(parked.c.sealed)),
-        sa.select(sa.literal("clients"), mark_of(records.c.sealed), sa.func.count()).group_by(
-            mark_of(records.c.sealed)
-        ),
-        sa.select(sa.literal("logins"), mark_of(logins.c.sealed), sa.func.count())
+        .group_by(of_parked),
+        sa.select(sa.literal("clients"), of_record, sa.func.count()).group_by(of_record),
+        sa.select(sa.literal("logins"), of_login, sa.func.count())
         .where(logins.c.sealed.is_not(None))
-        .group_by(mark_of(logins.c.sealed)),
+        .group_by(of_login),
         sa.select(sa.literal("vault"), mark_of(facts.c.value), sa.literal(1)).where(
             facts.c.name == FINGERPRINT_KEY
         ),

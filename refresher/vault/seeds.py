@@ -32,10 +32,10 @@ from refresher.vault.authorizations import (
     write,
 )
 from refresher.vault.changes import What, note
+from refresher.vault.refusals import is_of_one_row
 from refresher.vault.rows import Transaction, Values, grant_of, rejection_values
 from refresher.vault.schema import grants
 from refresher.vault.spent import is_spent, remember_spent
-from refresher.vault.sqlite.refusals import is_of_one_row
 from refresher.vault.terms import terms_of, terms_values
 
 

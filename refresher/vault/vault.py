@@ -1,7 +1,7 @@
 """The vault as the engine sees it: durable operations on grants, each one transaction."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,12 +46,12 @@ from refresher.vault.origin import Origin
 from refresher.vault.outage import Outage
 from refresher.vault.queries import Overdue
 from refresher.vault.readable import Readable
-from refresher.vault.reading import try_again
+from refresher.vault.readmitting import Readmitting
 from refresher.vault.rejections import Taken
 from refresher.vault.rescue import RescueFile
 from refresher.vault.rescued import Rescued
 from refresher.vault.resealing import Resealing
-from refresher.vault.rows import Sealer, Transaction, grant_of
+from refresher.vault.rows import Sealer, Transaction
 from refresher.vault.seeds import Seeded
 from refresher.vault.sqlite import backup
 from refresher.vault.sqlite.file_lock import FileLock
@@ -72,10 +72,13 @@ class Vault:
         *,
         following: clock_steps.Following,
         clock: Clock,
+        measure_clock: Callable[[], Awaitable[None]] | None = None,
         name: str | None = None,
         backends: leases.Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
+        self.measure_clock = measure_clock
+        """Follows the clock of the database, where that one dates what is stored."""
         self.files, self.rescued = files, Rescued(rescue, sealer)
         self.holder = secrets.token_hex(8)
         """Names this opening of the vault in leases."""
@@ -88,6 +91,8 @@ class Vault:
             database, sealer, self._aside, files, following=following, clock=self.clock
         )
         self._write, self._read = self._transactions.write, self._transactions.read
+        self._readmitting = Readmitting(database, self._write, sealer, self._aside)
+        self.open_another, self.size = database.open_another, database.size
         self.leases = leases.Leases(self._transactions, self.clock, self.holder, name, backends)
         """Who holds which exchange, and who else shares the vault."""
         self.revocations = revocations.Revocations(write=self._write, read=self._read)
@@ -116,8 +121,15 @@ class Vault:
         self.readable = Readable(database.read, sealer, self._aside)
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
-        self.steps = clock_steps.ClockSteps(following, write=self._write, clock=self.clock)
+        self.steps = clock_steps.ClockSteps(
+            following, write=self._write, clock=self.clock, is_shared=database.is_shared
+        )
         """What a stepped clock does to what is stored."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process is the only one that writes: the lock is on the vault itself."""
+        return self._lock.is_held and not self._database.is_shared
 
     @property
     def outage(self) -> Outage:
@@ -158,11 +170,11 @@ class Vault:
     async def is_held(self, claim: Claim) -> bool:
         """Whether a claim may still be sent; see ``claims.is_held``.
 
-        Where the file lock is held, only what was handed over since, but for claims and
+        Where the vault is ours alone, only what was handed over since, but for claims and
         commits, can have changed that.
         """
         self.files.require()
-        if self._lock.is_held and claim.seen == self._transactions.disturbances:
+        if self.is_alone and claim.seen == self._transactions.disturbances:
             return True
         is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
         return is_held and self.leases.may_begin(claim)
@@ -185,14 +197,14 @@ class Vault:
                 committed = await self._transactions.write_with_others(
                     exchanges.commit_plain, exchanges.commit, exchange, now
                 )
-                # Without the lock another may have changed the row by the time it is sent.
-                return committed if self._lock.is_held else replace(committed, publication=None)
+                # Another may have changed the row by the time it is sent.
+                return committed if self.is_alone else replace(committed, publication=None)
             # What a dead process left may be of a grant whose next exchange has been claimed.
             return await self._write(
                 lambda tx: exchanges.commit(tx, exchange), now=now, disturbs=claim.seen < 0
             )
         except GrantSetAside as error:
-            await self._set_aside(claim.grant.id, error)
+            await self._readmitting.put(claim.grant.id, error)
             raise
 
     async def next_due(self, rooms: Sequence[Room]) -> float | None:
@@ -296,6 +308,8 @@ class Vault:
 
     def _clock_set_back(self, offset: float) -> None:
         """Follow a wall clock that was set back by OFFSET, a negative number, just now."""
+        if self._database.is_shared:
+            return  # what is stored stays where it is; see ``ClockSteps.follow``
         self._following.clock_set_back(offset)
         self.origin.clock_set_back(offset)
 
@@ -323,15 +337,7 @@ class Vault:
 
     async def look_at_set_aside(self) -> list[str]:
         """Try the rows set aside again; the names of those that are sound now."""
-        sound: list[str] = []
-        for number in self._aside.try_again():
-            if (name := await self._try_again(number)) is not None:
-                self._aside.readmit(number)
-                sound.append(name)
-        sound += await self._database.read(
-            lambda c: queries.open_again(c, self._sealer, self._aside)
-        )
-        if sound:
+        if sound := await self._readmitting.look():
             self.resealing.request()  # they were left out
         return sound
 
@@ -371,16 +377,6 @@ class Vault:
         self.files.close()
         if is_closed:
             self._lock.release()
-
-    async def _try_again(self, number: int) -> str | None:
-        try:
-            return await self._write(lambda tx: try_again(tx, number, grant_of))
-        except GrantSetAside as error:
-            await self._set_aside(number, error)
-            return None
-
-    async def _set_aside(self, number: int, error: GrantSetAside) -> None:
-        await self._database.read(lambda c: self._aside.put(c, number, error))
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]

@@ -27,7 +27,7 @@ from refresher.ops.health import Verdict
 from refresher.ops.protocol import TYPES
 from refresher.vault.vault import Vault
 from tests.engine.office import REVOCABLE, open_office
-from tests.vault.conftest import vault
+from tests.vault.in_a_file import vault
 from tests.vault.world import make_seed, sow, static_seed
 
 __all__ = ["vault"]

@@ -7,7 +7,7 @@ import structlog
 
 from refresher import logs
 from tests.engine.world import Lines
-from tests.vault.conftest import vault
+from tests.vault.in_a_file import vault
 
 __all__ = ["vault"]
 

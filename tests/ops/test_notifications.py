@@ -29,7 +29,7 @@ from refresher.vault import outbox
 from refresher.vault.vault import Vault
 from tests.engine.world import Lines
 from tests.support.waiting import eventually
-from tests.vault.conftest import vault
+from tests.vault.in_a_file import vault
 from tests.vault.world import FakeClock, clock_of, opened, set_writable
 
 __all__ = ["vault"]

@@ -106,6 +106,7 @@ async def test_answers_are_committed_together(
     assert await release(vault) == []
 
 
+@pytest.mark.of_a_file
 @pytest.mark.parametrize("successor", ["rt-2", None])
 async def test_what_a_commit_gives_back_is_what_it_wrote(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, successor: str | None
@@ -154,6 +155,7 @@ async def test_a_commit_that_is_repeated_is_known(vault: Vault) -> None:
     assert holds(vault, await get(vault, "a"), "rt-a-1")
 
 
+@pytest.mark.of_a_file
 async def test_a_row_no_statement_of_ours_wrote_is_claimed_by_nobody(
     vault: Vault, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ async def test_a_row_no_statement_of_ours_wrote_is_claimed_by_nobody(
     assert vault.may_be_set_aside("a")
 
 
+@pytest.mark.of_a_file
 async def test_the_last_look_reads_nothing_while_nobody_disturbs(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +214,7 @@ async def test_what_waits_for_the_writer_counts_as_written(vault: Vault) -> None
     assert reads
 
 
+@pytest.mark.of_a_file
 async def test_without_the_lock_the_last_look_reads(vault: Vault) -> None:
     claim = (await three(vault))[2]
     vault._lock.release()

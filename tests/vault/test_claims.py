@@ -196,6 +196,7 @@ async def test_leases_of_the_dead_are_released(vault: Vault) -> None:
     assert sorted(claim.intent.attempts for claim in claims) == [1, 2, 2]
 
 
+@pytest.mark.of_a_file
 async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))
@@ -212,6 +213,7 @@ async def test_what_recovery_decides_is_stored(vault: Vault) -> None:
     assert grant.revision > leased.revision
 
 
+@pytest.mark.of_a_file
 async def test_a_recovery_that_dies_leaves_everything_to_the_next(vault: Vault) -> None:
     """Leases ended without what they left open would be replayed against the profile."""
     await sow(vault, *(make_seed(f"g-{n}", f"rt-{n}") for n in range(2)))

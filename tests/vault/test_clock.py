@@ -86,6 +86,7 @@ async def test_the_clock_leaves_leases_and_intents_alone(vault: Vault) -> None:
     assert committed.grant.state is GrantState.FRESH
 
 
+@pytest.mark.of_a_file
 async def test_a_clock_set_back_takes_every_instant_along(vault: Vault) -> None:
     """What is left of a life, a wait and a grace window is what it was."""
     static = static_seed(expires_at=NOW + 9000)
@@ -143,6 +144,7 @@ async def test_small_steps_back_are_tolerated(vault: Vault, step: float, names: 
     assert await at(vault, NOW - step).steps.hasten_misdated() == names
 
 
+@pytest.mark.of_a_file
 async def test_a_clock_set_back_keeps_the_wait_of_a_retry(vault: Vault) -> None:
     await sow(vault, make_seed())
     failed = await refresh(vault, NOT_SENT, NOW)
@@ -160,6 +162,7 @@ async def test_no_retry_waits_longer_than_any_may(vault: Vault) -> None:
     assert (await get(vault)).due_at == NOW
 
 
+@pytest.mark.of_a_file
 async def test_a_clock_set_back_delays_no_revocation(vault: Vault) -> None:
     await sow(vault, make_seed())
     await at(vault, NOW).revocations.end("acme", lambda *_: True)

@@ -42,6 +42,8 @@ from tests.vault.world import (
     sow,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 FEW, MANY = 100, 2_000
 
 LOOK = 450

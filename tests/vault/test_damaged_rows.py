@@ -33,6 +33,8 @@ from tests.vault.world import (
     step_back,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 __all__ = ["lines"]
 
 OTHERS = ["a-first", "z-last"]

@@ -41,6 +41,8 @@ from tests.vault.world import (
     sow,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 
 def count_commits(vault: Vault) -> Callable[[], int]:
     """How many commits the vault has made since this call."""

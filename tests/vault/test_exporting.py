@@ -88,6 +88,7 @@ async def test_an_export_goes_page_by_page(vault: Vault, monkeypatch: pytest.Mon
     assert names == [["a", "b"], ["c"]]
 
 
+@pytest.mark.of_a_file
 async def test_a_vault_that_refuses_hands_out_nothing(vault: Vault) -> None:
     await sow(vault, make_seed())
     await refresh(vault, answered("at-1", "rt-1"))

@@ -19,10 +19,12 @@ from tests.support.waiting import eventually
 from tests.vault.test_damaged_rows import execute
 from tests.vault.world import NOW, answered, make_seed, refresh, sow, static_seed
 
+pytestmark = pytest.mark.of_a_file
+
 
 @pytest.fixture
 async def counting(vault: Vault) -> AsyncIterator[Counting]:
-    counting = Counting(vault.files, SystemClock())
+    counting = Counting(vault, SystemClock())
     yield counting
     counting.close()
 

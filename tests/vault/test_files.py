@@ -25,6 +25,8 @@ from tests.vault.world import (
     sow,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 PARTS = {
     "": Part.VAULT,
     "-wal": Part.VAULT,

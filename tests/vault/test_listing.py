@@ -59,8 +59,8 @@ async def mixed(vault: Vault) -> Vault:
         await sow(vault, make_seed(name, f"rt-{name}", client="crm" if number % 2 else "box"))
     with vault._database._writer.begin() as connection:
         connection.exec_driver_sql("UPDATE grants SET state = 'fresh'")
-        connection.exec_driver_sql("UPDATE grants SET state = 'expired' WHERE id % 3 = 1")
-        connection.exec_driver_sql("UPDATE grants SET state = 'removed' WHERE id % 5 = 1")
+        connection.exec_driver_sql("UPDATE grants SET state = 'expired' WHERE id / 3 * 3 = id - 1")
+        connection.exec_driver_sql("UPDATE grants SET state = 'removed' WHERE id / 5 * 5 = id - 1")
     return vault
 
 
@@ -85,6 +85,7 @@ async def test_a_name_that_comes_or_goes_between_pages_moves_no_other(mixed: Vau
     assert names(await mixed.grants(after="g04", limit=3)) == ["g06", "g07", "g08"]
 
 
+@pytest.mark.of_a_file
 async def test_the_states_are_counted(mixed: Vault, tmp_path: Path) -> None:
     assert await mixed.counts() == {"expired": 6, "fresh": 13, "removed": 5}
     execute(tmp_path, "UPDATE grants SET state = 'odd' WHERE name IN ('g01', 'g02')")
@@ -94,6 +95,7 @@ async def test_the_states_are_counted(mixed: Vault, tmp_path: Path) -> None:
     assert sum(counts.values()) == 24
 
 
+@pytest.mark.of_a_file
 async def test_damaged_rows_stand_in_their_place(mixed: Vault, tmp_path: Path) -> None:
     """Also where a turn would end at one."""
     for name in ("g02", "g06", "g07", "g11"):
@@ -119,6 +121,7 @@ async def test_what_no_key_opens_is_listed_as_paused(mixed: Vault) -> None:
     assert urgent["g01"] == "unreadable"
 
 
+@pytest.mark.of_a_file
 async def test_the_urgent_ones_of_each_kind_are_found(vault: Vault) -> None:
     for number, name in enumerate(("calm", "failing", "dead", "soon", "new")):
         await sow(vault, make_seed(name, f"rt-{name}"))
@@ -152,6 +155,7 @@ async def test_the_details_count_what_is_kept(vault: Vault) -> None:
     assert await vault.listing.details("acme") is None
 
 
+@pytest.mark.of_a_file
 async def test_a_turn_costs_the_same_however_many_there_are(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ async def test_the_oldest_open_one_gives_way(vault: Vault) -> None:
     assert await ids(vault) == ["login-0", *names[2:], "last"]
 
 
+@pytest.mark.of_a_file
 async def test_a_clock_set_back_takes_them_along(vault: Vault) -> None:
     await vault.logins.add(DEVICE)
     await step_back(vault, -7200)

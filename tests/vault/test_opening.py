@@ -39,6 +39,8 @@ from tests.vault.world import (
     sow,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 __all__ = ["lines"]
 
 HOLDER = """

@@ -22,6 +22,8 @@ from tests.vault.world import (
     sow,
 )
 
+pytestmark = pytest.mark.of_a_file
+
 
 async def used(folder: Path, *, renewed: bool = False) -> None:
     """A vault in FOLDER that was open once more."""

@@ -114,6 +114,7 @@ async def test_an_exchange_that_was_out_commits_into_the_pause(vault: Vault) -> 
     assert (await claim_one(vault, NOW + 90)).renewal == RefreshToken(Secret("rt-2"))
 
 
+@pytest.mark.of_a_file
 async def test_a_dead_process_leaves_a_paused_exchange_to_wait(vault: Vault) -> None:
     await renewed(vault)
     await at(vault, NOW + 60).request_refresh("acme")
@@ -165,6 +166,7 @@ async def test_nothing_hastens_a_paused_grant(vault: Vault) -> None:
     assert (await get(vault)).due_at == NOW + HOUR
 
 
+@pytest.mark.of_a_file
 async def test_a_clock_that_is_set_back_moves_the_end(vault: Vault) -> None:
     await renewed(vault)
     await pause(vault, NOW + HOUR)

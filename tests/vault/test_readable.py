@@ -47,6 +47,7 @@ async def test_they_come_by_their_ends_and_show_what_a_walk_shows(vault: Vault, 
         assert records.remaining_life(one, NOW) == records.remaining_life(other, NOW)
 
 
+@pytest.mark.of_a_file
 async def test_an_odd_row_is_left_to_the_walk(vault: Vault) -> None:
     for name in ("a", "b", "c", "d"):
         await sow(vault, make_seed(name, f"rt-{name}"))
@@ -59,6 +60,7 @@ async def test_an_odd_row_is_left_to_the_walk(vault: Vault) -> None:
     assert await all_of(vault, 2) == []
 
 
+@pytest.mark.of_a_file
 @pytest.mark.parametrize("ends", ["expires_at + n", "expires_at", "NULL"])
 async def test_a_page_costs_the_same_wherever_it_is(vault: Vault, ends: str) -> None:
     """Also where all end in the same second, or none does."""
@@ -74,6 +76,7 @@ async def test_a_page_costs_the_same_wherever_it_is(vault: Vault, ends: str) -> 
     assert counted.instructions < PAGE
 
 
+@pytest.mark.of_a_file
 async def test_each_statement_goes_by_the_indexes_on_ends(vault: Vault) -> None:
     engine = vault._database._reader
     for prepared in (readable._AT_THE_SAME_TIME, readable._LATER, readable._NEVER):

@@ -103,6 +103,7 @@ async def test_a_deferral_is_durable(tmp_path: Path) -> None:
         assert await reject(vault, version, NOW + 3) == Taken([], set())
 
 
+@pytest.mark.of_a_file
 async def test_a_deferral_follows_a_clock_that_is_set_back(vault: Vault) -> None:
     await sow(vault, make_seed())
     await reject(vault, await renew(vault, 1), NOW)
@@ -203,6 +204,7 @@ async def test_a_new_authorization_begins_anew(vault: Vault) -> None:
     assert (after.rejection, after.request_interval) == (None, None)
 
 
+@pytest.mark.of_a_file
 async def test_a_vault_that_refuses_takes_nothing(vault: Vault) -> None:
     await sow(vault, make_seed())
     version = await renew(vault, 1)

@@ -88,7 +88,7 @@ async def test_what_is_written_meanwhile_is_not_undone(vault: Vault) -> None:
     """A spent refresh token that was read before its exchange never comes back over the new one."""
     await sow(vault, make_seed())
     await vault.resealing.rotate()
-    [cell] = [one for one in resealing._CELLS if one.column is grants.c.refresh_token_sealed]
+    [cell] = [one for one in resealing.SEALED if one.column is grants.c.refresh_token_sealed]
     batch = await vault._read(partial(resealing._outdated, cell=cell, after=0))
     assert [one.new is not None for one in batch] == [True]
     await refresh(vault, answered("at-1", "rt-1"))
@@ -127,6 +127,7 @@ async def test_more_than_a_batch_is_done(vault: Vault, monkeypatch: pytest.Monke
     assert set((await sealed(vault)).values()) == {vault._sealer.keyring.mark}
 
 
+@pytest.mark.of_a_file
 async def test_a_row_that_cannot_be_written_keeps_no_other(vault: Vault) -> None:
     await sow(vault, *(make_seed(name, f"rt-{name}") for name in ("a", "acme", "z")))
     await vault.resealing.rotate()
@@ -293,6 +294,7 @@ async def test_altered_cells_do_not_keep_it_open(tmp_path: Path) -> None:
         assert await format_of_fact(vault) == FORMAT
 
 
+@pytest.mark.of_a_file
 async def test_no_turn_looks_through_all_grants(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,12 +60,14 @@ async def test_what_is_settled_would_change_nothing(
     assert not is_settled or applied.result is SeedResult.UNCHANGED
 
 
+@pytest.mark.of_a_file
 async def test_a_damaged_row_leaves_all_to_the_careful_way(vault: Vault) -> None:
     await prepare(vault)
     execute(vault, "UPDATE grants SET labels = '{' WHERE name = 'acme'")
     assert await vault.unchanged([SOWN, static_seed()]) == set()
 
 
+@pytest.mark.of_a_file
 async def test_a_thousand_are_settled_by_a_few_statements(vault: Vault) -> None:
     seeds = [make_seed(f"g{n}", f"rt-{n}") for n in range(MANY)]
     await sow(vault, *seeds)

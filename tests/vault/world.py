@@ -131,13 +131,18 @@ def login_of(
     return adopt_authorization(grant, client, outcome.answer, attempt)
 
 
+URLS: dict[Path, Secret] = {}
+"""Folders whose vault lies in PostgreSQL, and where; of all others it is a file."""
+
+
 @asynccontextmanager
 async def opened(folder: Path, clock: FakeClock | None = None) -> AsyncIterator[Vault]:
     """The vault in FOLDER, made with its key if missing, closed afterwards; on CLOCK."""
     key_file = folder / "key"
     if not key_file.exists():
         write_key_file(key_file)
-    vault = await open_vault(folder / "vault.db", key_file, clock=clock or FakeClock())
+    url = URLS.get(folder)
+    vault = await open_vault(folder / "vault.db", key_file, url=url, clock=clock or FakeClock())
     try:
         yield vault
     finally:
@@ -242,7 +247,7 @@ async def rescue(vault: Vault, record: bytes) -> int:
 async def step_back(vault: Vault, offset: float, now: float = NOW) -> list[str]:
     """Set the wall clock, NOW, back by OFFSET; the names of the grants that followed."""
     clock_of(at(vault, now)).step(offset)
-    return await vault.steps.follow()
+    return [name async for names in vault.steps.follow() for name in names]
 
 
 def pragma(vault: Vault, statement: str) -> object:

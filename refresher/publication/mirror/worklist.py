@@ -96,11 +96,19 @@ class Worklist:
             self._overflow()
         now = self._monotonic()
         self._marked.setdefault(name, now)
-        if committed is None:
-            self._committed.pop(name, None)  # something came after it
-        else:
+        self._committed.pop(name, None)  # something came after it
+        if committed is not None:
             self._committed[name] = now, committed
+        self._forget_what_is_too_old(now)
         self.wake()
+
+    def _forget_what_is_too_old(self, now: float) -> None:
+        """Hold no more tokens than may be sent as they are, however slow Redis is."""
+        while self._committed:
+            oldest, (at, _) = next(iter(self._committed.items()))
+            if now - at <= COMMITTED_WITHIN:
+                return
+            del self._committed[oldest]
 
     def take_marked(self) -> dict[str, float]:
         """The oldest marked names and when each was marked.

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from refresher import files
 from refresher.errors import VaultUnavailable
 from refresher.files import faults_of_own_folder, opened_to_write
 from refresher.vault.database import Database
+from refresher.vault.sqlite.files import beside
 from refresher.vault.sqlite.refusals import opening_refused
 from refresher.vault.threads import OwnThread
 
@@ -48,7 +50,15 @@ def open_sqlite(path: Path) -> Database:
         _sqlite_engine(path, "DEFERRED"),
         write_thread=OwnThread("vault writer"),
         read_thread=OwnThread("vault reader"),
+        open_another=partial(open_reader, path),
+        size=lambda _: _size(path),
     )
+
+
+def _size(path: Path) -> int:
+    """Bytes on the disk; files are looked at and never opened (``files``)."""
+    wal = beside(path, "-wal")
+    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
 
 def open_reader(path: Path) -> Engine:

@@ -22,6 +22,10 @@ from refresher.vault.threads import Thread
 T = TypeVar("T")
 
 
+ENDINGS = ("-wal", "-shm")
+"""Of the files that SQLite keeps beside a vault that is open."""
+
+
 class How(StrEnum):
     """What has become of a file."""
 
@@ -67,10 +71,13 @@ class Files:
     Args:
         path: of the vault.
         looker: the thread that looks, for a disk that hangs stops whoever asks it.
+        is_vault: PATH is the vault; else it lies in a database, and only lock and rescue file
+            are here.
     """
 
-    def __init__(self, path: Path, looker: Thread) -> None:
+    def __init__(self, path: Path, looker: Thread, *, is_vault: bool = True) -> None:
         self.path = path
+        self._is_vault = is_vault
         self._looker = looker
         self._known: dict[Path, _Known] = {}
         self.vanished: list[Vanished] = []
@@ -108,12 +115,11 @@ class Files:
         # SQLite follows links and keeps its own files beside what they lead to.
         vault = Path(os.path.realpath(self.path))
         parts = {
-            vault: Part.VAULT,
-            beside(vault, "-wal"): Part.VAULT,
-            beside(vault, "-shm"): Part.VAULT,
             beside(self.path, ".lock"): Part.LOCK,
             beside(self.path, ".rescue"): Part.RESCUE,
         }
+        if self._is_vault:
+            parts |= dict.fromkeys((vault, *(beside(vault, end) for end in ENDINGS)), Part.VAULT)
         for file, part in parts.items():
             try:
                 status = file.lstat()

@@ -107,11 +107,16 @@ def take_up(vault: Path) -> None:
     """See that VAULT may be opened; a backup in its place gets ready to be written.
 
     Raises:
-        VaultError: it is gone, or there is a ``-wal`` beside it that is not its own.
+        VaultError: it is gone, was moved, or there is a ``-wal`` beside it that is not its own.
         VaultUnavailable: the disk refuses.
     """
     vault = _real(vault)
     if _size(vault) == 0:
+        if (moved := beside(vault, ".moved")).exists():
+            raise VaultError(
+                f"the vault {vault} was moved into a database, and {moved} is what it was: set "
+                "vault.url"
+            )
         if counter_path(vault).exists():
             raise VaultError(
                 f"the vault {vault} is gone, and {counter_path(vault)} says that there was one: "

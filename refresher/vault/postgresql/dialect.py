@@ -1,0 +1,46 @@
+"""SQLAlchemy's words for PostgreSQL, with what a vault needs of a connection."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg.types.string import StrDumper
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from refresher.vault.postgresql.refusals import SEVERED
+
+NAME = "refresher"
+
+
+class _TextDumper(StrDumper):
+    """Text as PostgreSQL can hold it: a NUL, which it cannot, never costs an answer."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
+class VaultDialect(PGDialect_psycopg):
+    """A connection begins its transactions itself, and ends them without a limit of time.
+
+    psycopg is in autocommit mode: BEGIN goes with the settings of the transaction in one round
+    trip (``engine``).
+    """
+
+    supports_statement_cache = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(use_native_hstore=False, **options)  # type: ignore[no-untyped-call]  # of SQLAlchemy
+        adapters: Any = self._psycopg_adapters_map
+        if adapters is not None:
+            adapters.register_dumper(str, _TextDumper)
+
+    def do_commit(self, dbapi_connection: Any) -> None:
+        # A limit that ends the wait for a synchronous standby has the commit reported as a success.
+        dbapi_connection.execute("SET LOCAL statement_timeout = 0; COMMIT")
+
+    def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
+        if getattr(e, "sqlstate", None) in SEVERED:
+            return True
+        return bool(super().is_disconnect(e, connection, cursor))  # type: ignore[no-untyped-call]  # same
+
+
+sa.dialects.registry.register(f"postgresql.{NAME}", __name__, VaultDialect.__name__)

@@ -1,0 +1,249 @@
+"""A vault in PostgreSQL: what is this database's own, and what several processes do to one."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from refresher.domain.secret import Secret
+from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
+from refresher.vault.migrate import known_revisions
+from refresher.vault.opening import open_vault
+from refresher.vault.postgresql import tables
+from refresher.vault.schema import grants
+from refresher.vault.sealing import write_key_file
+from refresher.vault.vault import Vault
+from tests.support.postgresql import PrivatePostgres
+from tests.support.waiting import eventually
+from tests.vault.world import (
+    NOW,
+    URLS,
+    access_token,
+    answered,
+    at,
+    get,
+    make_seed,
+    opened,
+    refresh,
+    rooms,
+    sow,
+)
+
+
+@pytest.fixture
+def url(tmp_path: Path, postgres: PrivatePostgres) -> Iterator[str]:
+    """A vault that every folder of ``replicas`` shares."""
+    with postgres.empty_vault() as url:
+        URLS[tmp_path] = Secret(url)
+        yield url
+        del URLS[tmp_path]
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, url: str) -> AsyncIterator[tuple[Vault, Vault]]:
+    """Two processes' ways to one vault."""
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(opened(tmp_path))
+        folder = tmp_path / "other"
+        folder.mkdir(mode=0o700)
+        (folder / "key").write_bytes((tmp_path / "key").read_bytes())
+        (folder / "key").chmod(0o600)
+        URLS[folder] = URLS[tmp_path]
+        yield one, await stack.enter_async_context(opened(folder))
+        del URLS[folder]
+
+
+async def execute(vault: Vault, statement: str) -> None:
+    await vault._database.write(lambda c: c.exec_driver_sql(statement))
+
+
+async def test_replicas_that_start_at_once_make_one_schema(
+    tmp_path: Path, postgres: PrivatePostgres
+) -> None:
+    url, vaults = postgres.url(postgres.new_database()), list[Vault]()
+    write_key_file(tmp_path / "key")
+
+    async def start(number: int) -> None:
+        path = tmp_path / f"v{number}"
+        vaults.append(await open_vault(path, tmp_path / "key", url=Secret(url)))
+
+    with psycopg.connect(url, autocommit=True) as migration:
+        migration.execute(f"SELECT pg_advisory_lock({tables.UPGRADING})")
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(start, number)
+            await eventually(lambda: waiting(url, "advisory") == 3, "they wait for their turn")
+            assert not vaults
+            migration.execute(f"SELECT pg_advisory_unlock({tables.UPGRADING})")
+    assert len({vault._sealer.fingerprint(Secret("rt")) for vault in vaults}) == 1
+    for vault in vaults:
+        vault.close()
+
+
+async def test_racing_replicas_share_no_grant(replicas: tuple[Vault, Vault]) -> None:
+    one, _ = replicas
+    names = [f"g{number:02}" for number in range(40)]
+    await sow(one, *(make_seed(name, f"rt-{name}") for name in names))
+    taken: list[str] = []
+
+    async def work(vault: Vault) -> None:
+        while claims := await at(vault, NOW).claim(rooms(crm=3), 3):
+            taken.extend(claim.grant.name for claim in claims)
+
+    async with anyio.create_task_group() as tasks:
+        for vault in replicas:
+            tasks.start_soon(work, vault)
+    assert sorted(taken) == names
+
+
+async def test_what_one_has_locked_is_left_to_it(replicas: tuple[Vault, Vault]) -> None:
+    one, other = replicas
+    await sow(one, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
+    engine = one._database.open_another()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK; BEGIN")
+        connection.execute(sa.select(grants.c.id).where(grants.c.name == "a").with_for_update())
+        [claim] = await at(other, NOW).claim(rooms(crm=5), 5)
+        assert claim.grant.name == "b"
+    engine.dispose()
+    [claim] = await at(other, NOW).claim(rooms(crm=5), 5)
+    assert claim.grant.name == "a"
+
+
+async def test_the_clock_of_one_undoes_no_commit_of_another(
+    replicas: tuple[Vault, Vault], url: str
+) -> None:
+    """What is moved was read with its lock: not as it was before the other's commit."""
+    one, other = replicas
+    await sow(one, make_seed())
+    await refresh(one, answered("at-1", "rt-1"))
+    with psycopg.connect(url) as commit:
+        commit.execute("UPDATE grants SET expires_at = expires_at + 3600, failures = 7")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(at(other, NOW + 3601).time_passed)
+            await eventually(lambda: waiting(url, "transactionid"), "it waits for the commit")
+            commit.commit()
+    stored = await get(other)
+    assert (stored.expires_at, stored.failures) == (NOW + 7200, 7)
+
+
+def waiting(url: str, kind: str) -> int:
+    """How many wait for a lock of this KIND on the server of URL."""
+    statement = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = %s"
+    with psycopg.connect(url) as connection:
+        [[count]] = connection.execute(statement, [kind]).fetchall()
+        return int(count)
+
+
+async def test_a_connection_that_was_cut_is_nobodys_refusal(
+    tmp_path: Path, url: str, postgres: PrivatePostgres
+) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        postgres.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'refresher'"
+        )
+        await refresh(vault, answered("at-1", "rt-1"))
+        assert await access_token(vault) == "at-1"
+
+
+async def test_one_that_others_keep_locked_is_refused_in_time(
+    replicas: tuple[Vault, Vault],
+) -> None:
+    one, other = replicas
+    await sow(one, make_seed())
+    engine = one._database.open_another()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK; BEGIN")
+        connection.exec_driver_sql("LOCK TABLE facts")
+        with pytest.raises(VaultUnavailable, match="keeps rows of the vault locked"):
+            await other.prove_writable()
+    engine.dispose()
+    await other.prove_writable()
+
+
+async def test_text_that_the_database_cannot_hold_costs_no_answer(tmp_path: Path, url: str) -> None:
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        scope = "read \0 write" + "x" * 1000
+        await refresh(vault, answered("at-1", "rt-1", scope=scope, token_type="B" * 100))
+        [published] = await vault.read(["acme"])
+        assert published.scope == scope.replace("\0", "\ufffd")
+        assert published.token_type == "B" * 100
+
+
+async def test_every_write_waits_for_the_disk(tmp_path: Path, url: str) -> None:
+    """Whatever the user of the database has set for itself."""
+    async with opened(tmp_path) as vault:
+        shown = await vault._database.write(
+            lambda c: [
+                c.exec_driver_sql(f"SHOW {name}").scalar()
+                for name in ("synchronous_commit", "statement_timeout", "transaction_isolation")
+            ]
+        )
+        assert shown == ["on", "15s", "read committed"]
+
+
+async def test_a_vault_of_the_future_is_refused(
+    tmp_path: Path, url: str, postgres: PrivatePostgres
+) -> None:
+    name = url.rpartition("/")[2]
+    async with opened(tmp_path) as vault:
+        await execute(vault, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(VaultTooNew):
+        async with opened(tmp_path):
+            pass
+    postgres.run(f"UPDATE alembic_version SET version_num = '{max(known_revisions())}'", name)  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("url_of", "told"),
+    [
+        (
+            "postgresql://refresher@127.0.0.1:{port}/nothing",
+            'cannot be reached: database "nothing" does not',
+        ),
+        ("postgresql://nobody@127.0.0.1:{port}/postgres", "cannot be reached: role"),
+        ("postgresql://refresher@127.0.0.1:1/postgres", "cannot be reached: Connection refused"),
+        ("postgresql://refresher:canary%zz@127.0.0.1/", "vault.url cannot be read"),
+    ],
+)
+async def test_what_cannot_be_reached_is_said(
+    tmp_path: Path, postgres: PrivatePostgres, url_of: str, told: str
+) -> None:
+    URLS[tmp_path] = Secret(url_of.format(port=postgres.port))
+    with pytest.raises(VaultError, match=told) as raised:
+        async with opened(tmp_path):
+            pass
+    assert "canary" not in str(raised.value)
+    del URLS[tmp_path]
+
+
+def test_a_vault_in_a_file_loads_no_postgresql(tmp_path: Path) -> None:
+    """SQLAlchemy's dialect alone would be 2 MB of every daemon."""
+    write_key_file(tmp_path / "key")
+    text = (
+        "import sys, anyio, pathlib; from refresher.vault.opening import open_vault;"
+        f"folder = pathlib.Path({str(tmp_path)!r});"
+        "anyio.run(lambda: open_vault(folder / 'v', folder / 'key'));"
+        "print([one for one in sys.modules if 'psycopg' in one or 'dialects.postgresql' in one])"
+    )
+    done = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+async def test_counts_are_kept_beside_each_other(replicas: tuple[Vault, Vault]) -> None:
+    for number, vault in enumerate(replicas):
+        await sow(vault, *(make_seed(f"g{number}-{n}", f"rt-{number}-{n}") for n in range(3)))
+    one, other = replicas
+    await refresh(one, answered("at-1"), NOW, "g0-0")
+    await refresh(other, answered("at-2"), NOW, "g0-1")
+    await at(one, NOW).remove("g1-0")
+    assert await other.counts() == {"fresh": 2, "pending": 3, "removed": 1}
