@@ -108,18 +108,19 @@ class WatchedClock:
     def __init__(self, clock: Clock, set_back: Callable[[float], None]) -> None:
         self._clock = clock
         self._tell = set_back
-        self._last = Instant.of(clock)
+        wall, elapsed = Instant.of(clock)
+        self._apart = wall - elapsed
+        """Wall time less elapsed time, as it was at the last look."""
 
     def now(self) -> float:
-        now = Instant(self._clock.now(), self._clock.monotonic())
-        offset = now.stepped_since(self._last)
-        if offset < -JUMP:
-            now = Instant.of(self._clock)  # with care: a pause between the two looks the same
-            offset = now.stepped_since(self._last)
-        self._last = now
+        wall, elapsed = self._clock.now(), self._clock.monotonic()
+        if (wall - elapsed) - self._apart < -JUMP:
+            wall, elapsed = Instant.of(self._clock)  # with care: a pause between looks the same
+        offset = (wall - elapsed) - self._apart
+        self._apart = wall - elapsed
         if offset < -JUMP:
             self._tell(offset)
-        return now.wall
+        return wall
 
     def monotonic(self) -> float:
         return self._clock.monotonic()

@@ -1,8 +1,8 @@
 """Render ``deploy/kubernetes`` and judge it: ``python -m tests.kubernetes``, which needs kubectl.
 
-What kubectl's kustomize makes of the folder, and of the one with replicas, must be strictly valid, by the schemas of each
-release of Kubernetes that is named here. Anything that either program says beside that is a
-failure. Prints one JSON line.
+What kubectl's kustomize makes of the folder, and of the one with replicas, must be strictly
+valid, by the schemas of each release of Kubernetes that is named here. Anything that either
+program says beside that is a failure. Prints one JSON line.
 """
 
 import itertools

@@ -41,6 +41,9 @@ from refresher.vault.vault import Vault
 SEEDS_AT_ONCE = 500
 """Seeds that are looked at in one turn of the thread that reads."""
 
+SEEDS_CHANGED_AT_ONCE = 50
+"""Seeds that are applied in one transaction."""
+
 
 @dataclass(slots=True)
 class Changed:
@@ -261,21 +264,26 @@ class Administration:
         Raises:
             VaultUnavailable: the vault refuses.
         """
-        changed = []
+        changed: list[str] = []
         with acting(SETTINGS):
-            for seed in await self._news(seeds):
-                draw = self._clock.draw()
-                try:
-                    seeded = await self._vault.apply_seed(
-                        self._kept_alive(seed), draw, origin="settings"
-                    )
-                except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
-                    emit(Event.GRANT_SKIPPED, grant=seed.name, reason=str(error))
-                    continue
-                announce_seeded(seeded, origin="settings")
-                if seeded.result is not SeedResult.UNCHANGED:
-                    changed.append(seed.name)
+            news = [self._kept_alive(seed) for seed in await self._news(seeds)]
+            for start in range(0, len(news), SEEDS_CHANGED_AT_ONCE):
+                for seeded in await self._applied(news[start : start + SEEDS_CHANGED_AT_ONCE]):
+                    announce_seeded(seeded, origin="settings")
+                    if seeded.result is not SeedResult.UNCHANGED:
+                        changed.append(seeded.grant.name)
         self._changed(changed)
+
+    async def _applied(self, seeds: Sequence[Seed]) -> list[Seeded]:
+        """What became of SEEDS: of all in one go, or of each alone where one is refused."""
+        draw = self._clock.draw()
+        try:
+            return await self._vault.apply_seeds(seeds, draw, origin="settings")
+        except (DuplicateRefreshToken, GrantConflict, GrantSetAside) as error:
+            if len(seeds) == 1:
+                emit(Event.GRANT_SKIPPED, grant=seeds[0].name, reason=str(error))
+                return []
+        return [seeded for seed in seeds for seeded in await self._applied([seed])]
 
     async def _news(self, seeds: Sequence[Seed]) -> list[Seed]:
         """Those of SEEDS that may change something: very few, where settings are read again."""

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,6 +52,19 @@ class _InHand:
         return self.record is not None and (self.rescue is None or not self.rescue.is_written)
 
 
+class _Exchanges:
+    """Counts those that are out: entered at the beginning of each, left at its end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
 class Durability:
     """Keeps trying to write, and keeps what it tries to write in the rescue file meanwhile."""
 
@@ -62,7 +75,7 @@ class Durability:
         self._in_hand: dict[_InHand, None] = {}
         """In the order in which they came."""
         self._late: asyncio.TimerHandle | None = None
-        self._exchanges = 0
+        self._exchanges = _Exchanges()
         self._abandoned = anyio.Event()
         self._written = deque[tuple[float, Record]](maxlen=MOST_OFFERED)
         """Whence a database that others share may lose the last: it may fail over."""
@@ -70,7 +83,7 @@ class Durability:
     @property
     def at_risk(self) -> int:
         """Exchanges that are out, and answers that are in memory alone."""
-        return self._exchanges + sum(hand.is_at_risk for hand in self._in_hand)
+        return self._exchanges.count + sum(hand.is_at_risk for hand in self._in_hand)
 
     def written_lately(self) -> list[bytes]:
         """The records of what a shared vault has taken lately, in that order."""
@@ -79,14 +92,9 @@ class Durability:
             self._written.popleft()
         return [record() for _, record in self._written]
 
-    @contextmanager
-    def exchange(self) -> Iterator[None]:
+    def exchange(self) -> AbstractContextManager[None]:
         """A request is out whose answer may be the only holder of a refresh token."""
-        self._exchanges += 1
-        try:
-            yield
-        finally:
-            self._exchanges -= 1
+        return self._exchanges
 
     def abandon(self) -> None:
         """Stop trying: the process ends, and what could be rescued is in the rescue file."""
@@ -131,27 +139,24 @@ class Durability:
         wait = FIRST_RETRY
         while True:
             try:
-                return await self._write_once(write, hand)
+                return await write()
             except GrantSetAside:
+                self._rescue(hand)
                 if await self._is_left_for_later(hand):
                     raise
             except VaultUnavailable as error:
+                self._rescue(hand)
                 self._vault.outage.met(hand, str(error))
                 if self._vault.files.is_vault_gone and await self._is_left_for_later(hand):
                     raise  # it takes nothing any more, and the next process adopts the record
+            except Exception:
+                self._rescue(hand)  # after a bug it waits there for the next process
+                raise
             if self._abandoned.is_set():
                 raise VaultUnavailable("the process ends while the vault refuses")
             with anyio.move_on_after(wait):
                 await self._abandoned.wait()
             wait = min(wait * 2, LONGEST_RETRY)
-
-    async def _write_once(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
-        """Call WRITE and wait for its end; RECORD is rescued unless that is a success."""
-        try:
-            return await write()
-        except Exception:
-            self._rescue(hand)  # after a bug it waits there for the next process
-            raise
 
     def _rescue_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Rescue what has not been written for long: one timer, for whoever came first."""

@@ -324,7 +324,8 @@ def _judged(
     if isinstance(outcome, AnswerUnread):
         report_bug("answer", outcome.bug, grant=claim.grant.name)
     try:
-        attempt = replace(attempt, fault=blame(client, claim, outcome))
+        if (fault := blame(client, claim, outcome)) is not None:
+            attempt = replace(attempt, fault=fault)
         return outcome, transition(claim, client, outcome, attempt)
     except Exception as error:  # noqa: BLE001  supervision: the answer is worth more
         report_bug("transition", error, grant=claim.grant.name)

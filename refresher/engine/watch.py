@@ -189,7 +189,8 @@ class Watch:
         The vault follows by itself, with the first write after the step (``WatchedClock``).
         """
         if offset < 0:
-            for name in await self._vault.steps.follow():
-                self._publish(name)
+            async for names in self._vault.steps.follow():
+                for name in names:
+                    self._publish(name)
         emit(Event.CLOCK_JUMPED, offset_s=round(offset, 1))
         self._wake()

@@ -182,17 +182,13 @@ EVENTS: Mapping[Event, Entry] = {
         "a slot of the rescue file cannot be read or cleared: it stays busy and is tried again",
     ),
     Event.REPLICA_GONE: Entry(
-        Level.WARNING,
-        "another daemon on this vault misses its heartbeats: it died, hangs or is cut off",
+        Level.WARNING, "another daemon on this vault is heard of no longer: dead, hung or cut off"
     ),
     Event.REPLICA_TAKEN_OVER: Entry(
-        Level.WARNING,
-        "count exchanges that such a daemon left under way were taken over from it",
+        Level.WARNING, "count exchanges that such a daemon left under way were taken over from it"
     ),
     Event.COMMITS_RESTORED: Entry(
-        Level.ERROR,
-        "the vault had lost count commits that it had acknowledged, as a database that fails "
-        "over may; this daemon still had them and wrote them again",
+        Level.ERROR, "the vault had lost count commits in a failover: they were written again"
     ),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),

@@ -32,6 +32,8 @@ class TokenRequest:
     """Of what has a body; ``Placement.GET`` has none."""
     authenticated: bool = True
     """Whether the client proves itself beside what it presents."""
+    is_mute: bool = False
+    """Nothing is said in JSON, which is null: Dropbox refuses an empty object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def build_request(client: Client, asked: TokenRequest, now: float) -> WireReques
             return WireRequest(url, body, headers, asked.method)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
-            # Nothing to say is null: an empty object is refused where nothing is taken (Dropbox).
-            return WireRequest(url, json.dumps(sent or None).encode(), typed, asked.method)
+            said = sent if sent or not asked.is_mute else None
+            return WireRequest(url, json.dumps(said).encode(), typed, asked.method)
         case Placement.QUERY | Placement.GET:
             if asked.placement is Placement.GET:
                 return WireRequest(_with_query(url, sent), None, headers, "GET")

@@ -85,6 +85,7 @@ def _request(client: Client, revocation: Revocation, token: Secret) -> TokenRequ
         headers=headers,
         method=revocation.method,
         authenticated=revocation.authenticated,
+        is_mute=revocation.carrier is TokenCarrier.BEARER,
     )
 
 

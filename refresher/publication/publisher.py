@@ -156,8 +156,7 @@ class Publisher:
                 commands.append(self._token_command(one, sent, told, life))
         replies = await scripts.PUBLISH.run(self.server, commands)
         for name, reply in zip(names, replies, strict=True):
-            if reply != _WRITTEN:
-                self._outcome(reply, name, sent)
+            self._outcome(reply, name, sent)
         return frozenset(sent.spoilt)
 
     async def _know_clocks(self) -> None:
@@ -263,6 +262,8 @@ class Publisher:
 
     def _outcome(self, reply: Any, name: str, sent: "_Sent") -> Outcome:
         """What became of one hash of NAME."""
+        if reply == _WRITTEN:
+            return Outcome.WRITTEN
         if not self.is_done(reply, name):
             return Outcome.FORBIDDEN
         read = scripts.read_reply(reply)
@@ -334,8 +335,7 @@ def _news(grant: Grant, told: Fields, written: Outcome, remembered: Fields) -> l
     state = (remembered.get("state"), remembered.get("reason"))
     if state != (grant.state.value, grant.reason):
         news.append(EventKind.STATE)
-    answer = {name: remembered[name] for name in ANSWER if name in remembered}
-    if "request" in told and answer != {name: told[name] for name in ANSWER if name in told}:
+    if "request" in told and any(told.get(name) != remembered.get(name) for name in ANSWER):
         news.append(EventKind.REQUEST)
     return news
 

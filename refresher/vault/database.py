@@ -117,6 +117,8 @@ class Database:
         self._write_thread, self._read_thread = write_thread, read_thread
         self._waiting: list[_Waiting[Any]] = []
         self._under_way: list[_Waiting[Any]] = []
+        self._is_called = False
+        """The commit of what waits is about to begin."""
         self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
@@ -156,7 +158,10 @@ class Database:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
-        self._commit_next()
+        if not self._is_called:
+            # Answers that came together go together: after whatever else is ready by now.
+            self._is_called = True
+            asyncio.get_running_loop().call_soon(self._commit_next)
         await mine.settled
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
@@ -223,6 +228,7 @@ class Database:
 
     def _commit_next(self) -> None:
         """Let the thread commit what has gathered, unless it is at work."""
+        self._is_called = False
         if self._under_way or not self._waiting:
             return
         if self._is_abandoned:

@@ -17,13 +17,15 @@ from refresher.domain import leases as rule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant
 from refresher.domain.leases import Holder, Lease
+from refresher.domain.shares import WHOLE, Share
 from refresher.vault.reading import guarded, read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants, replicas
 from refresher.vault.transactions import Transactions
 
-FORGOTTEN_AFTER = 86_400.0
-"""Seconds of silence after which a holder without leases is remembered no longer."""
+FORGOTTEN_AFTER = 60.0
+"""Seconds of silence after which a holder without leases is remembered no longer; one that
+comes back is known again with its next heartbeat."""
 
 Resume = Callable[[Grant], Grant | None]
 """Decides what becomes of a grant whose exchange was left open; None leaves it as it is."""
@@ -115,6 +117,31 @@ class Leases:
         """Whether other holders may work on the same vault."""
         return self._backends is not None
 
+    @property
+    def may_judge(self) -> bool:
+        """Whether this holder was heard of for long enough to call others silent.
+
+        Whatever kept it from the vault may have kept the others, who are to be heard first.
+        """
+        return self._clock.now() - self._heard_since >= rule.MISSED
+
+    def share(self) -> Share:
+        """Which part of a provider's limits is this replica's.
+
+        One that has only come waits until the others must have heard of it, and given it up.
+        """
+        if not self.is_shared:
+            return WHOLE
+        heard_at = self._heard_at
+        living = [
+            one.holder
+            for one in self.replicas
+            if one.holder == self.holder or not one.life.is_silent(heard_at)
+        ]
+        if len(living) > 1 and not self.may_judge:
+            return Share(len(living), None)
+        return Share(max(len(living), 1), living.index(self.holder) if living else 0)
+
     def may_begin(self, claim: Claim) -> bool:
         """Whether the request of CLAIM may still be sent, for all that others may take over."""
         return not self.is_shared or rule.may_begin(
@@ -129,7 +156,7 @@ class Leases:
         now = self._clock.now()
 
         def write(tx: Transaction) -> list[Replica]:
-            return beat(tx, self.holder, self.name or self.holder, backends)
+            return beat(tx, self.holder, self.name or self.holder, backends, self._clock)
 
         self.replicas = await self._transactions.write(write, now=now, disturbs=False)
         if now - self._heard_at > rule.MISSED:
@@ -151,10 +178,9 @@ class Leases:
     ) -> TakenOver | None:
         """End leases of silent holders as JUDGE lets it; see ``take_over``.
 
-        None where this holder was not heard of for long enough itself: whatever kept it from the
-        vault may have kept the others, who are to be heard first.
+        None where this holder may not judge yet.
         """
-        if self._clock.now() - self._heard_since < rule.MISSED:
+        if not self.may_judge:
             return None
         if not await self._transactions.read(lambda tx: silent(tx, self.holder)):
             return TakenOver()
@@ -169,8 +195,15 @@ class Leases:
         return await self._transactions.write(lambda tx: release(tx, resume, only=only))
 
 
-def beat(tx: Transaction, holder: str, name: str, backends: Backends) -> list[Replica]:
-    """Write the heartbeat of HOLDER, and when the connection of another was first gone."""
+def beat(
+    tx: Transaction, holder: str, name: str, backends: Backends, clock: Clock
+) -> list[Replica]:
+    """Write the heartbeat of HOLDER, and when the connection of another was first gone.
+
+    Args:
+        clock: read once that is known. Whatever was dated before it was held up on its way here
+            is older than it says, and a holder could be taken for dead that was cut off.
+    """
     own = backends.own(tx.connection)
     pid, started_at, server = own or (None, None, None)
     lives = {
@@ -198,7 +231,7 @@ def beat(tx: Transaction, holder: str, name: str, backends: Backends) -> list[Re
             replicas.c.backend_pid == backend.pid,
             replicas.c.backend_started_at == backend.started_at,
         )
-        tx.connection.execute(sa.update(replicas).where(same).values(gone_at=tx.now))
+        tx.connection.execute(sa.update(replicas).where(same).values(gone_at=clock.now()))
     for one in known:
         if one.life.heard_at is not None and one.life.heard_at < tx.now - FORGOTTEN_AFTER:
             leave(tx, one.holder)

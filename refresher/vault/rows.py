@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -119,6 +120,8 @@ _AS_THEY_ARE = [
 ]
 """Fields of a grant that are what the columns of their names hold."""
 
+_VALUES_OF = itemgetter(*_AS_THEY_ARE)
+
 
 def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
@@ -141,7 +144,7 @@ def grant_of(row: Row) -> Grant:
             first_sent_at=row["intent_first_sent_at"],
             attempts=row["intent_attempts"],
         )
-    fields = {name: row[name] for name in _AS_THEY_ARE}
+    fields = dict(zip(_AS_THEY_ARE, _VALUES_OF(row), strict=True))
     fields["kind"], fields["state"], fields["fault"] = kind, state, fault
     fields["terms"] = terms
     fields["scope"] = tuple(row["scope"])

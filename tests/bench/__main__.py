@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +16,7 @@ from tests.bench.ground import ROOT, NotMeasured, machine
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
 from tests.bench.report import as_json, table
-from tests.bench.session import QUICK, WHOLE, Found, Row, Session
+from tests.bench.session import QUICK, WHOLE, Depth, Found, Row, Session
 
 FIGURES: dict[int, ModuleType] = {
     1: figure_1,
@@ -37,6 +37,14 @@ class Options:
     figures: Sequence[int]
     json: bool
     plots: Path | None
+    sizes: Sequence[int] | None = None
+    """Grants in the vaults of figure 5, if not those of the depth."""
+
+    @property
+    def depth(self) -> Depth:
+        """How much is measured."""
+        depth = QUICK if self.quick else WHOLE
+        return depth if self.sizes is None else replace(depth, sizes=tuple(self.sizes))
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -52,12 +60,19 @@ def read_options(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write an SVG for each figure")
+    parser.add_argument(
+        "--sizes", type=_sizes, metavar="1000,100000", help="grants in the vaults of figure 5"
+    )
     found = parser.parse_args(arguments)
-    return Options(found.quick, found.only, found.json, found.plots)
+    return Options(found.quick, found.only, found.json, found.plots, found.sizes)
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _numbers(text: str) -> list[int]:
-    numbers = [int(each) for each in text.split(",")]
+    numbers = _sizes(text)
     if unknown := set(numbers) - set(FIGURES):
         raise argparse.ArgumentTypeError(f"there is no figure {min(unknown)}")
     return numbers
@@ -91,7 +106,7 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> int:
     if 3 in options.figures:
         say(_go(environments))
     ground = Ground(python)
-    session = Session(ground, environments, QUICK if options.quick else WHOLE, progress)
+    session = Session(ground, environments, options.depth, progress)
     found: dict[int, Found] = {}
     try:
         for number in options.figures:

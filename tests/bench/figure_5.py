@@ -10,39 +10,40 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 from urllib.request import urlopen
 
 import anyio
 
 from refresher.demo.private_server import PrivateValkey
 from refresher.ops.control_client import ControlClient
-from tests.bench.ground import LONGEST_WAIT, cpu_seconds, in_time, resident_mib
+from tests.bench.figure_5_rows import SHOWN, STEADY, Data, rows_of
+from tests.bench.ground import (
+    LONGEST_WAIT,
+    cpu_seconds,
+    in_time,
+    resident_mib,
+    waited_seconds,
+)
 from tests.bench.peers.endpoint import refresh_token
 from tests.bench.processes import Daemon
+from tests.bench.report import table
 from tests.bench.seeding import LATER, VAULT, import_line, make_due
 from tests.bench.servers import Endpoint, connect
 from tests.bench.session import Found, Row, Session
 
 TITLE = "what grows with the number of grants"
 
-STEADY = 300
 ALLOWED = 310.0
 """Requests a second that the server of the backlog answers."""
 
 IN_THE_FILE = 10_000
 """Grants in the settings that are read again, at the most."""
 
-SHOWN = 100
-"""Grants on a page of a list: what one turn of the vault builds."""
-
 MORE = 1.0
 """Seconds after a command in which it may still disturb."""
-
-Data = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def measure(session: Session) -> Found:
     data: Data = {}
     for size in session.depth.sizes:
         found = data[str(size)] = _measured(session, size)
-        rows += _rows(size, found)
+        rows += (some := rows_of(size, found))
+        session.progress(table(some))  # a million takes long, and may be cut off
     return Found(rows, data)
 
 
@@ -88,8 +90,9 @@ def _measured(session: Session, size: int) -> Data:
         with ground.daemon(endpoint, valkey, 1, lambda _: time.time() + LATER) as daemon:
             life = Life(session, daemon, endpoint, valkey, 1)
             found: Data = {"import": _import(life, min(size, session.depth.imported))}
-            session.progress(f"{size} grants: settings")
+            session.progress(f"{found['import']}\n{size} grants: settings")
             found["reload"] = _reload(life, min(size, IN_THE_FILE))
+            session.progress(f"{found['reload']}")
     with ground.servers() as (endpoint, valkey):
         session.progress(f"{size} grants: making the vault")
         with ground.daemon(endpoint, valkey, size, lambda _: time.time() + LATER) as daemon:
@@ -103,6 +106,7 @@ def _measured(session: Session, size: int) -> Data:
             }.items():
                 session.progress(f"{size} grants: {name}")
                 found[name] = step(life)
+                session.progress(f"{found[name]}")
     return found
 
 
@@ -144,7 +148,8 @@ def _reload(life: Life, count: int) -> Data:
         )
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
-    life.within(lambda: _readable(life) >= count)
+    everybody = replace(life, size=count + 1)  # and the one that the vault began with
+    life.within(lambda: _readable(everybody) >= count)
     time.sleep(MORE)
     before = cpu_seconds(life.daemon.pid)
     life.daemon.hang_up()
@@ -165,6 +170,8 @@ def _start(life: Life) -> Data:
         life.within(partial(_has_answered_more, life, answered))
         marks = life.endpoint.marks()[answered:]
         found[name] = marks[0].came - started if marks else None
+        found[f"{name}_cpu"] = cpu_seconds(life.daemon.pid)
+        found[f"{name}_waited"] = waited_seconds(life.daemon.pid)
         if name == "cold":
             found["published"] = life.within(lambda: _readable(life) >= life.size)
         life.daemon.end()
@@ -198,12 +205,12 @@ def _idle(life: Life) -> Data:
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
     # The mirror publishes everything first; the CPU of a rebuild is none of an idle daemon.
-    life.within(lambda: any(life.daemon.lines("mirror.rebuilt")))
+    is_settled = life.within(lambda: any(life.daemon.lines("mirror.rebuilt"))) is not None
     time.sleep(MORE)
     before, began = cpu_seconds(life.daemon.pid), time.monotonic()
     time.sleep(life.session.depth.idle_seconds)
     cpu = (cpu_seconds(life.daemon.pid) - before) / (time.monotonic() - began)
-    found = {"cpu": cpu, "rss_mib": resident_mib(life.daemon.pid)}
+    found = {"cpu": cpu, "rss_mib": resident_mib(life.daemon.pid), "is_settled": is_settled}
     life.daemon.end()
     return found
 
@@ -220,18 +227,26 @@ def _busy_after(life: Life, lead: float) -> Data:
     life.daemon.start_before(begin, life.session.ground.cores.measured)
     time.sleep(MORE)  # a rate that has just begun is none yet
     answered, before = life.endpoint.answered(), cpu_seconds(life.daemon.pid)
-    spans = {"nothing": _spanned(lambda: time.sleep(MORE))}
-    spans["status"] = _spanned(lambda: _command(life, "status"))
-    spans["refresh"] = _spanned(lambda: _command(life, "refresh", f"g{life.size - 1}"))
-    spans["sighup"] = _spanned(life.daemon.hang_up)
-    spans["scrape"] = _spanned(lambda: _scrape(life))
-    spans["page"] = _spanned(lambda: _page(life))
-    time.sleep(MORE)
-    with connect(life.valkey) as server:
-        server.flushall()
-    flushed = time.time()
-    back = life.within(lambda: _readable(life) >= life.size)
-    spans["flushall"] = (flushed, time.time())
+    spans: dict[str, tuple[float, float]] = {}
+    waited: dict[str, float] = {}
+    flush_before = 0.0
+    for name, act in {
+        "nothing": lambda: time.sleep(MORE),
+        "status": lambda: _command(life, "status"),
+        "refresh": lambda: _command(life, "refresh", f"g{life.size - 1}"),
+        "sighup": life.daemon.hang_up,
+        "first scrape": lambda: _scrape(life),
+        "scrape": lambda: _scrape(life),
+        "page": lambda: _page(life),
+        "flushall": lambda: _flush(life),
+    }.items():
+        waited_before, flush_before = waited_seconds(life.daemon.pid), cpu_seconds(life.daemon.pid)
+        spans[name] = _spanned(act)
+        waited[name] = waited_seconds(life.daemon.pid) - waited_before
+        time.sleep(0 if name == "flushall" else MORE)
+    flush_cpu = cpu_seconds(life.daemon.pid) - flush_before
+    flushed, back = spans["flushall"]
+    is_back = back - flushed < life.session.depth.patience
     cpu = cpu_seconds(life.daemon.pid) - before
     came = sorted(mark.came for mark in life.endpoint.marks())
     count = life.endpoint.answered() - answered
@@ -244,10 +259,19 @@ def _busy_after(life: Life, lead: float) -> Data:
             name: _longest_gap(came, first, min(end + MORE, begin + seconds))
             for name, (first, end) in spans.items()
         },
-        "flushall_back_s": back,
+        "flushall_back_s": back - flushed if is_back else None,
+        "flushall_cpu_us_a_grant": flush_cpu / life.size * 1e6,
+        "waited_s": waited,
     }
     life.daemon.end()
     return found
+
+
+def _flush(life: Life) -> None:
+    """Empty Redis, and wait until every token is back."""
+    with connect(life.valkey) as server:
+        server.flushall()
+    life.within(lambda: _readable(life) >= life.size)
 
 
 def _spanned(act: Callable[[], object]) -> tuple[float, float]:
@@ -296,73 +320,18 @@ def _all_due(life: Life) -> Data:
     return {name: _drained(life, min(life.size, count)) for name, count in backlogs.items()}
 
 
-def _drained(life: Life, backlog: int) -> float | None:
-    """The rate that is allowed against the rate at which the first of BACKLOG go."""
+def _drained(life: Life, backlog: int) -> Data | None:
+    """The rate that is allowed against the rate at which the first of BACKLOG go, and the CPU."""
     make_due(life.daemon.folder, backlog, time.time(), 0)
     before = life.endpoint.answered()
     wanted = min(backlog, int(ALLOWED * life.session.depth.drain_seconds))
     saved = min(int(ALLOWED), wanted // 2)  # what the server let nobody use before goes at once
     life.start()
     life.within(lambda: life.endpoint.answered() - before >= wanted)
+    cpu, waited = cpu_seconds(life.daemon.pid), waited_seconds(life.daemon.pid)
     life.daemon.end()
     marks = life.endpoint.marks()[before + saved : before + wanted]
     if len(marks) < 2:
         return None
-    return ALLOWED * (marks[-1].came - marks[0].came) / (len(marks) - 1)
-
-
-def _rows(size: int, found: Data) -> list[Row]:
-    """What the table says of one size."""
-    imported, start, idle, busy = (found[name] for name in ("import", "start", "idle", "busy"))
-    reload = found["reload"]
-    gaps, took = busy["without_exchange_s"], busy["took_s"]
-    meanwhile = ", ".join(
-        f"{name} {_seconds(gap)} (took {_seconds(took[name])})" for name, gap in gaps.items()
-    )
-    drained = "/".join("-" if each is None else f"{each:.2f}" for each in found["all_due"].values())
-    return [
-        Row(
-            f"{size:,} import",
-            f"{imported['per_second']:.0f} lines/s",
-            ">= 5,000 lines/s; < 200 MiB",
-            f"{imported['lines']:,} lines, {imported['cpu_us_a_line']:.0f} us of CPU each; command "
-            f"{imported['command_mib']:.0f} MiB, daemon {imported['daemon_mib']:.0f} MiB at most; "
-            f"vault {found['vault_bytes_a_grant']:.0f} bytes a grant",
-        ),
-        Row(
-            f"{size:,} first exchange",
-            f"{_seconds(start['warm'])} warm, {_seconds(start['cold'])} cold",
-            "<= 1.5 s warm",
-            f"an empty Redis shows every token after {_seconds(start['published'])}",
-        ),
-        Row(
-            f"{size:,} idle",
-            f"{idle['cpu']:.1%} of a core, {idle['rss_mib']:.0f} MiB",
-            "<= 2 %",
-        ),
-        Row(
-            f"{size:,} at {STEADY}/s",
-            f"{busy['rss_mib']:.0f} MiB (at most {busy['most_mib']:.0f})",
-            "<= 150 MiB",
-            f"{busy['cpu_us_a_refresh']:.0f} us of CPU a refresh, commands included",
-        ),
-        Row(
-            f"{size:,} scrape, page",
-            f"{_seconds(took['scrape'])}, {_seconds(took['page'])}",
-            "< 0.05 s each",
-            f"/metrics, and {SHOWN} grants of a list",
-        ),
-        Row(
-            f"{size:,} SIGHUP",
-            f"{reload['cpu_s']:.2f} s of CPU",
-            "< 1 s",
-            f"with {reload['grants']:,} grants in the file; took {_seconds(reload['took_s'])}",
-        ),
-        Row(f"{size:,} without exchange", _seconds(gaps["status"]), "<= 0.1 s", meanwhile),
-        Row(f"{size:,} FLUSHALL to all back", _seconds(busy["flushall_back_s"]), "<= 4 s"),
-        Row(f"{size:,} all due", f"{drained} x", "<= 1.2 x", "at the start/middle/end, by wall"),
-    ]
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
+    times = ALLOWED * (marks[-1].came - marks[0].came) / (len(marks) - 1)
+    return {"times": times, "cpu_us": cpu / wanted * 1e6, "waited_s": waited}

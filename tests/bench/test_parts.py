@@ -17,7 +17,7 @@ from tests.bench.peers.endpoint import Books, refresh_token
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
 from tests.bench.report import as_json, table
-from tests.bench.session import Bar, Found, Row
+from tests.bench.session import WHOLE, Bar, Found, Row
 
 
 @pytest.fixture
@@ -35,6 +35,8 @@ def test_options_name_figures_depth_and_output(tmp_path: Path) -> None:
     read = read_options(["--quick", "--only", "1,6", "--json", "--plots", str(tmp_path)])
     assert read == Options(quick=True, figures=[1, 6], json=True, plots=tmp_path)
     assert read_options([]).figures == [1, 2, 3, 4, 5, 6, 9]
+    assert read_options(["--sizes", "1000,20000"]).depth.sizes == (1_000, 20_000)
+    assert read_options([]).depth == WHOLE
 
 
 @pytest.mark.parametrize("wrong", ["0", "7", "one", ""])

@@ -1,10 +1,13 @@
 """What people and the settings ask for: durable before it is acknowledged, said, published."""
 
+from typing import Any
+
 import pytest
 
 from refresher.domain.requests import Rejected
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
+from refresher.engine.administration import SEEDS_CHANGED_AT_ONCE
 from refresher.engine.announcements import TOLD_ONE_BY_ONE
 from refresher.errors import (
     AuthorizationFailed,
@@ -214,6 +217,23 @@ async def test_the_settings_skip_what_cannot_be(vault: Vault, lines: Lines) -> N
     assert [line["grant"] for line in skipped] == ["clash", "taken"]
     assert skipped[0]["reason"].endswith("already belongs to grant taken")
     assert office.published == ["good"]
+
+
+async def test_many_new_settings_take_few_transactions(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[None] = []
+    write = vault._write
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        written.append(None)
+        return await write(*arguments, **options)
+
+    monkeypatch.setattr(vault, "_write", counted)
+    many = [make_seed(f"g-{n}", f"rt-{n}") for n in range(3 * SEEDS_CHANGED_AT_ONCE)]
+    await open_office(vault).administration.apply_settings(many)
+    assert len(await vault.grants()) == len(many)
+    assert len(written) == 3
 
 
 async def test_settings_applied_again_change_nothing(vault: Vault, lines: Lines) -> None:

@@ -41,7 +41,7 @@ async def test_what_is_written_after_a_step_back_is_not_moved_by_it(vault: Vault
     await at(vault, NOW).request_refresh("acme")
     await run(parts)
     for _ in range(2):
-        await at(vault, parts.clock.now()).steps.follow()
+        assert [names async for names in at(vault, parts.clock.now()).steps.follow()]
         after = await get(vault)
         assert after.refused_at == NOW - 7200
         assert after.due_at is not None

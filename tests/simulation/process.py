@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +23,7 @@ from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
 from refresher.engine.refresh import Refresh
+from refresher.engine.replicas import Replicas
 from refresher.engine.revoking import Revoking
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
@@ -54,6 +55,9 @@ SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
 """Seconds a shutdown waits for exchanges in flight, as the settings say it, and then for the
 writing of those whose answer did not come."""
 
+GIVEN_UP_WITHIN = 8.0
+"""Seconds that a visit to a disk that is not reached takes at the most."""
+
 
 class Process:
     """A daemon from its start to its end; a crash is the loss of this object."""
@@ -69,6 +73,10 @@ class Process:
         self.woke_at = 0.0
         self.is_stale = False
         """Another process took over while this one was paused."""
+        self.is_cut_off = False
+        """Nothing that it asks of the disk arrives."""
+        self.reached_at = 0.0
+        """When that was last over."""
         self.is_doomed = False
         """It dies where it stands, at its next await."""
         self.is_serving = False
@@ -84,6 +92,8 @@ class Process:
         """The same of exchanges that are not yet durable, by grant."""
         self.busy: set[str] = set()
         """What people are doing through the control socket, by the grant they do it to."""
+        self.backends: Any = None
+        """What it can ask a shared database."""
         self._to_publish: dict[str, None] = {}
         self._rescue = RescueFile(rescue_file, slots=SLOTS, writer=Inline(), syncer=Inline())
         database = world.disk.database(_DiskThread(self))
@@ -91,7 +101,7 @@ class Process:
         self.vault = Vault(
             *(database, world.sealer, FileLock(rescue_file), self._rescue, files),
             following=Following(world.disk.moved()),
-            clock=world,
+            **world.sharing(self),
         )
         self.main = self.loop.create_task(self._run())
 
@@ -186,7 +196,7 @@ class Process:
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, clock),
+            admission=Admission(world.clients, clock, self.vault.leases.share),
             clients=world.clients,
             clock=clock,
             workers=WORKERS,
@@ -203,6 +213,14 @@ class Process:
             endpoint=self,
             ready=self.ready,
             push=self.push,
+            clients=world.clients,
+            durability=durability,
+            publish=self.publish,
+            wake=scheduler.wake,
+            clock=clock,
+        )
+        self.replicas = Replicas(
+            vault=self.vault,
             clients=world.clients,
             durability=durability,
             publish=self.publish,
@@ -238,6 +256,8 @@ class Process:
             durability.abandon()
             with anyio.move_on_after(5.0):
                 await self._publish_waiting()
+            if self.vault.leases.is_shared:
+                await self.replicas.leave(1.0)
             self.vault.abandon()
             tasks.cancel_scope.cancel()
 
@@ -256,6 +276,8 @@ class Process:
         tasks.start_soon(watch.run)
         tasks.start_soon(self.revoking.run)
         tasks.start_soon(self._publish_for_ever)
+        if self.vault.leases.is_shared:
+            tasks.start_soon(self.replicas.run)
 
     async def _publish_for_ever(self) -> None:
         await self._publish_everything()
@@ -303,6 +325,8 @@ class Process:
         world = self._world
         world.count_await()
         await asyncio.sleep(world.disk_latency())
+        if self.is_cut_off:  # it is carried on once that is over, or given up
+            await asyncio.sleep(world.chance.between(0.0, GIVEN_UP_WITHIN))
         await self._die("crash before the disk", 0.0008)
         self._at_the_disk(function)
         await self._die("crash after the disk", 0.0008)
@@ -321,7 +345,7 @@ class Process:
 
     def _disk_fault(self) -> Fault | None:
         world, every = self._world, 150 * self._world.steadiness
-        if world.is_disk_out or world.chance.one_in(every):
+        if world.is_disk_out or self.is_cut_off or world.chance.one_in(every):
             return Fault.REFUSE
         return Fault.FORGET if world.chance.one_in(every) else None
 

@@ -113,6 +113,7 @@ class Refusals:
         line, _ = self.world.server.issued[fingerprint]
         # Whoever died before it wrote down what it heard has to ask once more.
         is_known = self.world.witness.rows[request.name].refusals >= doubt.asked
+        is_known &= not self.world.witness.was_taken_from(request.process, request.name)
         is_free = doubt.is_hastened or not line.served or request.process.is_stale or not is_known
         if now < earliest - SLACK and not is_free:
             self.world.witness.violated(

@@ -16,20 +16,24 @@ from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
 from tests.simulation.settling import settle
+from tests.simulation.shared import PACED, SharedWorld
 from tests.simulation.world import World
 
 
-def simulate(steps: int, seed: int) -> Counter[str]:
+def simulate(steps: int, seed: int, replicas: int = 1) -> Counter[str]:
     """STEPS steps of one world, settled at the end; raises ``Violated``.
 
     A step is one point at which a fault could have been injected.
+
+    Args:
+        replicas: processes that share the vault; one has it for itself.
     """
-    return simulate_traced(steps, seed)[0]
+    return simulate_traced(steps, seed, replicas)[0]
 
 
-def simulate_traced(steps: int, seed: int) -> tuple[Counter[str], int]:
+def simulate_traced(steps: int, seed: int, replicas: int = 1) -> tuple[Counter[str], int]:
     """As ``simulate``, with a checksum of everything that happened."""
-    with opened(seed) as world:
+    with opened(seed, replicas) as world:
         try:
             while world.steps < steps:
                 world.step()
@@ -47,14 +51,20 @@ def _history(world: World, violation: str) -> str:
 
 
 @contextmanager
-def opened(seed: int) -> Iterator[World]:
+def opened(seed: int, replicas: int = 1) -> Iterator[World]:
     """The world of SEED, in a process that is all its own."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         _make_secrets_replayable(stack, seed)
         for module in (watch, revoking):  # the world's pace changes it
             stack.enter_context(patch.object(module, "INTERVAL", module.INTERVAL))
-        world = World(seed, Path(folder))
+        world: World
+        if replicas > 1:
+            for of, name in PACED:
+                stack.enter_context(patch.object(of, name, getattr(of, name)))
+            world = SharedWorld(seed, Path(folder), replicas)
+        else:
+            world = World(seed, Path(folder))
         stack.callback(world.close)
         stack.callback(structlog.configure, **structlog.get_config())
         structlog.configure(

@@ -33,7 +33,8 @@ class Turns:
     def look(self, process: "Process") -> None:
         """PROCESS visited the disk."""
         now = self.world.time()
-        if process.is_running and process.is_serving and not self.world.is_disk_out:
+        is_reached = not self.world.is_disk_out and not process.is_cut_off
+        if process.is_running and process.is_serving and is_reached:
             self.worked += min(now - self.last_look, LONGEST_LOOK * self.world.pace)
         self.last_look = now
 

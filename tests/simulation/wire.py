@@ -52,7 +52,8 @@ class Wire:
         line, generation = world.server.issued[fingerprint]
         name = line.name
         sequence, claimed_at = process.claimed[name]
-        if process.is_running:
+        if process.is_running and not witness.has_slept_since(process, claimed_at):
+            witness.is_entitled(process, name, sequence)
             self._may_send(name, client, fingerprint)
             self._is_patient(process, name, client, claimed_at)
             witness.refusals.may_send(name, fingerprint)
@@ -81,7 +82,8 @@ class Wire:
         if paused_at is not None and self.world.time() > paused_at + LOOKED_BEFORE:
             self.world.witness.violated(f"pause: {name} was sent, and an operator has paused it")
         for other in self.world.processes:
-            if other.is_running and name in other.in_flight:
+            is_out = other.is_running and name in other.in_flight
+            if is_out and not self.world.witness.was_taken_from(other, name):
                 self.world.witness.violated(f"G2: {name} has two requests in flight")
         is_pausing = client.policy.on_unknown_outcome is UnknownOutcome.PAUSE
         pauses = is_pausing and name not in self.resumed
@@ -162,7 +164,7 @@ class Wire:
         """A pause ended: by an operator, a late outcome or a new authorization."""
         if row.name in self.asked:
             self.resumed.add(row.name)
-        elif process.is_stale:
+        elif process.is_stale or self.world.witness.was_taken_from(process, row.name):
             return  # the late outcome of the exchange that was taken for open
         elif row.authorization == before.authorization and row.intent_attempts is not None:
             self.world.witness.violated(

@@ -272,8 +272,8 @@ class Witness:
     def published(self, process: "Process", row: Publication) -> None:
         """What a publisher read and sends; consumers use it."""
         name, version = row.grant.name, row.grant.version
-        if not process.is_stale and version < self.versions_published.get(name, 0):
-            self.violated(f"G4: what is published of {name} went back")
+        if version < self.versions_published.get(name, 0):
+            self.went_back(process, name)
         self.versions_published[name] = max(version, self.versions_published.get(name, 0))
         if row.access_token is not None and row.grant.kind is not GrantKind.STATIC:
             self.world.server.families.use(row.access_token.reveal(), self.world.time())
@@ -286,13 +286,37 @@ class Witness:
 
     def recovered(self, process: "Process") -> None:
         """A new process has recovered: nothing of the dead is left."""
+        self.no_lease_outlives_recovery()
+        for (name, _), answer in self.answers.items():
+            if answer.is_rescued and answer.process.rescue_file == process.rescue_file:
+                self.violated(f"G3: the rescued answer of {name} was not taken up")
+
+    def no_lease_outlives_recovery(self) -> None:
+        """A process that has the vault for itself has ended those of all others."""
         holders = {p.vault.holder for p in self.world.processes}
         for row in self.rows.values():
             if row.lease_holder is not None and row.lease_holder not in holders:
                 self.violated(f"G7: the lease of {row.name} outlived its process and recovery")
-        for (name, _), answer in self.answers.items():
-            if answer.is_rescued and answer.process.rescue_file == process.rescue_file:
-                self.violated(f"G3: the rescued answer of {name} was not taken up")
+
+    def went_back(self, process: "Process", name: str) -> None:
+        """PROCESS publishes of NAME what is older than what was published."""
+        if not process.is_stale:
+            self.violated(f"G4: what is published of {name} went back")
+
+    # what is otherwise where several processes share the disk
+
+    def has_slept_since(self, process: "Process", instant: float) -> bool:
+        """Whether PROCESS may know nothing of what the others did since INSTANT."""
+        del process, instant
+        return False
+
+    def is_entitled(self, process: "Process", name: str, sequence: int) -> None:
+        """PROCESS, which has not slept, is about to send the exchange SEQUENCE of NAME."""
+
+    def was_taken_from(self, process: "Process", name: str) -> bool:
+        """Whether an exchange of NAME was taken over from PROCESS while it was out."""
+        del process, name
+        return False
 
     def gone(self, process: "Process", rescued: set[tuple[str, int]], *, in_order: bool) -> None:
         """PROCESS ended; what it had received is durable, rescued, or died with it."""
@@ -318,7 +342,8 @@ class Witness:
         """What must not take for ever, looked at now and then."""
         now = self.world.time()
         self.turns.check(self.rows)
-        woke_at = {p.vault.holder: p.woke_at for p in self.world.processes if p.is_running}
+        running = [process for process in self.world.processes if process.is_running]
+        woke_at = {p.vault.holder: max(p.woke_at, p.reached_at) for p in running}
         for row in self.rows.values():
             if row.lease_holder not in woke_at:
                 continue
@@ -326,8 +351,12 @@ class Witness:
             if now - since > LONGEST_LEASE:
                 self.violated(f"G7: {row.name} has been leased for {now - since:.0f} s")
         for (name, _), answer in self.answers.items():
-            since = max(answer.at, answer.process.woke_at)
-            if answer.process.is_running and now - since > LONGEST_LEASE:
+            since = max(answer.at, answer.process.woke_at, answer.process.reached_at)
+            if (
+                answer.process.is_running
+                and not answer.process.is_cut_off
+                and now - since > LONGEST_LEASE
+            ):
                 self.violated(f"G3: an answer for {name} is still not durable")
 
     def note(self, what: str) -> None:

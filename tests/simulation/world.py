@@ -9,6 +9,7 @@ import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from refresher.clock import SinceBoot
 from refresher.domain.grants import GrantKind
@@ -86,19 +87,34 @@ class World:
         self.seeds, self.imports = seeds[::6], seeds + self._static_seeds()
         """What every start finds in the settings, and what was imported once."""
         self.is_imported = False
-        self.witness = Witness(self)
-        self.people = People(self)
+        self.witness = self._make_witness()
+        self.people = self._make_people()
         self.network.heard = self.witness.note
         self.network.gave_up = self.witness.wire.gave_up
         self.files = [folder / "here.rescue", folder / "there.rescue"]
         self._starting = self._stays_down = False
         self.processes: list[Process] = []
+        self._begin()
+        self.at(30.0, self._look_at_times)
+
+    def _make_witness(self) -> Witness:
+        return Witness(self)
+
+    def _make_people(self) -> People:
+        return People(self)
+
+    def _begin(self) -> None:
+        """Start a process, and plan what happens to it and around it."""
         self._start_process(self.files[0])
         self._plan(10.0, self.people.act)
         self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
         self._plan(60.0 * self.steadiness, self._disk_fails)
-        self.at(30.0, self._look_at_times)
+
+    def sharing(self, process: Process) -> dict[str, Any]:
+        """How the vault of PROCESS is opened: it has the vault for itself."""
+        del process
+        return {"clock": self}
 
     def time(self) -> float:
         """Seconds since the world began; they never run backwards."""

@@ -7,6 +7,7 @@ import pytest
 
 from refresher.clock import SinceBoot
 from refresher.errors import UnknownGrant, VaultUnavailable
+from refresher.vault import clock_steps
 from refresher.vault.clock_steps import ClockSteps, Following
 from refresher.vault.sqlite import backup
 from refresher.vault.vault import Vault
@@ -39,6 +40,17 @@ async def fresh(vault: Vault) -> Vault:
 
 async def issued_at(vault: Vault) -> float | None:
     return (await get(vault)).issued_at
+
+
+async def test_the_grants_of_a_step_are_named_in_pages(
+    fresh: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock_steps, "NAMED", 2)
+    await sow(fresh, *(make_seed(name, f"rt-{name}") for name in "abcd"))
+    clock_of(fresh).step(-7200)
+    pages = [names async for names in fresh.steps.follow()]
+    assert pages == [["acme", "a"], ["b", "c"], ["d"]]
+    assert await issued_at(fresh) == NOW - 7200
 
 
 async def test_writes_that_share_a_commit_make_a_step_once(fresh: Vault) -> None:

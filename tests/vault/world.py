@@ -247,7 +247,7 @@ async def rescue(vault: Vault, record: bytes) -> int:
 async def step_back(vault: Vault, offset: float, now: float = NOW) -> list[str]:
     """Set the wall clock, NOW, back by OFFSET; the names of the grants that followed."""
     clock_of(at(vault, now)).step(offset)
-    return await vault.steps.follow()
+    return [name async for names in vault.steps.follow() for name in names]
 
 
 def pragma(vault: Vault, statement: str) -> object:

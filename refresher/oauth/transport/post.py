@@ -9,7 +9,6 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +18,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from refresher import __version__
-from refresher.domain.clients import Client
+from refresher.domain.clients import Client, Route
 from refresher.domain.outcomes import NotSent, OutcomeUnknown
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import WireRequest
@@ -43,7 +42,7 @@ from refresher.oauth.transport.faults import (
 from refresher.oauth.transport.names import Resolver
 from refresher.oauth.transport.replies import LARGEST_ANSWER, Reply, make_reply
 from refresher.oauth.transport.second_reader import Reading, read
-from refresher.oauth.transport.trust import CertificateUnusable, Trust, identity_of
+from refresher.oauth.transport.trust import CertificateUnusable, Shown, Trust, identity_of
 
 CONNECT_WITHIN = 5.0
 """Seconds for name, connection, proxy and TLS; failing there is harmless, so it is short."""
@@ -66,10 +65,6 @@ HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": f"refresher/{__version__}",
 }
-
-
-WAYS = 1_024
-"""Ways to servers that are remembered."""
 
 
 @dataclass(slots=True)
@@ -108,7 +103,8 @@ class Transport:
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
         self._trust = Trust()
-        self._way = lru_cache(WAYS)(_make_way)
+        self._ways: dict[tuple[URL, Route, Shown | None], Way] = {}
+        """The way of each client to each server: as many as there are in the settings."""
 
     async def __aenter__(self) -> Self:
         resolver = Resolver()
@@ -143,7 +139,7 @@ class Transport:
         if patience.is_given_up:
             return NotSent(reason="connect_timeout")
         exchange = _Exchange(patience)
-        fault, timed_out = await self._exchange(client.route.proxy, request, context, exchange)
+        fault, timed_out = await self._exchange(client, request, context, exchange)
         if not exchange.has_left:
             if fault is None:
                 return NotSent(reason="connect_timeout")
@@ -157,9 +153,19 @@ class Transport:
             return OutcomeUnknown(reason=PLAIN_TO_TLS, status=reply.status)
         return reply
 
+    def _way(self, client: Client, origin: URL, context: ssl.SSLContext) -> Way:
+        """The way of CLIENT to ORIGIN; made anew with CONTEXT when one of its files is replaced."""
+        which = (origin, client.route, identity_of(client))
+        way = self._ways.get(which)
+        if way is None or way.ssl is not context:
+            proxy = None if client.route.proxy is None else URL(client.route.proxy)
+            way = Way("GET", origin, headers=HEADERS, proxy=proxy, ssl=context)
+            self._ways[which] = way
+        return way
+
     async def _exchange(
         self,
-        proxy: str | None,
+        client: Client,
         request: WireRequest,
         context: ssl.SSLContext,
         exchange: _Exchange,
@@ -170,7 +176,7 @@ class Transport:
         try:
             async with exchange.patience.limit():
                 try:
-                    await self._send(proxy, request, context, exchange)
+                    await self._send(client, request, context, exchange)
                 except TRANSPORT_FAULTS as error:
                     fault = error
                 exchange.judge()
@@ -187,12 +193,12 @@ class Transport:
 
     async def _send(
         self,
-        proxy: str | None,
+        client: Client,
         request: WireRequest,
         context: ssl.SSLContext,
         exchange: _Exchange,
     ) -> None:
-        way = self._way(request.url.origin(), proxy, context)
+        way = self._way(client, request.url.origin(), context)
         connection, wire, kept = await self._pool.lend(way)
         exchange.wire, exchange.kept = wire, kept
         try:
@@ -209,11 +215,6 @@ class Transport:
                 connection.release()
             else:
                 connection.close()
-
-
-def _make_way(origin: URL, proxy: str | None, context: ssl.SSLContext) -> Way:
-    through = None if proxy is None else URL(proxy)
-    return Way("GET", origin, headers=HEADERS, proxy=through, ssl=context)
 
 
 async def _write(wire: Wire, way: Way, request: WireRequest, exchange: _Exchange) -> None:

@@ -237,8 +237,7 @@ def _fields(reply: Mapping[bytes, bytes] | Exception) -> Fields:
     if isinstance(reply, Exception):
         return {}
     return {
-        field.decode(errors="replace"): value.decode(errors="replace")
-        for field, value in reply.items()
+        str(name, "utf-8", "replace"): str(told, "utf-8", "replace") for name, told in reply.items()
     }
 
 

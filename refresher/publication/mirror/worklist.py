@@ -96,11 +96,19 @@ class Worklist:
             self._overflow()
         now = self._monotonic()
         self._marked.setdefault(name, now)
-        if committed is None:
-            self._committed.pop(name, None)  # something came after it
-        else:
+        self._committed.pop(name, None)  # something came after it
+        if committed is not None:
             self._committed[name] = now, committed
+        self._forget_what_is_too_old(now)
         self.wake()
+
+    def _forget_what_is_too_old(self, now: float) -> None:
+        """Hold no more tokens than may be sent as they are, however slow Redis is."""
+        while self._committed:
+            oldest, (at, _) = next(iter(self._committed.items()))
+            if now - at <= COMMITTED_WITHIN:
+                return
+            del self._committed[oldest]
 
     def take_marked(self) -> dict[str, float]:
         """The oldest marked names and when each was marked.
@@ -171,10 +179,12 @@ class Worklist:
     def publish_behind(self, number: int) -> None:
         """Every grant whose id is above NUMBER is new: behind all that there were before.
 
-        They come after what is sent by name, and however many they are, none is remembered.
+        They come after what is sent by name, and however many they are, none is remembered. Where
+        several daemons import at once, what was added by another may be published already.
         """
         if self.rebuild_after is None:
             self.rebuild_after, self.rebuild_reason = number, "added"
+        self.rebuild_after = min(number, self.rebuild_after)
         self.has_grown, self._grown_at = True, self._monotonic()
         self.wake()
 

@@ -1,0 +1,145 @@
+"""Several replicas on one simulated vault: the guarantees, and proof that each rule is needed."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from refresher.domain import leases, schedule
+from refresher.domain.grants import Claim
+from refresher.domain.leases import Holder, Lease
+from refresher.vault import claims
+from refresher.vault.leases import Leases
+from tests.simulation import Violated, simulate
+
+REPLICAS = 3
+
+HAPPENED = (
+    "crashes in flight",
+    "cut off for long",
+    "cut off in flight",
+    "late tokens parked",
+    "logins in mid-exchange",
+    "paused for long",
+    "read late",
+    "revoked in mid-exchange",
+    "taken over: cut off",
+    "taken over: dead",
+    "taken over: harmless",
+    "taken over: nothing open",
+    "vault outages",
+)
+
+
+def test_no_number_of_replicas_violates_a_guarantee() -> None:
+    seen: Counter[str] = Counter()
+    for seed, replicas in ((2, 2), (4, 3), (8, 3)):  # between them everything happens
+        seen += simulate(12_000, seed, replicas)
+    assert [kind for kind in HAPPENED if not seen[kind]] == []
+    assert seen["adopted"] > 300
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_many_steps_of_replicas_violate_no_guarantee() -> None:
+    for seed in range(200, 230):
+        simulate(20_000, seed, 2 + seed % 2)
+
+
+def _take_the_silent_for_dead(patch: pytest.MonkeyPatch) -> None:
+    """A holder that is cut off loses what it may have the only answer to."""
+    patch.setattr(Holder, "is_dead", Holder.is_silent)
+
+
+def _take_from_the_living(patch: pytest.MonkeyPatch) -> None:
+    """Heartbeats that nobody waits for."""
+    patch.setattr(Holder, "is_silent", lambda *_: True)
+
+
+def _lease_for_too_short(patch: pytest.MonkeyPatch) -> None:
+    """A lease that ends while its holder may still read the answer."""
+    patch.setattr(leases, "length", lambda _: 40.0)
+
+
+def _wait_for_no_token(patch: pytest.MonkeyPatch) -> None:
+    """The end of a lease decides, however long the token lives."""
+    patch.setattr(leases, "waited_for_until", lambda _, lease: lease.ends_at)
+
+
+def _replay_whatever_rotates(patch: pytest.MonkeyPatch) -> None:
+    """A strict server that is taken for one that forgives."""
+    patch.setattr(leases, "_is_harmless", lambda *_: True)
+
+
+def _believe_in_every_grace(patch: pytest.MonkeyPatch) -> None:
+    """A grace window without an end."""
+    patch.setattr(schedule, "last_replay_at", lambda *_: float("inf"))
+
+
+def _send_unheard(patch: pytest.MonkeyPatch) -> None:
+    """A holder that sends although it cannot be heard."""
+    patch.setattr(Leases, "may_begin", lambda *_: True)
+
+
+def _look_no_more(patch: pytest.MonkeyPatch) -> None:
+    """A holder that does not ask whether its lease still stands."""
+
+    def is_held(connection: object, holder: str, claimed: Claim) -> bool:
+        return True
+
+    patch.setattr(claims, "is_held", is_held)
+
+
+def _take_over_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Leases that outlive their holders."""
+
+    def never(*_: object) -> bool:
+        return False
+
+    patch.setattr(leases, "may_take_over", never)
+
+
+def _wait_for_the_dead(patch: pytest.MonkeyPatch) -> None:
+    """A holder that is known to be dead is waited for like one that may live."""
+    patch.setattr(Holder, "is_dead", lambda *_: False)
+
+
+def _start_as_the_only_one(patch: pytest.MonkeyPatch) -> None:
+    """A start that ends all leases, as with the file lock."""
+
+    def at_once(_: object, __: object, lease: Lease, holder: Holder, now: float) -> bool:
+        return True
+
+    patch.setattr(leases, "may_take_over", at_once)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "guarantee", "seed"),  # one that shows it soon
+    [
+        (_take_the_silent_for_dead, "G2|G3", 1),
+        (_take_from_the_living, "G2", 2),
+        (_lease_for_too_short, "G2", 39),
+        (_wait_for_no_token, "G3", 24),
+        (_replay_whatever_rotates, "G2|G3", 1),
+        (_believe_in_every_grace, "G2|G3", 5),
+        (_send_unheard, "G2", 1),
+        (_look_no_more, "G2|G3", 2),
+        (_take_over_nothing, "G7", 2),
+        (_wait_for_the_dead, "G7", 2),
+        (_start_as_the_only_one, "G2|G3", 1),
+    ],
+)
+def test_a_broken_rule_of_take_over_is_noticed(
+    breakage: Callable[[pytest.MonkeyPatch], None],
+    guarantee: str,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breakage(monkeypatch)
+    with pytest.raises(Violated, match=guarantee):
+        _simulate_from(seed)
+
+
+def _simulate_from(first: int) -> None:
+    for seed in range(first, first + 20):
+        simulate(12_000, seed, REPLICAS)
