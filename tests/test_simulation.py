@@ -211,7 +211,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seeds"),  # those that show it soonest
     [
-        (_adopt_everything, "G3", (9,)),
+        (_adopt_everything, "G3", (17,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
         (_forget_intents, "G3", (2,)),
