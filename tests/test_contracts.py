@@ -3,7 +3,8 @@
 import ast
 import subprocess
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,13 @@ RULES: Mapping[str, tuple[set[str], tuple[str, ...]]] = {
 """Each rule: the names it is about, and the only places where they may appear."""
 
 
-def uses(source: str) -> Iterator[tuple[int, str]]:
+@cache
+def uses(source: str) -> Sequence[tuple[int, str]]:
     """Line and dotted name of everything in SOURCE that is reached through an import."""
+    return list(_uses(source))
+
+
+def _uses(source: str) -> Iterator[tuple[int, str]]:
     tree = ast.parse(source)
     origins: dict[str, str] = {}
     for node in ast.walk(tree):

@@ -2,7 +2,9 @@
 
 import ast
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,31 @@ from tests.support.log_output import LogOutput
 ROOT = Path(__file__).parent.parent.parent
 
 
-def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:
-    """Every module of FOLDER but the catalogue itself and this test of it."""
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        if path.name not in {"catalogue.py", "test_catalogue.py"}:
-            yield path, ast.parse(path.read_text())
+@cache
+def trees() -> Sequence[ast.Module]:
+    """Every module of the program but the catalogue itself."""
+    return [
+        ast.parse(path.read_text())
+        for path in (ROOT / "refresher").rglob("*.py")
+        if path.name != "catalogue.py"
+    ]
+
+
+def dotted(node: ast.expr) -> str:
+    """NODE as it is written, if that is a name or an attribute of one."""
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(ast.Name(name), attribute):
+            return f"{name}.{attribute}"
+        case _:
+            return ""
 
 
 def emitted_fields(tree: ast.Module) -> Iterator[str]:
     """What calls of ``emit`` in TREE name; of ``**more``, the keys of every dictionary beside."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"emit", "logs.emit"}:
+        if isinstance(node, ast.Call) and dotted(node.func) in {"emit", "logs.emit"}:
             for keyword in node.keywords:
                 if keyword.arg is not None:
                     yield keyword.arg
@@ -34,7 +50,7 @@ def spread_fields(tree: ast.Module) -> Iterator[str]:
     """Keys of the dictionaries that TREE spreads into calls of ``emit``."""
     spreads = any(
         isinstance(node, ast.Call)
-        and ast.unparse(node.func) == "emit"
+        and dotted(node.func) == "emit"
         and any(keyword.arg is None for keyword in node.keywords)
         for node in ast.walk(tree)
     )
@@ -49,32 +65,26 @@ def spread_fields(tree: ast.Module) -> Iterator[str]:
 def test_the_code_emits_every_event_and_no_other() -> None:
     named = {
         node.attr
-        for _, tree in trees("refresher")
+        for tree in trees()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"Event", "logs.Event"}
+        if isinstance(node, ast.Attribute) and dotted(node.value) in {"Event", "logs.Event"}
     }
     assert named == set(Event.__members__)
 
 
 def test_the_code_uses_every_field_and_no_other() -> None:
-    used = {
-        field
-        for _, tree in trees("refresher")
-        for field in (*emitted_fields(tree), *spread_fields(tree))
-    }
+    used = {field for tree in trees() for field in (*emitted_fields(tree), *spread_fields(tree))}
     by_emit_itself = {"uid", "pid"}
     assert used | by_emit_itself == FIELDS
 
 
 def test_every_event_is_expected_by_a_test() -> None:
-    expected = set()
-    for _, tree in trees("tests"):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                expected |= {event for event in Event if event.value == node.value}
-            elif isinstance(node, ast.Attribute) and node.attr in Event.__members__:
-                expected.add(Event[node.attr])
-    assert set(Event) - expected == set()
+    named: set[str] = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name != "test_catalogue.py":
+            named.update(re.findall(r'"[a-z_.]+"|\.[A-Z_]+\b', path.read_text()))
+    unnamed = {one for one in Event if not {f'"{one.value}"', f".{one.name}"} & named}
+    assert unnamed == set()
 
 
 def test_every_event_has_its_entry() -> None:

@@ -44,7 +44,7 @@ from tests.vault.world import (
 
 pytestmark = pytest.mark.of_a_file
 
-FEW, MANY = 100, 5_000
+FEW, MANY = 100, 2_000
 
 LOOK = 450
 """Instructions that a look at nothing new may take."""
