@@ -1,13 +1,14 @@
 """What the tests of sealing share: a vault with one of everything, and all of it opened."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from refresher.acting import operator
 from refresher.domain.discovery import Registration
-from refresher.domain.logins import AwaitedAnswer, Login
+from refresher.domain.logins import AwaitedAnswer, AwaitedConsent, Login
 from refresher.domain.outcomes import OutcomeUnknown
 from refresher.domain.secret import Secret
 from refresher.vault import client_records, kept, keys, logins, revocations
@@ -107,6 +108,14 @@ def a_login(login_id: str = "login-1", *, ends_at: float = NOW + 900) -> Login:
             code_verifier=Secret("canary-verifier"),
         ),
     )
+
+
+A_DEVICE = replace(
+    a_login("device-1"),
+    awaited=AwaitedConsent(
+        device_code=Secret("canary-device-code"), interval=5.0, next_poll_at=NOW + 5
+    ),
+)
 
 
 async def sealed(vault: Vault) -> dict[str, bytes]:

@@ -1,6 +1,5 @@
 """Logins under way: kept sealed, bound to their rows, taken once, and gone when they are over."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from refresher.errors import VaultKeyError
 from refresher.vault.logins import LOGINS_OPEN
 from refresher.vault.schema import logins
 from refresher.vault.vault import Vault
-from tests.vault.sealed import a_login, execute
+from tests.vault.sealed import A_DEVICE, a_login, execute
 from tests.vault.test_origin import sown
 from tests.vault.world import (
     NOW,
@@ -25,13 +24,6 @@ from tests.vault.world import (
     opened,
     sow,
     step_back,
-)
-
-DEVICE = replace(
-    a_login("device-1"),
-    awaited=AwaitedConsent(
-        device_code=Secret("canary-device-code"), interval=5.0, next_poll_at=NOW + 5
-    ),
 )
 
 
@@ -46,7 +38,7 @@ async def ids(vault: Vault) -> list[str]:
     return list(await vault._read(lambda tx: tx.connection.scalars(statement).all()))
 
 
-@pytest.mark.parametrize("login", [a_login(), DEVICE], ids=["code", "device"])
+@pytest.mark.parametrize("login", [a_login(), A_DEVICE], ids=["code", "device"])
 async def test_the_next_process_knows_all_of_it(tmp_path: Path, login: Login) -> None:
     async with opened(tmp_path) as vault:
         await vault.logins.add(login)
@@ -89,17 +81,17 @@ async def test_a_row_that_was_changed_does_not_open(vault: Vault, change: dict[s
 
 async def test_it_is_done_with_the_commit_of_its_tokens(vault: Vault) -> None:
     await sow(vault, make_seed())
-    await vault.logins.add(DEVICE)
+    await vault.logins.add(A_DEVICE)
     change = login_of(await get(vault), answered("at", "rt-login"))
-    await vault.authorize("acme", change, Consent(DEVICE.id))
-    found = await vault.logins.find(DEVICE.id)
+    await vault.authorize("acme", change, Consent(A_DEVICE.id))
+    found = await vault.logins.find(A_DEVICE.id)
     assert found is not None
     assert (found.stage, found.name) == (Stage.DONE, "acme")
-    assert not await vault.logins.take(DEVICE.id)
+    assert not await vault.logins.take(A_DEVICE.id)
 
 
 async def test_what_is_over_is_swept(vault: Vault) -> None:
-    for login in (a_login(), a_login("login-2", ends_at=NOW + 60), DEVICE):
+    for login in (a_login(), a_login("login-2", ends_at=NOW + 60), A_DEVICE):
         await vault.logins.add(login)
     await vault.logins.take("login-2")
     await vault.logins.drop_ended()
@@ -123,9 +115,9 @@ async def test_the_oldest_open_one_gives_way(vault: Vault) -> None:
 
 @pytest.mark.of_a_file
 async def test_a_clock_set_back_takes_them_along(vault: Vault) -> None:
-    await vault.logins.add(DEVICE)
+    await vault.logins.add(A_DEVICE)
     await step_back(vault, -7200)
-    found = await vault.logins.find(DEVICE.id)
+    found = await vault.logins.find(A_DEVICE.id)
     assert found is not None
     assert (found.begun_at, found.ends_at) == (NOW - 7200, NOW - 7200 + 900)
     assert isinstance(found.awaited, AwaitedConsent)

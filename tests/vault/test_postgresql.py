@@ -21,6 +21,7 @@ from refresher.vault.sealing import write_key_file
 from refresher.vault.vault import Vault
 from tests.support.postgresql import PrivatePostgres
 from tests.support.waiting import eventually
+from tests.vault.sealed import A_DEVICE, a_login
 from tests.vault.world import (
     NOW,
     URLS,
@@ -247,3 +248,31 @@ async def test_counts_are_kept_beside_each_other(replicas: tuple[Vault, Vault]) 
     await refresh(other, answered("at-2"), NOW, "g0-1")
     await at(one, NOW).remove("g1-0")
     assert await other.counts() == {"fresh": 2, "pending": 3, "removed": 1}
+
+
+async def test_racing_replicas_take_a_login_once(replicas: tuple[Vault, Vault]) -> None:
+    """Whichever began it: both find it by its state, and one of them redeems its code."""
+    one, other = replicas
+    names = [f"login-{number}" for number in range(10)]
+    for name in names:
+        await at(one, NOW).logins.add(a_login(name))
+    at(other, NOW)
+    found = await other.logins.find_by_state(Secret("state-of-login-3"))
+    assert found == a_login("login-3")
+    taken: list[str] = []
+
+    async def take(vault: Vault) -> None:
+        taken.extend([name for name in names if await vault.logins.take(name)])
+
+    polled: list[bool] = []
+
+    async def poll(vault: Vault) -> None:
+        polled.append(await vault.logins.begin_poll(A_DEVICE, NOW + 45))
+
+    await one.logins.add(A_DEVICE)
+    async with anyio.create_task_group() as tasks:
+        for vault in replicas:
+            tasks.start_soon(take, vault)
+            tasks.start_soon(poll, vault)
+    assert sorted(taken) == names
+    assert sorted(polled) == [False, True]
