@@ -131,7 +131,7 @@ def test_a_client_gets_a_token_of_its_own_and_refreshes_it(world: World) -> None
     world.daemon.command("refresh", "service")
     second = published(world, "service", above=int(first["version"]))
     assert second["access_token"] != first["access_token"]
-    assert world.status("service")["state"] == "fresh"
+    world.await_state("service", "fresh")
 
 
 def test_a_consumer_that_was_refused_gets_a_new_one(world: World) -> None:
@@ -165,7 +165,7 @@ def test_a_lost_answer_costs_one_more_request_and_nothing_else(world: World) -> 
     world.server.call(world.server.sandbox.faults.enqueue, DropAfter())
     world.daemon.command("refresh", "service")
     published(world, "service", above=int(before["version"]))
-    assert world.status("service")["state"] == "fresh"
+    world.await_state("service", "fresh")
 
 
 def test_an_exchange_follows_its_subject_and_says_when_it_is_gone(world: World) -> None:
