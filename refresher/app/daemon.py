@@ -187,6 +187,7 @@ class Daemon:
             "watch": watch.run,
             "files": FilesWatch(vault=self._vault, clock=self._clock).run,
             "replicas": core.replicas.run,
+            "restored commits": core.replicas.restore,
             "revoking": core.revoking.run,
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),

@@ -55,6 +55,15 @@ class Replicas:
             await self._turn()
             await anyio.sleep(BEAT_EVERY)
 
+    async def restore(self) -> None:
+        """Offer what was written lately again after each cut, for ever.
+
+        Beside the heartbeats: a minute's commits take longer than a silent replica is left alone.
+        """
+        while self._vault.leases.is_shared:
+            await self._offer_again()
+            await anyio.sleep(BEAT_EVERY)
+
     async def leave(self, within: float) -> None:
         """Say that this daemon ends in order, the last it writes; a vault that hangs is left."""
         # Nothing else ends the wait for a write that is under way.
@@ -67,9 +76,6 @@ class Replicas:
         try:
             others = await self._vault.leases.beat()
             self._was_cut_off |= self._vault.leases.is_reconnected
-            if self._was_cut_off:
-                await self._offer_again()
-                self._was_cut_off = False
             if (share := self._vault.leases.share()) != self._share:
                 self._share = share
                 self._wake()  # what another has left alone may be due here
@@ -117,7 +123,14 @@ class Replicas:
         self._wake()
 
     async def _offer_again(self) -> None:
-        restored = await offer_again(self._vault, self._durability.written_lately())
+        if not self._was_cut_off:
+            return
+        self._was_cut_off = False
+        try:
+            restored = await offer_again(self._vault, self._durability.written_lately())
+        except VaultUnavailable:
+            self._was_cut_off = True
+            return
         if not restored:
             return
         emit(Event.COMMITS_RESTORED, count=len(restored))

@@ -1,6 +1,7 @@
 """Consumers that read every token all the time, and what they find."""
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,12 +22,17 @@ class Findings:
     reads: int = 0
     stale: int = 0
     """Reads of a lower version than one read before."""
-    expired: int = 0
-    """Tokens from Redis that the resource refused."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """How often the resource refused the token from Redis, by grant."""
     gap: float = 0.0
     """Seconds in which a grant could not be read, at the most, since it was last asked."""
     newest: dict[str, int] = field(default_factory=dict)
     seen_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def expired(self) -> int:
+        """Tokens from Redis that the resource refused."""
+        return self.refused.total()
 
 
 class Consumers:
@@ -81,7 +87,7 @@ class Consumers:
             if token is not None:
                 found.stale += token.version < found.newest.get(name, 0)
                 found.newest[name] = max(token.version, found.newest.get(name, 0))
-                found.expired += not await visitor.is_accepted(token.authorization)
+                found.refused[name] += not await visitor.is_accepted(token.authorization)
                 now = time.monotonic()
                 found.gap = max(found.gap, now - found.seen_at.get(name, now))
                 found.seen_at[name] = now

@@ -23,6 +23,7 @@ from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.vault import Vault
 from tests.engine.world import Lines, answering, assemble
+from tests.support.waiting import eventually
 from tests.vault.sharing import Shared, shared
 from tests.vault.world import (
     CRM,
@@ -71,6 +72,7 @@ class Daemon:
 
     async def turn(self) -> None:
         await self.replicas._turn()
+        await self.replicas._offer_again()
 
 
 async def pass_time(both: Shared, daemon: Daemon, seconds: float) -> None:
@@ -199,6 +201,39 @@ async def test_an_end_in_order_leaves_no_trace(both: Shared, lines: Lines) -> No
     await first.leases.beat()
     await pass_time(both, daemon, FOUND)
     assert [one.name for one in second.leases.replicas] == ["two"]
+    assert lines.of(Event.REPLICA_GONE) == []
+
+
+async def hears_of(vault: Vault, since: float) -> None:
+    """Wait for a heartbeat of VAULT from SINCE on."""
+    await eventually(lambda: vault.leases._heard_at >= since, "it is heard of")
+
+
+async def test_a_replica_is_heard_of_while_it_offers_its_commits_again(
+    both: Shared, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are a minute's, which take longer than a silent replica is left alone."""
+    first, second = await both.replica("one"), await both.replica("two")
+    offering, other = Daemon(first), Daemon(second)
+    begun = anyio.Event()
+
+    async def take_long(*_: object) -> list[str]:
+        begun.set()
+        await anyio.sleep_forever()
+        return []
+
+    monkeypatch.setattr("refresher.engine.replicas.offer_again", take_long)
+    monkeypatch.setattr("refresher.engine.replicas.BEAT_EVERY", 0.01)
+    offering.replicas._was_cut_off = True
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(offering.replicas.restore)
+        tasks.start_soon(offering.replicas.run)
+        await begun.wait()
+        for _ in range(round(2 * MISSED)):
+            both.clock.move(1.0)
+            await hears_of(first, both.clock.now())
+            await other.turn()
+        tasks.cancel_scope.cancel()
     assert lines.of(Event.REPLICA_GONE) == []
 
 

@@ -278,6 +278,7 @@ class Process:
         tasks.start_soon(self._publish_for_ever)
         if self.vault.leases.is_shared:
             tasks.start_soon(self.replicas.run)
+            tasks.start_soon(self.replicas.restore)
 
     async def _publish_for_ever(self) -> None:
         await self._publish_everything()

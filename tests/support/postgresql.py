@@ -87,10 +87,18 @@ class PrivatePostgres:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start it, from a thread that lives as long as it should."""
         options = {**self._options, "port": str(self.port), "listen_addresses": "127.0.0.1"}
         options["unix_socket_directories"] = ""
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         self.process = self._run("postgres", "-D", str(self.folder / "data"), *settings)
+
+    def await_answer(self) -> None:
+        """Wait until it answers."""
         wait_until(self._answers, description="PostgreSQL answers")
 
     def url(self, database: str = "postgres") -> str:

@@ -14,6 +14,8 @@ class Proxy:
 
     Attributes:
         latency: seconds every piece takes, in each direction.
+        is_cut: nothing comes through, on no connection. Once it is mended the clients hear that
+            those it has met are gone; the server never does.
     """
 
     def __init__(self, target: int) -> None:
@@ -21,6 +23,7 @@ class Proxy:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self.latency = 0.0
+        self.is_cut = False
         self._life = 0
         self._silent_to: dict[str, int] = {"server": 0, "client": 0}
 
@@ -38,6 +41,11 @@ class Proxy:
         for side in towards or ("server", "client"):
             self._silent_to[side] = self._life
 
+    def cut(self) -> None:
+        """Let nothing through until ``is_cut`` is false again."""
+        self.is_cut = True
+        self.forget()
+
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Forward until cancelled."""
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
@@ -46,7 +54,7 @@ class Proxy:
             await listener.serve(self._forward)
 
     async def _forward(self, client: SocketStream) -> None:
-        life = self._life
+        life = -1 if self.is_cut else self._life
         async with client:
             try:
                 server = await anyio.connect_tcp("127.0.0.1", self._target)
@@ -58,14 +66,24 @@ class Proxy:
                     try:
                         async for piece in source:
                             await anyio.sleep(self.latency)
-                            if self._silent_to[side] <= life:
+                            if self._silent_to[side] <= life and not self.is_cut:
                                 await sink.send(piece)
                     except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                         pass  # either side went away
+                    if self._silent_to[side] > life:
+                        await anyio.sleep_forever()  # nor does the other hear of that
                     group.cancel_scope.cancel()
+
+                async def reset_once_mended() -> None:
+                    while not self.is_cut:  # noqa: ASYNC110  turned from any thread
+                        await anyio.sleep(0.1)
+                    while self.is_cut:  # noqa: ASYNC110  same
+                        await anyio.sleep(0.1)
+                    await client.aclose()
 
                 group.start_soon(pump, client, server, "server")
                 group.start_soon(pump, server, client, "client")
+                group.start_soon(reset_once_mended)
 
 
 @contextmanager
