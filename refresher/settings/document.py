@@ -179,6 +179,10 @@ class _OwnClientSection(Section):
     refresh_endpoint: Text | None = Field(
         default=None, description="URL that refreshes go to, where not the token endpoint."
     )
+    exchange_endpoint: Text | None = Field(
+        default=None,
+        description="URL that an exchange_grant_type goes to, where not the refresh endpoint.",
+    )
     device_authorization_endpoint: Text | None = Field(
         default=None,
         description="URL of the device authorization endpoint (RFC 8628), for a login by a code "
