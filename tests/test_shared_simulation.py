@@ -6,13 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from refresher.domain import leases, schedule
-from refresher.domain.grants import Claim
 from refresher.domain.leases import Holder, Lease
-from refresher.vault import claims
 from refresher.vault.leases import Leases
 from tests.simulation import Violated, simulate
-
-REPLICAS = 3
 
 HAPPENED = (
     "crashes in flight",
@@ -23,7 +19,6 @@ HAPPENED = (
     "paused for long",
     "read late",
     "revoked in mid-exchange",
-    "taken over: cut off",
     "taken over: dead",
     "taken over: harmless",
     "taken over: nothing open",
@@ -42,8 +37,10 @@ def test_no_number_of_replicas_violates_a_guarantee() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_many_steps_of_replicas_violate_no_guarantee() -> None:
+    seen: Counter[str] = Counter()
     for seed in range(200, 230):
-        simulate(20_000, seed, 2 + seed % 2)
+        seen += simulate(20_000, seed, 2 + seed % 2)
+    assert seen["taken over: cut off"] > 0
 
 
 def _take_the_silent_for_dead(patch: pytest.MonkeyPatch) -> None:
@@ -81,15 +78,6 @@ def _send_unheard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leases, "may_begin", lambda *_: True)
 
 
-def _look_no_more(patch: pytest.MonkeyPatch) -> None:
-    """A holder that does not ask whether its lease still stands."""
-
-    def is_held(connection: object, holder: str, claimed: Claim) -> bool:
-        return True
-
-    patch.setattr(claims, "is_held", is_held)
-
-
 def _take_over_nothing(patch: pytest.MonkeyPatch) -> None:
     """Leases that outlive their holders."""
 
@@ -114,32 +102,33 @@ def _start_as_the_only_one(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breakage", "guarantee", "seed"),  # one that shows it soon
+    ("breakage", "guarantee", "seed", "replicas"),  # that show it soonest
     [
-        (_take_the_silent_for_dead, "G2|G3", 1),
-        (_take_from_the_living, "G2", 2),
-        (_lease_for_too_short, "G2", 39),
-        (_wait_for_no_token, "G3", 24),
-        (_replay_whatever_rotates, "G2|G3", 1),
-        (_believe_in_every_grace, "G2|G3", 5),
-        (_send_unheard, "G2", 1),
-        (_look_no_more, "G2|G3", 2),
-        (_take_over_nothing, "G7", 2),
-        (_wait_for_the_dead, "G7", 2),
-        (_start_as_the_only_one, "G2|G3", 1),
+        (_believe_in_every_grace, "G2|G3", 2, 3),
+        (_replay_whatever_rotates, "G2|G3", 1, 3),
+        (_send_unheard, "G2", 3, 3),
+        (_start_as_the_only_one, "G2|G3", 1, 3),
+        (_take_from_the_living, "G2", 1, 3),
+        (_take_over_nothing, "G7", 2, 3),
+        (_take_the_silent_for_dead, "G2|G3", 1, 3),
+        # Those show only where a replica is cut off for minutes, or dies and comes back late.
+        pytest.param(_lease_for_too_short, "G2|G3", 9, 2, marks=pytest.mark.long),
+        pytest.param(_wait_for_no_token, "G3", 9, 2, marks=pytest.mark.long),
+        pytest.param(_wait_for_the_dead, "G7", 2, 3, marks=pytest.mark.long),
     ],
 )
 def test_a_broken_rule_of_take_over_is_noticed(
     breakage: Callable[[pytest.MonkeyPatch], None],
     guarantee: str,
     seed: int,
+    replicas: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     breakage(monkeypatch)
     with pytest.raises(Violated, match=guarantee):
-        _simulate_from(seed)
+        _simulate_from(seed, replicas)
 
 
-def _simulate_from(first: int) -> None:
+def _simulate_from(first: int, replicas: int) -> None:
     for seed in range(first, first + 20):
-        simulate(12_000, seed, REPLICAS)
+        simulate(12_000, seed, replicas)

@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1, 3, 16):  # between them everything happens
+    for seed in (1, 8, 16):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -211,7 +211,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seeds"),  # those that show it soonest
     [
-        (_adopt_everything, "G3", (9,)),
+        (_adopt_everything, "G3", (17,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
         (_forget_intents, "G3", (2,)),

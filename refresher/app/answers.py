@@ -90,6 +90,8 @@ class FullView(GrantView):
     refusals: int
     attempts: int
     exchange_out: bool
+    claimed_by: str | None
+    """The replica that made its last exchange, or makes it."""
     intent: Intent | None
     requested_at: float | None
     asked_for: bool

@@ -117,6 +117,7 @@ def full_view(details: Details, client: Client | None) -> answers.FullView:
         "refusals": grant.refusals,
         "attempts": grant.attempt_sequence,
         "exchange_out": details.is_out,
+        "claimed_by": details.claimed_by,
         "intent": _intent(grant),
         "requested_at": grant.requested_at,
         "asked_for": grant.is_asked_for,

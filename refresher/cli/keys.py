@@ -11,8 +11,9 @@ import click
 from refresher.cli.calling import as_json_option, calling, load_settings, run
 from refresher.cli.saying import say
 
-LOOK_EVERY = 0.5
-"""Seconds between two questions whether everything is under the new key."""
+LOOK_EVERY, SHARE = 0.5, 50
+"""Seconds between two questions whether everything is under the new key, and how many times as
+long as the answer took: the daemon counts all that is sealed for it."""
 
 UNSEEN = (
     "not seen from here: backups and other copies of the vault; each opens only with the lines "
@@ -35,12 +36,14 @@ def rotate_key(context: click.Context, as_json: bool) -> None:  # noqa: FBT001  
     async def ask() -> Any:
         async with calling(settings) as call:
             key = (await call("rotate_key"))["key"]
-            status = await call("key_status")
+            status, took = await call("key_status"), 0.0
             if status["resealing"]:
                 say("the daemon seals everything anew, and goes on if you do not wait", err=True)
             while status["resealing"]:
-                await anyio.sleep(LOOK_EVERY)
+                await anyio.sleep(max(LOOK_EVERY, SHARE * took))
+                asked = anyio.current_time()
                 status = await call("key_status")
+                took = anyio.current_time() - asked
             return {"key": key, **status}
 
     _print(run(ask), settings.vault.key_file, as_json=as_json)

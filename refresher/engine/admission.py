@@ -9,7 +9,7 @@ are served is its own, and costs no other grant anything (guarantee G8).
 Waiting is measured in elapsed time: a stepped wall clock neither opens nor closes anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -33,6 +33,7 @@ from refresher.domain.outcomes import (
 from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
+from refresher.domain.shares import Share, whole
 from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
 from refresher.logs import Event, emit
 
@@ -57,9 +58,13 @@ class Settled(Enum):
 class Admission:
     """Answers how many exchanges each client may begin, and learns from their outcomes."""
 
-    def __init__(self, clients: Mapping[str, Client], clock: Clock) -> None:
-        self._clients = clients
-        self._clock = clock
+    def __init__(
+        self,
+        clients: Mapping[str, Client],
+        clock: Clock,
+        share: Callable[[], Share] = whole,
+    ) -> None:
+        self._clients, self._clock, self._share = clients, clock, share
         self._gates: dict[tuple[str, str], Gate] = {}
         self._lacks_descriptors = False
 
@@ -101,8 +106,10 @@ class Admission:
             gate = self._gate(client)
             if gate.closed_until > now:
                 waits.append(gate.closed_until - now)
-            elif (wait := gate.pace.seconds_to_next(client.policy.rate)) is not None:
-                waits.append(wait)
+            else:
+                places, rate = self._limits(gate, [client])
+                wait = gate.pace.seconds_to_next(rate)
+                waits += [] if wait is None or not places else [wait]
         return min(waits, default=None)
 
     def begun(self, client: Client, claim: Claim) -> None:
@@ -255,11 +262,17 @@ class Admission:
         if gate.closed_until > now:
             return 0
         is_alone = gate.probing or gate.trial is not None
-        limit = 1 if is_alone else min(client.policy.concurrency for client in clients)
-        rates = [client.policy.rate for client in clients if client.policy.rate is not None]
-        allowed = gate.pace.allows(now, min(rates, default=None))
+        limit, rate = self._limits(gate, clients)
+        limit = 1 if is_alone else limit  # each replica finds out by itself
+        allowed = gate.pace.allows(now, rate)
         free = limit - gate.in_flight
         return max(free if allowed is None else min(free, allowed), 0)
+
+    def _limits(self, gate: Gate, clients: Sequence[Client]) -> tuple[int, float | None]:
+        """Exchanges at once and a second that are this replica's share."""
+        concurrency = min(client.policy.concurrency for client in clients)
+        rates = [client.policy.rate for client in clients if client.policy.rate is not None]
+        return self._share().of(gate.name, concurrency, min(rates, default=None))
 
     def _gate(self, client: Client) -> Gate:
         address = _address(client)

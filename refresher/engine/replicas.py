@@ -41,6 +41,7 @@ class Replicas:
         self._vault, self._clients, self._durability = vault, clients, durability
         self._publish, self._wake, self._clock = publish, wake, clock
         self._was_cut_off = False
+        self._share = vault.leases.share()
         self._gone: set[str] = set()
         """Replicas that were told to be gone."""
         self._settled: set[str] = set()
@@ -65,6 +66,9 @@ class Replicas:
             if self._was_cut_off:
                 await self._offer_again()
                 self._was_cut_off = False
+            if (share := self._vault.leases.share()) != self._share:
+                self._share = share
+                self._wake()  # what another has left alone may be due here
             if not self._vault.leases.may_judge:
                 return
             self._tell_gone(others)

@@ -17,6 +17,7 @@ from refresher.domain import leases as rule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant
 from refresher.domain.leases import Holder, Lease
+from refresher.domain.shares import WHOLE, Share
 from refresher.vault.reading import guarded, read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants, replicas
@@ -123,6 +124,23 @@ class Leases:
         Whatever kept it from the vault may have kept the others, who are to be heard first.
         """
         return self._clock.now() - self._heard_since >= rule.MISSED
+
+    def share(self) -> Share:
+        """Which part of a provider's limits is this replica's.
+
+        One that has only come waits until the others must have heard of it, and given it up.
+        """
+        if not self.is_shared:
+            return WHOLE
+        heard_at = self._heard_at
+        living = [
+            one.holder
+            for one in self.replicas
+            if one.holder == self.holder or not one.life.is_silent(heard_at)
+        ]
+        if len(living) > 1 and not self.may_judge:
+            return Share(len(living), None)
+        return Share(max(len(living), 1), living.index(self.holder) if living else 0)
 
     def may_begin(self, claim: Claim) -> bool:
         """Whether the request of CLAIM may still be sent, for all that others may take over."""

@@ -87,6 +87,8 @@ class Details:
     granted_scope: str = ""
     is_out: bool = False
     """An exchange of it is under way."""
+    claimed_by: str | None = None
+    """The replica that made its last exchange, or makes it; None where nobody shares the vault."""
     kept: tuple[KeptCount, ...] = ()
 
 
@@ -207,6 +209,7 @@ def find_details(connection: Connection, aside: Aside, name: str) -> Details | N
             unopenable(grant) if grant.id in aside.unopened else grant,
             granted_scope=row["granted_scope"],
             is_out=row["lease_holder"] is not None,
+            claimed_by=row["claimed_by"],
             kept=_kept(connection, grant.uid),
         )
 

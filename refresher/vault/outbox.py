@@ -29,11 +29,14 @@ class VaultOutbox:
         """What is due first of TARGET."""
         return await self._read(lambda tx: first(tx, target))
 
-    async def postpone(self, message: Notification, due_at: float) -> None:
-        """Count an attempt in vain, the next one due at DUE_AT."""
-        change = sa.update(notifications).where(notifications.c.id == message.id)
+    async def postpone(self, message: Notification, due_at: float) -> bool:
+        """Count an attempt in vain, the next one due at DUE_AT; False: another replica did."""
+        same = sa.and_(
+            notifications.c.id == message.id, notifications.c.attempts == message.attempts
+        )
+        change = sa.update(notifications).where(same)
         change = change.values(due_at=due_at, attempts=message.attempts + 1)
-        await self._write(lambda tx: tx.connection.execute(change))
+        return await self._write(lambda tx: tx.connection.execute(change).rowcount == 1)
 
     async def hasten(self, target: int, due_at: float) -> None:
         """Let everything of TARGET be due at DUE_AT at the latest."""

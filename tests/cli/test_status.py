@@ -345,6 +345,11 @@ def test_an_exchange_under_way_is_told() -> None:
     assert said["last exchange"] == "under way, sent 2027-01-15T07:59:50Z (10 s ago)"
 
 
+def test_the_replica_that_made_the_last_exchange_is_told() -> None:
+    said = told(Details(grant(intent=OPEN), is_out=True, claimed_by="pod-1"))
+    assert said["last exchange"].endswith("(10 s ago); made by replica pod-1")
+
+
 def test_an_open_exchange_says_when_its_window_is_over() -> None:
     client = make_client(rotation="grace(60)")
     assert told(Details(grant(intent=OPEN)), client)["rotation"].endswith("is over in 50 s")

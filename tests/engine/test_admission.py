@@ -19,6 +19,7 @@ from refresher.domain.outcomes import (
     TooEarly,
     Transient,
 )
+from refresher.domain.shares import WHOLE, Share
 from refresher.engine.admission import Admission, Settled
 from refresher.engine.gate import FAILURES_TO_OPEN, LONGEST_PAUSE
 from tests.domain.world import claimed, make_grant
@@ -43,10 +44,11 @@ def claim_of(grant_id: int = 1, **parts: Any) -> Claim:
 class Door:
     """An admission of some clients, and its clock, which draws 0 unless told otherwise."""
 
-    def __init__(self, *clients: Client) -> None:
+    def __init__(self, *clients: Client, share: Share = WHOLE) -> None:
         self.clock = FakeClock()
         self.clock.next_draw = 0.0
-        self.admission = Admission({client.name: client for client in clients}, self.clock)
+        known = {client.name: client for client in clients}
+        self.admission = Admission(known, self.clock, lambda: share)
         self.settled: list[Settled | None] = []
         self._grants = 0
 
@@ -723,3 +725,34 @@ def test_a_want_of_descriptors_is_told_once_and_closes_no_endpoint(lines: Lines)
     assert len(lines.all()) == 1, "a refused connection does not tell that there are some again"
     door.pass_through(WIDE, SUCCESS, lack)
     assert len(lines.all()) == 2
+
+
+@pytest.mark.parametrize("rate", [0.4, 1.0, 2.0, 5.0])
+def test_three_replicas_stay_below_the_limit_of_one(rate: float) -> None:
+    """Sent as fast as each of them lets it, for a minute: at most what one would send."""
+    client = make_client(rate=rate, concurrency=4)
+    doors = [Door(client, share=Share(3, place)) for place in range(3)]
+    assert sum(door.room.get("crm", 0) for door in doors) <= max(int(rate), 1)
+    sent = 0
+    for _ in range(600):
+        for door in doors:
+            begun = [door.begin(client) for _ in range(door.room.get("crm", 0))]
+            assert len(begun) <= 4
+            for claim in begun:
+                door.end(client, claim, SUCCESS)
+            sent += len(begun)
+            door.clock.move(0.1)
+    assert rate * 60 * 0.9 <= sent <= rate * 60 + max(rate, 1.0)
+
+
+def test_three_replicas_share_the_places_of_one() -> None:
+    doors = [Door(WIDE, share=Share(3, place)) for place in range(3)]
+    assert sorted(door.room["crm"] for door in doors) == [2, 3, 3]
+
+
+def test_a_replica_without_a_share_waits_for_nothing() -> None:
+    client = make_client(rate=1.0, concurrency=1)
+    doors = [Door(client, share=Share(3, place)) for place in range(3)]
+    assert len([door.begin(client) for door in doors if door.room]) == 1
+    assert [door.room for door in doors] == [{}, {}, {}]
+    assert [door.admission.next_opening() is None for door in doors].count(False) == 1

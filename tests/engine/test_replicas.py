@@ -11,7 +11,9 @@ from refresher.domain import leases as rule
 from refresher.domain.clients import Client
 from refresher.domain.grants import GrantState
 from refresher.domain.leases import BACK_WITHIN, MISSED
+from refresher.domain.notifications import Notification
 from refresher.domain.schedule import mandatory_window
+from refresher.domain.shares import Share
 from refresher.engine.durability import Durability
 from refresher.engine.recovery import recover
 from refresher.engine.replicas import Replicas
@@ -261,3 +263,47 @@ async def _go_back_to(vault: Vault, older: Path) -> None:
             source.backup(target)
 
     await vault._database.on_connection(copy)
+
+
+async def test_a_limit_changes_hands_and_is_never_exceeded(both: Shared) -> None:
+    """Whoever comes begins when the others know of it; what one leaves is left to the rest."""
+    first = await both.replica("one")
+    alone = Daemon(first)
+    await pass_time(both, alone, 4)
+    assert first.leases.share() == Share(1, 0)
+    second = await both.replica("two")
+    newcomer = Daemon(second)
+    assert second.leases.share().place is None
+    await pass_time(both, alone, 1)
+    assert first.leases.share().replicas == 2
+    for _ in range(4):
+        await pass_time(both, alone, 1)
+        await newcomer.turn()
+    assert {first.leases.share().place, second.leases.share().place} == {0, 1}
+    both.die(first)
+    await pass_time(both, newcomer, MISSED + 1)
+    assert second.leases.share() == Share(1, 0)
+
+
+async def test_a_grant_shows_which_replica_made_its_last_exchange(both: Shared) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    await sow(first, make_seed())
+    for vault in (first, second):
+        [claim] = await vault.claim(rooms(crm=1), 1)
+        await finish(vault, claim, answered(f"at-{vault.leases.name}"), both.clock.now())
+        await vault.request_refresh("acme")
+        both.clock.move(LIFE / 3)
+        details = await first.listing.details("acme")
+        assert details is not None
+        assert details.claimed_by == vault.leases.name
+
+
+async def test_one_replica_tells_people(both: Shared) -> None:
+    first, second = await both.replica("one"), await both.replica("two")
+    message = Notification(target=0, made_at=NOW, due_at=NOW, body="{}")
+    await first.outbox.keep([message])
+    [waiting, same] = [await vault.outbox.first(0) for vault in (first, second)]
+    assert waiting is not None
+    assert waiting == same
+    sends = [await vault.outbox.postpone(waiting, NOW + 5.0) for vault in (first, second)]
+    assert sends == [True, False]

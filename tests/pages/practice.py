@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -130,7 +130,7 @@ class Practice:
             process = self.started(output, *words)
         try:
             wait_until(
-                lambda: all(mark in log.read_text() for mark in marks) or process.poll(),
+                lambda: _holds(log.read_text(), marks) or process.poll(),
                 description=f"{sample} is ready",
             )
             said = log.read_text()
@@ -236,3 +236,8 @@ def shape(sample: str) -> list[str]:
     text = re.sub(r"\bat-[\w-]+|\b[0-9a-f]{16}\b", "R", text)
     text = re.sub(r"-?\d+(\.\d+)?|\bNone\b", "0", text).replace("refreshed", "-")
     return sorted({re.sub(r" +", " ", line).strip() for line in text.splitlines() if line.strip()})
+
+
+def _holds(text: str, marks: Sequence[str]) -> bool:
+    """Whether TEXT, whose last line is whole, has all MARKS."""
+    return text.endswith("\n") and all(mark in text for mark in marks)

@@ -106,7 +106,8 @@ async def test_a_rebuild_reads_each_row_once(shared_valkey: Valkey) -> None:
     """Looks at own writes go by their digests, not by the vault."""
     rows = ManyRows(1_000)
     with logged() as lines:
-        async with mirroring(shared_valkey.url, rows) as mirror:
+        # A moment is enough to hear of one's own writes, on a machine with time for it.
+        async with mirroring(shared_valkey.url, rows, look_after=1.0) as mirror:
             await eventually(
                 lambda: lines_of(lines, Event.MIRROR_REBUILT) and not mirror._worklist._written,
                 "the rebuild and the looks",

@@ -465,6 +465,13 @@ def test_what_a_refresh_brought_goes_before_what_was_added() -> None:
     assert worklist.rebuild_after == 0
 
 
+def test_what_another_daemon_was_faster_to_add_keeps_nothing_from_being_published() -> None:
+    worklist = Worklist(CLOCK.monotonic)
+    worklist.publish_behind(500)
+    worklist.publish_behind(300)
+    assert worklist.rebuild_after == 300
+
+
 def test_a_slow_redis_costs_no_memory_for_tokens() -> None:
     """What was committed long ago is read again when its turn comes."""
     now = [0.0]

@@ -196,7 +196,7 @@ class Process:
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, clock),
+            admission=Admission(world.clients, clock, self.vault.leases.share),
             clients=world.clients,
             clock=clock,
             workers=WORKERS,

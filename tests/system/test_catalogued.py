@@ -161,7 +161,7 @@ def test_the_pasted_lines_and_a_refresh_token_are_enough(tmp_path: Path, canary:
         world.daemon.command("check", check=0)
         world.daemon.start()
         wait_until(lambda: "access_token" in world.token("ward"), description="it is published")
-        assert world.status("ward")["state"] == "fresh"
+        world.await_state("ward", "fresh")
 
 
 def test_check_refuses_a_missing_tenant_and_says_what_to_set(

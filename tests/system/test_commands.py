@@ -394,7 +394,7 @@ def test_remove_forgets_and_versions_go_on(world: World) -> None:
     after = await_token(world, "leaving")
     assert int(after["version"]) > int(before["version"])
     assert "label.access" not in after
-    assert world.status("leaving")["state"] == "fresh"
+    world.await_state("leaving", "fresh")
 
 
 def test_commands_answer_programs_in_json(world: World, tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def test_a_demand_for_proofs_ends_no_grant(tmp_path: Path, canary: Canary) -> No
             lambda: world.status("acme").get("reason") == "proof_demanded:invalid_grant",
             description="the demand is told",
         )
-        assert world.status("acme")["state"] == "degraded"
+        world.await_state("acme", "degraded")
         assert "DPoP" in world.status("acme")["repair"]
         assert world.token("acme") == token
         assert world.daemon.events("grant.lost") == []

@@ -131,7 +131,7 @@ def test_a_client_gets_a_token_of_its_own_and_refreshes_it(world: World) -> None
     world.daemon.command("refresh", "service")
     second = published(world, "service", above=int(first["version"]))
     assert second["access_token"] != first["access_token"]
-    assert world.status("service")["state"] == "fresh"
+    world.await_state("service", "fresh")
 
 
 def test_a_consumer_that_was_refused_gets_a_new_one(world: World) -> None:
@@ -165,29 +165,23 @@ def test_a_lost_answer_costs_one_more_request_and_nothing_else(world: World) -> 
     world.server.call(world.server.sandbox.faults.enqueue, DropAfter())
     world.daemon.command("refresh", "service")
     published(world, "service", above=int(before["version"]))
-    assert world.status("service")["state"] == "fresh"
+    world.await_state("service", "fresh")
 
 
-def test_an_exchange_follows_its_subject(world: World) -> None:
+def test_an_exchange_follows_its_subject_and_says_when_it_is_gone(world: World) -> None:
     wait_until(
         lambda: world.status("billing").get("reason") == "subject_missing:user",
         description="the exchange says what it waits for",
     )
     assert "refresher status user" in world.status("billing")["repair"]
-    first = world.server.call(world.server.sandbox.mint, client_id="tv", subject="anna")
-    line = {"name": "user", "client": "tv", "refresh_token": first.refresh_token}
-    world.import_grants(line)
-    assert bearer(world, "billing")[0] == "anna"
-    second = world.server.call(world.server.sandbox.mint, client_id="tv", subject="bert")
-    line["refresh_token"] = second.refresh_token
-    world.daemon.command("import", "-", text=json.dumps(line))
-    wait_until(lambda: bearer(world, "billing")[0] == "bert", description="it is exchanged anew")
-
-
-def test_an_exchange_says_when_its_subject_is_gone(world: World) -> None:
-    minted = world.server.call(world.server.sandbox.mint, client_id="tv", subject="carl")
-    world.import_grants({"name": "user", "client": "tv", "refresh_token": minted.refresh_token})
-    wait_until(lambda: bearer(world, "billing")[0] == "carl", description="it is carl's")
+    for subject in ("anna", "bert"):
+        minted = world.server.call(world.server.sandbox.mint, client_id="tv", subject=subject)
+        line = {"name": "user", "client": "tv", "refresh_token": minted.refresh_token}
+        world.daemon.command("import", "-", text=json.dumps(line))
+        wait_until(
+            lambda subject=subject: bearer(world, "billing")[0] == subject,  # type: ignore[misc]  # mypy takes no default of a lambda
+            description=f"it is exchanged for {subject}'s",
+        )
     before = world.token("billing")
     world.daemon.command("remove", "user", "--yes")
     world.daemon.command("refresh", "billing")
@@ -254,7 +248,8 @@ def test_a_refusal_ends_the_login_and_says_so(world: World) -> None:
 
 
 def test_a_code_that_nobody_typed_ends_the_login(world: World) -> None:
-    login, faults = LoginCommand(world.daemon, "attic", "--device"), world.server.sandbox.faults
+    login = LoginCommand(world.daemon, "loft", "--client", "tv", "--device")
+    faults = world.server.sandbox.faults
 
     def ended() -> bool:
         if not faults._queue:  # another grant may have met the one before

@@ -70,7 +70,7 @@ def assert_published(world: World, name: str) -> None:
     token = world.token(name)
     bearer = f"Bearer {token['access_token']}"
     assert world.server.call(world.server.sandbox._server.bearer, bearer) is not None
-    assert world.status(name)["state"] == "fresh"
+    world.await_state(name, "fresh")
 
 
 def test_the_browser_finishes_the_login(world: World, tmp_path: Path) -> None:

@@ -72,11 +72,12 @@ def world(tmp_path: Path, canary: Canary, receiver: Receiver) -> Iterator[World]
         yield world
 
 
-def waiting(world: World) -> int:
-    """Notifications in the vault."""
+def waiting(world: World) -> list[int]:
+    """How many grants each notification in the vault is about."""
     vault = f"file:{world.daemon.folder / 'refresher.db'}?mode=ro"
     with closing(sqlite3.connect(vault, uri=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM notifications").fetchone()[0])
+        bodies = connection.execute("SELECT body FROM notifications").fetchall()
+    return [json.loads(body)["data"]["count"] for (body,) in bodies]
 
 
 def test_a_burst_is_told_once_by_the_next_daemon(
@@ -91,18 +92,20 @@ def test_a_burst_is_told_once_by_the_next_daemon(
         )
     )
     wait_until(lambda: len(world.daemon.events("grant.lost")) == GRANTS, description="lost")
-    wait_until(lambda: waiting(world), description="it is in the vault")
+    wait_until(lambda: sum(waiting(world)) == GRANTS, description="all are in the vault")
     world.daemon.kill()
     before = len(receiver.requests)
     world.daemon.start()
-    wait_until(lambda: world.daemon.events("notification.sent"), description="somebody is told")
+    wait_until(lambda: not waiting(world), description="somebody is told")
     assert before == 0
-    [(headers, body)] = receiver.requests
-    told = Webhook("whsec_" + 8 * "c2Vj").verify(body, headers)
-    assert (told["type"], told["data"]["client"]) == ("grant.lost", "box")
-    assert GRANTS - 5 < told["data"]["count"] <= GRANTS
-    assert canary.found_in(body.encode()) == set()
-    assert waiting(world) == 0
+    told = []
+    for headers, body in receiver.requests:
+        told.append(Webhook("whsec_" + 8 * "c2Vj").verify(body, headers))
+        assert canary.found_in(body.encode()) == set()
+    assert {(one["type"], one["data"]["client"]) for one in told} == {("grant.lost", "box")}
+    assert sum(one["data"]["count"] for one in told) == GRANTS
+    # One, but on a machine that let seconds pass between two losses.
+    assert len(told) < 5
 
 
 def test_it_can_be_tried(world: World, receiver: Receiver) -> None:

@@ -50,7 +50,7 @@ def test_nothing_is_sent_until_the_operator_says_so(world: World) -> None:
     [view] = json.loads(world.daemon.command("status", "held", "--json", check=3).stdout)["grants"]
     assert (view["state"], view["reason"]) == ("paused", "paused_here")
     world.daemon.start()
-    assert world.status("held")["state"] == "paused"
+    world.await_state("held", "paused")
     resumed = world.daemon.command("resume", "held")
     assert resumed.stdout == "held is expired; its next attempt is due\n"
     next_version(world, "held", version)

@@ -297,7 +297,7 @@ def test_a_token_without_an_end_is_published_without_one(servers: Servers) -> No
     second = servers.refreshed("endless", first)
     assert second["access_token"] != first["access_token"]
     assert "expires_at" not in second
-    assert servers.world.status("endless")["state"] == "fresh"
+    servers.world.await_state("endless", "fresh")
 
 
 def test_a_login_has_quirks_of_its_own(servers: Servers) -> None:

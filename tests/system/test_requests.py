@@ -94,7 +94,7 @@ def test_a_pause_waits_for_an_operator_whoever_asks(world: World) -> None:
         kept = ("refresher:rejected:held", "refresher:requests")
         wait_until(lambda: not redis.exists(*kept), description="both are taken")
         events = [event for _, event in redis.xrange("refresher:events")]
-    assert world.status("held")["state"] == "paused"
+    world.await_state("held", "paused")
     assert exchanges(world, minted) == asked
     assert told(world, "held") == [("request.refused", "paused")]
     asks = [one for one in events if one["grant"] == "held" and one["event"] == "request"]

@@ -115,7 +115,7 @@ def test_a_grant_removed_after_its_revocation_leaves_nothing_alive(stage: Stage)
     wait_until(lambda: stage.is_ended(minted), description="it is revoked")
     assert revoke.wait(timeout=PATIENCE) == 0
     assert not stage.is_ended(again)
-    assert stage.world.status("acme")["state"] == "fresh"
+    stage.world.await_state("acme", "fresh")
 
 
 def test_a_server_that_is_away_is_asked_again(stage: Stage) -> None:

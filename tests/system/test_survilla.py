@@ -261,7 +261,7 @@ async def test_a_login_ends_the_doubt_of_a_revoked_authorization(portals: Portal
     again = LoginCommand(world.daemon, "revoked", "--no-browser")
     again.finish(where_it_leads(again.url) + "\n")
     assert portals.await_token("revoked", after=token["version"])
-    assert world.status("revoked")["state"] == "fresh"
+    world.await_state("revoked", "fresh")
 
     said = world.daemon.command("revoke", "revoked", "--yes", "--json").stdout
     assert json.loads(said)["reason"] == "revoked_here"

@@ -13,6 +13,7 @@ from tests.canary import Canary
 from tests.support.daemon import DaemonProcess
 from tests.support.sandbox import SandboxThread, sandbox_thread
 from tests.support.valkey import Valkey
+from tests.support.waiting import wait_until
 
 CLIENT = """
 [clients.{name}]
@@ -77,6 +78,12 @@ class World:
     def status(self, name: str) -> dict[str, str]:
         """What Redis tells about the state of NAME."""
         return self._hash(f"refresher:status:{name}")
+
+    def await_state(self, name: str, state: str) -> None:
+        """Wait until Redis tells that NAME is in STATE: a token comes before its status."""
+        wait_until(
+            lambda: self.status(name).get("state") == state, description=f"{name} is {state}"
+        )
 
     def _hash(self, key: str) -> dict[str, str]:
         with self.valkey.client() as redis:

@@ -209,7 +209,7 @@ async def test_what_waits_for_the_writer_counts_as_written(vault: Vault) -> None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(vault.hastening.blocked, "crm")
         await anyio.lowlevel.checkpoint()
-        assert vault._database._under_way
+        assert vault._database._waiting
         await vault.is_held(claim)
     assert reads
 

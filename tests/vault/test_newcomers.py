@@ -109,6 +109,7 @@ CALLS_A_LINE = 330
 """Calls of Python and of C that one new grant may take: copies of whole grants took 494."""
 
 
+@pytest.mark.of_a_file
 async def test_each_takes_few_calls(vault: Vault) -> None:
     """What the CPU does for a line, counted where no load of the machine changes it."""
     calls = 0

@@ -43,7 +43,7 @@ async def test_a_real_server_is_asked(tmp_path: Path, postgres: PrivatePostgres)
     found = await probing.probe(Secret(postgres.url()), "here", tmp_path)
     texts = [finding.text for finding in found if finding.level is Level.PROBLEM]
     assert [text.split(":")[0] for text in texts] == ["has fsync off", "has full_page_writes off"]
-    [unreached] = await probing.probe(Secret("postgresql://127.0.0.1:1/"), "there", tmp_path)
+    unreached, *_ = await probing.probe(Secret("postgresql://127.0.0.1:1/"), "there", tmp_path)
     assert unreached.level is Level.PROBLEM
 
 

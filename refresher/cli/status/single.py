@@ -167,6 +167,8 @@ def last_exchange(view: View, now: float) -> str:
         )
     if view["served_at"] is not None:
         parts.append(f"last served {_at(view, 'served_at', now)}")
+    if view["claimed_by"] is not None and parts:
+        parts.append(f"made by replica {view['claimed_by']}")
     return "; ".join(parts) or "none under this authorization"
 
 

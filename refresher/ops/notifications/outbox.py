@@ -23,8 +23,12 @@ class Outbox(Protocol):
     async def first(self, target: int) -> Notification | None:
         """What is due first of TARGET."""
 
-    async def postpone(self, message: Notification, due_at: float) -> None:
-        """Count an attempt of MESSAGE in vain, the next one due at DUE_AT."""
+    async def postpone(self, message: Notification, due_at: float) -> bool:
+        """Count an attempt of MESSAGE in vain, the next one due at DUE_AT.
+
+        Returns:
+            Whether nobody else has done so since MESSAGE was read: then it may be sent.
+        """
 
     async def hasten(self, target: int, due_at: float) -> None:
         """Let everything of TARGET be due at DUE_AT at the latest: it takes messages again."""
@@ -63,11 +67,12 @@ class Memory:
         waiting = (each for each in self._kept.values() if each.target == target)
         return min(waiting, key=lambda each: each.due_at, default=None)
 
-    async def postpone(self, message: Notification, due_at: float) -> None:
+    async def postpone(self, message: Notification, due_at: float) -> bool:
         """Count an attempt in vain."""
         if message.id in self._kept:
             again = replace(message, due_at=due_at, attempts=message.attempts + 1)
             self._kept[message.id] = again
+        return True
 
     async def hasten(self, target: int, due_at: float) -> None:
         """Let everything of TARGET be due at DUE_AT at the latest."""

@@ -181,7 +181,8 @@ class Telling:
             return
         wait = min(FIRST_WAIT * 2.0 ** min(message.attempts, 16), LONGEST_WAIT)
         due_at, attempts = now + wait * (0.75 + self._clock.draw() / 2), message.attempts + 1
-        await box.postpone(message, due_at)
+        if not await box.postpone(message, due_at):
+            return
         fault = await send(target, message, now)
         if fault is not None:
             if message.target not in self._failing:

@@ -67,9 +67,7 @@ class Reconciler:
         sweep_every: float,
         on_published: OnPublished | None,
     ) -> None:
-        self._publisher = publisher
-        self._source = source
-        self._clock = clock
+        self._publisher, self._source, self._clock = publisher, source, clock
         self._worklist = worklist
         self._on_published = on_published
         self._sweep = Sweep(publisher=publisher, source=source, clock=clock)

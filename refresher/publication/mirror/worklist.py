@@ -179,10 +179,12 @@ class Worklist:
     def publish_behind(self, number: int) -> None:
         """Every grant whose id is above NUMBER is new: behind all that there were before.
 
-        They come after what is sent by name, and however many they are, none is remembered.
+        They come after what is sent by name, and however many they are, none is remembered. Where
+        several daemons import at once, what was added by another may be published already.
         """
         if self.rebuild_after is None:
             self.rebuild_after, self.rebuild_reason = number, "added"
+        self.rebuild_after = min(number, self.rebuild_after)
         self.has_grown, self._grown_at = True, self._monotonic()
         self.wake()
 
