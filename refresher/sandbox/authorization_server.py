@@ -298,21 +298,18 @@ class AuthorizationServer:
             request.parameters, request.authorization if by_the_book else None
         )
 
-    def _unproven(self, request: TokenRequest) -> Application | None:
-        """Whose refresh REQUEST is, where the token that it presents is proof enough."""
+    def _sender(self, request: TokenRequest) -> Application:
+        """Who sends REQUEST, which the token that it presents may be enough to tell."""
         if request.problem or not self.options.manners.is_unproven(request.parameters):
-            return None
+            return self.authenticate(request)
         if "client_id" in request.parameters or request.authorization is not None:
             raise Refused("invalid_request", "the token is enough")
         token = self.families.locate(required(request.parameters, "refresh_token"))
-        return None if token is None else self.applications.find(token.family.client_id)
+        known = None if token is None else self.applications.find(token.family.client_id)
+        return known or self.authenticate(request)
 
     def _grant(self, request: TokenRequest) -> Processed:
-        application = (
-            self.machines.signer(request.parameters)
-            or self._unproven(request)
-            or self.authenticate(request)
-        )
+        application = self.machines.signer(request.parameters) or self._sender(request)
         more: dict[str, str] = {}
         check_resource(self.resource, request.parameters)
         demands = self.options.openness.demands_proof
