@@ -1,6 +1,6 @@
 """Lock what the image is made of: ``python3.13 -m tests.lock``.
 
-Rewrites ``deploy/requirements.txt``, what the daemon needs, and
+Rewrites ``deploy/requirements.txt``, what the daemon needs whatever its vault lies in, and
 ``deploy/build-requirements.txt``, what makes its wheel: the newest releases that
 ``pyproject.toml`` allows, each with its hashes, and no address of a registry. Which one is
 asked is pip's own configuration. pip-tools come into a venv that is gone afterwards.
@@ -40,7 +40,7 @@ def main() -> int:
         subprocess.run([programs / "pip", "install", "--quiet", "pip-tools"], check=True)
         program, *options = COMPILE
         for target, what in (
-            (RUNNING, ()),
+            (RUNNING, ("--extra=postgresql",)),
             (BUILDING, ("--build-deps-for=wheel", "--only-build-deps")),
         ):
             subprocess.run(

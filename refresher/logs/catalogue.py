@@ -188,7 +188,7 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "count exchanges that such a daemon left under way were taken over from it"
     ),
     Event.COMMITS_RESTORED: Entry(
-        Level.ERROR, "the vault had lost count commits in a failover: they were written again"
+        Level.WARNING, "the vault had lost count commits in a failover: they were written again"
     ),
     Event.GRANT_ADDED: Entry(Level.INFO, "a grant is known from now on"),
     Event.GRANT_AUTHORIZED: Entry(Level.INFO, "a login brought a grant its tokens"),

@@ -172,6 +172,8 @@ def commit(tx: Transaction, exchange: Exchange) -> Committed:
     verdict = Verdict.SUPERSEDED
     if stored is not None:
         verdict = judge(stored, claimed.grant, intent, outcome.tokens)
+    if verdict is Verdict.ALREADY_APPLIED and _is_of_another(tx, stored, outcome.tokens):
+        verdict = Verdict.SUPERSEDED
     if verdict is Verdict.APPLY:
         assert row is not None
         assert stored is not None
@@ -190,6 +192,17 @@ def commit(tx: Transaction, exchange: Exchange) -> Committed:
         if outcome.kept is not None:
             keep_unreadable(tx, claimed.grant, intent, outcome.kept)
     return Committed(verdict, stored, is_parked=is_parked)
+
+
+def _is_of_another(tx: Transaction, stored: Grant | None, tokens: TokenSet | None) -> bool:
+    """Whether TOKENS came by another attempt than the adopted one, which had the same sequence.
+
+    A failover of the database may lose a claim: two replicas then count the same attempt.
+    """
+    if stored is None or tokens is None or tokens.refresh_token is None:
+        return False
+    known = (stored.refresh_token_fingerprint, stored.predecessor_fingerprint)
+    return tx.sealer.fingerprint(tokens.refresh_token) not in known
 
 
 def _apply(tx: Transaction, row: sa.RowMapping, claimed: Claim, outcome: Transition) -> Grant:

@@ -222,7 +222,8 @@ def _read(terminal: int) -> bytes:
 
 def samples(*, demo_seconds: int) -> Mapping[str, str]:
     """What every sample of the README is today, by its name."""
-    with tempfile.TemporaryDirectory() as name, practised(Path(name)) as practice:
+    # No longer than the folder that the page names, or a line of the log is broken elsewhere.
+    with tempfile.TemporaryDirectory(prefix="") as name, practised(Path(name)) as practice:
         return {**practice.said, "demo": demonstrated(demo_seconds)}
 
 

@@ -59,6 +59,17 @@ async def test_a_retried_commit_has_already_succeeded(vault: Vault) -> None:
     assert await orphans(vault) == []
 
 
+async def test_tokens_of_another_attempt_with_the_same_sequence_are_kept(vault: Vault) -> None:
+    """A failover lost the first claim, so another replica has made the same one."""
+    await sow(vault, make_seed())
+    claim = await claim_one(vault)
+    await finish(vault, claim, answered("at-1", "rt-1"))
+    other = await finish(vault, claim, answered("at-2", "rt-2"), NOW + 1)
+    assert other.verdict is Verdict.SUPERSEDED
+    assert holds(vault, await get(vault), "rt-1")
+    assert len(await orphans(vault)) == 1
+
+
 async def test_an_earlier_answer_after_a_later_is_orphaned(vault: Vault) -> None:
     await sow(vault, make_seed())
     earlier = await claim_one(vault)
