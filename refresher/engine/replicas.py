@@ -4,6 +4,7 @@ Each second it writes a heartbeat, and takes over what silent replicas have left
 as far as ``domain.leases`` lets it. After it was cut off it offers its last commits again.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -55,9 +56,12 @@ class Replicas:
             await anyio.sleep(BEAT_EVERY)
 
     async def leave(self, within: float) -> None:
-        """Say that this daemon ends in order; a vault that hangs is not waited for."""
-        with suppress(VaultUnavailable), anyio.move_on_after(within):
+        """Say that this daemon ends in order, the last it writes; a vault that hangs is left."""
+        # Nothing else ends the wait for a write that is under way.
+        hangs = asyncio.get_running_loop().call_later(within, self._vault.abandon)
+        with suppress(VaultUnavailable):
             await self._vault.leases.leave()
+        hangs.cancel()
 
     async def _turn(self) -> None:
         try:

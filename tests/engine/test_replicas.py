@@ -1,10 +1,12 @@
 """Several daemons on one vault: who takes what over from whom, and what is offered again."""
 
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from refresher.domain import leases as rule
@@ -198,6 +200,24 @@ async def test_an_end_in_order_leaves_no_trace(both: Shared, lines: Lines) -> No
     await pass_time(both, daemon, FOUND)
     assert [one.name for one in second.leases.replicas] == ["two"]
     assert lines.of(Event.REPLICA_GONE) == []
+
+
+async def test_an_end_in_order_waits_for_no_vault_that_hangs(both: Shared) -> None:
+    vault = await both.replica("one")
+    answers, ended = threading.Event(), list[bool]()
+
+    async def hang() -> None:
+        with suppress(VaultUnavailable):
+            await vault._database.write(lambda _: ended.append(answers.wait(20)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hang)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            await Daemon(vault).replicas.leave(0.01)
+            assert ended == []
+        finally:
+            answers.set()
 
 
 async def test_commits_that_a_failover_lost_are_written_again(both: Shared, lines: Lines) -> None:

@@ -1,5 +1,7 @@
 """A vault in PostgreSQL: what is this database's own, and what several processes do to one."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,12 +17,12 @@ from refresher.domain.secret import Secret
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
 from refresher.vault.migrate import known_revisions
 from refresher.vault.opening import open_vault
-from refresher.vault.postgresql import tables
+from refresher.vault.postgresql import dialect, tables
 from refresher.vault.schema import grants
 from refresher.vault.sealing import write_key_file
 from refresher.vault.vault import Vault
 from tests.support.postgresql import PrivatePostgres
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.vault.sealed import A_DEVICE, a_login
 from tests.vault.world import (
     NOW,
@@ -152,6 +154,23 @@ async def test_a_connection_that_was_cut_is_nobodys_refusal(
             "WHERE application_name = 'refresher'"
         )
         await refresh(vault, answered("at-1", "rt-1"))
+        assert await access_token(vault) == "at-1"
+
+
+async def test_a_server_that_answers_nothing_is_hung_up_on(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as vault:
+        monkeypatch.setattr(dialect, "ANSWERED_WITHIN", 0.2)
+        await sow(vault, make_seed())
+        ask = "SELECT pg_backend_pid()"
+        pid = await vault._database.write(lambda c: c.exec_driver_sql(ask).scalar_one())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with anyio.fail_after(PATIENCE):
+                await refresh(vault, answered("at-1", "rt-1"))
+        finally:
+            os.kill(pid, signal.SIGCONT)
         assert await access_token(vault) == "at-1"
 
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from psycopg.types.string import StrDumper
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from refresher.vault.postgresql.connection import ANSWERED_WITHIN, COMMITTED_WITHIN
 from refresher.vault.postgresql.refusals import SEVERED
 
 NAME = "refresher"
@@ -35,7 +36,10 @@ class VaultDialect(PGDialect_psycopg):
 
     def do_commit(self, dbapi_connection: Any) -> None:
         # A limit that ends the wait for a synchronous standby has the commit reported as a success.
-        dbapi_connection.execute("SET LOCAL statement_timeout = 0; COMMIT")
+        connection = dbapi_connection.driver_connection
+        connection.patience = COMMITTED_WITHIN
+        connection.execute("SET LOCAL statement_timeout = 0; COMMIT")
+        connection.patience = ANSWERED_WITHIN
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
         if getattr(e, "sqlstate", None) in SEVERED:

@@ -103,8 +103,7 @@ def _options(url: Secret) -> dict[str, Any]:
 
 
 def _engine(options: dict[str, Any], begin: str, execution: dict[str, Any]) -> Engine:
-    from psycopg import connect  # noqa: PLC0415  an extra brings it
-
+    from refresher.vault.postgresql.connection import VaultConnection  # noqa: PLC0415  an extra's
     from refresher.vault.postgresql.dialect import NAME  # noqa: PLC0415  same
 
     engine = sa.create_engine(
@@ -117,7 +116,9 @@ def _engine(options: dict[str, Any], begin: str, execution: dict[str, Any]) -> E
 
     @sa.event.listens_for(engine, "do_connect")
     def reach(_dialect: object, _record: object, _: object, known: dict[str, Any]) -> Any:
-        return connect("", autocommit=True, prepare_threshold=None, **options, **known)
+        return VaultConnection.connect(
+            "", autocommit=True, prepare_threshold=None, **options, **known
+        )
 
     @sa.event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

@@ -5,7 +5,9 @@ SQLite never minded, and is ordered by its bytes as in Python; and the counts of
 in several places, so that replicas wait for no other's commit at them.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -81,8 +83,11 @@ def own() -> sa.MetaData:
 def wait_for_turn(connection: Connection) -> None:
     """Make and migrate tables one at a time, until the end of the transaction.
 
-    A migration may take as long as the vault is large, and so may the wait for one.
+    A migration may take as long as the vault is large, and so may the wait for one. The commit
+    ends that patience.
     """
+    driver: Any = connection.connection.driver_connection
+    driver.patience = math.inf
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADING})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
