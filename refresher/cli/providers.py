@@ -21,7 +21,7 @@ COLUMNS = (17, 24, 12)
 """Columns of name, title and rotation; the rest is what a client needs."""
 
 ENDPOINTS = (
-    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint", "exchange_endpoint"),
     *("revocation_endpoint", "introspection_endpoint", "discovery"),
 )
 

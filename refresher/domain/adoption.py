@@ -65,7 +65,12 @@ def adopt_authorization(
     grant: Grant, client: Client, answer: TokenAnswer, attempt: Attempt
 ) -> Transition:
     """Put the first tokens of a new authorization (a login) into GRANT."""
-    tokens, warnings = read_tokens(grant, client, answer, attempt)
+    exchanges = bool(client.quirks.exchange_grant_type)
+    if exchanges:  # what the client says of lives is about the token that this one is exchanged for
+        short = replace(client.quirks, default_expires_in=schedule.DEFAULT_EXPIRES_IN)
+        tokens, warnings = read_tokens(grant, replace(client, quirks=short), answer, attempt)
+    else:
+        tokens, warnings = read_tokens(grant, client, answer, attempt)
     owner = answer.resource_owner
     after = replace(
         served(grant, attempt),
@@ -79,13 +84,11 @@ def adopt_authorization(
     )
     if answer.refresh_token is None:
         after = replace(after, refresh_token_fingerprint=None, predecessor_fingerprint=None)
-    return Transition(
-        grant=_with_token(
-            after, client, tokens, answer, attempt, has_refresh=answer.refresh_token is not None
-        ),
-        tokens=tokens,
-        warnings=warnings,
-    )
+    has_refresh = answer.refresh_token is not None
+    after = _with_token(after, client, tokens, answer, attempt, has_refresh=has_refresh)
+    if exchanges and has_refresh:
+        after = replace(after, due_at=attempt.ended_at)
+    return Transition(grant=after, tokens=tokens, warnings=warnings)
 
 
 def served(grant: Grant, attempt: Attempt, **more: Any) -> Grant:
@@ -132,7 +135,7 @@ def read_tokens(
     counted_from = attempt.sent_at if made_at is None else made_at
     lifetime, warnings = answer.expires_in, answer.warnings
     if lifetime is None and client.quirks.no_expiry:
-        return _token_set(answer, counted_from, counted_from, None), warnings
+        return _token_set(client, answer, counted_from, counted_from, None), warnings
     if lifetime is None:
         lifetime = assumed_lifetime(grant, client)
         if lifetime is None:
@@ -146,12 +149,19 @@ def read_tokens(
             issued_at = attempt.sent_at - (answer.since_issue or 0.0)
         elif told < expires_at or answer.ends_in <= lifetime:
             expires_at, issued_at = told, attempt.sent_at
-    return _token_set(answer, counted_from, issued_at, expires_at), warnings
+    return _token_set(client, answer, counted_from, issued_at, expires_at), warnings
 
 
 def _token_set(
-    answer: TokenAnswer, counted_from: float, issued_at: float, expires_at: float | None
+    client: Client,
+    answer: TokenAnswer,
+    counted_from: float,
+    issued_at: float,
+    expires_at: float | None,
 ) -> TokenSet:
+    ends_at = refresh_token_end(answer, counted_from)
+    if client.quirks.renews_with_access_token:
+        ends_at = expires_at
     return TokenSet(
         access_token=answer.access_token,
         refresh_token=answer.refresh_token,
@@ -159,7 +169,7 @@ def _token_set(
         scope=answer.scope,
         issued_at=issued_at,
         expires_at=expires_at,
-        refresh_token_expires_at=refresh_token_end(answer, counted_from),
+        refresh_token_expires_at=ends_at,
         extras=answer.extras,
     )
 
@@ -278,7 +288,8 @@ def _with_token(
         expires_at=tokens.expires_at,
         due_at=due_at,
     )
-    return with_end(after, end, attempt.ended_at)
+    is_prolonged = client.quirks.renews_with_access_token
+    return with_end(after, end, attempt.ended_at, is_prolonged=is_prolonged)
 
 
 def _due_at(

@@ -75,6 +75,8 @@ class Endpoints:
     """Where device codes come from (RFC 8628 3.1)."""
     refresh: str | None = None
     """Where refreshes go, if not to the token endpoint."""
+    exchange: str | None = None
+    """Where the access token of a login is exchanged, if not there either."""
     revocation: Revocation | None = None
     registration: str | None = None
     """RFC 7591; only register needs it."""

@@ -28,7 +28,8 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
 
     Single refusals are final at once: after an exchange whose outcome never became known,
     because then the successor is what was lost; of a restored copy; of a seed that was never
-    served; and where the server says in so many words that a person must act.
+    served; where the server says in so many words that a person must act; and of an access
+    token that renews its grant, and had ended.
     """
     grant, error = claim.grant, outcome.error
     if grant.kind.renews_itself:
@@ -39,6 +40,9 @@ def refused(claim: Claim, client: Client, outcome: GrantRejected, attempt: Attem
         return _lost(grant, Reason.ROTATION_LOST, error, attempt)
     if rotates and claim.is_of_copy:
         return _lost(grant, Reason.RESTORED_COPY, error, attempt)
+    has_ended = grant.expires_at is not None and grant.expires_at <= attempt.sent_at
+    if client.quirks.renews_with_access_token and has_ended:
+        return _lost(grant, Reason.TOKEN_ENDED, error, attempt)
     if _may_be_bound(claim, client, outcome):
         return _perhaps_bound(claim, error, attempt)
     if outcome.needs_person or (grant.served_at is None and (rotates or grant.refusals > 0)):

@@ -32,11 +32,16 @@ def known_end(told: float | None, authorized_at: float | None, life: float | Non
     return min(ends, default=None)
 
 
-def with_end(grant: Grant, ends_at: float | None, now: float) -> Grant:
+def with_end(
+    grant: Grant, ends_at: float | None, now: float, *, is_prolonged: bool = False
+) -> Grant:
     """GRANT, just served, whose refresh token ends at ENDS_AT as far as is known NOW.
 
     Each refresh prolongs the refresh tokens of many servers. So what would be told before the
     next refresh is due, if that is soon, is left out, and a later end begins afresh.
+
+    Args:
+        is_prolonged: the next refresh certainly prolongs it, whenever that is due.
     """
     known = grant.refresh_token_expires_at
     if ends_at is None:
@@ -44,7 +49,8 @@ def with_end(grant: Grant, ends_at: float | None, now: float) -> Grant:
     if known is not None and abs(ends_at - known) <= min(SAME_END, SAME_SHARE * (known - now)):
         return grant
     soon = now + (ends_at - now) / 2
-    after = grant.due_at if grant.due_at is not None and grant.due_at < soon else now
+    waits = grant.due_at is not None and (is_prolonged or grant.due_at < soon)
+    after = grant.due_at if grant.due_at is not None and waits else now
     return replace(
         grant,
         refresh_token_expires_at=ends_at,

@@ -267,6 +267,24 @@ class Quirks:
         default=False,
         description="Send the redirect URI with every refresh, for servers that ask for it.",
     )
+    refresh_grant_type: str = key(
+        "refresh_token", "What the server calls the grant type of a refresh, as fb_exchange_token."
+    )
+    authenticate_refresh: bool = key(
+        default=True,
+        description="Whether the client proves itself with a refresh. Off: what renews the grant "
+        "is sent alone, without the client's id.",
+    )
+    renews_with_access_token: bool = key(
+        default=False,
+        description="What renews a grant is its access token, as long as that lives: the server "
+        "knows no refresh tokens. Where refresher says refresh token, it means that one.",
+    )
+    exchange_grant_type: str = key(
+        "",
+        "Grant type by which the short-lived access token of a login is exchanged, at once, for "
+        "the first that renews itself, as ig_exchange_token. It goes to the exchange_endpoint.",
+    )
     pkce: bool = key(default=True, description="Protect logins with PKCE (RFC 7636, S256).")
     require_pushed_authorization_requests: bool = key(
         default=False,

@@ -69,7 +69,7 @@ class Reason:
     EXPORTED_HERE = "exported_here"
     """An operator printed its refresh token with `refresher export`: it may have another owner."""
     TOKEN_ENDED = "token_ended"
-    """A static token reached its end."""
+    """A static token, or an access token that renews its grant, reached its end."""
     TOKEN_REJECTED = "token_rejected"
     """A consumer was refused with a static token."""
     UNREADABLE = "unreadable"

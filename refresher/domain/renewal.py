@@ -39,6 +39,8 @@ class RefreshToken:
 
     presents: Secret
     """What proves the authorization; its fingerprint is in the intent."""
+    is_first: bool = False
+    """Whether it is of the login itself: no refresh was answered since."""
 
 
 @dataclass(frozen=True, slots=True)

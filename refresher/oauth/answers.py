@@ -54,19 +54,20 @@ def read_answer(
     access_token = read_access_token(fields.get("access_token"))
     if access_token is None and is_there(fields.get("access_token")):
         warnings.append(_why_unusable(fields["access_token"]))
-    written = _unwrapped(fields.get("refresh_token"))
+    renewing = "access_token" if client.quirks.renews_with_access_token else "refresh_token"
+    written = _unwrapped(fields.get(renewing))
     refresh_token = read_refresh_token(written)
-    if refresh_token is None and is_there(fields.get("refresh_token")):
-        warnings.append("the refresh_token is not usable: the one before is kept")
+    if refresh_token is None and is_there(fields.get(renewing)):
+        warnings.append(f"the {renewing} is not usable: the one before is kept")
     if refresh_token is not None and _is_echo(refresh_token, sent):
         refresh_token = None
     is_odd = False
     if refresh_token is not None and _is_stunted(refresh_token, sent):
         is_odd = True
-        warnings.append("the refresh_token is far shorter than the one before, which is kept too")
-    elif refresh_token is not None and written is not fields["refresh_token"]:
+        warnings.append(f"the {renewing} is far shorter than the one before, which is kept too")
+    elif refresh_token is not None and written is not fields[renewing]:
         is_odd = True
-        warnings.append("the refresh_token is no string: the one before is kept too")
+        warnings.append(f"the {renewing} is no string: the one before is kept too")
     unit = client.quirks.expires_in_unit.seconds
     end = read_end(fields, access_token, unit, now)
     warnings += [

@@ -42,6 +42,8 @@ def read_plain(fields: Fields, client: Client, sent: Mapping[str, str]) -> Token
         return None
     if quirks.extras or quirks.answer_path or quirks.answer_names:
         return None
+    if quirks.renews_with_access_token:
+        return None
     access_token, refresh_token = fields.get("access_token"), fields.get("refresh_token")
     if not isinstance(access_token, str) or not _is_plain_access_token(access_token):
         return None

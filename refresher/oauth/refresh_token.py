@@ -15,8 +15,12 @@ def request(
         redirect_uri: the one of the login, sent only for a client that asks for it; None takes
             the client's first.
     """
-    quirks = client.quirks
-    sent = {"grant_type": "refresh_token", "refresh_token": renewal.presents.reveal()}
+    quirks, endpoints = client.quirks, client.endpoints
+    exchanges = renewal.is_first and bool(quirks.exchange_grant_type)
+    sent = {
+        "grant_type": quirks.exchange_grant_type if exchanges else quirks.refresh_grant_type,
+        "refresh_token": renewal.presents.reveal(),
+    }
     if quirks.send_scope_on_refresh and scope:
         sent["scope"] = quirks.scope_separator.join(scope)
     if quirks.send_resource_on_refresh and client.resource is not None:
@@ -24,9 +28,11 @@ def request(
     sent_uri = redirect_uri or next(iter(client.redirect_uris), None)
     if quirks.send_redirect_uri_on_refresh and sent_uri is not None:
         sent[quirks.redirect_uri_parameter] = sent_uri
+    endpoint = endpoints.refresh or endpoints.token
     return TokenRequest(
-        endpoint=client.endpoints.refresh or client.endpoints.token,
+        endpoint=(endpoints.exchange or endpoint) if exchanges else endpoint,
         placement=quirks.refresh_placement or quirks.placement,
         parameters={**quirks.token_parameters, **quirks.refresh_parameters, **sent},
         headers={**quirks.token_headers, **quirks.refresh_headers},
+        authenticated=exchanges or quirks.authenticate_refresh,
     )

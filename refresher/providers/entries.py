@@ -135,6 +135,7 @@ class _EndpointKeys(Entry):
     authorization_endpoint: Endpoint | None = None
     token_endpoint: Endpoint | None = None
     refresh_endpoint: Endpoint | None = None
+    exchange_endpoint: Endpoint | None = None
     device_authorization_endpoint: Endpoint | None = None
     revocation_endpoint: Endpoint | None = None
     introspection_endpoint: Endpoint | None = None

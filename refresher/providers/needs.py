@@ -9,7 +9,6 @@ from collections.abc import Mapping
 NEEDS: Mapping[str, str] = {
     "secret_as_user": "the secret as the user of HTTP Basic, without a client_id",
     "signed_requests": "token requests that are signed with the secret",
-    "live_token_renewal": "renewal by an access token that is still alive; no refresh token",
     "renewal_on_use": "renewal only for tokens that are used, since unused ones fill a quota",
     "answer_without_token": "refreshes that prolong the same tokens and answer with none",
 }

@@ -127,9 +127,11 @@ class AuthorizationServer:
             policy=application.policy,
             now=self._clock(),
         )
-        assert pair.refresh_token is not None
+        is_live = application.policy.renews_with_access_token
+        renewing = pair.access_token if is_live else pair.refresh_token
+        assert renewing is not None
         return Minted(
-            refresh_token=pair.refresh_token,
+            refresh_token=renewing,
             access_token=pair.access_token,
             expires_in=pair.expires_in,
             family_id=family.family_id,
@@ -296,8 +298,18 @@ class AuthorizationServer:
             request.parameters, request.authorization if by_the_book else None
         )
 
+    def _sender(self, request: TokenRequest) -> Application:
+        """Who sends REQUEST, which the token that it presents may be enough to tell."""
+        if request.problem or not self.options.manners.is_unproven(request.parameters):
+            return self.authenticate(request)
+        if "client_id" in request.parameters or request.authorization is not None:
+            raise Refused("invalid_request", "the token is enough")
+        token = self.families.locate(required(request.parameters, "refresh_token"))
+        known = None if token is None else self.applications.find(token.family.client_id)
+        return known or self.authenticate(request)
+
     def _grant(self, request: TokenRequest) -> Processed:
-        application = self.machines.signer(request.parameters) or self.authenticate(request)
+        application = self.machines.signer(request.parameters) or self._sender(request)
         more: dict[str, str] = {}
         check_resource(self.resource, request.parameters)
         demands = self.options.openness.demands_proof
@@ -337,6 +349,10 @@ class AuthorizationServer:
         presented = required(parameters, "refresh_token")
         scope = parameters.get("scope")
         token = self.families.locate(presented)
+        if token is not None and "exchanges" in parameters:
+            is_first = token.generation == 1
+            if is_first != (parameters["exchanges"] == "True"):
+                raise Refused("invalid_grant", "a token of a login is exchanged, any other renewed")
         uri = parameters.get(self.options.redirect_parameter)
         if token is not None and uri is not None:
             expected = token.family.redirect_uri

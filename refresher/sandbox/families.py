@@ -44,6 +44,8 @@ class TokenPolicy:
             was presented stays, whatever the rotation.
         expires_in_in_answer: False: the client must guess the lifetime.
         revoke_access_token_on_refresh: a refresh ends the access tokens issued before it.
+        renews_with_access_token: there are no refresh tokens; an access token that lives is
+            taken for one.
     """
 
     rotation: Rotation = "strict"
@@ -55,6 +57,7 @@ class TokenPolicy:
     refresh_token_in_answer: bool = True
     expires_in_in_answer: bool = True
     revoke_access_token_on_refresh: bool = False
+    renews_with_access_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +168,8 @@ class Families:
             policy=policy,
         )
         self._families[family.family_id] = family
-        refresh_token = self._new_refresh_token(family) if with_refresh_token else None
+        has_refresh = with_refresh_token and not policy.renews_with_access_token
+        refresh_token = self._new_refresh_token(family) if has_refresh else None
         pair = self._issue(family, refresh_token, scope=scope, now=now)
         family.newest, family.rotated_at = pair, now
         return family, pair
@@ -201,6 +205,11 @@ class Families:
         granted = family.scope if scope is None else scope
 
         policy = family.policy
+        if policy.renews_with_access_token:
+            if self.use(presented, now) is None:
+                raise Refused("invalid_grant", "the access token has ended")
+            family.generation += 1
+            return self._issue(family, None, scope=granted, now=now)
         if policy.rotation == "none" or not policy.refresh_token_in_answer:
             kept = presented if policy.refresh_token_in_answer else None
             return self._issue(family, kept, scope=granted, now=now)
@@ -292,6 +301,8 @@ class Families:
         token = AccessToken(family, family.generation, scope, expires_at)
         family.access_tokens.append(token)
         self._access_tokens[value] = token
+        if policy.renews_with_access_token:
+            self._refresh_tokens[value] = RefreshToken(family, family.generation)
         return TokenPair(
             access_token=value,
             refresh_token=refresh_token,

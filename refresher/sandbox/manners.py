@@ -16,7 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from refresher.sandbox.answers import Answer, Refused
 
-Expiry = Literal["seconds", "text", "epoch", "epoch_ms", "iso"]
+Expiry = Literal["seconds", "milliseconds", "text", "epoch", "epoch_ms", "iso"]
+
+EXCHANGE_PATH = "/exchange"
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -27,6 +29,10 @@ class Manners:
 
     Args:
         parameter_names: of the standard's parameters, what the provider calls them.
+        refresh_grant_type: what the grant type of a refresh is called.
+        exchange_grant_type: what the access token of a login is exchanged by, once and before
+            any refresh; at the path ``/exchange``.
+        authenticates_refresh: False: a refresh shows nothing but the token, or is refused.
         refresh_path: where refreshes go, and nothing else; None: to the token endpoint.
         wants_at_login: parameters without which an authorization request is refused.
         wants_at_code: the same when a code is redeemed.
@@ -46,6 +52,9 @@ class Manners:
     """
 
     parameter_names: Mapping[str, str] = field(default_factory=dict)
+    refresh_grant_type: str = "refresh_token"
+    exchange_grant_type: str | None = None
+    authenticates_refresh: bool = True
     refresh_path: str | None = None
     wants_at_login: Mapping[str, str] = field(default_factory=dict)
     wants_at_code: Mapping[str, str] = field(default_factory=dict)
@@ -62,15 +71,35 @@ class Manners:
     code_parameter: str = "code"
     in_redirect: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def more_paths(self) -> tuple[str, ...]:
+        """Where token requests go beside the token endpoint."""
+        exchange = None if self.exchange_grant_type is None else EXCHANGE_PATH
+        return tuple(filter(None, (self.refresh_path, exchange)))
+
     def read(self, parameters: Mapping[str, str]) -> dict[str, str]:
         """PARAMETERS under the standard's names; the standard's own count for nothing."""
         theirs = {theirs: name for name, theirs in self.parameter_names.items()}
         hidden = self.parameter_names.keys()
-        return {
+        read = {
             theirs.get(name, name): value
             for name, value in parameters.items()
             if name not in hidden
         }
+        asked = read.get("grant_type")
+        if asked in {self.refresh_grant_type, self.exchange_grant_type} - {None}:
+            read |= {"grant_type": "refresh_token"}
+            if self.exchange_grant_type is not None:
+                read |= {"exchanges": str(asked == self.exchange_grant_type)}
+        elif asked == "refresh_token":
+            read |= {"grant_type": "unknown"}
+        return read
+
+    def is_unproven(self, parameters: Mapping[str, str]) -> bool:
+        """Whether a request with PARAMETERS shows nothing but its token."""
+        is_refresh = parameters.get("grant_type") == "refresh_token"
+        is_exchange = parameters.get("exchanges") == "True"
+        return is_refresh and not (self.authenticates_refresh or is_exchange)
 
     def check(self, parameters: Mapping[str, str], headers: Mapping[str, str], path: str) -> None:
         """Refuse a token request that lacks what this provider wants.
@@ -79,7 +108,8 @@ class Manners:
             Refused: says what is missing, or that it went to the wrong place.
         """
         is_refresh = parameters.get("grant_type") == "refresh_token"
-        if self.refresh_path is not None and is_refresh != (path == self.refresh_path):
+        expected = EXCHANGE_PATH if parameters.get("exchanges") == "True" else self.refresh_path
+        if self.refresh_path is not None and is_refresh != (path == expected):
             raise Refused("invalid_request", "that is not asked here")
         wanted = self.wants_at_refresh if is_refresh else self.wants_at_code
         _check(wanted, parameters)
@@ -132,6 +162,8 @@ def _told(seconds: int, now: float, expiry: Expiry) -> int | str:
     match expiry:
         case "seconds":
             return seconds
+        case "milliseconds":
+            return seconds * 1000
         case "text":
             return str(seconds)
         case "epoch":

@@ -279,7 +279,7 @@ class Sandbox:
         ]
 
     def _token_routes(self, exchanges: TokenExchanges) -> list[web.RouteDef]:
-        paths = ["/token", *filter(None, [self.options.manners.refresh_path])]
+        paths = ["/token", *self.options.manners.more_paths]
         routes = [web.post(path, exchanges.handle) for path in paths]
         return routes + [web.get(path, exchanges.handle) for path in paths]
 

@@ -16,7 +16,7 @@ from refresher.settings.layers import KeyPath
 from refresher.settings.report import Report, suggestion
 
 ENDPOINTS = (
-    *("authorization_endpoint", "token_endpoint", "refresh_endpoint"),
+    *("authorization_endpoint", "token_endpoint", "refresh_endpoint", "exchange_endpoint"),
     *("device_authorization_endpoint", "revocation_endpoint", "introspection_endpoint"),
     *("registration_endpoint", "pushed_authorization_request_endpoint"),
 )

@@ -112,6 +112,7 @@ class ClientBuilder:
                 authorization=endpoints.get("authorization_endpoint"),
                 device_authorization=endpoints.get("device_authorization_endpoint"),
                 refresh=endpoints.get("refresh_endpoint"),
+                exchange=endpoints.get("exchange_endpoint"),
                 revocation=_revocation(provider, endpoints.get("revocation_endpoint")),
                 introspection=endpoints.get("introspection_endpoint"),
                 registration=endpoints.get("registration_endpoint"),

@@ -115,10 +115,13 @@ class _ClientCheck:
                 "initial_access_token", "has no effect: client_id says that it is registered"
             )
         endpoints = self._client.endpoints
+        if endpoints.exchange and not self._client.quirks.exchange_grant_type:
+            self._warning("exchange_endpoint", "has no effect without an exchange_grant_type")
         named = {
             "authorization_endpoint": endpoints.authorization,
             "token_endpoint": endpoints.token,
             "refresh_endpoint": endpoints.refresh,
+            "exchange_endpoint": endpoints.exchange,
             "revocation_endpoint": endpoints.revocation.endpoint if endpoints.revocation else None,
             "introspection_endpoint": endpoints.introspection,
             "registration_endpoint": endpoints.registration,

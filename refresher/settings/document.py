@@ -173,11 +173,13 @@ class _OwnClientSection(Section):
     )
     token_endpoint: Text | None = Field(
         default=None,
-        description="URL of the token endpoint. Required without a provider, an issuer or a "
-        "resource that tells it.",
+        description="URL of the token endpoint. Required where no provider or metadata tell it.",
     )
     refresh_endpoint: Text | None = Field(
         default=None, description="URL that refreshes go to, where not the token endpoint."
+    )
+    exchange_endpoint: Text | None = Field(
+        default=None, description="URL of an exchange_grant_type, where not the refresh endpoint."
     )
     device_authorization_endpoint: Text | None = Field(
         default=None,
@@ -198,8 +200,7 @@ class _OwnClientSection(Section):
         "authorization server (RFC 9728): the URL of an MCP server is enough.",
     )
     registration_endpoint: Text | None = Field(
-        default=None,
-        description="URL that registers clients (RFC 7591); only register needs it.",
+        default=None, description="URL that registers clients (RFC 7591); only register needs it."
     )
     initial_access_token: SecretValue | None = Field(
         default=None,
@@ -230,8 +231,7 @@ class _OwnClientSection(Section):
     )
     client_id: Text | None = Field(
         default=None,
-        description="The id the authorization server gave the client. Required, unless "
-        "refresher register gets one.",
+        description="The id the server gave the client. Required, unless register gets one.",
     )
     client_secret: SecretValue | None = Field(
         default=None,

@@ -30,7 +30,8 @@ def renewal_of(tx: Transaction, row: Row, grant: Grant) -> Renewal:
     """
     match grant.kind:
         case GrantKind.REFRESHABLE:
-            return RefreshToken(tx.sealer.refresh_token(row))
+            is_first = grant.issued_at is not None and grant.issued_at == grant.authorized_at
+            return RefreshToken(tx.sealer.refresh_token(row), is_first=is_first)
         case GrantKind.CLIENT:
             return ClientCredentials(grant.terms)
         case GrantKind.ASSERTION:

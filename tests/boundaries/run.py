@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from tests.support.forked import FORKS
+from tests.support.forked import FORKS, start
 from tests.support.probed_daemon import BOUNDARIES, run_probed
 from tests.support.rig import Rig
 
@@ -100,7 +100,7 @@ class Ground:
         daemon = self._rig.daemon
         ready, started, took = daemon.ready_count(), time.monotonic(), 0.0
         process = FORKS.Process(target=run_probed, args=(daemon.config, self._boundary, daemon.log))
-        process.start()
+        start(process)
         try:
             while process.is_alive():
                 process.join(0.02 if not took else 0.5)

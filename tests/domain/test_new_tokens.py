@@ -14,6 +14,8 @@ from refresher.domain.outcomes import (
     TokenAnswer,
 )
 from refresher.domain.quirks import Rotation
+from refresher.domain.reasons import Reason
+from refresher.domain.repairs import repair
 from refresher.domain.secret import Secret
 from refresher.domain.transition import transition
 from tests.domain.world import (
@@ -21,6 +23,7 @@ from tests.domain.world import (
     LIFE,
     NONE,
     NOW,
+    REJECTED,
     STRICT,
     UNTIL_USED,
     answered,
@@ -362,3 +365,50 @@ def test_a_narrowed_scope_is_told_at_the_login() -> None:
     answer = answered(scope="read").answer
     after = adopt_authorization(make_grant(None), client, answer, happened()).grant
     assert after.reason == "scope_narrowed:write"
+
+
+LIVE = make_client(renews_with_access_token=True)
+
+
+def test_an_access_token_that_renews_its_grant_ends_with_it() -> None:
+    """A person is told of that only from when on its refresh has failed to prolong it."""
+    first = apply(answered(expires_in=60 * DAY), client=LIVE).grant
+    assert first.refresh_token_expires_at == first.expires_at == NOW + 60 * DAY
+    assert (first.due_at, first.end_warning_at) == (NOW + 45 * DAY, NOW + 46 * DAY)
+    told, attempt = answered(expires_in=60 * DAY, refresh_token=None), happened(draw=0.0)
+    late = transition(claimed(first), LIVE, told, attempt).grant
+    assert late.refresh_token_expires_at == NOW + 60 * DAY
+    other = transition(claimed(make_grant()), LIVE, answered(expires_in=60 * DAY), attempt).grant
+    assert (other.due_at, other.end_warning_at) == (NOW + 48 * DAY, NOW + 53 * DAY)
+    short = apply(answered(expires_in=LIFE), client=LIVE).grant
+    assert (short.refresh_token_expires_at, short.end_warning_at) == (NOW + LIFE, None)
+    assert short.due_at == pytest.approx(NOW + 0.75 * LIFE)
+
+
+@pytest.mark.parametrize(
+    ("left", "client", "is_lost"),
+    [(-1.0, LIVE, True), (60.0, LIVE, False), (-1.0, make_client(), False)],
+    ids=["ended", "alive", "a refresh token"],
+)
+def test_the_refusal_of_an_ended_access_token_is_final(
+    *, left: float, client: Client, is_lost: bool
+) -> None:
+    after = apply(REJECTED, make_grant(left, served_at=NOW - LIFE), client=client).grant
+    assert (after.state is GrantState.REAUTHORIZATION_REQUIRED) is is_lost
+    if is_lost:
+        assert after.status_reason == Reason.TOKEN_ENDED
+        assert repair(after) == "refresher login acme"
+
+
+def test_the_token_of_a_login_is_exchanged_at_once() -> None:
+    client = make_client(
+        renews_with_access_token=True,
+        exchange_grant_type="ig_exchange_token",
+        default_expires_in=60 * DAY,
+    )
+    answer = answered(expires_in=None).answer
+    login = adopt_authorization(make_grant(None), client, answer, happened()).grant
+    assert (login.due_at, login.expires_at) == (NOW, NOW + LIFE)
+    assert login.issued_at == login.authorized_at, "what the vault knows the first refresh by"
+    after = apply(answered(expires_in=60 * DAY), login, client=client).grant
+    assert after.due_at == NOW + 45 * DAY

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from refresher.domain.outcomes import OutcomeUnknown, Refreshed, Transient
-from refresher.domain.quirks import Placement
+from refresher.domain.quirks import ClientAuthentication, Placement
 from refresher.domain.renewal import RefreshToken
 from refresher.domain.secret import Secret
 from refresher.oauth.answers import LONGEST_EXTRA, read_answer
@@ -128,3 +130,56 @@ def test_at_work_beats_dead() -> None:
     client = make_client(in_progress_codes=("busy",), rejection_codes=("busy",))
     outcome = classify(400, {}, b'{"error": "busy"}', client, NOW)
     assert outcome == Transient(reason="being_processed", status=400)
+
+
+LIVE: dict[str, Any] = {
+    "renews_with_access_token": True,
+    "parameter_names": {"refresh_token": "access_token"},
+    "refresh_grant_type": "ig_refresh_token",
+    "exchange_grant_type": "ig_exchange_token",
+    "authenticate_refresh": False,
+}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_live_token_is_exchanged_with_the_secret_and_renewed_alone(
+    *, is_first: bool
+) -> None:
+    async with answering(http_answer(TOKENS)) as raw, TokenEndpoint() as endpoint:
+        client = make_client(
+            raw.url, client_authentication=ClientAuthentication.POST, client_id="app", **LIVE
+        )
+        endpoints = replace(client.endpoints, refresh=f"{raw.url}/r", exchange=f"{raw.url}/x")
+        client = replace(client, endpoints=endpoints)
+        renewal = RefreshToken(Secret("AT1"), is_first=is_first)
+        await endpoint.refresh(client, renewal, patience=Patience(5))
+    head, _, body = raw.requests[-1].decode().partition("\r\n\r\n")
+    sent = {name: value for name, (value,) in parse_qs(body).items()}
+    if is_first:
+        own = {"client_id": "app", "client_secret": CLIENT_SECRET}
+        assert sent == {"grant_type": "ig_exchange_token", "access_token": "AT1", **own}
+    else:
+        assert sent == {"grant_type": "ig_refresh_token", "access_token": "AT1"}
+    assert head.partition(" HTTP")[0].endswith("/x" if is_first else "/r")
+
+
+@pytest.mark.parametrize(
+    ("fields", "presented", "kept"),
+    [
+        ({"access_token": "A" * 30}, "B" * 30, "A" * 30),
+        ({"access_token": "A" * 30, "refresh_token": "C" * 30}, "B" * 30, "A" * 30),
+        ({"access_token": "B" * 30}, "B" * 30, None),
+    ],
+    ids=["another", "beside a refresh token", "the same again"],
+)
+def test_the_access_token_is_what_renews_the_grant(
+    fields: dict[str, str], presented: str, kept: str | None
+) -> None:
+    body = json.dumps({**fields, "token_type": "bearer", "expires_in": 5_183_944}).encode()
+    client = make_client(renews_with_access_token=True)
+    outcome = classify(200, {}, body, client, NOW, sent={"refresh_token": presented})
+    assert isinstance(outcome, Refreshed)
+    found = outcome.answer.refresh_token
+    assert (None if found is None else found.reveal()) == kept
+    assert outcome.answer.access_token == Secret(fields["access_token"])
+    assert outcome.answer.warnings == ()

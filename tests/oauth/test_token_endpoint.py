@@ -151,6 +151,23 @@ async def test_scope_is_sent_only_when_asked(
 @pytest.mark.parametrize(
     ("client", "expected"),
     [
+        ({}, None),
+        ({"resource": "https://api.example/mcp"}, ["https://api.example/mcp"]),
+        ({"resource": "https://api.example/mcp", "send_resource_on_refresh": False}, None),
+    ],
+    ids=["none", "on", "off"],
+)
+async def test_a_resource_is_sent_unless_told(
+    client: dict[str, Any], expected: list[str] | None
+) -> None:
+    _, _, body = await sent_refresh(**client)
+
+    assert parse_qs(body).get("resource") == expected
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
         ({}, {}),
         ({"send_redirect_uri_on_refresh": True}, {"redirect_uri": ["https://a/cb"]}),
         ({"send_redirect_uri_on_refresh": True, "redirect_uri_parameter": "redirect_url"},

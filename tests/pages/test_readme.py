@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,8 +27,11 @@ REWRITE = "run: python -m tests.pages"
 
 
 @pytest.fixture(scope="module")
-def practice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Practice]:
-    with practised(tmp_path_factory.mktemp("practice")) as practice:
+def practice() -> Iterator[Practice]:
+    with (
+        TemporaryDirectory() as name,
+        practised(Path(name)) as practice,
+    ):  # lines wrap at long paths
         yield practice
 
 

@@ -265,3 +265,13 @@ def test_families_do_not_touch_each_other() -> None:
     assert is_dead(world.family)
     assert not is_dead(other)
     assert world.refresh(pair.refresh_token).generation == 2
+
+
+def test_an_access_token_that_lives_can_renew() -> None:
+    world = World(TokenPolicy(renews_with_access_token=True, access_token_lifetime=60.0))
+    assert world.first.refresh_token is None
+    second = world.refresh(world.first.access_token, 30.0)
+    assert second.refresh_token is None
+    assert world.refusal(world.first.access_token, 61.0) == "invalid_grant"
+    assert world.is_valid(world.refresh(second.access_token, 61.0), 100.0)
+    assert not is_dead(world.family)

@@ -109,6 +109,10 @@ def test_other_parameters_are_fine(bench: Bench, parameters: str) -> None:
             'encode_basic has no effect: client_authentication is "client_secret_post"',
         ),
         (PUBLIC + "encode_basic = true", "encode_basic has no effect"),
+        (
+            CLIENT + 'exchange_endpoint = "https://as.example/exchange"',
+            "exchange_endpoint has no effect without an exchange_grant_type",
+        ),
         (PUBLIC + LOGIN + "pkce = false", "pkce is off for a client without a secret"),
         (CLIENT + "pkce = false", "pkce has no effect: login needs an authorization_endpoint"),
         (

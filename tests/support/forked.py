@@ -8,12 +8,14 @@ daemons and commands.
 import atexit
 import importlib
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,6 +50,28 @@ FORKS.set_forkserver_preload(
 # frozen: the last, so that it freezes what the others made.
 
 
+_DAEMONS: set[BaseProcess] = set()
+
+
+def start(process: BaseProcess) -> None:
+    """Start PROCESS, whose end its owner alone asks for.
+
+    Whoever starts a process asks for the end of all that multiprocessing knows, in any thread.
+    Of two that ask at once only one is told; the other takes the silence for exit status 255.
+    """
+    process.start()
+    multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # not public
+    if process.daemon:
+        _DAEMONS.add(process)
+
+
+@atexit.register
+def _end_daemons() -> None:
+    for process in _DAEMONS:
+        if process.is_alive():
+            process.kill()
+
+
 def run_command(
     arguments: Sequence[str],
     *,
@@ -71,7 +95,7 @@ def run_command(
         process = FORKS.Process(
             target=_be, args=(arguments, dict(environment), files, folder or Path.cwd())
         )
-        process.start()
+        start(process)
         process.join(within)
         if process.exitcode is None:
             process.kill()
@@ -106,7 +130,7 @@ class ForkedProcess:
             args=(arguments, dict(environment), files, Path.cwd(), module),
             daemon=True,
         )
-        self._process.start()
+        start(self._process)
         assert self._process.pid is not None
         self.pid = self._process.pid
 

@@ -4,16 +4,19 @@ Nothing of it is on a disk for certain (``fsync=off``): it dies with its tests, 
 that is killed loses nothing of what it has told the system to write.
 """
 
+import atexit
 import importlib.util
 import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,7 @@ class PrivatePostgres:
         self.port = free_port()
         self._options = {**OPTIONS, **options}
         self._uid = NOBODY if os.geteuid() == 0 else 0
+        self._programs = readable_by_all(binaries()) if self._uid else binaries()
         self.process: subprocess.Popen[bytes] | None = None
         self._idle: list[tuple[str, psycopg.Connection[Any]]] = []
         if self._uid:
@@ -167,7 +171,7 @@ class PrivatePostgres:
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [
             *(sys.executable, "-c", LAUNCHER, str(os.getpid()), str(self._uid)),
-            *(str(binaries() / program), *arguments),
+            *(str(self._programs / program), *arguments),
         ]
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
         return subprocess.Popen(
@@ -182,6 +186,20 @@ def binaries() -> Path:
     assert spec.origin is not None
     [*_, newest] = sorted(Path(spec.origin).parent.glob("pginstall*/bin/postgres"))
     return newest.parent
+
+
+@cache
+def readable_by_all(programs: Path) -> Path:
+    """PROGRAMS, or a copy for as long as we live where others cannot get to them."""
+    if all(folder.stat().st_mode & stat.S_IXOTH for folder in (programs, *programs.parents)):
+        return programs
+    folder = Path(tempfile.mkdtemp(prefix="refresher-postgres-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    package = programs.parents[1]
+    for part in package.parent.glob(f"{package.name}*"):  # the wheel's libraries are beside it
+        shutil.copytree(part, folder / part.name, symlinks=True)
+    return folder / programs.relative_to(package.parent)
 
 
 @contextmanager

@@ -83,6 +83,9 @@ REFRESHED = {
             around={"access_token": "of-the-bot", "refresh_token": "of-the-bots-too"},
         ),
     ),
+    "milliseconds": Quirk(
+        settings='expires_in_unit = "milliseconds"', manners=Manners(expiry="milliseconds")
+    ),
     "text": Quirk(settings="", manners=Manners(expiry="text")),
     "epoch": Quirk(
         settings='answer_names = { expires_in = "validUntil" }',
@@ -100,6 +103,27 @@ REFRESHED = {
         settings='extras = ["instance_url", "team.id"]',
         manners=Manners(around={"instance_url": "https://eu.example", "team": {"id": "T1"}}),
         published={"instance_url": "https://eu.example", "team.id": "T1"},
+    ),
+    "live-token": Quirk(
+        settings='renews_with_access_token = true\nrefresh_grant_type = "fb_exchange_token"\n'
+        'parameter_names = { refresh_token = "fb_exchange_token" }',
+        manners=Manners(
+            parameter_names={"refresh_token": "fb_exchange_token"},
+            refresh_grant_type="fb_exchange_token",
+        ),
+        options={"renews_with_access_token": True},
+    ),
+    "live-token-alone": Quirk(
+        settings='renews_with_access_token = true\nrefresh_grant_type = "ig_refresh_token"\n'
+        'parameter_names = { refresh_token = "access_token" }\nauthenticate_refresh = false\n'
+        'placement = "get"\nrefresh_endpoint = "{base_url}/refresh"',
+        manners=Manners(
+            parameter_names={"refresh_token": "access_token"},
+            refresh_grant_type="ig_refresh_token",
+            authenticates_refresh=False,
+            refresh_path="/refresh",
+        ),
+        options={"renews_with_access_token": True, "parameters_in": "get"},
     ),
     "status-field": Quirk(
         settings='error_field = "status"\nsuccess_codes = ["0"]',
