@@ -1,10 +1,11 @@
 """A connection that hangs up on a server that takes everything and answers nothing."""
 
-import time
 from collections.abc import Generator
 from typing import Any, TypeVar
 
 from psycopg import Connection, OperationalError
+
+from refresher.clock import elapsed
 
 T = TypeVar("T")
 
@@ -37,12 +38,12 @@ class VaultConnection(Connection[Any]):
         return super().wait(self._ended(gen), *arguments, **named)
 
     def _ended(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        until = time.monotonic() + self.patience
+        until = elapsed() + self.patience
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and time.monotonic() > until:
+                if not ready and elapsed() > until:
                     self.pgconn.finish()
                     raise OperationalError("the server does not answer")
                 wanted = gen.send(ready)
