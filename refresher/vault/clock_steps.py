@@ -333,7 +333,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
                 ),
             ),
         )
-        .order_by(grants.c.expires_at.nulls_first())
+        .order_by(grants.c.expires_at.nulls_first(), grants.c.id)
     )
     rows = tx.connection.execute(misdated).all()
     for place, row in enumerate(rows):
