@@ -13,6 +13,9 @@ from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Grant, GrantState, Intent, TokenSet
 from refresher.domain.pauses import through
 
+MOMENT = 0.001
+"""Seconds by which equal instants may differ once a clock has moved them."""
+
 _LEFT, _FAILING = fields_with(Trait.LEFT), fields_with(Trait.FAILING)
 
 
@@ -86,7 +89,7 @@ def _merged(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Gran
         after = replace(after, rejection=stored.rejection)
     if stored.attempt_sequence != intent.sequence:
         others = stored.intent
-        if others is not None and others.presented == intent.presented:
+        if others is not None and _counts(others, intent):
             others = others.without_one  # this attempt is accounted for now
         # A vault that has lost its last writes may know less of them than the answer (I2).
         sequence = max(stored.attempt_sequence, intent.sequence)
@@ -95,6 +98,16 @@ def _merged(stored: Grant, claimed: Grant, after: Grant, intent: Intent) -> Gran
         return after
     first_sent_at = stored.intent.first_sent_at
     return replace(after, intent=replace(after.intent, first_sent_at=first_sent_at))
+
+
+def _counts(stored: Intent, attempt: Intent) -> bool:
+    """Whether STORED counts ATTEMPT among those that are open.
+
+    Not where it was begun after ATTEMPT: a refusal had ended the intent that counted it. A
+    clock that was set back moves what is stored, and never ahead of what was claimed.
+    """
+    begun_later = stored.first_sent_at - attempt.first_sent_at > MOMENT
+    return stored.presented == attempt.presented and not begun_later
 
 
 def next_version(previous: int, now: float) -> int:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refresher.domain import commit_rule
 from refresher.domain.commit_rule import Verdict, judge, merge, next_version
 from refresher.domain.grants import Grant, GrantKind, GrantState, Intent, TokenSet
 from refresher.domain.secret import Secret
@@ -125,3 +126,13 @@ def test_the_next_version_is_always_higher(previous: int, now: float) -> None:
     assert version > previous
     assert version >= int(now * 1000)
     assert version in {previous + 1, int(now * 1000)}
+
+
+@pytest.mark.parametrize(("begun_after", "counts"), [(0.0, True), (-7200.0, True), (60.0, False)])
+def test_an_attempt_is_taken_from_the_intent_that_counts_it(
+    begun_after: float, *, counts: bool
+) -> None:
+    """A refusal ends an intent; the late answer to one of its attempts is none of the next."""
+    attempt = Intent(sequence=1, presented=b"rt", first_sent_at=1e9, attempts=1)
+    stored = replace(attempt, sequence=4, first_sent_at=1e9 + begun_after, attempts=2)
+    assert commit_rule._counts(stored, attempt) is counts
