@@ -46,7 +46,7 @@ from refresher.engine.announcements import announce, announce_incident, announce
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import as_it_came, exchange_record
-from refresher.engine.supervision import report_bug
+from refresher.engine.supervision import Shield, report_bug
 from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
@@ -149,15 +149,17 @@ class Refresh:
         blame: Blame = lambda _, __, outcome: usual_fault(outcome),
         begun: Callable[[Patience], None] = lambda _: None,
         on_late: Callable[[Patience], None] | None = None,
+        shield: Shield | None = None,
     ) -> Outcome:
         """Send, commit and publish what CLAIM allows; shielded, so it ends by itself.
 
         Args:
+            shield: of the task, where it has one.
             begun: given what the caller may end the request with.
             on_late: told when the deadline has passed and the answer is read all the same,
                 because losing it would cost the grant.
         """
-        with anyio.CancelScope(shield=True):
+        with shield or anyio.CancelScope(shield=True):
             patience = self._patience(claim, client, on_late)
             begun(patience)
             # To the end of the doubt: an answer that waits for it is in memory alone.
