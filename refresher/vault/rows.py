@@ -121,6 +121,10 @@ _AS_THEY_ARE = [
 
 _VALUES_OF = itemgetter(*_AS_THEY_ARE)
 
+_KINDS = {kind.value: kind for kind in GrantKind}
+_STATES = {state.value: state for state in GrantState}
+_FAULTS: Mapping[str | None, Fault | None] = {None: None, **{one.value: one for one in Fault}}
+
 
 def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
@@ -130,10 +134,9 @@ def grant_of(row: Row) -> Grant:
     """
     _refuse_damage(row)
     try:
-        kind, state = GrantKind(row["kind"]), GrantState(row["state"])
-        fault = None if row["fault"] is None else Fault(row["fault"])
+        kind, state, fault = _KINDS[row["kind"]], _STATES[row["state"]], _FAULTS[row["fault"]]
         rejection, terms = _rejection_of(row), terms_of(row)
-    except ValueError:
+    except (ValueError, LookupError):
         raise GrantSetAside("its row is in a state that nobody knows") from None
     intent = None
     if row["intent_sequence"] is not None:
