@@ -17,7 +17,7 @@ from refresher.logs.catalogue import EVENTS, Event
 from refresher.logs.fields import FIELDS
 from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
 from refresher.logs.levels import Entry, Level
-from refresher.logs.rendering import INSTANTS, ForTerminal, as_json, date
+from refresher.logs.rendering import FIRST, INSTANTS, ForTerminal, as_json, date
 from refresher.logs.writer import END_WITHIN, LineWriter
 from refresher.text import plain_value
 
@@ -165,7 +165,7 @@ def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     Others wrote some of them: a line is one line, and no terminal obeys it. Instants, its own
     included, are dates.
     """
-    shown: dict[str, object] = {}
+    shown: dict[str, object] = dict.fromkeys(filter(event.__contains__, FIRST))
     for name, value in event.items():
         if name not in _KNOWN:
             shown[name] = "***"

@@ -37,7 +37,7 @@ _UNITS = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"))
 
 def as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     """One object on one line."""
-    return _JSON.encode({name: event[name] for name in FIRST if name in event} | dict(event))
+    return _JSON.encode(event)
 
 
 class ForTerminal:
