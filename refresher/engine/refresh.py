@@ -50,7 +50,7 @@ from refresher.engine.supervision import Shield, report_bug
 from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.oauth.patience import Patience
+from refresher.oauth.patience import Lateness, Patience
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
 
@@ -112,6 +112,7 @@ class Refresh:
         self._learn_end = learn_end
         self._reread = reread
         self._windows = Windows()
+        self._lateness: dict[float, Lateness] = {}
         self._vault = vault
         self._endpoint = endpoint
         self._durability = durability
@@ -212,8 +213,12 @@ class Refresh:
         wait = schedule.waiting(
             quirks.rotation, quirks.response_timeout, claim.intent, now, remaining
         )
-        late_after = wait.deadline if wait.reading > wait.deadline else None
-        return Patience(wait.reading, late_after=late_after, on_late=on_late)
+        if wait.reading <= wait.deadline:
+            return Patience(wait.reading)
+        lateness = self._lateness.get(wait.deadline)
+        if lateness is None:  # as many as clients have deadlines
+            lateness = self._lateness[wait.deadline] = Lateness(wait.deadline)
+        return Patience(wait.reading, lateness=lateness, on_late=on_late)
 
     async def _doubted(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         """OUTCOME, unless it is not to be believed before somebody else was asked.
