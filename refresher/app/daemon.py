@@ -239,6 +239,8 @@ class Daemon:
         reasons: list[str] = []
         if self._vault.files.vanished:
             reasons += map(str, self._vault.files.vanished)
+        elif (lacking := self._vault.resealing.lacking) is not None:
+            reasons.append(lacking)
         elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:

@@ -77,6 +77,7 @@ class World:
         """When the disk last refused."""
         self.disk = Disk()
         self.sealer = Sealer(Keyring([b"k" * 32]), Fingerprinter(b"f" * 32))
+        self.disk.seal(self.sealer.keyring)
         self.moods = Moods(self.chance, self.at)
         self.server = Server(self.chance, self.time, self.sealer.fingerprint, self.moods)
         self.network = Network(self.chance, self.server, self.at)
