@@ -112,6 +112,26 @@ class World:
         self._plan(60.0, self._clock_steps)
         self._plan(60.0 * self.steadiness, self._disk_fails)
 
+    rotates = False
+    """Whether the vault's key is changed."""
+
+    def sealer_of(self, process: Process) -> Sealer:
+        """What PROCESS seals and opens with."""
+        del process
+        return self.sealer
+
+    async def read_keys(self, process: Process) -> bool:
+        """Have PROCESS read its key file again; whether that has changed."""
+        del process
+        return False
+
+    def committed(self) -> None:
+        """Look at what a visit to the disk has left there."""
+
+    def outdated(self) -> list[str]:
+        """What is sealed, and should be with another key."""
+        return []
+
     def sharing(self, process: Process) -> dict[str, Any]:
         """How the vault of PROCESS is opened: it has the vault for itself."""
         del process
