@@ -22,6 +22,7 @@ from refresher import __version__
 from refresher.acting import SETTINGS, acting
 from refresher.app.answers import Daemon as About
 from refresher.app.device_operations import DeviceOperations
+from refresher.app.key_watch import KeyWatch
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -198,6 +199,7 @@ class Daemon:
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
+            "key file": KeyWatch(self._settings.vault.key_file, self._vault.resealing).run,
             "notifications": self._telling.run,
             "secrets": partial(
                 self._secrets.run,
@@ -245,6 +247,8 @@ class Daemon:
         reasons: list[str] = []
         if self._vault.files.vanished:
             reasons += map(str, self._vault.files.vanished)
+        elif (lacking := self._vault.resealing.lacking) is not None:
+            reasons.append(lacking)
         elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:

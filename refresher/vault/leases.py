@@ -1,10 +1,11 @@
 """The leases of a vault: ended where their holder is dead, taken over where several share it.
 
-A holder of a shared vault writes a heartbeat each second. What is known of the others is read
-with it, so that an idle replica costs the vault one small transaction a second.
+A holder of a shared vault writes a heartbeat each second, and in it which keys it can open and
+needs. What is known of the others, and of the key that seals, is read with it, so that an idle
+replica costs the vault one small transaction a second.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -16,8 +17,10 @@ from refresher.clock import Clock
 from refresher.domain import leases as rule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant
+from refresher.domain.keys import Reader
 from refresher.domain.leases import Holder, Lease
 from refresher.domain.shares import WHOLE, Share
+from refresher.vault import keys
 from refresher.vault.reading import guarded, read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants, replicas
@@ -54,12 +57,9 @@ class Backends(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(Reader):
     """One holder, as its heartbeats tell."""
 
-    holder: str
-    name: str
-    life: Holder
     started_at: float
     backend: Backend | None
 
@@ -206,9 +206,12 @@ def beat(
     """
     own = backends.own(tx.connection)
     pid, started_at, server = own or (None, None, None)
+    keyring = tx.sealer.keyring
     lives = {
         "name": name,
         "heartbeat_at": tx.now,
+        "opens": _written(keyring.marks),
+        "needs": _written(keyring.needed | {keyring.sealing}),
         "gone_at": None,
         "backend_pid": pid,
         "backend_started_at": started_at,
@@ -216,12 +219,14 @@ def beat(
     }
     mine = replicas.c.holder == holder
     if not tx.connection.execute(sa.update(replicas).where(mine).values(lives)).rowcount:
+        keys.lock(tx.connection)  # no other key seals from now on that this one cannot open
         begun = {"holder": holder, "started_at": tx.now}
         tx.connection.execute(sa.insert(replicas).values(lives | begun))
-    known = _known(tx.connection)
+    keyring.follow(keys.used_keys(tx.connection))
+    found = known(tx.connection)
     there = {
         one.backend: one
-        for one in known
+        for one in found
         if one.backend is not None and one.life.gone_at is None and one.holder != holder
     }
     for backend in backends.gone(tx.connection, list(there)) if there else ():
@@ -232,10 +237,10 @@ def beat(
             replicas.c.backend_started_at == backend.started_at,
         )
         tx.connection.execute(sa.update(replicas).where(same).values(gone_at=clock.now()))
-    for one in known:
+    for one in found:
         if one.life.heard_at is not None and one.life.heard_at < tx.now - FORGOTTEN_AFTER:
             leave(tx, one.holder)
-    return _known(tx.connection)
+    return known(tx.connection)
 
 
 def leave(tx: Transaction, holder: str) -> None:
@@ -266,7 +271,7 @@ def take_over(
     Args:
         only: the names of the grants that are looked at.
     """
-    lives = {one.holder: one.life for one in _known(tx.connection)}
+    lives = {one.holder: one.life for one in known(tx.connection)}
     leased = _of_silent(tx, holder)
     if only is not None:
         leased = sa.and_(leased, grants.c.name.in_(only))
@@ -336,7 +341,7 @@ def _end(tx: Transaction, holder: str, before: Grant, after: Grant | None) -> bo
 
 def _of_silent(tx: Transaction, holder: str) -> sa.ColumnElement[bool]:
     """What is leased to somebody but HOLDER who is not heard of."""
-    heard = [one.holder for one in _known(tx.connection) if not one.life.is_silent(tx.now)]
+    heard = [one.holder for one in known(tx.connection) if not one.life.is_silent(tx.now)]
     somebody = grants.c.lease_holder
     return sa.and_(somebody.is_not(None), somebody.not_in([holder, *heard]))
 
@@ -348,7 +353,7 @@ def _leased(row: sa.RowMapping) -> tuple[Grant, Lease, str]:
     return grant_of(row), Lease(taken_at, ends_at), row["lease_holder"]
 
 
-def _known(connection: Connection) -> list[Replica]:
+def known(connection: Connection) -> list[Replica]:
     """All replicas there are traces of, in an order that is the same for each of them."""
     rows = connection.execute(sa.select(replicas).order_by(replicas.c.holder)).all()
     return [
@@ -356,6 +361,8 @@ def _known(connection: Connection) -> list[Replica]:
             holder=row.holder,
             name=row.name,
             life=Holder(row.heartbeat_at, row.gone_at),
+            opens=_read(row.opens),
+            needs=_read(row.needs),
             started_at=row.started_at,
             backend=None
             if row.backend_pid is None
@@ -363,3 +370,12 @@ def _known(connection: Connection) -> list[Replica]:
         )
         for row in rows
     ]
+
+
+def _written(marks: Iterable[bytes]) -> str:
+    return " ".join(sorted(mark.hex() for mark in marks))
+
+
+def _read(written: str | None) -> frozenset[bytes]:
+    """What a replica has written; nothing is known of one of a version that writes nothing."""
+    return frozenset(map(bytes.fromhex, (written or "").split()))

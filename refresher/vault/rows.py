@@ -337,7 +337,7 @@ class Sealer:
         return kept
 
     def renewed(self, row: Row, cell: str) -> bytes:
-        """What is in CELL of ROW, in the newest format and under the newest key.
+        """What is in CELL of ROW, in the newest format and under the key that seals.
 
         Raises:
             VaultKeyError: no key opens it.

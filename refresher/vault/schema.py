@@ -387,6 +387,7 @@ replicas = Table(
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("gone_at", Float),
+    *(Column(name, String) for name in ("opens", "needs")),
 )
 """Who shares this vault with others, each of which keeps its row up to date (``leases``)."""
 

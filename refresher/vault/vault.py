@@ -26,6 +26,7 @@ from refresher.vault import (
     hastening,
     incidents,
     keeping,
+    keys,
     leases,
     logins,
     outbox,
@@ -113,7 +114,11 @@ class Vault:
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
-        self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
+        self.resealing = Resealing(
+            *(self._write, self._read, sealer, self.rescued),
+            holder=self.holder,
+            outage=database.outage,
+        )
         """The keys, and what is sealed under which."""
         self.listing = Listing(database.read, self._aside)
         """What people ask about many grants at once."""
@@ -145,7 +150,7 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        self.files.require()
+        self._require()
         now = self.clock.now()
         set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
@@ -289,7 +294,7 @@ class Vault:
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
-        self.files.require()
+        self._require()
         doubted = list(self._doubted)
         now, since_boot = self.clock.now(), self.clock.since_boot()
 
@@ -377,6 +382,12 @@ class Vault:
         self.files.close()
         if is_closed:
             self._lock.release()
+
+    def _require(self) -> None:
+        """Raise ``VaultUnavailable`` where nothing may be begun."""
+        self.files.require()
+        if self._sealer.keyring.missing is not None:
+            raise VaultUnavailable(keys.lacking(self._sealer.keyring))
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]
