@@ -19,7 +19,8 @@ from refresher.engine.durability import Durability
 from refresher.engine.recovery import offer_again, take_over
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault.leases import Replica, Taken
+from refresher.vault.heartbeats import Replica, Sign
+from refresher.vault.leases import Taken
 from refresher.vault.vault import Vault
 
 LOOK_EVERY = 30.0
@@ -74,7 +75,8 @@ class Replicas:
 
     async def _turn(self) -> None:
         try:
-            others = await self._vault.leases.beat()
+            sign = Sign(keeps_answers=self._durability.keeps_answers)
+            others = await self._vault.leases.beat(sign)
             self._was_cut_off |= self._vault.leases.is_reconnected
             if (share := self._vault.leases.share()) != self._share:
                 self._share = share
