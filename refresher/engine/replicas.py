@@ -15,8 +15,10 @@ import anyio
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.leases import BEAT_EVERY
+from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.recovery import offer_again, take_over
+from refresher.engine.words import Heard, Words
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.heartbeats import Replica, Sign
@@ -43,6 +45,8 @@ class Replicas:
         self._vault, self._clients, self._durability = vault, clients, durability
         self._publish, self._wake, self._clock = publish, wake, clock
         self._was_cut_off = False
+        self._admission: Admission | None = None
+        self._heard = Heard()
         self._share = vault.leases.share()
         self._gone: set[str] = set()
         """Replicas that were told to be gone."""
@@ -50,11 +54,19 @@ class Replicas:
         """Those of them that have left nothing."""
         self._looked_at = -math.inf
 
+    def begin_exchanges(self) -> Admission:
+        """What keeps to this replica's share of all limits, and to what servers tell others."""
+        words = Words(self._clock, self._vault.fingerprint)
+        share = self._vault.leases.share
+        self._admission = Admission(self._clients, self._clock, share, words)
+        return self._admission
+
     async def run(self) -> None:
         """Do so for ever; where nobody shares the vault there is nothing to do."""
         while self._vault.leases.is_shared:
             await self._turn()
-            await anyio.sleep(BEAT_EVERY)
+            with anyio.move_on_after(BEAT_EVERY):
+                await self._news()
 
     async def restore(self) -> None:
         """Offer what was written lately again after each cut, for ever.
@@ -73,10 +85,19 @@ class Replicas:
             await self._vault.leases.leave()
         hangs.cancel()
 
+    async def _news(self) -> None:
+        """Wait for what the others are to hear before the next heartbeat is due."""
+        if self._admission is None:
+            await anyio.sleep_forever()
+        else:
+            await self._admission.words.news.wait()
+
     async def _turn(self) -> None:
+        words = None if self._admission is None else self._admission.words.told()
         try:
-            sign = Sign(keeps_answers=self._durability.keeps_answers)
+            sign = Sign(words, self._durability.keeps_answers)
             others = await self._vault.leases.beat(sign)
+            self._hear(others)
             self._was_cut_off |= self._vault.leases.is_reconnected
             if (share := self._vault.leases.share()) != self._share:
                 self._share = share
@@ -89,6 +110,18 @@ class Replicas:
                 await self._take_over({one.holder: one.name for one in others})
         except VaultUnavailable:
             self._was_cut_off = True  # told as an outage by whoever has something to write
+
+    def _hear(self, others: list[Replica]) -> None:
+        """Keep to what servers have told OTHERS."""
+        if self._admission is None:
+            return
+        said, ended = self._heard.news(others, self._clock.now())
+        for word in said:
+            self._admission.hear(word)
+        for word in ended:
+            self._admission.heard_enough(word)
+        if said or ended:
+            self._wake()
 
     def _tell_gone(self, others: list[Replica]) -> None:
         now = self._clock.now()
