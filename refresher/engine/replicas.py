@@ -18,7 +18,7 @@ from refresher.domain.leases import BEAT_EVERY
 from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.recovery import offer_again, take_over
-from refresher.engine.words import Heard, Words
+from refresher.engine.words import Heard, News, Words
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
 from refresher.vault.heartbeats import Replica, Sign
@@ -46,7 +46,7 @@ class Replicas:
         self._publish, self._wake, self._clock = publish, wake, clock
         self._was_cut_off = False
         self._admission: Admission | None = None
-        self._heard = Heard()
+        self._words, self._heard = Words(clock, vault.fingerprint), Heard()
         self._share = vault.leases.share()
         self._gone: set[str] = set()
         """Replicas that were told to be gone."""
@@ -56,17 +56,28 @@ class Replicas:
 
     def begin_exchanges(self) -> Admission:
         """What keeps to this replica's share of all limits, and to what servers tell others."""
-        words = Words(self._clock, self._vault.fingerprint)
         share = self._vault.leases.share
-        self._admission = Admission(self._clients, self._clock, share, words)
+        self._admission = Admission(self._clients, self._clock, share, self._words)
         return self._admission
+
+    def telling(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """WAKE, after which the others look as well for what is due.
+
+        Of what cannot be divided another one may have the only place, and would sleep on.
+        """
+
+        def wake_all() -> None:
+            self._words.made_due += 1
+            wake()
+
+        return wake_all
 
     async def run(self) -> None:
         """Do so for ever; where nobody shares the vault there is nothing to do."""
         while self._vault.leases.is_shared:
             await self._turn()
             with anyio.move_on_after(BEAT_EVERY):
-                await self._news()
+                await self._words.news.wait()
 
     async def restore(self) -> None:
         """Offer what was written lately again after each cut, for ever.
@@ -85,17 +96,9 @@ class Replicas:
             await self._vault.leases.leave()
         hangs.cancel()
 
-    async def _news(self) -> None:
-        """Wait for what the others are to hear before the next heartbeat is due."""
-        if self._admission is None:
-            await anyio.sleep_forever()
-        else:
-            await self._admission.words.news.wait()
-
     async def _turn(self) -> None:
-        words = None if self._admission is None else self._admission.words.told()
         try:
-            sign = Sign(words, self._durability.keeps_answers)
+            sign = Sign(self._words.told(), self._durability.keeps_answers)
             others = await self._vault.leases.beat(sign)
             self._hear(others)
             self._was_cut_off |= self._vault.leases.is_reconnected
@@ -112,15 +115,15 @@ class Replicas:
             self._was_cut_off = True  # told as an outage by whoever has something to write
 
     def _hear(self, others: list[Replica]) -> None:
-        """Keep to what servers have told OTHERS."""
+        """Look for what OTHERS made due, and keep to what servers have told them."""
         if self._admission is None:
             return
-        said, ended = self._heard.news(others, self._clock.now())
-        for word in said:
+        news = self._heard.news(others, self._clock.now())
+        for word in news.said:
             self._admission.hear(word)
-        for word in ended:
+        for word in news.ended:
             self._admission.heard_enough(word)
-        if said or ended:
+        if news != News():
             self._wake()
 
     def _tell_gone(self, others: list[Replica]) -> None:

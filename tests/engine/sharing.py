@@ -17,15 +17,19 @@ class Daemon:
 
     def __init__(self, vault: Vault, client: Client = CRM) -> None:
         self.published: list[str] = []
+        self.woken = 0
         self.durability = Durability(vault)
         self.replicas = Replicas(
             vault=vault,
             clients={"crm": client},
             durability=self.durability,
             publish=self.published.append,
-            wake=lambda: None,
+            wake=self._wake,
             clock=vault.clock,
         )
+
+    def _wake(self) -> None:
+        self.woken += 1
 
     async def turn(self) -> None:
         await self.replicas._turn()

@@ -11,7 +11,7 @@ from refresher.domain.outcomes import ClientRejected, NotSent, Outcome, Transien
 from refresher.domain.secret import Secret
 from refresher.engine.admission import Admission
 from refresher.engine.gate import FAILURES_TO_OPEN
-from refresher.engine.words import AFTER_OTHERS, MOST_TOLD, Words
+from refresher.engine.words import AFTER_OTHERS, MOST_TOLD, WORTH_TELLING, Words
 from refresher.logs import Event
 from tests.domain.world import claimed, make_grant
 from tests.engine.sharing import Daemon
@@ -202,7 +202,7 @@ def test_of_very_many_gates_those_are_told_that_last() -> None:
     words = Words(FakeClock())
     for number in range(MOST_TOLD + 50):
         words.say(f"gate {number}", CRM, 10.0 + number)
-    told = json.loads(words.told() or "")
+    told = json.loads(words.told() or "")["words"]
     assert len(told) == MOST_TOLD
     assert told[0]["gate"] == "gate 50"
 
@@ -210,6 +210,26 @@ def test_of_very_many_gates_those_are_told_that_last() -> None:
 def test_a_shorter_word_takes_nothing_from_a_longer_one() -> None:
     words = Words(FakeClock())
     words.say("gate", CRM, 60.0)
-    words.say("gate", CRM, 1.0)
-    [told] = json.loads(words.told() or "")
+    words.say("gate", CRM, 10.0)
+    [told] = json.loads(words.told() or "")["words"]
     assert told["until"] == pytest.approx(FakeClock().now() + 60.0)
+
+
+async def test_a_moment_of_quiet_is_nobody_elses_business(both: Shared) -> None:
+    """It would stop the others for longer than the server has asked for."""
+    one, other = await replica(both, "one"), await replica(both, "two")
+    one.gets(Transient(reason="throttled", status=429, retry_after=WORTH_TELLING - 1.0))
+    await beat(one, other)
+    assert one.waits is not None
+    assert other.waits is None
+
+
+async def test_what_is_made_due_at_one_wakes_all(both: Shared) -> None:
+    """Another one may have the only place for it."""
+    one, other = await replica(both, "one"), await replica(both, "two")
+    await beat(one, other, one, other)
+    before = one.daemon.woken, other.daemon.woken
+    one.daemon.replicas.telling(lambda: None)()
+    for _ in range(3):
+        await beat(one, other)
+    assert (one.daemon.woken, other.daemon.woken) == (before[0], before[1] + 1)
