@@ -113,15 +113,13 @@ def _engine(options: dict[str, Any], begin: str, execution: dict[str, Any]) -> E
         max_overflow=0,
         execution_options=execution,
     )
+    dialect: Any = engine.dialect
+    dialect.begin = begin
 
     @sa.event.listens_for(engine, "do_connect")
     def reach(_dialect: object, _record: object, _: object, known: dict[str, Any]) -> Any:
         return VaultConnection.connect(
             "", autocommit=True, prepare_threshold=None, **options, **known
         )
-
-    @sa.event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
