@@ -144,6 +144,9 @@ class Database:
         self._under_way: list[_Waiting[Any]] = []
         self._is_called = False
         """The commit of what waits is about to begin."""
+        self._to_read: list[_Waiting[Any]] = []
+        self._is_reading = False
+        """What waits to be read together has a read before it, or one that is about to begin."""
         self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
@@ -193,6 +196,23 @@ class Database:
         if self._is_abandoned:
             raise _abandoned()
         self._read_thread.submit(lambda: self._look(operation, mine), mine.settle)
+        await mine.settled
+        return mine.result()
+
+    async def read_with_others(
+        self, together: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item
+    ) -> T:
+        """The same of what TOGETHER reads at once for all who ask for it meanwhile.
+
+        Nobody gets what was read before it asked.
+        """
+        mine = _Waiting(together, lambda c, one: together(c, [one])[0], item, together)
+        if self._is_abandoned:
+            raise _abandoned()
+        self._to_read.append(mine)
+        if not self._is_reading:
+            self._is_reading = True
+            asyncio.get_running_loop().call_soon(self._read_next)
         await mine.settled
         return mine.result()
 
@@ -273,6 +293,27 @@ class Database:
 
         try:
             self._write_thread.submit(lambda: self._commit(batch), ended)
+        except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
+            ended(error)
+
+    def _read_next(self) -> None:
+        """Let the thread read for all who wait for it."""
+        batch, self._to_read = self._to_read, []
+        self._is_reading = bool(batch)
+        if not batch:
+            return
+        read = _Settled[None]()
+
+        def ended(error: BaseException | None) -> None:
+            self._read_next()
+            for waiting in batch:
+                waiting.is_done, waiting.error = read.is_done, read.error
+                waiting.settle(error)
+
+        try:
+            self._read_thread.submit(
+                lambda: self._look(lambda c: _run_together(c, batch), read), ended
+            )
         except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
             ended(error)
 

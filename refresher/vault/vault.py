@@ -174,7 +174,7 @@ class Vault:
         return claimed
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``claims.is_held``.
+        """Whether a claim may still be sent; see ``claims.are_held``.
 
         Where the vault is ours alone, only what was handed over since, but for claims and
         commits, can have changed that.
@@ -182,7 +182,7 @@ class Vault:
         self.files.require()
         if self.is_alone and claim.seen == self._transactions.disturbances:
             return True
-        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read_with_others(claims.are_held, (self.holder, claim))
         return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
