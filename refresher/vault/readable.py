@@ -9,6 +9,7 @@ follows.
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,8 @@ _COLUMNS = (
 _NAMES = [column.name for column in _COLUMNS]
 
 _LABELS = _NAMES.index("labels")
+_SHOWN = ("id", "uid", "name", "client", "version", "issued_at", "expires_at")
+_SHOWN_OF = itemgetter(*map(_NAMES.index, _SHOWN))
 _TYPES: Mapping[type[sa.types.TypeEngine[Any]], tuple[type, ...]] = {
     sa.BigInteger: (int,),
     sa.Integer: (int,),
@@ -176,11 +179,12 @@ def _publication(row: Any, sealer: Sealer) -> Publication | None:
     if tuple(map(type, row)) not in _SOUND:
         return None
     values = dict(zip(_NAMES, row, strict=True))
-    shown = {name: values[name] for name in _SHOWN}
+    shown = dict(zip(_SHOWN, _SHOWN_OF(row), strict=True))
     try:
         labels = row[_LABELS]
         if isinstance(labels, str):  # PostgreSQL's driver has read it already
             labels = _NO_LABELS if labels == "{}" else json.loads(labels)
+        shown["labels"] = labels
         shown["kind"], shown["state"] = _KINDS[values["kind"]], _STATES[values["state"]]
         access_token, extras = sealer.access_token(values)
     except (VaultKeyError, ValueError, LookupError, TypeError):
@@ -189,12 +193,9 @@ def _publication(row: Any, sealer: Sealer) -> Publication | None:
     if not is_known or max(abs(values["issued_at"] or 0), abs(values["expires_at"] or 0)) >= LATEST:
         return None
     return Publication(
-        grant=_NOBODY.but(labels=labels, **shown),
+        grant=_NOBODY.but(**shown),
         access_token=access_token,
         token_type=values["token_type"],
         scope=values["granted_scope"],
         extras=extras,
     )
-
-
-_SHOWN = ("id", "uid", "name", "client", "version", "issued_at", "expires_at")
