@@ -125,6 +125,7 @@ class Vault:
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
         self.readable = Readable(database.read, sealer, self._aside)
+        self.versions = self.readable.versions
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
         self.steps = clock_steps.ClockSteps(
