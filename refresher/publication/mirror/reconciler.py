@@ -272,6 +272,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
+            await observation.observe(self._publisher, [rights.name])
         await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
