@@ -19,8 +19,9 @@ from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantSetAside, VaultKeyError
+from refresher.vault.batches import Again
 from refresher.vault.candidates import Ahead, of_room
-from refresher.vault.database import Again, others_write
+from refresher.vault.database import others_write
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_one
 from refresher.vault.refusals import is_of_one_row
