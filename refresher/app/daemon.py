@@ -146,7 +146,7 @@ class Daemon:
             clock=self._clock,
             parts=self._parts,
         ) as core:
-            admission = Admission(core.clients, self._clock, self._vault.leases.share)
+            admission = core.replicas.begin_exchanges()
             scheduler = self._scheduler = Scheduler(
                 vault=self._vault,
                 refresh=core.refresh,

@@ -85,6 +85,11 @@ class Durability:
         """Exchanges that are out, and answers that are in memory alone."""
         return self._exchanges.count + sum(hand.is_at_risk for hand in self._in_hand)
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether answers lie in the rescue file that the vault has not taken yet."""
+        return any(hand.rescue is not None for hand in self._in_hand)
+
     def written_lately(self) -> list[bytes]:
         """The records of what a shared vault has taken lately, in that order."""
         since = asyncio.get_running_loop().time() - OFFERED_FOR

@@ -41,6 +41,7 @@ from refresher.vault.candidates import Ahead
 from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
+from refresher.vault.heartbeats import Backends
 from refresher.vault.incidents import Incident
 from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
@@ -75,7 +76,7 @@ class Vault:
         clock: Clock,
         measure_clock: Callable[[], Awaitable[None]] | None = None,
         name: str | None = None,
-        backends: leases.Backends | None = None,
+        backends: Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.measure_clock = measure_clock
@@ -124,6 +125,7 @@ class Vault:
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
         self.readable = Readable(database.read, sealer, self._aside)
+        self.versions = self.readable.versions
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
         self.steps = clock_steps.ClockSteps(
@@ -173,7 +175,7 @@ class Vault:
         return claimed
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``claims.is_held``.
+        """Whether a claim may still be sent; see ``claims.are_held``.
 
         Where the vault is ours alone, only what was handed over since, but for claims and
         commits, can have changed that.
@@ -181,7 +183,7 @@ class Vault:
         self.files.require()
         if self.is_alone and claim.seen == self._transactions.disturbances:
             return True
-        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read_with_others(claims.are_held, (self.holder, claim))
         return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:
