@@ -22,6 +22,7 @@ from refresher import __version__
 from refresher.acting import SETTINGS, acting
 from refresher.app.answers import Daemon as About
 from refresher.app.device_operations import DeviceOperations
+from refresher.app.key_watch import KeyWatch
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
 from refresher.app.secret_watch import SecretWatch
@@ -73,6 +74,11 @@ STATUS_INTERVAL = 5.0
 """Seconds between updates of the line ``systemctl status`` shows, and for the vault to be
 read for one: a vault that hangs is told instead."""
 
+
+COLLECTED_AFTER = 20_000
+"""Objects more than there were before which nobody looks for cycles among them. A thousand
+refreshes a second have some thousands under way, and Python would look every 700, at all of them:
+4 % of a refresh."""
 
 RESTS_FOR = 100
 """How many times as long as counting the grants took they are not counted again: it reads every
@@ -140,7 +146,7 @@ class Daemon:
             clock=self._clock,
             parts=self._parts,
         ) as core:
-            admission = Admission(core.clients, self._clock, self._vault.leases.share)
+            admission = core.replicas.begin_exchanges()
             scheduler = self._scheduler = Scheduler(
                 vault=self._vault,
                 refresh=core.refresh,
@@ -157,6 +163,7 @@ class Daemon:
             # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
             async with anyio.create_task_group() as tasks:
                 self._start(core, scheduler, admission, tasks)
                 async with self._listening(core, admission, scheduler):
@@ -192,6 +199,7 @@ class Daemon:
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
+            "key file": KeyWatch(self._settings.vault.key_file, self._vault.resealing).run,
             "notifications": self._telling.run,
             "secrets": partial(
                 self._secrets.run,
@@ -239,6 +247,8 @@ class Daemon:
         reasons: list[str] = []
         if self._vault.files.vanished:
             reasons += map(str, self._vault.files.vanished)
+        elif (lacking := self._vault.resealing.lacking) is not None:
+            reasons.append(lacking)
         elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:

@@ -88,6 +88,9 @@ class Event(StrEnum):
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
     VAULT_KEY_ADDED = "vault.key_added"
+    VAULT_KEY_WAITING = "vault.key_waiting"
+    VAULT_KEY_CHANGED = "vault.key_changed"
+    VAULT_KEY_MISSING = "vault.key_missing"
     VAULT_RESEALED = "vault.resealed"
     VAULT_UNOPENED = "vault.unopened"
     VAULT_VANISHED = "vault.vanished"
@@ -321,10 +324,21 @@ EVENTS: Mapping[Event, Entry] = {
         Level.ERROR, "all that was in the vault that vanished is in the copy that path names"
     ),
     Event.VAULT_KEY_ADDED: Entry(
-        Level.INFO, "a new key stands first in the key file, and seals from now on"
+        Level.INFO, "a new key was written into the key file, above the others"
+    ),
+    Event.VAULT_KEY_WAITING: Entry(
+        Level.WARNING,
+        "a new key seals nothing yet: the key file of the replica that is named does not have it",
+    ),
+    Event.VAULT_KEY_CHANGED: Entry(
+        Level.INFO, "another key seals from now on; all else is brought under it"
+    ),
+    Event.VAULT_KEY_MISSING: Entry(
+        Level.ERROR,
+        "the vault is sealed with a key that is not in the key file: nothing is sent until it is",
     ),
     Event.VAULT_RESEALED: Entry(
-        Level.INFO, "as many sealed values as count says were brought under the newest key"
+        Level.INFO, "as many sealed values as count says were brought under the key that seals"
     ),
     Event.VAULT_UNOPENED: Entry(
         Level.ERROR, "no key in the key file opens as many sealed values as count says"

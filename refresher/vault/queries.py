@@ -90,13 +90,26 @@ def _next(
 
 def open_again(connection: Connection, sealer: Sealer, aside: Aside) -> list[str]:
     """The names of the grants that no key opened, and one does now: it was put back."""
-    if not aside.unopened:
+    if not aside.unopened and not aside.unclaimed:
         return []
     with suppress(VaultKeyError):  # the keys stay what they were
         keys.read_again(connection, sealer.keyring)
+    held = grants.c.id.in_(aside.unclaimed[:IN_ONE_PASS])
+    for number, is_open in read_all(connection, aside, held, partial(_is_open, sealer)):
+        if is_open:
+            aside.claimable(number)
     waiting = grants.c.id.in_(aside.unopened[:IN_ONE_PASS])
     found = _published(connection, sealer, aside, waiting)
     return [publication.grant.name for _, publication in found if publication is not None]
+
+
+def _is_open(sealer: Sealer, row: sa.RowMapping) -> tuple[int, bool]:
+    """Whether the tokens in ROW open, by its id."""
+    try:
+        sealer.tokens(row)
+    except VaultKeyError:
+        return row["id"], False
+    return row["id"], True
 
 
 def _published(
@@ -114,7 +127,8 @@ def _build(sealer: Sealer, aside: Aside, row: Row) -> tuple[int, Publication | N
     try:
         publication = sealer.publication(row)
     except VaultKeyError as error:
-        aside.put_unopened(grant_of(row), error)
+        if sealer.keyring.missing is None:  # else one line says so, and others publish
+            aside.put_unopened(grant_of(row), error)
         return row["id"], None
     if aside.opened(row["id"]) and publication.grant.reason != Reason.UNREADABLE:
         emit(Event.GRANT_READMITTED, grant=publication.grant.name)
@@ -144,7 +158,9 @@ class Overdue:
 def overdue(connection: Connection, aside: Aside, before: float) -> list[Overdue]:
     """What is due since before BEFORE and nobody works on, one of each client."""
     waiting = sa.and_(
-        grants.c.due_at < before, grants.c.lease_holder.is_(None), grants.c.id.not_in(aside.ids)
+        grants.c.due_at < before,
+        grants.c.lease_holder.is_(None),
+        grants.c.id.not_in(aside.not_to_claim),
     )
     first = sa.select(grants.c.id).where(waiting).order_by(grants.c.due_at).limit(1)
     if connection.scalar(first) is None:

@@ -21,7 +21,7 @@ from refresher.publication.mirror.showing import Showing
 from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Publisher
-from refresher.publication.reports import Outcome, PublishReport
+from refresher.publication.reports import READABLE, PublishReport
 from refresher.publication.server.faults import Refused
 from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
@@ -171,7 +171,7 @@ class Reconciler:
         acknowledged = self._clock.monotonic()
         for row in rows:
             name = row.grant.name
-            if report.tokens[name] in {Outcome.WRITTEN, Outcome.REWRITTEN}:
+            if report.tokens[name] in READABLE:
                 self._on_published(name, row.grant.version, acknowledged - marked[name])
 
     def _has_rested(self) -> bool:
@@ -272,6 +272,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
+            await observation.observe(self._publisher, [rights.name])
         await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
@@ -340,7 +341,7 @@ class Reconciler:
         )
         for row in rows:
             name = row.grant.name
-            echo = echo_of(row, report, now, monotonic)
+            echo = echo_of(name, report, monotonic)
             self._worklist.wrote(name, echo, is_idle=report.is_forbidden(name))
             if self.expected is not None:
                 self._expect(row, now, self.expected)
