@@ -164,13 +164,15 @@ def leases_heard_at(vault: Vault, name: str) -> float:
     return heard_at
 
 
-async def test_a_replica_of_an_older_version_is_waited_for(both: Shared) -> None:
+async def test_a_replica_of_an_older_version_is_waited_for(both: Shared, lines: Lines) -> None:
     one, two = await both.replica("one"), await both.replica("two")
     await execute(one, sa.update(replicas).where(replicas.c.name == "two").values(opens=None))
     await one.resealing.rotate()
     await one.leases.beat()
     await one.resealing.reseal()
     assert one._sealer.keyring.wanted is not None
+    [told] = lines.of(Event.VAULT_KEY_WAITING)
+    assert told["repair"].startswith("replace two")
     await two.leases.leave()
     await hear(one)
     assert one._sealer.keyring.wanted is None
