@@ -7,6 +7,7 @@ import pytest
 
 from refresher.domain import leases, schedule
 from refresher.domain.leases import Holder, Lease
+from refresher.vault import resealing
 from refresher.vault.heartbeats import Replica
 from refresher.vault.leases import Leases
 from tests.simulation import Violated, simulate
@@ -42,6 +43,29 @@ def test_many_steps_of_replicas_violate_no_guarantee() -> None:
     for seed in range(200, 230):
         seen += simulate(20_000, seed, 2 + seed % 2)
     assert seen["taken over: cut off"] > 0
+
+
+CHANGED = ("keys changed", "new keys", "vault.key_waiting", "vault.resealed")
+
+
+def test_replicas_that_change_their_key_violate_no_guarantee() -> None:
+    seen = simulate(6_000, 8, 3, rotates=True)
+    assert [kind for kind in CHANGED if not seen[kind]] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_many_keys_of_replicas_violate_no_guarantee() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(300, 312):
+        seen += simulate(20_000, seed, 2 + seed % 2, rotates=True)
+    assert seen["refused without its key"] > 0
+
+
+def test_a_key_that_seals_before_all_have_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "unread_by", lambda *_: [])
+    with pytest.raises(Violated, match=r"K: . cannot open what is sealed from now on"):
+        simulate(6_000, 8, 3, rotates=True)
 
 
 def _take_the_silent_for_dead(patch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,7 @@ class Replicas:
             if (share := self._vault.leases.share()) != self._share:
                 self._share = share
                 self._wake()  # what another has left alone may be due here
+            await self._vault.resealing.heard(self._vault.leases.replicas, self._clock.now())
             if not self._vault.leases.may_judge:
                 return
             self._tell_gone(others)

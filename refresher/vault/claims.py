@@ -19,8 +19,9 @@ from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantSetAside, VaultKeyError
+from refresher.vault.batches import Again
 from refresher.vault.candidates import Ahead, of_room
-from refresher.vault.database import Again, others_write
+from refresher.vault.database import others_write
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_one
 from refresher.vault.refusals import is_of_one_row
@@ -153,11 +154,13 @@ def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
     wanted.made.clear()
     wanted.ahead.forget()
     changed: list[Grant] = []
+    is_shared = others_write(tx.connection)
     for number in _chosen(tx, wanted, None):
         try:
             claimed = guarded(tx, number, partial(_claim_row, tx, number, wanted, changed))
-        except VaultKeyError:
-            stopped = guarded(tx, number, partial(_pause, tx, number))
+        except VaultKeyError as error:
+            stop = partial(_leave_aside, error=error) if is_shared else _pause
+            stopped = guarded(tx, number, partial(stop, tx, number))
             changed += [] if stopped is None else [stopped]
         else:
             wanted.made.extend([] if claimed is None else [claimed])
@@ -222,22 +225,34 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
     )
 
 
-def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
-    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now.
+_HELD = ForSome(
+    lambda numbers: sa.select(
+        grants.c.id,
+        grants.c.lease_holder,
+        grants.c.attempt_sequence,
+        grants.c.authorization_serial,
+        grants.c.refresh_token_fingerprint,
+    ).where(grants.c.id.in_(numbers), grants.c.state != sa.literal(GrantState.PAUSED.value))
+)
+
+
+def are_held(connection: Connection, asked: Sequence[tuple[str, Claim]]) -> list[bool]:
+    """Whether each claim is still its holder's latest, and presents the refresh token stored now.
 
     Not once its grant was paused.
     """
-    found = connection.scalar(
-        sa.select(grants.c.id).where(
-            grants.c.id == claimed.grant.id,
-            grants.c.lease_holder == holder,
-            grants.c.attempt_sequence == claimed.intent.sequence,
-            grants.c.authorization_serial == claimed.grant.authorization_serial,
-            grants.c.refresh_token_fingerprint == claimed.intent.presented,
-            grants.c.state != GrantState.PAUSED.value,
+    numbers = [claimed.grant.id for _, claimed in asked]
+    stored = {number: tuple(kept) for number, *kept in _HELD.rows(connection, numbers, {})}
+    return [
+        stored.get(claimed.grant.id)
+        == (
+            holder,
+            claimed.intent.sequence,
+            claimed.grant.authorization_serial,
+            claimed.intent.presented,
         )
-    )
-    return found is not None
+        for holder, claimed in asked
+    ]
 
 
 def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
@@ -256,6 +271,13 @@ def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
             )
             .values(**unsent | intent_values(claimed.intent.without_one))
         )
+
+
+def _leave_aside(tx: Transaction, number: int, error: VaultKeyError) -> None:
+    """Leave a grant whose tokens no key opens here to other replicas, which may have the key."""
+    row = row_by_id(tx, number)
+    assert row is not None
+    tx.aside.put_unclaimed(grant_of(row), error)
 
 
 def _pause(tx: Transaction, number: int) -> Grant:

@@ -1,10 +1,11 @@
 """The heartbeats of those that share a vault: who lives, and who is known to be dead.
 
-Each is one row, written each second. What a holder reads of the others it reads with its own
+Each is one row, written each second, which says too what its holder can open and what servers
+told it. What a holder reads of the others, and of the key that seals, it reads with its own
 heartbeat, so that an idle replica costs the vault one small transaction a second.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from refresher.clock import Clock
+from refresher.domain.keys import Reader
 from refresher.domain.leases import Holder
+from refresher.vault import keys
 from refresher.vault.rows import Transaction
 from refresher.vault.schema import grants, replicas
 
@@ -59,12 +62,9 @@ ALIVE = Sign()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(Reader):
     """One holder, as its heartbeats tell."""
 
-    holder: str
-    name: str
-    life: Holder
     started_at: float
     backend: Backend | None
     reading: Backend | None
@@ -87,6 +87,7 @@ def beat(
 ) -> None:
     """Write the heartbeat of HOLDER, which is served by OWN, and by READING what it reads."""
     shown = None if sign.keeps_answers else own
+    keyring = tx.sealer.keyring
     lives = {
         "name": name,
         "heartbeat_at": tx.now,
@@ -97,11 +98,15 @@ def beat(
         "reader_pid": reading and reading.pid,
         "reader_started_at": reading and reading.started_at,
         "words": sign.words,
+        "opens": _written(keyring.marks),
+        "needs": _written(keyring.needed | {keyring.sealing}),
     }
     mine = replicas.c.holder == holder
     if not tx.connection.execute(sa.update(replicas).where(mine).values(lives)).rowcount:
+        keys.lock(tx.connection)  # no other key seals from now on that this one cannot open
         begun = {"holder": holder, "started_at": tx.now}
         tx.connection.execute(sa.insert(replicas).values(lives | begun))
+    keyring.follow(keys.used_keys(tx.connection))
 
 
 def mark_gone(tx: Transaction, holder: str, backends: Backends, since: float, clock: Clock) -> None:
@@ -161,6 +166,8 @@ def known(connection: Connection) -> list[Replica]:
             backend=_backend(row.backend_pid, row.backend_started_at, row.backend_server),
             reading=_backend(row.reader_pid, row.reader_started_at, row.backend_server),
             words=row.words,
+            opens=_read(row.opens),
+            needs=_read(row.needs),
         )
         for row in rows
     ]
@@ -168,3 +175,12 @@ def known(connection: Connection) -> list[Replica]:
 
 def _backend(pid: int | None, started_at: float, server: str | None) -> Backend | None:
     return None if pid is None or server is None else Backend(pid, started_at, server)
+
+
+def _written(marks: Iterable[bytes]) -> str:
+    return " ".join(sorted(mark.hex() for mark in marks))
+
+
+def _read(written: str | None) -> frozenset[bytes]:
+    """What a replica has written; nothing is known of one of a version that writes nothing."""
+    return frozenset(map(bytes.fromhex, (written or "").split()))

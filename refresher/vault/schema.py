@@ -296,11 +296,7 @@ revocations = Table(
 """Authorizations that an operator ended, with the tokens that have still to be revoked at
 their server. The row of one that is done stays without tokens until ``ends_at``: a token of
 that authorization may still come."""
-Index(
-    "ix_revocations_authorization",
-    revocations.c.grant_uid,
-    revocations.c.authorization_serial,
-)
+Index("ix_revocations_authorization", revocations.c.grant_uid, revocations.c.authorization_serial)
 Index("ix_revocations_due_at", revocations.c.due_at)
 Index(
     "ix_revocations_parked",
@@ -387,9 +383,9 @@ replicas = Table(
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("gone_at", Float),
-    Column("words", String),
+    *(Column(name, String) for name in ("words", "opens", "needs")),
 )
-"""Who shares this vault with others, each of which keeps its row up to date (``leases``)."""
+"""Who shares this vault with others, each of which keeps its row up to date (``heartbeats``)."""
 facts = Table(
     "facts",
     metadata,

@@ -1,5 +1,6 @@
 """Several replicas on one vault in one process: an SQLite file without its lock."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,10 +29,13 @@ class Shared:
     clock: FakeClock = field(default_factory=FakeClock)
     server: Server = field(default_factory=Server)
 
-    async def replica(self, name: str) -> Vault:
+    async def replica(self, name: str, *, own_key_file: bool = False) -> Vault:
         """One more replica, which has said that it lives."""
         database = open_sqlite(self.folder / "vault.db")
-        keyring = Keyring.load(self.folder / "key")
+        key_file = self.folder / "key"
+        if own_key_file:
+            key_file = Path(shutil.copy2(key_file, self.folder / f"{name}.key"))
+        keyring = Keyring.load(key_file)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         file = self.folder / f"{name}.rescue"
         vault = Vault(

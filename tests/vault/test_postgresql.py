@@ -16,12 +16,14 @@ import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
+from refresher.vault import exchanges
 from refresher.vault.heartbeats import Replica
+from refresher.vault.keys import FINGERPRINT_KEY, SEALING_KEYS
 from refresher.vault.migrate import known_revisions
 from refresher.vault.opening import open_vault
 from refresher.vault.postgresql import dialect, tables
 from refresher.vault.schema import grants
-from refresher.vault.sealing import write_key_file
+from refresher.vault.sealing import KEY_ID_BYTES, write_key_file
 from refresher.vault.vault import Vault
 from tests.support.postgresql import PrivatePostgres
 from tests.support.waiting import PATIENCE, eventually
@@ -89,6 +91,24 @@ async def test_replicas_that_start_at_once_make_one_schema(
     assert len({vault._sealer.fingerprint(Secret("rt")) for vault in vaults}) == 1
     for vault in vaults:
         vault.close()
+
+
+async def test_one_that_begins_to_share_a_vault_waits_for_a_change_of_its_key(
+    replicas: tuple[Vault, Vault], url: str
+) -> None:
+    """Else it would be one that nobody has waited for, and would not know of the new key."""
+    one, two = replicas
+    new = bytes(KEY_ID_BYTES)
+    with psycopg.connect(url) as change:
+        change.execute("SELECT 1 FROM facts WHERE name = %s FOR UPDATE", [FINGERPRINT_KEY])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(two.leases.beat)
+            await eventually(lambda: waiting(url, "transactionid") == 1, "it waits")
+            used = new + one._sealer.keyring.sealing
+            change.execute("INSERT INTO facts VALUES (%s, %s)", [SEALING_KEYS, used])
+            change.commit()
+    assert two._sealer.keyring.missing == new
+    assert one._sealer.keyring.missing is None
 
 
 async def test_racing_replicas_share_no_grant(replicas: tuple[Vault, Vault]) -> None:
@@ -191,7 +211,11 @@ async def test_one_that_others_keep_locked_is_refused_in_time(
     await other.prove_writable()
 
 
-async def test_text_that_the_database_cannot_hold_costs_no_answer(tmp_path: Path, url: str) -> None:
+async def test_text_that_the_database_cannot_hold_costs_no_answer(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the quick way, on which many are committed at once."""
+    monkeypatch.setattr(exchanges, "commit", lambda *_: pytest.fail("it took the careful way"))
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         scope = "read \0 write" + "x" * 1000
