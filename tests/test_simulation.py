@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1, 9, 23):  # between them everything happens
+    for seed in (1, 7, 14):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
