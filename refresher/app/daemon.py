@@ -25,6 +25,7 @@ from refresher.app.device_operations import DeviceOperations
 from refresher.app.key_watch import KeyWatch
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.app.reloaded import changed_clients, needing_restart
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.servers import Servers
 from refresher.app.signals import Signals
@@ -308,7 +309,7 @@ class Daemon:
                 Event.SETTINGS_RELOADED,
                 clients=len(settings.clients),
                 grants=len(settings.seeds),
-                warnings=_needing_restart(self._settings, settings),
+                warnings=needing_restart(self._settings, settings),
             )
         self._notifier.ready()
 
@@ -317,7 +318,7 @@ class Daemon:
         clients = await core.discovering.recalled(settings.clients)
         settings = replace(settings, clients=clients)
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
-        became = _became(core.clients, settings.clients)
+        became = changed_clients(core.clients, settings.clients)
         self._secrets.take_over(settings)
         self._telling.take_over(settings.targets)
         await self._publisher.server.move(self._secrets.address)
@@ -387,23 +388,3 @@ def _measuring(clock: Clock) -> "Measuring":
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
-
-
-def _became(old: Mapping[str, Client], new: Mapping[str, Client]) -> list[tuple[What, str]]:
-    """What a reload made of each client that it did not leave as it was."""
-    became = [(What.CLIENT_REMOVED, name) for name in old if name not in new]
-    for name, client in new.items():
-        if old.get(name) != client:
-            became.append((What.CLIENT_CHANGED if name in old else What.CLIENT_ADDED, name))
-    return became
-
-
-def _needing_restart(old: Settings, new: Settings) -> list[str]:
-    """What changed but takes effect only at a restart; the address of Redis does at once."""
-    sections = ("vault", "control", "http", "log", "daemon")
-    changed = [
-        f"[{section}]" for section in sections if getattr(old, section) != getattr(new, section)
-    ]
-    if old.redis.prefix != new.redis.prefix:
-        changed.append("redis.prefix")
-    return [f"{name} changed: restart to use it" for name in changed]

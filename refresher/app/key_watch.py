@@ -23,7 +23,7 @@ class KeyWatch:
     """Has RESEALING read the key FILE again whenever it was changed."""
 
     def __init__(self, file: Path, resealing: Resealing, *, look_every: float = LOOK_EVERY) -> None:
-        self._place, self._resealing, self._look_every = InFiles((file,)), resealing, look_every
+        self._file, self._resealing, self._look_every = file, resealing, look_every
         self._known: Stamp | None = None
 
     async def run(self) -> None:
@@ -52,6 +52,11 @@ class KeyWatch:
 
     async def _stamp(self) -> Stamp | None:
         try:
-            return await in_thread_of_its_own(partial(InFiles.stamp, self._place))
+            return await in_thread_of_its_own(partial(_stamp_of, self._file))
         except RuntimeError:  # no thread can be started
             return None
+
+
+def _stamp_of(file: Path) -> Stamp | None:
+    """What tells one content of FILE from the next; None of a pipe, which is read only once."""
+    return InFiles((file,)).stamp() if file.is_file() else None

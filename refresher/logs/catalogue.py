@@ -323,26 +323,12 @@ EVENTS: Mapping[Event, Entry] = {
     Event.VAULT_SAVED: Entry(
         Level.ERROR, "all that was in the vault that vanished is in the copy that path names"
     ),
-    Event.VAULT_KEY_ADDED: Entry(
-        Level.INFO, "a new key was written into the key file, above the others"
-    ),
-    Event.VAULT_KEY_WAITING: Entry(
-        Level.WARNING,
-        "a new key seals nothing yet: the key file of the replica that is named does not have it",
-    ),
-    Event.VAULT_KEY_CHANGED: Entry(
-        Level.INFO, "another key seals from now on; all else is brought under it"
-    ),
-    Event.VAULT_KEY_MISSING: Entry(
-        Level.ERROR,
-        "the vault is sealed with a key that is not in the key file: nothing is sent until it is",
-    ),
-    Event.VAULT_RESEALED: Entry(
-        Level.INFO, "as many sealed values as count says were brought under the key that seals"
-    ),
-    Event.VAULT_UNOPENED: Entry(
-        Level.ERROR, "no key in the key file opens as many sealed values as count says"
-    ),
+    Event.VAULT_KEY_ADDED: Entry(Level.INFO, "a new key was written above those of the key file"),
+    Event.VAULT_KEY_WAITING: Entry(Level.WARNING, "a new key does not seal until a replica has it"),
+    Event.VAULT_KEY_CHANGED: Entry(Level.INFO, "another key seals from now on"),
+    Event.VAULT_KEY_MISSING: Entry(Level.ERROR, "the key file lacks the key that seals the vault"),
+    Event.VAULT_RESEALED: Entry(Level.INFO, "count values were brought under the key that seals"),
+    Event.VAULT_UNOPENED: Entry(Level.ERROR, "no key in the key file opens count sealed values"),
     Event.VAULT_REFUSED: Entry(
         Level.ERROR, "the vault refuses or does not answer: nothing is sent until it does"
     ),

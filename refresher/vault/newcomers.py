@@ -90,7 +90,7 @@ def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) ->
         for place, fingerprint in prints.items()
     ]
     _NOTE.run(tx.connection, notes)
-    note_each(tx, What.ADDED, (grant for grant, _ in made.values()))
+    note_each(tx, What.ADDED, ((grant.name, grant.client) for grant, _ in made.values()))
     names = [grant.name for grant, _ in made.values()]
     for subject in _subjects(tx, names):
         exchange_anew(tx, subject)

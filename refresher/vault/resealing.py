@@ -226,7 +226,9 @@ class Resealing:
                 key_id=key.hex(),
                 replica=one.name,
                 instance=one.holder,
-                repair=f"put the line of this key into the key file of {one.name} too",
+                repair=f"put the line of this key into the key file of {one.name} too"
+                if one.opens
+                else f"replace {one.name}: its version does not say which keys it has",
             )
         self._told_waiting = set(waiting)
 

@@ -296,11 +296,7 @@ revocations = Table(
 """Authorizations that an operator ended, with the tokens that have still to be revoked at
 their server. The row of one that is done stays without tokens until ``ends_at``: a token of
 that authorization may still come."""
-Index(
-    "ix_revocations_authorization",
-    revocations.c.grant_uid,
-    revocations.c.authorization_serial,
-)
+Index("ix_revocations_authorization", revocations.c.grant_uid, revocations.c.authorization_serial)
 Index("ix_revocations_due_at", revocations.c.due_at)
 Index(
     "ix_revocations_parked",
@@ -374,7 +370,6 @@ notifications = Table(
 """What people are to be told, until somebody has taken it; no secret is in it. A target is the
 place of a [[notify]] in the settings."""
 Index("ix_notifications_due_at", notifications.c.due_at)
-
 replicas = Table(
     "replicas",
     metadata,

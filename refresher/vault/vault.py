@@ -109,7 +109,7 @@ class Vault:
         """What people are to be told."""
         self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
         """Logins that any process may finish."""
-        self.hastening = hastening.Hastening(write=self._write)
+        self.hastening = hastening.Hastening(write=self._write, read=self._read)
         """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""

@@ -1,5 +1,6 @@
 """The key file is read again by itself once it was changed, and never half written."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,6 +55,16 @@ async def test_what_cannot_be_used_is_said_once_and_changes_nothing(
         assert vault._sealer.keyring.ids == before
         (tmp_path / "key").write_text(new_key_line() + content)
         await eventually(lambda: len(vault._sealer.keyring.ids) == 2, "it is read")
+
+
+async def test_a_key_that_came_through_a_pipe_is_not_read_again(
+    tmp_path: Path, lines: Lines
+) -> None:
+    async with opened(tmp_path) as vault:
+        (tmp_path / "key").unlink()
+        os.mkfifo(tmp_path / "key", 0o600)
+        await KeyWatch(tmp_path / "key", vault.resealing)._look()
+        assert lines.of(Event.SECRET_DOUBTED) == []
 
 
 async def test_a_file_that_is_being_written_is_left_for_later(

@@ -10,7 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from refresher import __version__
-from tests.bench import figure_1, figure_2, figure_3, figure_4, figure_5, figure_6, figure_9
+from tests.bench import (
+    figure_1,
+    figure_2,
+    figure_3,
+    figure_4,
+    figure_5,
+    figure_6,
+    figure_8,
+    figure_9,
+)
 from tests.bench.environments import Environments
 from tests.bench.ground import ROOT, NotMeasured, machine
 from tests.bench.plots import draw
@@ -25,6 +34,7 @@ FIGURES: dict[int, ModuleType] = {
     4: figure_4,
     5: figure_5,
     6: figure_6,
+    8: figure_8,
     9: figure_9,
 }
 

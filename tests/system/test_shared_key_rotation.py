@@ -1,5 +1,6 @@
 """A new vault key where two daemons share the vault: real processes, a real PostgreSQL."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,17 @@ from refresher.cli.entry import Exit
 from refresher.vault.sealing import Keyring
 from tests.support.daemon import DaemonProcess
 from tests.support.postgresql import PrivatePostgres
+from tests.support.rotating_daemon import KEY_PLACES
 from tests.support.waiting import wait_until
 from tests.system.test_key_rotation import BAD, ask, await_one_key, die_at, keys_of
 from tests.system.test_postgresql import add, another, in_database, is_intact, version
 from tests.system.world import World
 
 NAMES = [f"g{number}" for number in range(6)]
+
+BATCHES = 8
+"""Two writes for each of two new keys, two cells of each grant in batches of four, and the
+fingerprint key."""
 
 
 def put(file: Path, content: str) -> None:
@@ -82,8 +88,8 @@ def test_a_new_key_waits_for_every_replica(
             assert is_intact(world, minted)
 
 
-def test_kills_of_a_rotation_beside_another_replicas_lose_nothing(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PrivatePostgres
+def kill_at_each(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PrivatePostgres, places: Sequence[str]
 ) -> None:
     """The key file is on a volume of both, and both bring new keys in."""
     folder = tmp_path_factory.mktemp("one")
@@ -95,7 +101,7 @@ def test_kills_of_a_rotation_beside_another_replicas_lose_nothing(
             (other.folder / "refresher.key").symlink_to(key_file)
             other.start()
             minted = add(world, *NAMES)
-            for place in ("after the key", "before 2", "after 4"):
+            for place in places:
                 before = key_file.read_text()
                 die_at(daemon, place, other)
                 assert key_file.read_text().endswith(before)
@@ -111,3 +117,17 @@ def test_kills_of_a_rotation_beside_another_replicas_lose_nothing(
             for one in (daemon, other):
                 assert one.events(*BAD) == []
             assert is_intact(world, minted)
+
+
+def test_kills_of_a_rotation_beside_another_replicas_lose_nothing(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PrivatePostgres
+) -> None:
+    kill_at_each(tmp_path_factory, postgres, ["after the key", "before 4"])
+
+
+@pytest.mark.long
+def test_a_kill_at_every_batch_beside_another_replicas_rotation_loses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PrivatePostgres
+) -> None:
+    batches = [f"{when} {n}" for n in range(1, BATCHES + 1) for when in ("before", "after")]
+    kill_at_each(tmp_path_factory, postgres, [*KEY_PLACES, *batches])

@@ -1,6 +1,7 @@
 """A new key where several replicas share a vault: it seals once each of them can open it."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -10,10 +11,10 @@ import sqlalchemy as sa
 from refresher.domain.leases import BACK_WITHIN
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event
-from refresher.vault import heartbeats
+from refresher.vault import heartbeats, keys, sealed_cells
 from refresher.vault.heartbeats import FORGOTTEN_AFTER
 from refresher.vault.keys import SEALING_KEYS
-from refresher.vault.schema import facts, replicas
+from refresher.vault.schema import facts, grants, replicas
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.sealing import new_key_line
 from refresher.vault.vault import Vault
@@ -78,10 +79,14 @@ async def test_a_key_seals_once_every_replica_has_it(both: Shared, lines: Lines)
     old = one._sealer.keyring.sealing
     new = await one.resealing.rotate()
     await hear(two, one)
-    keys = await keys_of(one)
-    assert (keys[new].waits, keys[new].seals, named(keys[new].unread_by)) == (True, False, ["two"])
-    assert keys[old.hex()].seals
-    assert not keys[old.hex()].can_go
+    known = await keys_of(one)
+    assert (known[new].waits, known[new].seals, named(known[new].unread_by)) == (
+        True,
+        False,
+        ["two"],
+    )
+    assert known[old.hex()].seals
+    assert not known[old.hex()].can_go
     [told] = lines.of(Event.VAULT_KEY_WAITING)
     assert (told["replica"], told["key_id"]) == ("two", new)
     assert one._sealer.keyring.sealing == old
@@ -97,8 +102,8 @@ async def test_a_key_seals_once_every_replica_has_it(both: Shared, lines: Lines)
     assert not (await keys_of(one))[old.hex()].can_go
     await hear(two, one)
     await hear(two)  # it has gone over everything, and says so
-    keys = await keys_of(one)
-    assert (keys[old.hex()].total, keys[old.hex()].can_go) == (0, True)
+    known = await keys_of(one)
+    assert (known[old.hex()].total, known[old.hex()].can_go) == (0, True)
     assert set((await sealed(two)).values()) == {two._sealer.keyring.mark}
     assert [line["key_id"] for line in lines.of(Event.VAULT_KEY_CHANGED)] == [new, new]
 
@@ -159,13 +164,15 @@ def leases_heard_at(vault: Vault, name: str) -> float:
     return heard_at
 
 
-async def test_a_replica_of_an_older_version_is_waited_for(both: Shared) -> None:
+async def test_a_replica_of_an_older_version_is_waited_for(both: Shared, lines: Lines) -> None:
     one, two = await both.replica("one"), await both.replica("two")
     await execute(one, sa.update(replicas).where(replicas.c.name == "two").values(opens=None))
     await one.resealing.rotate()
     await one.leases.beat()
     await one.resealing.reseal()
     assert one._sealer.keyring.wanted is not None
+    [told] = lines.of(Event.VAULT_KEY_WAITING)
+    assert told["repair"].startswith("replace two")
     await two.leases.leave()
     await hear(one)
     assert one._sealer.keyring.wanted is None
@@ -223,6 +230,26 @@ async def test_whoever_starts_needs_the_key_that_seals_and_the_old_one_while_it_
         await one.resealing.read_again()
     file_of(one).write_text(lines[0] + "\n")
     await one.resealing.read_again()
+
+
+async def test_one_that_has_not_heard_of_the_change_does_not_undo_it(both: Shared) -> None:
+    """It is in the midst of its own pass, and ends it as it began: with the old key."""
+    one, two = await both.replica("one"), await both.replica("two")
+    await sow(one, make_seed())
+    await one.resealing.rotate()
+    await two.resealing.read_again()
+    await two.leases.beat()
+    await hear(one)
+    assert two._sealer.keyring.sealing != one._sealer.keyring.sealing
+    [cell] = [one for one in sealed_cells.SEALED if one.column is grants.c.refresh_token_sealed]
+    batch = await two._read(partial(sealed_cells.outdated, cell=cell, after=0))
+    assert await two._write(partial(sealed_cells.store, cell=cell, batch=batch)) == 1
+    proof = partial(keys.reseal_fingerprint_key, keyring=two._sealer.keyring, is_last=True)
+    assert await two._write(lambda tx: proof(tx.connection)) == 0
+    assert [key.total for key in await one.resealing.status()] == [1, 1]
+    assert one.resealing.is_due  # whoever asks has it brought under the right one
+    await hear(two, one)
+    assert [key.total for key in await one.resealing.status()] == [2, 0]
 
 
 async def test_a_key_that_was_replaced_never_seals_again(both: Shared) -> None:
