@@ -34,12 +34,12 @@ def window(cpu_us: float, wall_us: float = 100.0) -> Window:
 def test_options_name_figures_depth_and_output(tmp_path: Path) -> None:
     read = read_options(["--quick", "--only", "1,6", "--json", "--plots", str(tmp_path)])
     assert read == Options(quick=True, figures=[1, 6], json=True, plots=tmp_path)
-    assert read_options([]).figures == [1, 2, 3, 4, 5, 6, 9]
+    assert read_options([]).figures == [1, 2, 3, 4, 5, 6, 7, 9, 10]
     assert read_options(["--sizes", "1000,20000"]).depth.sizes == (1_000, 20_000)
     assert read_options([]).depth == WHOLE
 
 
-@pytest.mark.parametrize("wrong", ["0", "7", "one", ""])
+@pytest.mark.parametrize("wrong", ["0", "11", "one", ""])
 def test_a_figure_that_does_not_exist_is_refused(wrong: str) -> None:
     with pytest.raises(SystemExit):
         read_options(["--only", wrong])

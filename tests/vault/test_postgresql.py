@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,8 +15,9 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
+from refresher.domain.shares import Share
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
-from refresher.vault import exchanges
+from refresher.vault import claims, exchanges
 from refresher.vault.migrate import known_revisions
 from refresher.vault.opening import open_vault
 from refresher.vault.postgresql import dialect, tables
@@ -118,6 +120,32 @@ async def test_what_one_has_locked_is_left_to_it(replicas: tuple[Vault, Vault]) 
     engine.dispose()
     [claim] = await at(other, NOW).claim(rooms(crm=5), 5)
     assert claim.grant.name == "a"
+
+
+async def test_where_others_have_locked_everything_no_row_is_read_for_itself(
+    replicas: tuple[Vault, Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = replicas
+    await sow(one, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
+    engine = one._database.open_another()
+    with engine.connect() as connection, monkeypatch.context() as patched:
+        patched.setattr(claims, "claim_each", lambda *_: pytest.fail("it took the careful way"))
+        connection.exec_driver_sql("ROLLBACK; BEGIN")
+        connection.execute(sa.select(grants.c.id).with_for_update())
+        assert await at(other, NOW).claim(rooms(crm=5), 5) == []
+    engine.dispose()
+    assert len(await at(other, NOW).claim(rooms(crm=5), 5)) == 2
+
+
+async def test_replicas_begin_with_different_grants(replicas: tuple[Vault, Vault]) -> None:
+    await sow(replicas[0], *(make_seed(name, f"rt-{name}") for name in "abcdef"))
+    taken: list[set[int]] = []
+    for place, vault in enumerate(replicas):
+        vault.leases.share = partial(Share, 2, place)  # type: ignore[method-assign]  # heard long ago
+        taken.append({one.grant.id % 2 for one in await at(vault, NOW).claim(rooms(crm=2), 2)})
+    assert taken == [{0}, {1}]
+    rest = await at(replicas[0], NOW).claim(rooms(crm=5), 5)
+    assert len(rest) == 2
 
 
 async def test_the_clock_of_one_undoes_no_commit_of_another(
