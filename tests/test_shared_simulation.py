@@ -7,6 +7,8 @@ import pytest
 
 from refresher.domain import leases, schedule
 from refresher.domain.leases import Holder, Lease
+from refresher.vault import resealing
+from refresher.vault.heartbeats import Replica
 from refresher.vault.leases import Leases
 from tests.simulation import Violated, simulate
 
@@ -43,9 +45,37 @@ def test_many_steps_of_replicas_violate_no_guarantee() -> None:
     assert seen["taken over: cut off"] > 0
 
 
+CHANGED = ("keys changed", "new keys", "vault.key_waiting", "vault.resealed")
+
+
+def test_replicas_that_change_their_key_violate_no_guarantee() -> None:
+    seen = simulate(6_000, 8, 3, rotates=True)
+    assert [kind for kind in CHANGED if not seen[kind]] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_many_keys_of_replicas_violate_no_guarantee() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(300, 312):
+        seen += simulate(20_000, seed, 2 + seed % 2, rotates=True)
+    assert seen["refused without its key"] > 0
+
+
+def test_a_key_that_seals_before_all_have_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "unread_by", lambda *_: [])
+    with pytest.raises(Violated, match=r"K: . cannot open what is sealed from now on"):
+        simulate(6_000, 8, 3, rotates=True)
+
+
 def _take_the_silent_for_dead(patch: pytest.MonkeyPatch) -> None:
     """A holder that is cut off loses what it may have the only answer to."""
     patch.setattr(Holder, "is_dead", Holder.is_silent)
+
+
+def _take_one_connection_for_all(patch: pytest.MonkeyPatch) -> None:
+    """One that ends alone is taken for a death."""
+    patch.setattr(Replica, "backends", property(lambda replica: {replica.backend}))
 
 
 def _take_from_the_living(patch: pytest.MonkeyPatch) -> None:
@@ -109,6 +139,7 @@ def _start_as_the_only_one(patch: pytest.MonkeyPatch) -> None:
         (_send_unheard, "G2", 3, 3),
         (_start_as_the_only_one, "G2|G3", 1, 3),
         (_take_from_the_living, "G2", 1, 3),
+        (_take_one_connection_for_all, "G2|G3", 1, 3),
         (_take_over_nothing, "G7", 2, 3),
         (_take_the_silent_for_dead, "G2|G3", 1, 3),
         # Those show only where a replica is cut off for minutes, or dies and comes back late.

@@ -272,11 +272,25 @@ class NewKey(TypedDict):
     key: str
 
 
+class ReplicaView(TypedDict):
+    """One daemon of several on a vault."""
+
+    replica: str
+    instance: str
+
+
 class KeyView(TypedDict):
     """What is sealed under one key."""
 
     line: int | None
     key: str
+    seals: bool
+    waits: bool
+    """It is to seal, once each of ``unread_by`` has it too."""
+    unread_by: list[ReplicaView]
+    """Other replicas whose key files do not have it."""
+    needed_by: list[ReplicaView]
+    """Other replicas that still seal with it, or need it for their rescue files."""
     sealed: dict[str, int]
     first_format: int
     can_go: bool

@@ -22,8 +22,10 @@ from refresher import __version__
 from refresher.acting import SETTINGS, acting
 from refresher.app.answers import Daemon as About
 from refresher.app.device_operations import DeviceOperations
+from refresher.app.key_watch import KeyWatch
 from refresher.app.looks import Looks
 from refresher.app.parts import Core, Parts, opened_core, publisher_of
+from refresher.app.reloaded import changed_clients, needing_restart
 from refresher.app.secret_watch import SecretWatch
 from refresher.app.servers import Servers
 from refresher.app.signals import Signals
@@ -73,6 +75,11 @@ STATUS_INTERVAL = 5.0
 """Seconds between updates of the line ``systemctl status`` shows, and for the vault to be
 read for one: a vault that hangs is told instead."""
 
+
+COLLECTED_AFTER = 20_000
+"""Objects more than there were before which nobody looks for cycles among them. A thousand
+refreshes a second have some thousands under way, and Python would look every 700, at all of them:
+4 % of a refresh."""
 
 RESTS_FOR = 100
 """How many times as long as counting the grants took they are not counted again: it reads every
@@ -140,7 +147,7 @@ class Daemon:
             clock=self._clock,
             parts=self._parts,
         ) as core:
-            admission = Admission(core.clients, self._clock, self._vault.leases.share)
+            admission = core.replicas.begin_exchanges()
             scheduler = self._scheduler = Scheduler(
                 vault=self._vault,
                 refresh=core.refresh,
@@ -157,6 +164,7 @@ class Daemon:
             # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
             async with anyio.create_task_group() as tasks:
                 self._start(core, scheduler, admission, tasks)
                 async with self._listening(core, admission, scheduler):
@@ -192,6 +200,7 @@ class Daemon:
             "metadata": core.discovering.run,
             "keeping": partial(core.keeping.run, self._settings.vault.keep),
             "resealing": self._vault.resealing.run,
+            "key file": KeyWatch(self._settings.vault.key_file, self._vault.resealing).run,
             "notifications": self._telling.run,
             "secrets": partial(
                 self._secrets.run,
@@ -239,6 +248,8 @@ class Daemon:
         reasons: list[str] = []
         if self._vault.files.vanished:
             reasons += map(str, self._vault.files.vanished)
+        elif (lacking := self._vault.resealing.lacking) is not None:
+            reasons.append(lacking)
         elif self._vault.outage.is_on:
             reasons.append("the vault cannot be written")
         if not self._mirror.is_connected:
@@ -298,7 +309,7 @@ class Daemon:
                 Event.SETTINGS_RELOADED,
                 clients=len(settings.clients),
                 grants=len(settings.seeds),
-                warnings=_needing_restart(self._settings, settings),
+                warnings=needing_restart(self._settings, settings),
             )
         self._notifier.ready()
 
@@ -307,7 +318,7 @@ class Daemon:
         clients = await core.discovering.recalled(settings.clients)
         settings = replace(settings, clients=clients)
         changed = [c for c in settings.clients.values() if core.clients.get(c.name) != c]
-        became = _became(core.clients, settings.clients)
+        became = changed_clients(core.clients, settings.clients)
         self._secrets.take_over(settings)
         self._telling.take_over(settings.targets)
         await self._publisher.server.move(self._secrets.address)
@@ -377,23 +388,3 @@ def _measuring(clock: Clock) -> "Measuring":
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
-
-
-def _became(old: Mapping[str, Client], new: Mapping[str, Client]) -> list[tuple[What, str]]:
-    """What a reload made of each client that it did not leave as it was."""
-    became = [(What.CLIENT_REMOVED, name) for name in old if name not in new]
-    for name, client in new.items():
-        if old.get(name) != client:
-            became.append((What.CLIENT_CHANGED if name in old else What.CLIENT_ADDED, name))
-    return became
-
-
-def _needing_restart(old: Settings, new: Settings) -> list[str]:
-    """What changed but takes effect only at a restart; the address of Redis does at once."""
-    sections = ("vault", "control", "http", "log", "daemon")
-    changed = [
-        f"[{section}]" for section in sections if getattr(old, section) != getattr(new, section)
-    ]
-    if old.redis.prefix != new.redis.prefix:
-        changed.append("redis.prefix")
-    return [f"{name} changed: restart to use it" for name in changed]

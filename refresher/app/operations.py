@@ -9,6 +9,7 @@ from refresher.app.calls import Operation, Taking
 from refresher.app.parameters import VISIBLE
 from refresher.app.views import parked_views, view
 from refresher.domain.grants import GrantKind
+from refresher.domain.keys import Reader
 from refresher.domain.seeds import Seed
 from refresher.engine.administration import Administration, Changed
 from refresher.engine.first_tokens import Authorized
@@ -194,7 +195,7 @@ class Operations:
         return {"dropped": call.id, "grant": dropped.name}
 
     async def rotate_key(self, _: calls.RotateKey) -> answers.NewKey:
-        """Let a new vault key seal; ``key_status`` tells when all else is under it."""
+        """Bring in a vault key; ``key_status`` tells when it seals, and all else is under it."""
         return {"key": await self._administration.rotate_key()}
 
     async def key_status(self, _: calls.KeyStatus) -> answers.KeysView:
@@ -219,8 +220,16 @@ def key_view(key: SealedUnder) -> answers.KeyView:
         "key": key.key_id,
         "sealed": dict(key.counts),
         "first_format": key.first_format,
-        "can_go": key.line not in {None, 1} and not key.total,
+        "seals": key.seals,
+        "waits": key.waits,
+        "unread_by": [_replica(one) for one in key.unread_by],
+        "needed_by": [_replica(one) for one in key.needed_by],
+        "can_go": key.can_go,
     }
+
+
+def _replica(one: Reader) -> answers.ReplicaView:
+    return {"replica": one.name, "instance": one.holder}
 
 
 def selected(call: calls.Pause | calls.Resume | calls.Export) -> Selection:

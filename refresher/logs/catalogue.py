@@ -88,6 +88,9 @@ class Event(StrEnum):
     VAULT_MIGRATED = "vault.migrated"
     VAULT_RESTORED = "vault.restored"
     VAULT_KEY_ADDED = "vault.key_added"
+    VAULT_KEY_WAITING = "vault.key_waiting"
+    VAULT_KEY_CHANGED = "vault.key_changed"
+    VAULT_KEY_MISSING = "vault.key_missing"
     VAULT_RESEALED = "vault.resealed"
     VAULT_UNOPENED = "vault.unopened"
     VAULT_VANISHED = "vault.vanished"
@@ -320,15 +323,12 @@ EVENTS: Mapping[Event, Entry] = {
     Event.VAULT_SAVED: Entry(
         Level.ERROR, "all that was in the vault that vanished is in the copy that path names"
     ),
-    Event.VAULT_KEY_ADDED: Entry(
-        Level.INFO, "a new key stands first in the key file, and seals from now on"
-    ),
-    Event.VAULT_RESEALED: Entry(
-        Level.INFO, "as many sealed values as count says were brought under the newest key"
-    ),
-    Event.VAULT_UNOPENED: Entry(
-        Level.ERROR, "no key in the key file opens as many sealed values as count says"
-    ),
+    Event.VAULT_KEY_ADDED: Entry(Level.INFO, "a new key was written above those of the key file"),
+    Event.VAULT_KEY_WAITING: Entry(Level.WARNING, "a new key does not seal until a replica has it"),
+    Event.VAULT_KEY_CHANGED: Entry(Level.INFO, "another key seals from now on"),
+    Event.VAULT_KEY_MISSING: Entry(Level.ERROR, "the key file lacks the key that seals the vault"),
+    Event.VAULT_RESEALED: Entry(Level.INFO, "count values were brought under the key that seals"),
+    Event.VAULT_UNOPENED: Entry(Level.ERROR, "no key in the key file opens count sealed values"),
     Event.VAULT_REFUSED: Entry(
         Level.ERROR, "the vault refuses or does not answer: nothing is sent until it does"
     ),
@@ -344,7 +344,7 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
     ),
     Event.MIRROR_REBUILT: Entry(
-        Level.INFO, "every current token was published again, or (see reason) all that were added"
+        Level.INFO, "Redis shows every current token again, or (see reason) all that were added"
     ),
     Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
     Event.FOREIGN_OVERWRITTEN: Entry(

@@ -2,8 +2,9 @@
 
 Damaged ones are left out of every statement (``reading``). Those whose access token no key
 opens are not published, and what Redis has of them is left alone: the key may come back.
-Both are tried again each minute, by the watch. Nothing is written into a row for it; only a
-claim pauses one that it cannot open, as the daemon that has the vault for itself.
+Both are tried again each minute, by the watch. Nothing is written into a row for it. Only a
+claim pauses one that it cannot open, and only as the daemon that has the vault for itself:
+where others share it, they may open what this one cannot, and do the work.
 """
 
 from dataclasses import replace
@@ -28,11 +29,27 @@ class Aside:
         self._names: dict[int, str | None] = {}
         self._on_trial: set[int] = set()
         self._unopened: dict[int, str] = {}
+        self._unclaimed: dict[int, str] = {}
 
     @property
     def unopened(self) -> list[int]:
         """Rows whose access token no key opens."""
         return list(self._unopened)
+
+    @property
+    def unclaimed(self) -> list[int]:
+        """Rows of which this replica opens too little to claim them; another one may."""
+        return list(self._unclaimed)
+
+    @property
+    def shown_unopened(self) -> set[int]:
+        """Rows whose grants people are to see as ``unopenable``."""
+        return {*self._unopened, *self._unclaimed}
+
+    @property
+    def not_to_claim(self) -> list[int]:
+        """Rows that no claim is to try."""
+        return [*self.ids, *self._unclaimed]
 
     @property
     def ids(self) -> list[int]:
@@ -61,14 +78,18 @@ class Aside:
         """Note that no key opens the access token of GRANT."""
         if grant.id not in self._unopened:
             self._unopened[grant.id] = grant.name
-            emit(
-                Event.GRANT_SET_ASIDE,
-                grant=grant.name,
-                client=grant.client,
-                error=type(error).__name__,
-                reason=str(error),
-                repair=repair(unopenable(grant)),
-            )
+            _tell_unopened(grant, error)
+
+    def put_unclaimed(self, grant: Grant, error: Exception) -> None:
+        """Note that no key opens what a claim of GRANT needs."""
+        self._unclaimed[grant.id] = grant.name
+        if grant.id not in self._unopened:
+            _tell_unopened(grant, error)
+
+    def claimable(self, number: int) -> None:
+        """A claim may try the row NUMBER again."""
+        if (name := self._unclaimed.pop(number, None)) is not None:
+            emit(Event.GRANT_READMITTED, grant=name)
 
     def opened(self, number: int) -> bool:
         """The access token of the row NUMBER opens, or nobody needs it; whether that is news."""
@@ -105,6 +126,17 @@ class Aside:
 def unopenable(grant: Grant) -> Grant:
     """GRANT as people are to see it while no key opens its tokens."""
     return replace(grant, state=GrantState.PAUSED, reason=Reason.UNREADABLE)
+
+
+def _tell_unopened(grant: Grant, error: Exception) -> None:
+    emit(
+        Event.GRANT_SET_ASIDE,
+        grant=grant.name,
+        client=grant.client,
+        error=type(error).__name__,
+        reason=str(error),
+        repair=repair(unopenable(grant)),
+    )
 
 
 def _read_name(connection: Connection, number: int) -> str | None:

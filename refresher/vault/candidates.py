@@ -209,7 +209,7 @@ def _ranked(
     """Up to LIMIT due grants that DUE finds."""
     if limit <= 0:
         return []
-    aside = tx.aside.ids
+    aside = tx.aside.not_to_claim
 
     def read(count: int) -> list[int]:
         values = {"client": room.client, "now": tx.now, "only": only}
@@ -236,7 +236,7 @@ def next_due(connection: Connection, rooms: Sequence[Room], *, aside: Aside) -> 
 
 def _first_due(connection: Connection, room: Room, aside: Aside) -> float | None:
     """When the first unleased grant is due that ROOM would let begin."""
-    left_alone = aside.ids
+    left_alone = aside.not_to_claim
     first = _FIRST_REPLAY if room.only_replays else _FIRST
     found = first.rows(
         connection,

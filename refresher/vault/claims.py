@@ -20,8 +20,9 @@ from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.domain.shares import WHOLE, Share
 from refresher.errors import GrantSetAside, VaultKeyError
+from refresher.vault.batches import Again
 from refresher.vault.candidates import Ahead, of_room
-from refresher.vault.database import Again, others_write
+from refresher.vault.database import others_write
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_one
 from refresher.vault.refusals import is_of_one_row
@@ -170,11 +171,13 @@ def claim_each(tx: Transaction, wanted: Wanted) -> Claimed:
     wanted.made.clear()
     wanted.ahead.forget()
     changed: list[Grant] = []
+    is_shared = others_write(tx.connection)
     for number in _chosen(tx, wanted, None):
         try:
             claimed = guarded(tx, number, partial(_claim_row, tx, number, wanted, changed))
-        except VaultKeyError:
-            stopped = guarded(tx, number, partial(_pause, tx, number))
+        except VaultKeyError as error:
+            stop = partial(_leave_aside, error=error) if is_shared else _pause
+            stopped = guarded(tx, number, partial(stop, tx, number))
             changed += [] if stopped is None else [stopped]
         else:
             wanted.made.extend([] if claimed is None else [claimed])
@@ -287,6 +290,13 @@ def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:
             )
             .values(**unsent | intent_values(claimed.intent.without_one))
         )
+
+
+def _leave_aside(tx: Transaction, number: int, error: VaultKeyError) -> None:
+    """Leave a grant whose tokens no key opens here to other replicas, which may have the key."""
+    row = row_by_id(tx, number)
+    assert row is not None
+    tx.aside.put_unclaimed(grant_of(row), error)
 
 
 def _pause(tx: Transaction, number: int) -> Grant:

@@ -17,9 +17,9 @@ from refresher.domain.secret import Secret
 from refresher.errors import VaultError, VaultKeyError
 from refresher.vault.database import Database
 from refresher.vault.keys import FINGERPRINT_KEY
-from refresher.vault.resealing import SEALED
 from refresher.vault.rows import Sealer
 from refresher.vault.schema import facts, grants, metadata, replicas, state_counts
+from refresher.vault.sealed_cells import SEALED
 
 BATCH = 200
 """Rows in one transaction."""

@@ -6,16 +6,24 @@ the next.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultUnavailable
+from refresher.vault.batches import (
+    Kind,
+    Looks,
+    Settled,
+    Single,
+    Waiting,
+    run_each_alone,
+    run_together,
+)
 from refresher.vault.outage import Outage
 from refresher.vault.refusals import is_of_one_row, is_passing, unavailable
 from refresher.vault.threads import Thread
@@ -39,56 +47,6 @@ changed are locked when they are read."""
 TRIES = 3
 """How often a transaction is run that others were in the way of, or that found its connection
 lost, before it counts as refused."""
-
-
-class _Settled(Generic[T]):
-    """What comes of something that a thread does."""
-
-    def __init__(self) -> None:
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.is_done = False
-        """Whether it took effect: of a write, whether its commit has returned."""
-        self.error: Exception | None = None
-        self.value: T | None = None
-
-    def settle(self, error: BaseException | None) -> None:
-        """Let its caller know; whatever has not been done by now has failed with ERROR."""
-        if not self.is_done and self.error is None:
-            reason = "no answer" if error is None else type(error).__name__
-            self.error = VaultUnavailable(f"the vault's thread failed ({reason})")
-            self.error.__cause__ = error
-        if not self.settled.done():
-            self.settled.set_result(None)
-
-    def result(self) -> T:
-        """What came of it."""
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]  # None only where T allows it
-
-
-class Again(Exception):
-    """Raised by what was to be done for many at once: each is to be done alone instead."""
-
-
-class _Waiting(_Settled[T]):
-    """One operation on its way through a thread.
-
-    Args:
-        together: does it at once for the items of all of its KIND that wait in a row.
-        alone: does it for ITEM, whatever the trouble; run in a savepoint after a refusal.
-    """
-
-    def __init__(
-        self,
-        together: Callable[[Connection, Sequence[Any]], Sequence[T]],
-        alone: Callable[[Connection, Any], T],
-        item: object,
-        kind: Hashable,
-    ) -> None:
-        super().__init__()
-        self.together, self.alone, self.item, self.kind = together, alone, item, kind
-        self.since = asyncio.get_running_loop().time()
 
 
 class Database:
@@ -115,11 +73,11 @@ class Database:
         self.open_another, self.size = open_another or (lambda: reader), size
         self.is_shared = is_shared
         self._write_thread, self._read_thread = write_thread, read_thread
-        self._waiting: list[_Waiting[Any]] = []
-        self._under_way: list[_Waiting[Any]] = []
+        self._waiting: list[Waiting[Any]] = []
+        self._under_way: list[Waiting[Any]] = []
         self._is_called = False
         """The commit of what waits is about to begin."""
-        self._to_read: list[_Waiting[Any]] = []
+        self._to_read: list[Waiting[Any]] = []
         self._is_reading = False
         """What waits to be read together has a read before it, or one that is about to begin."""
         self._until_hanging: asyncio.TimerHandle | None = None
@@ -136,28 +94,22 @@ class Database:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        mine = _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
+        mine = Waiting(Single(operation), None)
         with anyio.CancelScope(shield=True):
             await self._settled(mine)
         return mine.result()
 
-    async def write_with_others(
-        self,
-        together: Callable[[Connection, Sequence[Item]], Sequence[T]],
-        alone: Callable[[Connection, Item], T],
-        item: Item,
-        kind: Hashable,
-    ) -> T:
-        """The same of what TOGETHER can do at once for many items of one KIND.
+    async def write_with_others(self, kind: Kind[Item, T], item: Item) -> T:
+        """The same of what KIND can do at once for many items.
 
-        Where something in the same commit raises, or TOGETHER wants it, ALONE does it. Whoever
+        Where something in the same commit raises, or it wants it, each is done alone. Whoever
         calls this is shielded from cancellation already.
         """
-        mine = _Waiting(together, alone, item, kind)
+        mine = Waiting(kind, item)
         await self._settled(mine)
         return mine.result()
 
-    async def _settled(self, mine: _Waiting[Any]) -> None:
+    async def _settled(self, mine: Waiting[Any]) -> None:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
@@ -173,7 +125,7 @@ class Database:
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
-        mine = _Settled[T]()
+        mine = Settled[T]()
         if self._is_abandoned:
             raise _abandoned()
         self._read_thread.submit(lambda: self._look(operation, mine), mine.settle)
@@ -187,7 +139,7 @@ class Database:
 
         Nobody gets what was read before it asked.
         """
-        mine = _Waiting(together, lambda c, one: together(c, [one])[0], item, together)
+        mine = Waiting(Looks(together), item)
         if self._is_abandoned:
             raise _abandoned()
         self._to_read.append(mine)
@@ -207,7 +159,7 @@ class Database:
         """
         with suppress(VaultUnavailable):  # what refuses a write may still be read
             await self.write(lambda _: None)
-        done = _Settled[T]()
+        done = Settled[T]()
 
         def run() -> None:
             pooled = self._writer.raw_connection()
@@ -283,7 +235,7 @@ class Database:
         self._is_reading = bool(batch)
         if not batch:
             return
-        read = _Settled[None]()
+        read = Settled[None]()
 
         def ended(error: BaseException | None) -> None:
             self._read_next()
@@ -293,7 +245,7 @@ class Database:
 
         try:
             self._read_thread.submit(
-                lambda: self._look(lambda c: _run_together(c, batch), read), ended
+                lambda: self._look(lambda c: run_together(c, batch), read), ended
             )
         except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
             ended(error)
@@ -301,15 +253,15 @@ class Database:
     def _hangs(self) -> None:
         self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
 
-    def _commit(self, batch: list[_Waiting[Any]]) -> None:
+    def _commit(self, batch: list[Waiting[Any]]) -> None:
         """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
             try:
-                self._transact(lambda connection: _run_together(connection, batch))
+                self._transact(lambda connection: run_together(connection, batch))
             except DBAPIError:
                 raise
             except Exception:  # noqa: BLE001  who has raised it hears of it in the second run
-                self._transact(lambda connection: _run_each_alone(connection, batch))
+                self._transact(lambda connection: run_each_alone(connection, batch))
         except DBAPIError as error:
             if len(batch) > 1 and is_of_one_row(error):
                 for waiting in batch:
@@ -340,7 +292,7 @@ class Database:
             else:
                 return
 
-    def _look(self, operation: Callable[[Connection], T], done: _Settled[T]) -> None:
+    def _look(self, operation: Callable[[Connection], T], done: Settled[T]) -> None:
         for tries in range(1, TRIES + 1):
             try:
                 with self._reader.connect() as connection:
@@ -355,36 +307,6 @@ class Database:
             else:
                 done.is_done = True
             return
-
-
-def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
-    """Run BATCH in its order, as few statements as that takes; the first refusal ends it."""
-    for _, row in groupby(batch, lambda waiting: waiting.kind):
-        alike = list(row)
-        values = alike[0].together(connection, [one.item for one in alike])
-        for one, value in zip(alike, values, strict=True):
-            one.value = value
-
-
-def _run_each_alone(connection: Connection, batch: Sequence[_Waiting[Any]]) -> None:
-    for waiting in batch:
-        waiting.error = None
-        _run_alone(connection, waiting)
-
-
-def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
-    """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
-    savepoint = connection.begin_nested()
-    try:
-        waiting.value = waiting.alone(connection, waiting.item)
-    except DBAPIError:
-        # The database refuses and has often rolled back by itself, the savepoint included.
-        raise
-    except Exception as error:  # noqa: BLE001  supervision: it is raised where it was asked for
-        savepoint.rollback()
-        waiting.error = error
-    else:
-        savepoint.commit()
 
 
 def others_write(connection: Connection) -> bool:

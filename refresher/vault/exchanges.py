@@ -16,9 +16,9 @@ from refresher.domain.commit_rule import Verdict, judge, merge, next_version
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Grant, GrantState, Publication, TokenSet
 from refresher.vault import incidents
+from refresher.vault.batches import Again
 from refresher.vault.changes import What, note
 from refresher.vault.claims import overlaid, row_by_id
-from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
 from refresher.vault.prepared import ForEach

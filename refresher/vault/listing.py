@@ -135,7 +135,7 @@ class Listing:
             )
             of_kind: list[Grant] = await self._read(first)
             found |= {grant.id: grant for grant in of_kind if grant.id not in found}
-        unopened = set(self._aside.unopened)
+        unopened = self._aside.shown_unopened
         return [unopenable(one) if one.id in unopened else one for one in found.values()]
 
     async def details(self, name: str) -> Details | None:
@@ -175,7 +175,7 @@ def page(
 
     Of those set aside it holds what can be said. It may be empty before the end.
     """
-    unopened = set(aside.unopened)
+    unopened = aside.shown_unopened
     # Those that no key opens are shown in another state than the one in their row.
     asked = Wanted(client=wanted.client) if unopened else wanted
     ahead = sa.and_(_walked(asked), grants.c.name > after)
@@ -206,7 +206,7 @@ def find_details(connection: Connection, aside: Aside, name: str) -> Details | N
     def build(row: sa.RowMapping) -> Details:
         grant = grant_of(row)
         return Details(
-            unopenable(grant) if grant.id in aside.unopened else grant,
+            unopenable(grant) if grant.id in aside.shown_unopened else grant,
             granted_scope=row["granted_scope"],
             is_out=row["lease_holder"] is not None,
             claimed_by=row["claimed_by"],

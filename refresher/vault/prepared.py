@@ -129,13 +129,18 @@ class ForSome:
 
     Args:
         build: makes it for so many parameters, which it gets.
+        kind: what the parameters are.
     """
 
-    def __init__(self, build: Callable[[Sequence[sa.BindParameter[int]]], sa.Executable]) -> None:
-        self._build = build
+    def __init__(
+        self,
+        build: Callable[[Sequence[sa.BindParameter[Any]]], sa.Executable],
+        kind: type[sa.types.TypeEngine[Any]] = sa.BigInteger,
+    ) -> None:
+        self._build, self._kind = build, kind
         self._prepared = cache(self._prepare)
 
-    def rows(self, connection: Connection, some: Sequence[int], values: Values) -> list[Any]:
+    def rows(self, connection: Connection, some: Sequence[Any], values: Values) -> list[Any]:
         """The rows that it gives for SOME, of which there is at least one."""
         size = 1 << (len(some) - 1).bit_length()
         padded = [*some, *([some[-1]] * (size - len(some)))]
@@ -144,7 +149,7 @@ class ForSome:
 
     def _prepare(self, size: int) -> Prepared:
         return Prepared(
-            self._build([sa.bindparam(f"some_{n}", type_=sa.BigInteger) for n in range(size)])
+            self._build([sa.bindparam(f"some_{n}", type_=self._kind) for n in range(size)])
         )
 
 

@@ -61,7 +61,7 @@ class Rescued:
         return is_left
 
     async def reseal(self, mark: bytes) -> int:
-        """Bring what is left under the newest key, whose seals begin with MARK; how many were.
+        """Bring what is left under the key that seals, whose values begin with MARK; how many were.
 
         A record goes to another slot before its own is freed: it may be the only copy. A
         process that dies in between leaves two, of which the commit rule takes one.

@@ -296,11 +296,7 @@ revocations = Table(
 """Authorizations that an operator ended, with the tokens that have still to be revoked at
 their server. The row of one that is done stays without tokens until ``ends_at``: a token of
 that authorization may still come."""
-Index(
-    "ix_revocations_authorization",
-    revocations.c.grant_uid,
-    revocations.c.authorization_serial,
-)
+Index("ix_revocations_authorization", revocations.c.grant_uid, revocations.c.authorization_serial)
 Index("ix_revocations_due_at", revocations.c.due_at)
 Index(
     "ix_revocations_parked",
@@ -314,7 +310,6 @@ Index(
     revocations.c.grant_name,
     sqlite_where=revocations.c.due_at.is_not(None),
 )
-
 client_records = Table(
     "client_records",
     metadata,
@@ -375,7 +370,6 @@ notifications = Table(
 """What people are to be told, until somebody has taken it; no secret is in it. A target is the
 place of a [[notify]] in the settings."""
 Index("ix_notifications_due_at", notifications.c.due_at)
-
 replicas = Table(
     "replicas",
     metadata,
@@ -384,12 +378,14 @@ replicas = Table(
     Column("backend_pid", BigInteger),
     Column("backend_started_at", Float),
     Column("backend_server", String(255)),
+    Column("reader_pid", BigInteger),
+    Column("reader_started_at", Float),
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("gone_at", Float),
+    *(Column(name, String) for name in ("words", "opens", "needs")),
 )
-"""Who shares this vault with others, each of which keeps its row up to date (``leases``)."""
-
+"""Who shares this vault with others, each of which keeps its row up to date (``heartbeats``)."""
 facts = Table(
     "facts",
     metadata,

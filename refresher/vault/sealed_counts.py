@@ -1,16 +1,18 @@
 """How much of each kind is sealed under which key, by the beginnings of what is sealed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from refresher.domain.keys import Reader, needed_by, unread_by
 from refresher.vault import kept
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.rows import CELLS, Transaction
 from refresher.vault.schema import client_records as records
 from refresher.vault.schema import facts, grants, kept_answers, logins
 from refresher.vault.schema import revocations as parked
-from refresher.vault.sealing import FIRST_FORMAT, MARK_BYTES
+from refresher.vault.sealing import FIRST_FORMAT, FORMAT, MARK_BYTES, Keyring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,13 @@ class SealedUnder:
     key_id: str
     line: int | None
     """Of the key file; None: the key is not in it."""
+    seals: bool
+    waits: bool
+    """It is to seal, and does not yet."""
+    unread_by: Sequence[Reader]
+    """Other replicas that cannot open what it seals."""
+    needed_by: Sequence[Reader]
+    """Other replicas that need it for what only they can reach, or still seal with it."""
     counts: dict[str, int]
     """Grants, kept answers and so on: how many of each kind."""
     first_format: int
@@ -29,6 +38,12 @@ class SealedUnder:
     def total(self) -> int:
         """How much there is of every kind together."""
         return sum(self.counts.values())
+
+    @property
+    def can_go(self) -> bool:
+        """Whether its line is needed by nothing that is known of here."""
+        is_at_work = self.seals or self.waits or self.total or self.needed_by
+        return self.line is not None and not is_at_work
 
 
 KINDS = (
@@ -67,13 +82,24 @@ def count(tx: Transaction) -> dict[tuple[str, bytes], int]:
     return {(kind, mark): number for kind, mark, number in rows}
 
 
-def by_key(found: dict[tuple[str, bytes], int], ids: list[bytes]) -> list[SealedUnder]:
-    """What was FOUND, under the keys IDS in their order and then under unknown ones."""
+def by_key(
+    found: dict[tuple[str, bytes], int], keyring: Keyring, others: Sequence[Reader], now: float
+) -> list[SealedUnder]:
+    """What was FOUND, under the keys of KEYRING in their order and then under unknown ones.
+
+    Args:
+        others: the other replicas that share the vault.
+    """
+    ids = keyring.ids
     unknown = sorted({mark[1:] for _, mark in found} - set(ids))
     return [
         SealedUnder(
             key_id=key.hex(),
             line=ids.index(key) + 1 if key in ids else None,
+            seals=key == keyring.sealing,
+            waits=key == keyring.wanted,
+            unread_by=unread_by(others, FORMAT + key, now),
+            needed_by=needed_by(others, key, now),
             counts={
                 kind: sum(
                     number for (of, mark), number in found.items() if (of, mark[1:]) == (kind, key)

@@ -18,14 +18,18 @@ import json
 import os
 import secrets
 import stat
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from refresher.domain.keys import next_to_seal
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
 from refresher.files import ABSENT, faults_of, is_own_group, open_to_read
@@ -46,8 +50,7 @@ MARK_BYTES = 1 + KEY_ID_BYTES
 _ENCODER = json.JSONEncoder(default=repr)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What a sealed value belongs to; it opens nowhere else."""
 
     owner: str
@@ -60,13 +63,15 @@ class Place:
         """How the format WRITTEN names this place."""
         if written == FIRST_FORMAT:
             return f"{self.owner}|{self.column}".encode()
-        return f"[{', '.join(map(_named, (self.owner, self.column, *self.bound)))}]".encode()
+        named = [
+            encode_basestring_ascii(part) if type(part) is str else _named(part)
+            for part in (self.owner, self.column, *self.bound)
+        ]
+        return f"[{', '.join(named)}]".encode()
 
 
 def _named(part: object) -> str:
-    """PART as JSON, in a fraction of the time that an encoder takes to begin."""
-    if isinstance(part, str):
-        return encode_basestring_ascii(part)
+    """PART as JSON, which is no plain text, in a fraction of the time of an encoder."""
     # What a damaged row holds instead of text is named too, and is no place of ours.
     return str(part) if type(part) is int else _ENCODER.encode(part)
 
@@ -95,27 +100,31 @@ def write_key_file(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """The keys of a key file, by id in the order of its lines; exchanged as a whole."""
+    """The keys of a key file, exchanged as a whole."""
 
     by_id: dict[bytes, bytes]
-
-    @property
-    def newest(self) -> bytes:
-        """The id of the first line's."""
-        return next(iter(self.by_id))
+    """In the order of the file's lines."""
+    sealing: bytes
+    """The id of the one that seals."""
 
 
 class Keyring:
-    """The master keys of a vault; the first seals, all open.
+    """The master keys of a vault; one seals, all open.
 
     Threads that seal and open while it is read again each work with one whole set of keys.
     """
 
     def __init__(self, keys: list[bytes], path: Path | None = None) -> None:
-        self._keys = _Keys({_key_id(key): key for key in keys})
+        by_id = {_key_id(key): key for key in keys}
+        self._keys = _Keys(by_id, next(iter(by_id)))
         self._path = path
+        self._changing = threading.Lock()
         self.accepts_first = False
         """Whether values of the first format open: until everything is of the newest."""
+        self.used: Sequence[bytes] = ()
+        """The ids of the keys that the vault was sealed with, as it says; the first seals."""
+        self.needed = frozenset(by_id)
+        """Ids of keys under which this process may have sealed what only it can reach."""
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
@@ -138,20 +147,50 @@ class Keyring:
         return list(self._keys.by_id)
 
     @property
+    def sealing(self) -> bytes:
+        """The id of the key that seals."""
+        return self._keys.sealing
+
+    @property
     def mark(self) -> bytes:
         """How everything begins that is sealed now."""
-        return FORMAT + self._keys.newest
+        return FORMAT + self._keys.sealing
+
+    @property
+    def marks(self) -> list[bytes]:
+        """How everything begins that can be opened."""
+        return [written + key for key in self._keys.by_id for written in (FIRST_FORMAT, FORMAT)]
+
+    @property
+    def wanted(self) -> bytes | None:
+        """The id of the key that is to seal and does not yet, if there is one."""
+        return next_to_seal(self.ids, self.used)
+
+    @property
+    def missing(self) -> bytes | None:
+        """The id of the key that the vault is sealed with, if it is not here."""
+        return self.used[0] if self.used and self.used[0] not in self._keys.by_id else None
+
+    def follow(self, used: Sequence[bytes]) -> None:
+        """Seal with the first of the keys USED, as the vault says, once it is here."""
+        with self._changing:
+            self.used = used
+            if used[0] in self._keys.by_id:
+                self._keys = _Keys(self._keys.by_id, used[0])
 
     def take_over(self, other: "Keyring") -> None:
-        """Have the keys of OTHER from now on."""
-        self._keys = other._keys  # noqa: SLF001  its own class
+        """Have the keys of OTHER from now on, which knows the vault too."""
+        with self._changing:
+            by_id = other._keys.by_id  # noqa: SLF001  its own class
+            known = (*self.used, *other.used)
+            self._keys = _Keys(by_id, next(key for key in known if key in by_id))
 
     def seal(self, value: bytes, place: Place, *, written: bytes = FORMAT) -> bytes:
         """Encrypt VALUE for PLACE, in the format WRITTEN."""
         keys, nonce = self._keys, secrets.token_bytes(NONCE_BYTES)
-        cipher = _cipher(keys.by_id[keys.newest], place.owner)
+        cipher = _cipher(keys.by_id[keys.sealing], place.owner)
         sealed = cipher.encrypt(nonce, value, place.associated_data(written))
-        return written + keys.newest + nonce + sealed
+        return written + keys.sealing + nonce + sealed
 
     def open(self, sealed: bytes, place: Place) -> bytes:
         """Decrypt what ``seal`` made for the same PLACE.
@@ -163,7 +202,10 @@ class Keyring:
         nonce, ciphertext = sealed[MARK_BYTES : MARK_BYTES + 12], sealed[MARK_BYTES + 12 :]
         key = self._keys.by_id.get(key_id)
         if written not in {FIRST_FORMAT, FORMAT} or key is None:
-            raise VaultKeyError("the vault was sealed with another key than the one configured")
+            raise VaultKeyError(
+                "the vault was sealed with another key than the one configured: "
+                f"{key_id.hex()} is in no line of the key file"
+            )
         if written == FIRST_FORMAT and not self.accepts_first:
             raise VaultKeyError(
                 f"a sealed {place.column} in the vault is of a form that this vault has no more: "

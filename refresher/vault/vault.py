@@ -26,6 +26,7 @@ from refresher.vault import (
     hastening,
     incidents,
     keeping,
+    keys,
     leases,
     logins,
     outbox,
@@ -40,6 +41,7 @@ from refresher.vault.candidates import Ahead
 from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
+from refresher.vault.heartbeats import Backends
 from refresher.vault.incidents import Incident
 from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
@@ -74,7 +76,7 @@ class Vault:
         clock: Clock,
         measure_clock: Callable[[], Awaitable[None]] | None = None,
         name: str | None = None,
-        backends: leases.Backends | None = None,
+        backends: Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.measure_clock = measure_clock
@@ -107,18 +109,23 @@ class Vault:
         """What people are to be told."""
         self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
         """Logins that any process may finish."""
-        self.hastening = hastening.Hastening(write=self._write)
+        self.hastening = hastening.Hastening(write=self._write, read=self._read)
         """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
         self.pauses = pauses.Pauses(write=self._write, read=self._read)
         """What operators pause and resume."""
-        self.resealing = Resealing(self._write, self._read, sealer, self.rescued)
+        self.resealing = Resealing(
+            *(self._write, self._read, sealer, self.rescued),
+            holder=self.holder,
+            outage=database.outage,
+        )
         """The keys, and what is sealed under which."""
         self.listing = Listing(database.read, self._aside)
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
         self.readable = Readable(database.read, sealer, self._aside)
+        self.versions = self.readable.versions
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
         self.steps = clock_steps.ClockSteps(
@@ -145,7 +152,7 @@ class Vault:
             VaultUnavailable: nothing may be sent; what is claimed all the same is taken
                 back by the next claim or ``prove_writable``.
         """
-        self.files.require()
+        self._require()
         now = self.clock.now()
         set_back, disturbances = self._following.set_back, self._transactions.disturbances
         doubted = list(self._doubted)
@@ -290,7 +297,7 @@ class Vault:
         Raises:
             VaultUnavailable: the vault cannot take an answer now.
         """
-        self.files.require()
+        self._require()
         doubted = list(self._doubted)
         now, since_boot = self.clock.now(), self.clock.since_boot()
 
@@ -378,6 +385,12 @@ class Vault:
         self.files.close()
         if is_closed:
             self._lock.release()
+
+    def _require(self) -> None:
+        """Raise ``VaultUnavailable`` where nothing may be begun."""
+        self.files.require()
+        if self._sealer.keyring.missing is not None:
+            raise VaultUnavailable(keys.lacking(self._sealer.keyring))
 
     def _believe(self, taken_back: Sequence[Claim]) -> None:
         self._doubted = [claim for claim in self._doubted if claim not in taken_back]

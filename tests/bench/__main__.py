@@ -18,6 +18,7 @@ from tests.bench import (
     figure_5,
     figure_6,
     figure_7,
+    figure_8,
     figure_9,
     figure_10,
 )
@@ -27,7 +28,7 @@ from tests.bench.ground import ROOT, NotMeasured, machine
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
 from tests.bench.report import as_json, table
-from tests.bench.session import QUICK, WHOLE, Depth, Found, Row, Session
+from tests.bench.session import QUICK, STEPS, WHOLE, Depth, Found, Row, Session
 
 FIGURES: dict[int, ModuleType] = {
     1: figure_1,
@@ -37,6 +38,7 @@ FIGURES: dict[int, ModuleType] = {
     5: figure_5,
     6: figure_6,
     7: figure_7,
+    8: figure_8,
     9: figure_9,
     10: figure_10,
 }
@@ -54,11 +56,13 @@ class Options:
     """Grants in the vaults of figures 5 and 7, if not those of the depth."""
     given: Path | None = None
     """What an earlier session printed with ``--json``: figure 10 reckons with it."""
+    steps: Sequence[str] = STEPS
+    """What figure 5 measures of each."""
 
     @property
     def depth(self) -> Depth:
         """How much is measured."""
-        depth = QUICK if self.quick else WHOLE
+        depth = replace(QUICK if self.quick else WHOLE, steps=tuple(self.steps))
         return depth if self.sizes is None else replace(depth, sizes=tuple(self.sizes))
 
 
@@ -89,8 +93,18 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--given", type=Path, metavar="FILE", help="what an earlier --json printed, for figure 10"
     )
+    parser.add_argument(
+        "--steps", type=_steps, default=STEPS, metavar=",".join(STEPS), help="these of figure 5"
+    )
     found = parser.parse_args(arguments)
     return Options(**vars(found))
+
+
+def _steps(text: str) -> list[str]:
+    steps = text.split(",")
+    if unknown := set(steps) - set(STEPS):
+        raise argparse.ArgumentTypeError(f"there is no step {min(unknown)}")
+    return steps
 
 
 def _sizes(text: str) -> list[int]:

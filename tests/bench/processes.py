@@ -142,8 +142,9 @@ class Daemon:
         time.sleep(at - time.time())
 
     def lines(self, event: str) -> Iterator[dict[str, Any]]:
-        """The log lines of EVENT so far."""
+        """The log lines of EVENT so far, of the daemon that was started last."""
         with self._log.open() as log:
+            log.seek(self._before)
             for line in log:
                 if event in line and line.startswith("{"):
                     found: dict[str, Any] = json.loads(line)

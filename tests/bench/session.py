@@ -7,6 +7,9 @@ from typing import Any
 from tests.bench.environments import Environments
 from tests.bench.processes import Ground
 
+STEPS = ("import", "reload", "start", "idle", "busy", "all_due")
+"""All that figure 5 can measure of a vault, in its order."""
+
 
 @dataclass(frozen=True)
 class Depth:
@@ -39,6 +42,8 @@ class Depth:
     """Alternating rounds of figure 7."""
     published: tuple[int, ...]
     """Grants of which figure 9 replaces the master."""
+    steps: tuple[str, ...] = STEPS
+    """What figure 5 measures of each vault."""
 
 
 WHOLE = Depth(

@@ -18,16 +18,18 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replicas", type=int, default=1, help="processes on one vault")
+    parser.add_argument("--rotates", action="store_true", help="they change the vault's key")
     options = parser.parse_args()
     seen: Counter[str] = Counter()
     started, done, seed, violations = time.monotonic(), 0, options.seed, 0
     while done < options.steps and not violations:
         steps = min(STEPS_EACH, options.steps - done)
         try:
-            seen += simulate(steps, seed, options.replicas)
+            seen += simulate(steps, seed, options.replicas, rotates=options.rotates)
         except Violated as violated:
             violations = 1
             again = f"--steps {steps} --seed {seed} --replicas {options.replicas}"
+            again += " --rotates" * options.rotates
             sys.stdout.write(f"{violated}\nreplay it: {again}\n")
         done, seed = done + steps, seed + 1
     took = round(time.monotonic() - started, 1)

@@ -14,7 +14,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from refresher.vault.database import Database
+from refresher.vault.keys import open_fingerprint_key
 from refresher.vault.schema import metadata
+from refresher.vault.sealing import Keyring
 from refresher.vault.threads import Thread
 
 _COMPILED: Any = {}
@@ -56,6 +58,11 @@ class Disk:
     def database(self, thread: Thread) -> Database:
         """One process's way to the disk, a visit to which takes THREAD."""
         return Database(self._writer, self._reader, write_thread=thread, read_thread=thread)
+
+    def seal(self, keyring: Keyring) -> None:
+        """Let KEYRING seal what is in this vault."""
+        with self._writer.begin() as connection:
+            open_fingerprint_key(connection, keyring)
 
     def moved(self) -> float:
         """See ``clock_steps.moved_so_far``; read where no fault strikes."""

@@ -6,6 +6,7 @@ outside is a place where something happens to it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,6 @@ from refresher.domain.outcomes import Outcome
 from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
-from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
@@ -27,7 +27,7 @@ from refresher.engine.replicas import Replicas
 from refresher.engine.revoking import Revoking
 from refresher.engine.scheduler import Scheduler
 from refresher.engine.watch import Watch
-from refresher.errors import RefresherError, VaultUnavailable
+from refresher.errors import RefresherError, VaultKeyError, VaultUnavailable
 from refresher.oauth.authorization import AuthorizationRequest
 from refresher.oauth.patience import Patience
 from refresher.oauth.revocation import RevocationResult
@@ -54,6 +54,8 @@ SLOTS = 2 * WORKERS + len(KINDS)
 SHUTDOWN_DEADLINE, LEFT_OPEN = 10.0, 5.0
 """Seconds a shutdown waits for exchanges in flight, as the settings say it, and then for the
 writing of those whose answer did not come."""
+
+KEYS_LOOKED_AT_EVERY = 5.0
 
 GIVEN_UP_WITHIN = 8.0
 """Seconds that a visit to a disk that is not reached takes at the most."""
@@ -99,7 +101,7 @@ class Process:
         database = world.disk.database(_DiskThread(self))
         files = Files(rescue_file, Inline())
         self.vault = Vault(
-            *(database, world.sealer, FileLock(rescue_file), self._rescue, files),
+            *(database, world.sealer_of(self), FileLock(rescue_file), self._rescue, files),
             following=Following(world.disk.moved()),
             **world.sharing(self),
         )
@@ -193,10 +195,18 @@ class Process:
             publish=self.publish,
             clock=clock,
         )
+        self.replicas = Replicas(
+            vault=self.vault,
+            clients=world.clients,
+            durability=durability,
+            publish=self.publish,
+            wake=self._wake,
+            clock=clock,
+        )
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, clock, self.vault.leases.share),
+            admission=self.replicas.begin_exchanges(),
             clients=world.clients,
             clock=clock,
             workers=WORKERS,
@@ -213,14 +223,6 @@ class Process:
             endpoint=self,
             ready=self.ready,
             push=self.push,
-            clients=world.clients,
-            durability=durability,
-            publish=self.publish,
-            wake=scheduler.wake,
-            clock=clock,
-        )
-        self.replicas = Replicas(
-            vault=self.vault,
             clients=world.clients,
             durability=durability,
             publish=self.publish,
@@ -261,6 +263,9 @@ class Process:
             self.vault.abandon()
             tasks.cancel_scope.cancel()
 
+    def _wake(self) -> None:
+        self.scheduler.wake()
+
     def _serve(self, scheduler: Scheduler, tasks: TaskGroup) -> None:
         self._stop, self._news, self._tasks = anyio.Event(), anyio.Event(), tasks
         self.is_serving = True
@@ -279,6 +284,20 @@ class Process:
         if self.vault.leases.is_shared:
             tasks.start_soon(self.replicas.run)
             tasks.start_soon(self.replicas.restore)
+        if self._world.rotates:
+            self.vault.resealing.read_again = self._read_keys  # type: ignore[method-assign]  # its file is the world's
+            tasks.start_soon(self.vault.resealing.run)
+            tasks.start_soon(self._watch_keys)
+
+    async def _read_keys(self) -> bool:
+        return await self._world.read_keys(self)
+
+    async def _watch_keys(self) -> None:
+        """What the watch of the key file does."""
+        while True:
+            with suppress(VaultKeyError, VaultUnavailable):
+                await self._read_keys()
+            await anyio.sleep(KEYS_LOOKED_AT_EVERY)
 
     async def _publish_for_ever(self) -> None:
         await self._publish_everything()
@@ -343,6 +362,7 @@ class Process:
             if struck is not None:
                 world.disk_failed(struck)
             world.witness.look(self)
+            world.committed()
 
     def _disk_fault(self) -> Fault | None:
         world, every = self._world, 150 * self._world.steadiness

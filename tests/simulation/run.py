@@ -15,25 +15,29 @@ from structlog.typing import EventDict, WrappedLogger
 from refresher.engine import revoking, watch
 from refresher.logs import Event
 from tests.simulation.chance import Violated
+from tests.simulation.keys import RotatingWorld
 from tests.simulation.settling import settle
 from tests.simulation.shared import PACED, SharedWorld
 from tests.simulation.world import World
 
 
-def simulate(steps: int, seed: int, replicas: int = 1) -> Counter[str]:
+def simulate(steps: int, seed: int, replicas: int = 1, *, rotates: bool = False) -> Counter[str]:
     """STEPS steps of one world, settled at the end; raises ``Violated``.
 
     A step is one point at which a fault could have been injected.
 
     Args:
         replicas: processes that share the vault; one has it for itself.
+        rotates: they change its key.
     """
-    return simulate_traced(steps, seed, replicas)[0]
+    return simulate_traced(steps, seed, replicas, rotates=rotates)[0]
 
 
-def simulate_traced(steps: int, seed: int, replicas: int = 1) -> tuple[Counter[str], int]:
+def simulate_traced(
+    steps: int, seed: int, replicas: int = 1, *, rotates: bool = False
+) -> tuple[Counter[str], int]:
     """As ``simulate``, with a checksum of everything that happened."""
-    with opened(seed, replicas) as world:
+    with opened(seed, replicas, rotates=rotates) as world:
         try:
             while world.steps < steps:
                 world.step()
@@ -51,7 +55,7 @@ def _history(world: World, violation: str) -> str:
 
 
 @contextmanager
-def opened(seed: int, replicas: int = 1) -> Iterator[World]:
+def opened(seed: int, replicas: int = 1, *, rotates: bool = False) -> Iterator[World]:
     """The world of SEED, in a process that is all its own."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -62,7 +66,8 @@ def opened(seed: int, replicas: int = 1) -> Iterator[World]:
         if replicas > 1:
             for of, name in PACED:
                 stack.enter_context(patch.object(of, name, getattr(of, name)))
-            world = SharedWorld(seed, Path(folder), replicas)
+            kind = RotatingWorld if rotates else SharedWorld
+            world = kind(seed, Path(folder), replicas)
         else:
             world = World(seed, Path(folder))
         stack.callback(world.close)

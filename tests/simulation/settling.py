@@ -53,4 +53,9 @@ def _is_scheduled(world: World, row: Row, now: float) -> bool:
 def _left_over(world: World) -> list[Any]:
     """Answers nobody took up, requests under way, authorizations to be revoked."""
     unstored = [name for name, _ in world.witness.answers]
-    return unstored + ["wire"] * world.network.under_way + world.witness.endings.left_over()
+    return (
+        unstored
+        + ["wire"] * world.network.under_way
+        + world.witness.endings.left_over()
+        + world.outdated()
+    )

@@ -77,6 +77,7 @@ class World:
         """When the disk last refused."""
         self.disk = Disk()
         self.sealer = Sealer(Keyring([b"k" * 32]), Fingerprinter(b"f" * 32))
+        self.disk.seal(self.sealer.keyring)
         self.moods = Moods(self.chance, self.at)
         self.server = Server(self.chance, self.time, self.sealer.fingerprint, self.moods)
         self.network = Network(self.chance, self.server, self.at)
@@ -110,6 +111,26 @@ class World:
         self._plan(20.0, self._mood_begins)
         self._plan(60.0, self._clock_steps)
         self._plan(60.0 * self.steadiness, self._disk_fails)
+
+    rotates = False
+    """Whether the vault's key is changed."""
+
+    def sealer_of(self, process: Process) -> Sealer:
+        """What PROCESS seals and opens with."""
+        del process
+        return self.sealer
+
+    async def read_keys(self, process: Process) -> bool:
+        """Have PROCESS read its key file again; whether that has changed."""
+        del process
+        return False
+
+    def committed(self) -> None:
+        """Look at what a visit to the disk has left there."""
+
+    def outdated(self) -> list[str]:
+        """What is sealed, and should be with another key."""
+        return []
 
     def sharing(self, process: Process) -> dict[str, Any]:
         """How the vault of PROCESS is opened: it has the vault for itself."""

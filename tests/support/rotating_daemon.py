@@ -15,7 +15,7 @@ from refresher import logs
 from refresher.app.parts import Parts
 from refresher.app.standby import run_daemon
 from refresher.settings.loading import load
-from refresher.vault import keys, resealing
+from refresher.vault import keys, sealed_cells
 from refresher.vault.key_file import bring_in_key
 from refresher.vault.opening import open_vault
 from refresher.vault.vault import Vault
@@ -55,10 +55,10 @@ class Probe:
         vault.resealing._write = probed  # type: ignore[assignment]  # the probe is a wrapper
         return vault
 
-    def bring_in_key(self, path: Path) -> None:
+    def bring_in_key(self, path: Path, line: str) -> None:
         """Write the new line, probed before and after."""
         self.reach("before the key")
-        bring_in_key(path)
+        bring_in_key(path, line)
         self.reach("after the key")
 
 
@@ -70,7 +70,7 @@ def run_rotating(config: Path, place: str, log: Path) -> None:
     logs.configure(level="debug", json_lines=True)
     probe = Probe(place)
     keys.bring_in_key = probe.bring_in_key  # type: ignore[attr-defined]  # a probe, no re-export
-    resealing.BATCH = BATCH
+    sealed_cells.BATCH = BATCH
 
     async def run() -> None:
         parts = Parts(open_vault=probe.open_vault)

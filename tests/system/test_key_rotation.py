@@ -24,10 +24,14 @@ from tests.support.waiting import wait_until
 from tests.vault.sealed import age
 
 GRANTS = 12
-BATCHES = 7
-"""Two cells of each grant in batches of four, and the fingerprint key."""
+BATCHES = 11
+"""For each of two new keys one write around the key file, and one that lets it seal. Then two
+cells of each grant in batches of four, and the fingerprint key."""
 
-BAD = ("grant.lost", "grant.paused", "grant.set_aside", "vault.unopened", "task.restarted")
+BAD = (
+    *("grant.lost", "grant.paused", "grant.set_aside", "vault.unopened", "vault.key_missing"),
+    "task.restarted",
+)
 """What no kill may lead to."""
 
 
@@ -77,8 +81,19 @@ def await_one_key(daemon: DaemonProcess) -> None:
     wait_until(is_done, every=0.1, description="everything is under the first line")
 
 
-def die_at(daemon: DaemonProcess, place: str) -> None:
-    """Have a daemon die at PLACE: of an unfinished rotation, or of one asked for twice at once."""
+def die_at(daemon: DaemonProcess, place: str, other: DaemonProcess | None = None) -> None:
+    """Have a daemon die at PLACE: of an unfinished rotation, or of one asked for twice at once.
+
+    Args:
+        other: a replica that is asked for a new key beside it.
+    """
+
+    def rotate_beside() -> bool:
+        ask(daemon, "rotate_key", "rotate_key")
+        if other is not None:
+            ask(other, "rotate_key")
+        return False
+
     ready = daemon.ready_count()
     process = FORKS.Process(target=run_rotating, args=(daemon.config, place, daemon.log))
     process.start()
@@ -89,7 +104,7 @@ def die_at(daemon: DaemonProcess, place: str) -> None:
         )
         # Exchanges seal anew, too: a rotation may have fewer batches left than there were.
         wait_until(
-            lambda: not process.is_alive() or (ask(daemon, "rotate_key", "rotate_key"), False)[1],
+            lambda: not process.is_alive() or rotate_beside(),
             every=1.0,
             description=f"{place} is reached",
         )

@@ -1,5 +1,6 @@
 """Several replicas on one vault in one process: an SQLite file without its lock."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,10 +29,13 @@ class Shared:
     clock: FakeClock = field(default_factory=FakeClock)
     server: Server = field(default_factory=Server)
 
-    async def replica(self, name: str) -> Vault:
+    async def replica(self, name: str, *, own_key_file: bool = False) -> Vault:
         """One more replica, which has said that it lives."""
         database = open_sqlite(self.folder / "vault.db")
-        keyring = Keyring.load(self.folder / "key")
+        key_file = self.folder / "key"
+        if own_key_file:
+            key_file = Path(shutil.copy2(key_file, self.folder / f"{name}.key"))
+        keyring = Keyring.load(key_file)
         key = await database.write(lambda c: open_fingerprint_key(c, keyring))
         file = self.folder / f"{name}.rescue"
         vault = Vault(
@@ -43,7 +47,11 @@ class Shared:
             following=Following(0.0),
             clock=self.clock,
             name=name,
-            backends=KnownBackends(self.server, self.server.connect(self.clock.now())),
+            backends=KnownBackends(
+                self.server,
+                self.server.connect(self.clock.now()),
+                self.server.connect(self.clock.now()),
+            ),
         )
         self.stack.callback(vault.close)
         vault.rescued.open()
@@ -51,13 +59,15 @@ class Shared:
         return vault
 
     def die(self, vault: Vault) -> None:
-        """Let the connection of VAULT end, as with its process."""
-        self.server.connected.discard(backends_of(vault).backend)
+        """Let the connections of VAULT end, as with its process."""
+        known = backends_of(vault)
+        self.server.connected -= {known.backend, known.reading}
 
     def reconnect(self, vault: Vault) -> None:
-        """Let VAULT have another connection."""
+        """Let VAULT have other connections."""
         self.die(vault)
-        backends_of(vault).backend = self.server.connect(self.clock.now())
+        known, now = backends_of(vault), self.clock.now()
+        known.backend, known.reading = self.server.connect(now), self.server.connect(now)
 
 
 def backends_of(vault: Vault) -> KnownBackends:

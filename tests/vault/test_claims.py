@@ -255,6 +255,7 @@ async def test_a_grant_no_key_opens_is_set_aside(tmp_path: Path) -> None:
     key_file.write_text(new + old)
     vault = await open_vault(path, key_file, clock=FakeClock())
     try:
+        await vault.resealing._change_key()
         await sow(vault, make_seed("new", "rt-new"))
         # What is sealed with the old key cannot be opened any more.
         vault._sealer.keyring = Keyring([base64.b64decode(new)])

@@ -11,7 +11,7 @@ import pytest
 
 from refresher.errors import VaultKeyError
 from refresher.vault.key_file import bring_in_key
-from refresher.vault.sealing import Keyring, write_key_file
+from refresher.vault.sealing import Keyring, new_key_line, write_key_file
 from tests.support.forked import FORKS
 
 
@@ -23,7 +23,7 @@ def key_file(tmp_path: Path) -> Path:
 
 def test_a_new_line_stands_above_the_others(key_file: Path) -> None:
     old = Keyring.load(key_file)
-    bring_in_key(key_file)
+    bring_in_key(key_file, new_key_line())
     new = Keyring.load(key_file)
     assert new.ids[1:] == old.ids
     assert new.mark != old.mark
@@ -33,21 +33,21 @@ def test_a_new_line_stands_above_the_others(key_file: Path) -> None:
 
 def test_the_mode_stays(key_file: Path) -> None:
     key_file.chmod(0o400)
-    bring_in_key(key_file)
+    bring_in_key(key_file, new_key_line())
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o400
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_the_owner_stays(key_file: Path) -> None:
     os.chown(key_file, 65534, 65534)
-    bring_in_key(key_file)
+    bring_in_key(key_file, new_key_line())
     assert (key_file.stat().st_uid, key_file.stat().st_gid) == (65534, 65534)
 
 
 def test_a_link_goes_on_naming_the_file(key_file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(key_file)
-    bring_in_key(link)
+    bring_in_key(link, new_key_line())
     assert link.is_symlink()
     assert len(Keyring.load(key_file).ids) == 2
 
@@ -56,7 +56,7 @@ def test_what_a_killed_one_left_is_in_nobodys_way(key_file: Path, tmp_path: Path
     other = tmp_path / "other"
     other.write_text("untouched")
     (tmp_path / "key.unfinished").symlink_to(other)
-    bring_in_key(key_file)
+    bring_in_key(key_file, new_key_line())
     assert other.read_text() == "untouched"
     assert not (tmp_path / "key.unfinished").exists()
 
@@ -70,8 +70,10 @@ def test_a_file_that_another_program_keeps_says_so(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(VaultKeyError, match=r"Read-only file system; .* SIGHUP"):
-        bring_in_key(key_file)
+    with pytest.raises(
+        VaultKeyError, match=r"Read-only file system; .* put a new line above the others"
+    ):
+        bring_in_key(key_file, new_key_line())
     assert key_file.read_text() == before
 
 
@@ -96,7 +98,7 @@ def bring_in_and_die(key_file: Path, number: int, before: bool) -> None:  # noqa
 
     for name in ("open", "unlink", "fchmod", "fsync", "replace", "close"):
         setattr(os, name, stepped(getattr(os, name)))
-    bring_in_key(key_file)
+    bring_in_key(key_file, new_key_line())
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])

@@ -1,5 +1,6 @@
 """Opening the vault: its lock, its key, its schema, its files, and what is said when it fails."""
 
+import base64
 import os
 import re
 import sqlite3
@@ -23,7 +24,7 @@ from refresher.errors import VaultError, VaultInUse, VaultKeyError, VaultTooNew,
 from refresher.vault import migrate
 from refresher.vault.opening import open_vault
 from refresher.vault.schema import metadata
-from refresher.vault.sealing import new_key_line, write_key_file
+from refresher.vault.sealing import Keyring, new_key_line, write_key_file
 from refresher.vault.vault import Vault
 from tests.engine.conftest import lines
 from tests.engine.world import Lines
@@ -227,7 +228,11 @@ async def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
     right = (tmp_path / "key").read_text()
     (tmp_path / "key").write_text(new_key_line())
     message = await refused(tmp_path, VaultKeyError)
-    assert message == "the vault was sealed with another key than the one configured"
+    named = Keyring([base64.b64decode(right)]).ids[0].hex()
+    assert message == (
+        "the vault was sealed with another key than the one configured: "
+        f"{named} is in no line of the key file"
+    )
     (tmp_path / "key").write_text(right)
     async with opened(tmp_path) as vault:
         assert (await claim_one(vault)).grant.name == "acme"

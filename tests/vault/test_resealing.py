@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultKeyError
-from refresher.vault import keys, resealing
+from refresher.vault import keys, sealed_cells
 from refresher.vault.keys import FINGERPRINT_KEY
 from refresher.vault.schema import facts, grants
 from refresher.vault.sealed_counts import KINDS
@@ -74,6 +74,7 @@ async def test_a_rotation_brings_everything_under_the_new_key(tmp_path: Path, li
         told = [line for line in lines.all() if line["event"].startswith("vault.")]
         assert [(line["event"], line.get("count"), line["key_id"]) for line in told] == [
             ("vault.key_added", None, key),
+            ("vault.key_changed", None, key),
             ("vault.resealed", 9, key),
         ]
     (tmp_path / "key").write_text((tmp_path / "key").read_text().splitlines()[0])
@@ -88,11 +89,11 @@ async def test_what_is_written_meanwhile_is_not_undone(vault: Vault) -> None:
     """A spent refresh token that was read before its exchange never comes back over the new one."""
     await sow(vault, make_seed())
     await vault.resealing.rotate()
-    [cell] = [one for one in resealing.SEALED if one.column is grants.c.refresh_token_sealed]
-    batch = await vault._read(partial(resealing._outdated, cell=cell, after=0))
+    [cell] = [one for one in sealed_cells.SEALED if one.column is grants.c.refresh_token_sealed]
+    batch = await vault._read(partial(sealed_cells.outdated, cell=cell, after=0))
     assert [one.new is not None for one in batch] == [True]
     await refresh(vault, answered("at-1", "rt-1"))
-    assert await vault._write(partial(resealing.store, cell=cell, batch=batch)) == 0
+    assert await vault._write(partial(sealed_cells.store, cell=cell, batch=batch)) == 0
     assert "rt-1" in await sealed(vault)
     assert holds(vault, await get(vault), "rt-1")
 
@@ -120,7 +121,7 @@ async def test_two_rotations_at_once_end_under_the_newest(vault: Vault, tmp_path
 
 
 async def test_more_than_a_batch_is_done(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resealing, "BATCH", 2)
+    monkeypatch.setattr(sealed_cells, "BATCH", 2)
     await sow(vault, *(make_seed(f"g{n}", f"rt-{n}") for n in range(7)))
     await vault.resealing.rotate()
     await vault.resealing.reseal()
@@ -190,6 +191,7 @@ async def test_an_old_line_that_went_too_early_can_come_back(
     both = new_key_line() + (tmp_path / "key").read_text()
     (tmp_path / "key").write_text(both)
     await vault.resealing.read_again()
+    await vault.resealing._change_key()
     await vault._write(
         lambda tx: keys.reseal_fingerprint_key(tx.connection, vault._sealer.keyring, is_last=True)
     )
@@ -267,6 +269,7 @@ async def test_cells_of_a_lost_key_keep_the_first_format_open(tmp_path: Path) ->
     second = new_key_line()
     (tmp_path / "key").write_text(second + first)
     async with opened(tmp_path) as vault:
+        await vault.resealing._change_key()
         await sow(vault, make_seed("kept", "rt-kept"))
         await vault._write(
             lambda tx: keys.reseal_fingerprint_key(
@@ -301,7 +304,7 @@ async def test_no_turn_looks_through_all_grants(
     """A start has nothing to seal anew, and keeps nobody waiting to find that out."""
     await sow(vault, make_seed("one", "rt-1"))
     multiply(vault, "one", 5_000)
-    monkeypatch.setattr(resealing, "SCANNED", 500)
+    monkeypatch.setattr(sealed_cells, "SCANNED", 500)
     most = 0
     read = vault.resealing._read
 
