@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from refresher.domain.secret import Secret
 from refresher.domain.shares import Share
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
-from refresher.vault import claims, exchanges
+from refresher.vault import claims, exchanges, leases
 from refresher.vault.heartbeats import Replica
 from refresher.vault.keys import FINGERPRINT_KEY, SEALING_KEYS
 from refresher.vault.migrate import known_revisions
@@ -412,3 +412,38 @@ async def test_who_comes_back_while_its_exchange_is_taken_over_sees_that(
         goes_on.set()
     assert order == ["1 taken over", "back"]
     assert not await one.is_held(claim)
+
+
+async def test_without_statistics_an_idle_replica_looks_through_no_grants(
+    tmp_path: Path, url: str
+) -> None:
+    """As right after many were added: until autovacuum has counted, everything seems common."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await refresh(vault, answered("at-1", "rt-1"))
+        await execute(
+            vault,
+            "INSERT INTO grants SELECT (jsonb_populate_record(known, jsonb_build_object("
+            "'id', n, 'name', 'g' || n, 'uid', lpad(n::text, 32, '0')))).* "
+            "FROM grants known, generate_series(100, 3000) n",
+        )
+
+        async def looked_through(connection: str) -> int:
+            """What the server has counted on CONNECTION's side too, once it ends a transaction."""
+            run = getattr(vault._database, connection)
+            await run(lambda c: c.exec_driver_sql("SELECT pg_stat_force_next_flush()"))
+            counted = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'grants'"
+            found = await run(lambda c: c.exec_driver_sql(counted).scalar())
+            return int(found)
+
+        await looked_through("write")
+        before = await looked_through("read")
+        assert await vault.next_due(rooms(crm=5)) is not None
+        assert await vault.claim(rooms(crm=5), 5) == []
+        assert await vault.time_passed() == []
+        assert await vault.incidents_over() == []
+        assert await vault.endings.take_due() == []
+        assert not await vault._read(lambda tx: leases.silent(tx, vault.holder))
+        await vault.leases.beat()
+        await looked_through("write")
+        assert await looked_through("read") == before
