@@ -63,6 +63,8 @@ class Costs:
         try:
             size = max(map(int, found["sizes"]))
             of_size = found["sizes"][str(size)]
+            if not of_size["idle"]["is_settled"]:
+                raise NotMeasured(f"figure 7 did not wait until Redis had {size:,} tokens")
             ratio, many = found["postgresql_sqlite"], found["two_one"]
             refresh = ratio if many["ratio"] is None else many
             return cls(

@@ -25,7 +25,12 @@ SIZES = {
     "1000": {"vault_bytes_a_grant": 9_000.0, "idle": {}, "busy": {}},
     "20000": {
         "vault_bytes_a_grant": 2_000.0,
-        "idle": {"redis_bytes_a_grant": 1_500.0, "publishing_us_a_grant": 60.0, "most_mib": 100.0},
+        "idle": {
+            "redis_bytes_a_grant": 1_500.0,
+            "publishing_us_a_grant": 60.0,
+            "most_mib": 100.0,
+            "is_settled": True,
+        },
         "busy": {"most_mib": 120.0},
     },
 }
