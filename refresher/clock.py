@@ -61,11 +61,8 @@ class SystemClock:
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311  jitter, not cryptography
 
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
     def since_boot(self) -> SinceBoot | None:
         with suppress(OSError, AttributeError):  # not Linux
@@ -107,6 +104,7 @@ class WatchedClock:
 
     def __init__(self, clock: Clock, set_back: Callable[[float], None]) -> None:
         self._clock = clock
+        self.monotonic = clock.monotonic
         self._tell = set_back
         wall, elapsed = Instant.of(clock)
         self._apart = wall - elapsed
@@ -121,9 +119,6 @@ class WatchedClock:
         if offset < -JUMP:
             self._tell(offset)
         return wall
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
 
     def since_boot(self) -> SinceBoot | None:
         return self._clock.since_boot()

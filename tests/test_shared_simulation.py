@@ -8,6 +8,7 @@ import pytest
 from refresher.domain import leases, schedule
 from refresher.domain.leases import Holder, Lease
 from refresher.vault import resealing
+from refresher.vault.heartbeats import Replica
 from refresher.vault.leases import Leases
 from tests.simulation import Violated, simulate
 
@@ -72,6 +73,11 @@ def _take_the_silent_for_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Holder, "is_dead", Holder.is_silent)
 
 
+def _take_one_connection_for_all(patch: pytest.MonkeyPatch) -> None:
+    """One that ends alone is taken for a death."""
+    patch.setattr(Replica, "backends", property(lambda replica: {replica.backend}))
+
+
 def _take_from_the_living(patch: pytest.MonkeyPatch) -> None:
     """Heartbeats that nobody waits for."""
     patch.setattr(Holder, "is_silent", lambda *_: True)
@@ -133,6 +139,7 @@ def _start_as_the_only_one(patch: pytest.MonkeyPatch) -> None:
         (_send_unheard, "G2", 3, 3),
         (_start_as_the_only_one, "G2|G3", 1, 3),
         (_take_from_the_living, "G2", 1, 3),
+        (_take_one_connection_for_all, "G2|G3", 1, 3),
         (_take_over_nothing, "G7", 2, 3),
         (_take_the_silent_for_dead, "G2|G3", 1, 3),
         # Those show only where a replica is cut off for minutes, or dies and comes back late.

@@ -76,6 +76,11 @@ STATUS_INTERVAL = 5.0
 read for one: a vault that hangs is told instead."""
 
 
+COLLECTED_AFTER = 20_000
+"""Objects more than there were before which nobody looks for cycles among them. A thousand
+refreshes a second have some thousands under way, and Python would look every 700, at all of them:
+4 % of a refresh."""
+
 RESTS_FOR = 100
 """How many times as long as counting the grants took they are not counted again: it reads every
 row, 75 ms for 50,000."""
@@ -142,7 +147,7 @@ class Daemon:
             clock=self._clock,
             parts=self._parts,
         ) as core:
-            admission = Admission(core.clients, self._clock, self._vault.leases.share)
+            admission = core.replicas.begin_exchanges()
             scheduler = self._scheduler = Scheduler(
                 vault=self._vault,
                 refresh=core.refresh,
@@ -159,6 +164,7 @@ class Daemon:
             # Whatever exists by now lives as long as the daemon: collecting it costs pauses.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
             async with anyio.create_task_group() as tasks:
                 self._start(core, scheduler, admission, tasks)
                 async with self._listening(core, admission, scheduler):

@@ -87,6 +87,15 @@ async def opened_core(
     """
     clients = secrets.clients
     durability = Durability(vault)
+    replicas = Replicas(
+        vault=vault,
+        clients=clients,
+        durability=durability,
+        publish=publish,
+        wake=wake,
+        clock=clock,
+    )
+    wake = replicas.telling(wake)
     async with parts.token_endpoint() as endpoint:
         discovering = Discovering(
             vault=vault,
@@ -155,14 +164,7 @@ async def opened_core(
                 clients=clients,
                 clock=clock,
             ),
-            replicas=Replicas(
-                vault=vault,
-                clients=clients,
-                durability=durability,
-                publish=publish,
-                wake=wake,
-                clock=clock,
-            ),
+            replicas=replicas,
             revoking=Revoking(
                 vault=vault,
                 revoke=partial(revoke, endpoint),

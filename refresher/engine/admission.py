@@ -34,13 +34,12 @@ from refresher.domain.quirks import RotationProfile
 from refresher.domain.reasons import Reason
 from refresher.domain.repairs import NO_DESCRIPTORS, UNREACHABLE, wrong_client
 from refresher.domain.shares import Share, whole
-from refresher.engine.gate import FIRST_PAUSE, Gate, Trial
+from refresher.engine.gate import FIRST_PAUSE, Gate, Trial, is_throttle
+from refresher.engine.words import Word, Words
 from refresher.logs import Event, emit
 
 FAILING_SHARE = 8
 """Grants that fail by themselves get one place of so many of their client's, and never none."""
-
-TOO_MANY_REQUESTS = 429
 
 FASTEST = 20.0
 """Grants a second that are made due after an outage, where nobody told a pace."""
@@ -63,8 +62,11 @@ class Admission:
         clients: Mapping[str, Client],
         clock: Clock,
         share: Callable[[], Share] = whole,
+        words: Words | None = None,
     ) -> None:
         self._clients, self._clock, self._share = clients, clock, share
+        self.words = words or Words(clock)
+        """What servers have said that concerns other replicas too."""
         self._gates: dict[tuple[str, str], Gate] = {}
         self._lacks_descriptors = False
 
@@ -157,9 +159,8 @@ class Admission:
         is_own = False
         match usual:
             case Fault.ENDPOINT:
-                is_own = gate.fails_alone(claim.grant.id) and not _is_throttle(outcome)
-            case Fault.CLIENT if isinstance(outcome, ClientRejected):
-                # Told apart once: its words no longer ask anybody.
+                is_own = gate.fails_alone(claim.grant.id) and not is_throttle(outcome)
+            case Fault.CLIENT if isinstance(outcome, ClientRejected):  # told apart once
                 is_own = claim.grant.status_reason == Reason.NOT_AUTHORIZED
             case _:
                 pass
@@ -195,7 +196,7 @@ class Admission:
             ):
                 wait = schedule.capped_retry_after(retry_after) * (1 + 0.1 * self._clock.draw())
                 self._throttle(gate, client, wait)
-            case Transient() if _is_throttle(outcome):
+            case Transient() if is_throttle(outcome):
                 self._throttle(gate, client, FIRST_PAUSE * (1 + self._clock.draw()))
             case NotSent() | Transient() | OutcomeUnknown() | None:
                 if fault is not Fault.GRANT:
@@ -231,6 +232,32 @@ class Admission:
         gate.failed.clear()
         gate.probing, gate.trial = False, None
         gate.pace.__init__()  # type: ignore[misc]  # the same object, as new
+        self.words.unsay(gate.name)
+
+    def hear(self, word: Word) -> None:
+        """Keep to what another replica was told by a server; it asks again first."""
+        if (client := self._behind(word)) is None:
+            return
+        gate, now = self._gate(client), self._clock.monotonic()
+        wait = max(word.heard_until - self._clock.now(), 0.0)
+        if word.error is None:
+            gate.pace.throttled(now, wait)
+            self._close(gate, client, wait, "retry_after")
+        elif word.mark == self.words.mark(client):
+            gate.trial = gate.trial or Trial(word.error)
+            self._reject(gate, client, word.error)
+            gate.closed_until = max(gate.closed_until, now + wait)
+
+    def heard_enough(self, word: Word) -> None:
+        """What another replica was told holds no longer: one exchange may find out."""
+        client = self._behind(word)
+        if client is not None and not self.words.has_said(word.gate):
+            self._gate(client).closed_until = 0.0
+
+    def _behind(self, word: Word) -> Client | None:
+        """A client behind the gate of WORD."""
+        known = self._clients.values()
+        return next((one for one in known if " ".join(_address(one)) == word.gate), None)
 
     def _room(self, gate: Gate, client: Client, places: int) -> Room | None:
         since = None
@@ -297,6 +324,7 @@ class Admission:
     def _throttle(self, gate: Gate, client: Client, wait: float) -> None:
         gate.pace.throttled(self._clock.monotonic(), wait)
         self._close(gate, client, wait, "retry_after")
+        self.words.say(gate.name, client, wait)
 
     def _close(self, gate: Gate, client: Client, wait: float, reason: str) -> None:
         if not gate.probing and gate.trial is None:
@@ -318,17 +346,20 @@ class Admission:
         trial.refused.add(grant_id)
         if not is_evidence:
             return  # the first word, one to an exchange that was out when it came, or the same
-        if not trial.is_rejected:
-            trial.is_rejected = gate.is_rejected = True
-            emit(
-                Event.CLIENT_REJECTED,
-                client=client.name,
-                error_code=error,
-                repair=wrong_client(client.name),
-            )
+        self._reject(gate, client, error)
         pause = trial.pause(claim.grant.lifetime, self._clock.draw())
         gate.closed_until = self._clock.monotonic() + pause
         trial.probes += 1
+        self.words.say(gate.name, client, pause, error)
+
+    @staticmethod
+    def _reject(gate: Gate, client: Client, error: str) -> None:
+        assert gate.trial is not None
+        if gate.trial.is_rejected:
+            return
+        gate.trial.is_rejected = gate.is_rejected = True
+        repair = wrong_client(client.name)
+        emit(Event.CLIENT_REJECTED, client=client.name, error_code=error, repair=repair)
 
     def _serve(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         """Somebody was served, or refused in a way that takes a client to be accepted."""
@@ -340,12 +371,12 @@ class Admission:
             return settled
         if gate.probing:
             gate.probing = False
+            self.words.unsay(gate.name)
             emit(Event.ENDPOINT_RESUMED, client=client.name)
             return settled or Settled.ENDPOINT_ANSWERS
         return settled
 
-    @staticmethod
-    def _acquit(gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
+    def _acquit(self, gate: Gate, client: Client, claim: Claim, outcome: Outcome) -> Settled | None:
         trial = gate.trial
         if trial is not None and claim.grant.id not in trial.begun:
             return None
@@ -360,12 +391,9 @@ class Admission:
         if not is_accepted:
             return None
         gate.trial, gate.closed_until = None, 0.0
+        self.words.unsay(gate.name)
         return Settled.CLIENT_ACCEPTED
 
 
 def _address(client: Client) -> tuple[str, str]:
     return client.endpoints.token, client.client_id
-
-
-def _is_throttle(outcome: Outcome) -> bool:
-    return isinstance(outcome, Transient) and outcome.status == TOO_MANY_REQUESTS

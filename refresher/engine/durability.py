@@ -85,6 +85,11 @@ class Durability:
         """Exchanges that are out, and answers that are in memory alone."""
         return self._exchanges.count + sum(hand.is_at_risk for hand in self._in_hand)
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether answers lie in the rescue file that the vault has not taken yet."""
+        return any(hand.rescue is not None for hand in self._in_hand)
+
     def written_lately(self) -> list[bytes]:
         """The records of what a shared vault has taken lately, in that order."""
         since = asyncio.get_running_loop().time() - OFFERED_FOR
@@ -121,7 +126,10 @@ class Durability:
         if self._late is None:
             self._late = loop.call_later(RESCUED_AFTER, self._rescue_late, loop)
         try:
-            written = await self._retry(write, hand)
+            try:
+                written = await write()
+            except Exception as refusal:  # noqa: BLE001  raised again where there is no other try
+                written = await self._again(refusal, write, hand)
             self._vault.outage.over(hand)
             self.on_written(loop.time() - hand.since)
         finally:
@@ -135,28 +143,32 @@ class Durability:
                 self._written.popleft()
         return written
 
-    async def _retry(self, write: Callable[[], Awaitable[T]], hand: _InHand) -> T:
+    async def _again(
+        self, refusal: Exception, write: Callable[[], Awaitable[T]], hand: _InHand
+    ) -> T:
+        """Try again after a REFUSAL of what is in HAND, for as long as there is one."""
         wait = FIRST_RETRY
         while True:
-            try:
-                return await write()
-            except GrantSetAside:
-                self._rescue(hand)
-                if await self._is_left_for_later(hand):
-                    raise
-            except VaultUnavailable as error:
-                self._rescue(hand)
-                self._vault.outage.met(hand, str(error))
-                if self._vault.files.is_vault_gone and await self._is_left_for_later(hand):
-                    raise  # it takes nothing any more, and the next process adopts the record
-            except Exception:
-                self._rescue(hand)  # after a bug it waits there for the next process
-                raise
+            self._rescue(hand)  # after a bug, too: it waits there for the next process
+            match refusal:
+                case GrantSetAside():
+                    if await self._is_left_for_later(hand):
+                        raise refusal
+                case VaultUnavailable():
+                    self._vault.outage.met(hand, str(refusal))
+                    if self._vault.files.is_vault_gone and await self._is_left_for_later(hand):
+                        raise refusal  # it takes nothing any more; the next process adopts it
+                case _:
+                    raise refusal
             if self._abandoned.is_set():
                 raise VaultUnavailable("the process ends while the vault refuses")
             with anyio.move_on_after(wait):
                 await self._abandoned.wait()
             wait = min(wait * 2, LONGEST_RETRY)
+            try:
+                return await write()
+            except Exception as error:  # noqa: BLE001  as above
+                refusal = error
 
     def _rescue_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Rescue what has not been written for long: one timer, for whoever came first."""

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from refresher.domain import schedule
+from refresher.domain.outcomes import Outcome, Transient
 from refresher.engine.pace import Pace
 
 FAILURES_TO_OPEN = 5
@@ -43,6 +44,8 @@ SECRET_WORDS = frozenset(
     }
 )
 """Words about a client that could not prove itself. The others mean one that did, and may not."""
+
+TOO_MANY_REQUESTS = 429
 
 REMEMBERED = 8
 """Grants that failed last, which go last when the endpoint is probed."""
@@ -144,3 +147,8 @@ class Gate:
         """Grants whose exchange would tell least: those that failed, or accuse the client."""
         accusing = frozenset() if self.trial is None else frozenset(self.trial.refused)
         return accusing | (frozenset(self.last_failed) if self.probing else frozenset())
+
+
+def is_throttle(outcome: Outcome) -> bool:
+    """Whether a server has said that it was asked too often."""
+    return isinstance(outcome, Transient) and outcome.status == TOO_MANY_REQUESTS

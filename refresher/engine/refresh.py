@@ -46,11 +46,11 @@ from refresher.engine.announcements import announce, announce_incident, announce
 from refresher.engine.durability import Durability
 from refresher.engine.instants import attempt_since
 from refresher.engine.records import as_it_came, exchange_record
-from refresher.engine.supervision import report_bug
+from refresher.engine.supervision import Shield, report_bug
 from refresher.engine.windows import Windows
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.oauth.patience import Patience
+from refresher.oauth.patience import Lateness, Patience
 from refresher.vault.exchanges import Committed
 from refresher.vault.vault import Vault
 
@@ -112,6 +112,7 @@ class Refresh:
         self._learn_end = learn_end
         self._reread = reread
         self._windows = Windows()
+        self._lateness: dict[float, Lateness] = {}
         self._vault = vault
         self._endpoint = endpoint
         self._durability = durability
@@ -149,15 +150,17 @@ class Refresh:
         blame: Blame = lambda _, __, outcome: usual_fault(outcome),
         begun: Callable[[Patience], None] = lambda _: None,
         on_late: Callable[[Patience], None] | None = None,
+        shield: Shield | None = None,
     ) -> Outcome:
         """Send, commit and publish what CLAIM allows; shielded, so it ends by itself.
 
         Args:
+            shield: of the task, where it has one.
             begun: given what the caller may end the request with.
             on_late: told when the deadline has passed and the answer is read all the same,
                 because losing it would cost the grant.
         """
-        with anyio.CancelScope(shield=True):
+        with shield or anyio.CancelScope(shield=True):
             patience = self._patience(claim, client, on_late)
             begun(patience)
             # To the end of the doubt: an answer that waits for it is in memory alone.
@@ -210,8 +213,12 @@ class Refresh:
         wait = schedule.waiting(
             quirks.rotation, quirks.response_timeout, claim.intent, now, remaining
         )
-        late_after = wait.deadline if wait.reading > wait.deadline else None
-        return Patience(wait.reading, late_after=late_after, on_late=on_late)
+        if wait.reading <= wait.deadline:
+            return Patience(wait.reading)
+        lateness = self._lateness.get(wait.deadline)
+        if lateness is None:  # as many as clients have deadlines
+            lateness = self._lateness[wait.deadline] = Lateness(wait.deadline)
+        return Patience(wait.reading, lateness=lateness, on_late=on_late)
 
     async def _doubted(self, claim: Claim, client: Client, outcome: Outcome) -> Outcome:
         """OUTCOME, unless it is not to be believed before somebody else was asked.

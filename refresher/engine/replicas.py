@@ -15,11 +15,14 @@ import anyio
 from refresher.clock import Clock
 from refresher.domain.clients import Client
 from refresher.domain.leases import BEAT_EVERY
+from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.recovery import offer_again, take_over
+from refresher.engine.words import Heard, News, Words
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault.leases import Replica, Taken
+from refresher.vault.heartbeats import Replica, Sign
+from refresher.vault.leases import Taken
 from refresher.vault.vault import Vault
 
 LOOK_EVERY = 30.0
@@ -42,6 +45,8 @@ class Replicas:
         self._vault, self._clients, self._durability = vault, clients, durability
         self._publish, self._wake, self._clock = publish, wake, clock
         self._was_cut_off = False
+        self._admission: Admission | None = None
+        self._words, self._heard = Words(clock, vault.fingerprint), Heard()
         self._share = vault.leases.share()
         self._gone: set[str] = set()
         """Replicas that were told to be gone."""
@@ -49,11 +54,30 @@ class Replicas:
         """Those of them that have left nothing."""
         self._looked_at = -math.inf
 
+    def begin_exchanges(self) -> Admission:
+        """What keeps to this replica's share of all limits, and to what servers tell others."""
+        share = self._vault.leases.share
+        self._admission = Admission(self._clients, self._clock, share, self._words)
+        return self._admission
+
+    def telling(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """WAKE, after which the others look as well for what is due.
+
+        Of what cannot be divided another one may have the only place, and would sleep on.
+        """
+
+        def wake_all() -> None:
+            self._words.made_due += 1
+            wake()
+
+        return wake_all
+
     async def run(self) -> None:
         """Do so for ever; where nobody shares the vault there is nothing to do."""
         while self._vault.leases.is_shared:
             await self._turn()
-            await anyio.sleep(BEAT_EVERY)
+            with anyio.move_on_after(BEAT_EVERY):
+                await self._words.news.wait()
 
     async def restore(self) -> None:
         """Offer what was written lately again after each cut, for ever.
@@ -74,7 +98,9 @@ class Replicas:
 
     async def _turn(self) -> None:
         try:
-            others = await self._vault.leases.beat()
+            sign = Sign(self._words.told(), self._durability.keeps_answers)
+            others = await self._vault.leases.beat(sign)
+            self._hear(others)
             self._was_cut_off |= self._vault.leases.is_reconnected
             if (share := self._vault.leases.share()) != self._share:
                 self._share = share
@@ -88,6 +114,18 @@ class Replicas:
                 await self._take_over({one.holder: one.name for one in others})
         except VaultUnavailable:
             self._was_cut_off = True  # told as an outage by whoever has something to write
+
+    def _hear(self, others: list[Replica]) -> None:
+        """Look for what OTHERS made due, and keep to what servers have told them."""
+        if self._admission is None:
+            return
+        news = self._heard.news(others, self._clock.now())
+        for word in news.said:
+            self._admission.hear(word)
+        for word in news.ended:
+            self._admission.heard_enough(word)
+        if news != News():
+            self._wake()
 
     def _tell_gone(self, others: list[Replica]) -> None:
         now = self._clock.now()

@@ -11,6 +11,7 @@ worker is replaced at the deadline and stays behind to read it.
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from refresher.domain.grants import Claim
 from refresher.engine.admission import Admission, Settled
 from refresher.engine.announcements import announce_singled_out
 from refresher.engine.refresh import Refresh
-from refresher.engine.supervision import report_bug
+from refresher.engine.supervision import Shield, report_bug
 from refresher.engine.tick import Tick
 from refresher.errors import VaultUnavailable
 from refresher.oauth.patience import Patience
@@ -85,8 +86,10 @@ class Scheduler:
         self._workers = 0
         self._working: set[_Work] = set()
         self._late: set[_Work] = set()
-        self._handed_out: asyncio.Queue[_Work | None] = asyncio.Queue()
-        """What workers wait for; None ends one of them."""
+        self._handed_out: deque[_Work | None] = deque()
+        """What no worker has taken yet; None ends one of them."""
+        self._idle: list[asyncio.Future[None]] = []
+        """Workers that wait for it."""
         self._wake = asyncio.Event()
         self._all_done = anyio.Event()
         self._loop_ended = anyio.Event()
@@ -133,7 +136,7 @@ class Scheduler:
                 await self._turn_supervised()
         finally:
             for _ in range(self._workers):
-                self._handed_out.put_nowait(None)
+                self._hand_out(None)
             self._loop_ended.set()
 
     async def _turn_supervised(self) -> None:
@@ -189,7 +192,7 @@ class Scheduler:
             self._admission.begun(client, claim)
             work = _Work(claim, client, client.name in closed)
             self._working.add(work)
-            self._handed_out.put_nowait(work)
+            self._hand_out(work)
         self._tick.claimed(len(claimed), self._clock.monotonic())
         places = min(sum(room.places for room in rooms), shared + len(reserves))
         self._is_behind = 0 < places <= len(claimed)
@@ -203,9 +206,28 @@ class Scheduler:
         with anyio.move_on_after(min(max(seconds, 0.001), LONGEST_SLEEP)):
             await self._wake.wait()
 
+    def _hand_out(self, work: _Work | None) -> None:
+        self._handed_out.append(work)
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.done():
+                worker.set_result(None)
+                return
+
+    async def _next_work(self) -> _Work | None:
+        while not self._handed_out:
+            mine = asyncio.get_running_loop().create_future()
+            self._idle.append(mine)
+            await mine
+        return self._handed_out.popleft()
+
     async def _work(self) -> None:
-        while (work := await self._handed_out.get()) is not None:
-            await self._work_one(work)
+        with anyio.CancelScope() as scope:
+            await self._work_on(Shield(scope))
+
+    async def _work_on(self, shield: Shield) -> None:
+        while (work := await self._next_work()) is not None:
+            await self._work_one(work, shield)
             self._working.discard(work)
             self._late.discard(work)
             self.wake()
@@ -214,7 +236,7 @@ class Scheduler:
             if work.is_late:
                 return  # another worker has taken this one's place
 
-    async def _work_one(self, work: _Work) -> None:
+    async def _work_one(self, work: _Work, shield: Shield) -> None:
         """Carry out one refresh, unless something came in between since it was claimed.
 
         A bug in it costs this grant a retry and nobody else.
@@ -231,6 +253,7 @@ class Scheduler:
                     blame=self._admission.blame,
                     begun=work.begin,
                     on_late=lambda patience: self._is_late(work, patience),
+                    shield=shield,
                 )
             else:
                 await self._refresh.hold_back(claim)

@@ -17,7 +17,7 @@ from refresher.logs.catalogue import EVENTS, Event
 from refresher.logs.fields import FIELDS
 from refresher.logs.lean import EventDict, Processor, WrappedLogger, structlog
 from refresher.logs.levels import Entry, Level
-from refresher.logs.rendering import ForTerminal, as_json, with_dates
+from refresher.logs.rendering import FIRST, INSTANTS, ForTerminal, as_json, date
 from refresher.logs.writer import END_WITHIN, LineWriter
 from refresher.text import plain_value
 
@@ -126,7 +126,6 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(),
             only_known_fields,
-            with_dates,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -155,12 +154,25 @@ class _Lines:
     debug, warning, critical = info, error, error
 
 
+_AS_THEY_ARE = frozenset({int, float, bool, type(None)})
+_INSTANTS = INSTANTS | {"timestamp"}
 _KNOWN = FIELDS | {"event", "level", "timestamp"}
 
 
 def only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Blank every value whose field is not in the catalogue; show the others as plain text.
 
-    Others wrote some of them: a line is one line, and no terminal obeys it.
+    Others wrote some of them: a line is one line, and no terminal obeys it. Instants, its own
+    included, are dates.
     """
-    return {key: plain_value(each) if key in _KNOWN else "***" for key, each in event.items()}
+    shown: dict[str, object] = dict.fromkeys(filter(event.__contains__, FIRST))
+    for name, value in event.items():
+        if name not in _KNOWN:
+            shown[name] = "***"
+        elif name in _INSTANTS:
+            shown[name] = date(plain_value(value))
+        elif type(value) in _AS_THEY_ARE or (type(value) is str and value.isprintable()):
+            shown[name] = value  # nearly all: one of them is no line of its own for it
+        else:
+            shown[name] = plain_value(value)
+    return shown

@@ -17,7 +17,7 @@ FIRST = ("event", "grant", "client", "timestamp", "level")
 
 INSTANTS = frozenset(
     {
-        "copied_at", "due_at", "ends_at", "expires_at", "next_attempt_at", "since", "timestamp",
+        "copied_at", "due_at", "ends_at", "expires_at", "next_attempt_at", "since",
     }
 )  # fmt: skip
 
@@ -35,17 +35,9 @@ _UNITS = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"))
 """From how many seconds on a unit is used, and how many it has."""
 
 
-def with_dates(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Write the instants of a line, its own included, as dates."""
-    for name in INSTANTS & event.keys():
-        event[name] = date(event[name])
-    return event
-
-
 def as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     """One object on one line."""
-    ordered = {name: event.pop(name) for name in FIRST if name in event} | dict(event)
-    return _JSON.encode(ordered)
+    return _JSON.encode(event)
 
 
 class ForTerminal:

@@ -26,6 +26,9 @@ _SHORTEST = 24
 _PLAIN = (ascii_letters + digits + "._~+/=:|-").encode()
 """What a plain token is made of: no blanks, escapes and masks."""
 
+BEARER = "Bearer"
+"""What nearly every access token is (RFC 6750)."""
+
 _TYPE = re.compile(r"[A-Za-z]+")
 _SCOPE = re.compile(r"[!-~ ]*")
 _DOTS_OF_JWT = 2
@@ -50,13 +53,13 @@ def read_plain(fields: Fields, client: Client, sent: Mapping[str, str]) -> Token
     if refresh_token is not None and not _is_successor(refresh_token, sent):
         return None
     expires_in, scope = fields.get("expires_in"), fields.get("scope", "")
-    token_type = fields.get("token_type", "Bearer")
+    token_type = fields.get("token_type", BEARER)
     if type(expires_in) is not int or not (type(token_type) is type(scope) is str):
         return None
     seconds = expires_in * quirks.expires_in_unit.seconds
-    if not 0 < seconds < LEAST_INSTANT or not _TYPE.fullmatch(token_type):
+    if not 0 < seconds < LEAST_INSTANT or not (token_type == BEARER or _TYPE.fullmatch(token_type)):
         return None
-    if not _SCOPE.fullmatch(scope):
+    if scope and not _SCOPE.fullmatch(scope):
         return None
     return TokenAnswer(
         access_token=Secret(access_token),

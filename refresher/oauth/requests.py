@@ -36,15 +36,24 @@ class TokenRequest:
     """Nothing is said in JSON, which is null: Dropbox refuses an empty object."""
 
 
+@dataclass(eq=False, slots=True)
+class Head:
+    """All of a request but its body. Many requests may share one."""
+
+    url: URL = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
+    written: tuple[object, bytes] | None = field(default=None, repr=False)
+    """The way that it went last, and how it is written there: the transport's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class WireRequest:
     """One request, encoded once and for all."""
 
-    url: URL = field(repr=False)
+    head: Head
     body: bytes | None = field(repr=False)
     """None for a GET."""
-    headers: Mapping[str, str] = field(repr=False)
-    method: str = "POST"
 
 
 def build_request(client: Client, asked: TokenRequest, now: float) -> WireRequest:
@@ -66,15 +75,15 @@ def build_request(client: Client, asked: TokenRequest, now: float) -> WireReques
     match asked.placement:
         case Placement.FORM:
             body = urlencode(sent, doseq=True).encode()
-            return WireRequest(url, body, headers, asked.method)
+            return WireRequest(Head(url, headers, asked.method), body)
         case Placement.JSON:
             typed = headers | {"Content-Type": "application/json"}
             said = sent if sent or not asked.is_mute else None
-            return WireRequest(url, json.dumps(said).encode(), typed, asked.method)
+            return WireRequest(Head(url, typed, asked.method), json.dumps(said).encode())
         case Placement.QUERY | Placement.GET:
             if asked.placement is Placement.GET:
-                return WireRequest(_with_query(url, sent), None, headers, "GET")
-            return WireRequest(_with_query(url, sent), b"", headers, asked.method)
+                return WireRequest(Head(_with_query(url, sent), headers, "GET"), None)
+            return WireRequest(Head(_with_query(url, sent), headers, asked.method), b"")
 
 
 def get_request(url: str) -> WireRequest:
@@ -83,7 +92,7 @@ def get_request(url: str) -> WireRequest:
     Raises:
         ValueError: it is no URL.
     """
-    return WireRequest(_endpoint(url), None, {}, "GET")
+    return WireRequest(Head(_endpoint(url), {}, "GET"), None)
 
 
 def json_request(url: str, content: Mapping[str, Any], headers: Mapping[str, str]) -> WireRequest:
@@ -93,7 +102,7 @@ def json_request(url: str, content: Mapping[str, Any], headers: Mapping[str, str
         ValueError: it is no URL.
     """
     typed = {**headers, "Content-Type": "application/json"}
-    return WireRequest(_endpoint(url), json.dumps(content).encode(), typed)
+    return WireRequest(Head(_endpoint(url), typed), json.dumps(content).encode())
 
 
 def _with_query(url: URL, sent: Parameters) -> URL:
@@ -111,3 +120,8 @@ def _endpoint(text: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("an endpoint is an http or https URL")
     return url
+
+
+def single(parameters: Parameters) -> dict[str, str]:
+    """Those of PARAMETERS that have one value: no secret has several."""
+    return {name: each for name, each in parameters.items() if isinstance(each, str)}

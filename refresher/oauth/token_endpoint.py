@@ -35,13 +35,15 @@ from refresher.oauth import (
 from refresher.oauth.client_authentication import KeyUnusable
 from refresher.oauth.patience import Patience
 from refresher.oauth.requests import (
-    Parameters,
     TokenRequest,
+    WireRequest,
     build_request,
     get_request,
     json_request,
+    single,
 )
 from refresher.oauth.responses import classify
+from refresher.oauth.templates import Templates
 from refresher.oauth.transport import Reply, Transport
 
 
@@ -55,6 +57,7 @@ class TokenEndpoint:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._transport = Transport()
+        self._templates = Templates()
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -84,6 +87,11 @@ class TokenEndpoint:
         """
         match renewal:
             case RefreshToken():
+                filled = self._templates.filled(
+                    client, renewal, scope=scope, redirect_uri=redirect_uri
+                )
+                if filled is not None:
+                    return await self._sent(client, *filled, patience)
                 asked = refresh_token.request(
                     client, renewal, scope=scope, redirect_uri=redirect_uri
                 )
@@ -130,15 +138,21 @@ class TokenEndpoint:
         patience: Patience,
     ) -> Reply | NotSent | OutcomeUnknown:
         """Send what is ASKED, as CLIENT."""
+        request = self._built(client, asked)
+        if isinstance(request, NotSent):
+            return request
+        return await self._transport.send(client, request, patience=patience)
+
+    def _built(self, client: Client, asked: TokenRequest) -> WireRequest | NotSent:
+        """What is ASKED as CLIENT sends it, or why it cannot be."""
         if client.missing is not None:
             return NotSent(reason=client.missing)
         try:
-            request = build_request(client, asked, self._clock.now())
+            return build_request(client, asked, self._clock.now())
         except KeyUnusable:
             return NotSent(reason="client_private_key")
         except ValueError:
             return NotSent(reason="invalid_url")
-        return await self._transport.send(client, request, patience=patience)
 
     async def get(
         self, client: Client, url: str, *, patience: Patience
@@ -167,8 +181,17 @@ class TokenEndpoint:
         return await self._transport.send(client, request, patience=patience)
 
     async def _exchange(self, client: Client, asked: TokenRequest, patience: Patience) -> Outcome:
+        request = self._built(client, asked)
+        if isinstance(request, NotSent):
+            return request
+        return await self._sent(client, request, single(asked.parameters), patience)
+
+    async def _sent(
+        self, client: Client, request: WireRequest, sent: Mapping[str, str], patience: Patience
+    ) -> Outcome:
+        """What becomes of REQUEST, whose parameters are SENT."""
         sent_at = self._clock.now()
-        reply = await self.send(client, asked, patience=patience)
+        reply = await self._transport.send(client, request, patience=patience)
         if not isinstance(reply, Reply):
             return reply
         try:
@@ -179,15 +202,10 @@ class TokenEndpoint:
                 client,
                 sent_at,
                 broken=reply.broken,
-                sent=single(asked.parameters),
+                sent=sent,
             )
         except Exception as error:  # noqa: BLE001  supervision: our bug must not cost the answer
             return AnswerUnread(status=reply.status, body=reply.body, bug=error)
         if reply.is_lenient and isinstance(outcome, Refreshed | RefreshTokenOnly):
             return replace(outcome, answer=replace(outcome.answer, is_searched=True))
         return outcome
-
-
-def single(parameters: Parameters) -> dict[str, str]:
-    """Those of PARAMETERS that have one value: no secret has several."""
-    return {name: each for name, each in parameters.items() if isinstance(each, str)}

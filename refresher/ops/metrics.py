@@ -13,15 +13,14 @@ from typing import TypeVar
 
 import anyio
 from aiohttp import web
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.metrics_core import Metric as Family
 
 from refresher import __version__
@@ -29,6 +28,7 @@ from refresher.domain.figures import Ends, Figures
 from refresher.logs import EVENTS, Event
 from refresher.ops import metric_catalogue as catalogue
 from refresher.ops.metric_catalogue import Metric
+from refresher.ops.tallies import Durations, Tally
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -92,27 +92,20 @@ class Metrics:
     """The metrics of one daemon, from its start."""
 
     def __init__(self) -> None:
-        # A sample more of each counter, which nobody asks for.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._state: State | None = None
+        self._of_event = {event: (event.value, one.level.value) for event, one in EVENTS.items()}
+        self._events = Tally(catalogue.EVENTS_TOLD, list(self._of_event.values()))
+        self._exchanges = Tally(catalogue.EXCHANGES)
+        answers = [(answer,) for answer in ANSWERS.values()]
+        self._rejections = Tally(catalogue.REJECTIONS, answers)
+        self._repairs = Tally(catalogue.REPAIRS, [()])
+        self._exchange = Durations(catalogue.EXCHANGE_DURATION, EXCHANGE_BUCKETS)
+        self._commit = Durations(catalogue.COMMIT_DURATION, DISK_BUCKETS, [()])
+        self._publication = Durations(catalogue.PUBLICATION_DELAY, REDIS_BUCKETS, [()])
+        self._lag = Durations(catalogue.LOOP_LAG, LAG_BUCKETS, [()])
         self._registry.register(self)
-        self._events = self._counter(catalogue.EVENTS_TOLD)
-        self._exchanges = self._counter(catalogue.EXCHANGES)
-        self._rejections = self._counter(catalogue.REJECTIONS)
-        self._repairs = self._counter(catalogue.REPAIRS)
-        self._exchange = self._histogram(catalogue.EXCHANGE_DURATION, EXCHANGE_BUCKETS)
-        self._commit = self._histogram(catalogue.COMMIT_DURATION, DISK_BUCKETS)
-        self._publication = self._histogram(catalogue.PUBLICATION_DELAY, REDIS_BUCKETS)
-        self._lag = self._histogram(catalogue.LOOP_LAG, LAG_BUCKETS)
-        # A counter that begins at its first event shows no increase by it.
-        self._of_event = {
-            event: self._events.labels(event.value, entry.level.value)
-            for event, entry in EVENTS.items()
-        }
-        for answer in ANSWERS.values():
-            self._rejections.labels(answer)
 
     def route(self, read: ReadState) -> web.RouteDef:
         """``GET /metrics``, in the format of Prometheus or, where asked for, of OpenMetrics."""
@@ -126,34 +119,38 @@ class Metrics:
 
     def hear(self, event: Event, fields: Mapping[str, object]) -> None:
         """Count EVENT, and what its fields tell."""
-        self._of_event[event].inc()
+        self._events.add(self._of_event[event])
         count = fields.get("count")
         number = count if isinstance(count, int) else 1
         if event in ENDINGS:
             self._ended(fields)
         elif event is Event.MIRROR_REPAIRED:
-            self._repairs.inc(number)
+            self._repairs.add(number=number)
         elif event in ANSWERS and ("version" in fields or "count" in fields):
             # An operator's request has neither.
-            self._rejections.labels(ANSWERS[event]).inc(number)
+            self._rejections.add((ANSWERS[event],), number)
 
     def committed(self, seconds: float) -> None:
         """Count a write of the vault that took SECONDS."""
-        self._commit.observe(seconds)
+        self._commit.add(seconds)
 
     def published(self, _: str, __: int, seconds: float) -> None:
         """Count a publication that Redis had SECONDS after its commit."""
-        self._publication.observe(seconds)
+        self._publication.add(seconds)
 
     async def watch_loop(self) -> None:
         """Look for ever how late the event loop comes."""
         while True:
             due = anyio.current_time() + LOOK_EVERY
             await anyio.sleep_until(due)
-            self._lag.observe(anyio.current_time() - due)
+            self._lag.add(anyio.current_time() - due)
 
     def collect(self) -> Iterator[Family]:
-        """What stands, as prometheus_client asks for it."""
+        """What was counted and what stands, as prometheus_client asks for it."""
+        for tally in (self._events, self._exchanges, self._rejections, self._repairs):
+            yield _counter(tally)
+        for durations in (self._exchange, self._commit, self._publication, self._lag):
+            yield _histogram(durations)
         yield _info(catalogue.BUILD, version=__version__, python=platform.python_version())
         if self._state is not None:
             yield from _standing(self._state)
@@ -162,17 +159,9 @@ class Metrics:
 
     def _ended(self, fields: Mapping[str, object]) -> None:
         client, took = str(fields.get("client")), fields.get("duration_ms")
-        self._exchanges.labels(client, str(fields.get("outcome"))).inc()
+        self._exchanges.add((client, str(fields.get("outcome"))))
         if isinstance(took, int | float):
-            self._exchange.labels(client).observe(took / 1000)
-
-    def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name, metric.meaning, metric.labels, registry=self._registry)
-
-    def _histogram(self, metric: Metric, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(
-            metric.name, metric.meaning, metric.labels, buckets=buckets, registry=self._registry
-        )
+            self._exchange.add(took / 1000, (client,))
 
 
 def _standing(state: State) -> Iterator[Family]:
@@ -217,6 +206,22 @@ def _client_label(client: str | None, state: State) -> str:
     if client is None:
         return catalogue.NO_CLIENT
     return client if client in state.clients else catalogue.OTHER_CLIENT
+
+
+def _counter(tally: Tally) -> Family:
+    metric = tally.metric
+    family = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, count in list(tally.counts.items()):  # events come from any thread
+        family.add_metric(labels, count)
+    return family
+
+
+def _histogram(durations: Durations) -> Family:
+    metric = durations.metric
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, buckets, total in durations.read():
+        family.add_metric(labels, buckets, total)
+    return family
 
 
 def _gauge(metric: Metric, values: Mapping[Labels, float]) -> Family:

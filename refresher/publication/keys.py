@@ -1,6 +1,7 @@
 """Every name refresher uses in Redis, with the rule by which it ends (contract version 1)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 DAEMON_LIFE = 15
 """Seconds a daemon's key outlives its last heartbeat."""
@@ -12,7 +13,7 @@ REJECTED_LIFE = 300
 """Seconds for which consumers ask a rejected version to be kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Keys:
     """The names under one prefix.
 
@@ -36,12 +37,12 @@ class Keys:
         """Hash that says a daemon lives; ends ``DAEMON_LIFE`` after its last heartbeat."""
         return f"{self.prefix}daemon:{instance}"
 
-    @property
+    @cached_property
     def tokens(self) -> str:
         """What the keys of all tokens begin with."""
         return f"{self.prefix}token:"
 
-    @property
+    @cached_property
     def statuses(self) -> str:
         """What the keys of all statuses begin with."""
         return f"{self.prefix}status:"

@@ -15,7 +15,7 @@ from refresher.logs import Event, emit
 from refresher.publication import records
 from refresher.publication.keys import EVENTS_LENGTH, Keys
 from refresher.publication.records import EventKind, Fields, Told
-from refresher.publication.reports import Outcome, PublishReport
+from refresher.publication.reports import READABLE, Outcome, PublishReport
 from refresher.publication.server import clock as server_clock
 from refresher.publication.server import scripts
 from refresher.publication.server.clock import Offset, Steps
@@ -120,7 +120,7 @@ class Publisher:
         await self._know_clocks()
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
-            sent.told |= {one.grant.name: records.told_of(one) for one in part}
+            sent.told |= {one.grant.name: records.told_of(one, now) for one in part}
             remembered = await self._send_tokens(part, sent)
             if self._late_without_reason(part, sent.tokens):
                 sent.left.clear()
@@ -177,10 +177,10 @@ class Publisher:
         """Write the token keys and read what the statuses remember."""
         commands: list[Command] = []
         for publication in part:
-            name, life = publication.grant.name, records.remaining_life(publication, sent.now)
+            name = publication.grant.name
             status, told = self.keys.status(name), sent.told[name]
             commands += [
-                self._token_command(publication, sent, (told.token, told.message), life),
+                self._token_command(publication, sent, (told.token, told.message), told.life),
                 ("HMGET", status, *REMEMBERED),
             ]
         replies = await scripts.PUBLISH.run(self.server, commands)
@@ -329,7 +329,7 @@ def _news(grant: Grant, told: Fields, written: Outcome, remembered: Fields) -> l
     if revision is not None and revision > grant.revision:
         return []
     news = []
-    is_readable = written in {Outcome.WRITTEN, Outcome.REWRITTEN}
+    is_readable = written in READABLE
     if is_readable and version != grant.version:
         news.append(EventKind.PUBLISHED)
     state = (remembered.get("state"), remembered.get("reason"))
@@ -354,7 +354,7 @@ def _has_just_gone(publication: Publication, written: Outcome, remembered: Field
         return True
     if records.is_withdrawn(publication):
         return remembered.get("state") != grant.state.value
-    is_readable = written in {Outcome.WRITTEN, Outcome.REWRITTEN}
+    is_readable = written in READABLE
     return records.gone_since(grant, before) and not is_readable
 
 

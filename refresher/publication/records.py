@@ -43,20 +43,21 @@ def is_misdated(publication: Publication, now: float) -> bool:
     Redis counted on. A static token ends by the calendar, whenever it was set.
     """
     grant = publication.grant
-    is_refreshed = grant.kind is not GrantKind.STATIC and grant.expires_at is not None
-    return is_refreshed and grant.issued_at is not None and grant.issued_at > now + AHEAD
+    if grant.issued_at is None or grant.issued_at <= now + AHEAD:
+        return False
+    return grant.kind is not GrantKind.STATIC and grant.expires_at is not None
 
 
 def remaining_life(publication: Publication, now: float) -> float:
     """Seconds the access token can still be shown at least; infinite without an end."""
     if is_withdrawn(publication) or is_misdated(publication, now):
         return 0.0
-    grant = publication.grant
-    if grant.expires_at is None:
+    ends_at, lifetime = publication.grant.expires_at, publication.grant.lifetime
+    if ends_at is None:
         return math.inf
-    remaining = max(0.0, grant.expires_at - now)
+    remaining = max(0.0, ends_at - now)
     # A wall clock that stepped back must not lengthen a life.
-    return remaining if grant.lifetime is None else min(remaining, grant.lifetime)
+    return remaining if lifetime is None else min(remaining, lifetime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,14 @@ class Told:
     message: str = field(repr=False)
     """The same as flat JSON, for the channel."""
     status: Fields
+    life: float
+    """Seconds the access token can still be shown at least; infinite without an end."""
 
 
-def told_of(publication: Publication) -> Told:
-    """What Redis is told of PUBLICATION."""
-    return Told(*token_and_message(publication), status_fields(publication))
+def told_of(publication: Publication, now: float) -> Told:
+    """What Redis is told NOW of PUBLICATION."""
+    life = remaining_life(publication, now)
+    return Told(*token_and_message(publication), status_fields(publication), life)
 
 
 def token_and_message(publication: Publication) -> tuple[Fields, str]:

@@ -25,6 +25,10 @@ class Outcome(StrEnum):
     """Redis lets nobody of our name do it; ``rights`` has told."""
 
 
+READABLE = frozenset({Outcome.WRITTEN, Outcome.REWRITTEN})
+"""What is there now is what was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublishReport:
     """What became of a batch, by name of the grant."""

@@ -6,10 +6,10 @@ the next.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from sqlalchemy.engine import Connection, Engine
@@ -22,6 +22,8 @@ from refresher.vault.threads import Thread
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 LARGEST_BATCH = 256
 """Writes that share one commit at the most: bounds how long the first one waits."""
@@ -44,8 +46,12 @@ lost, before it counts as refused."""
 class _Settled(Generic[T]):
     """What comes of something that a thread does."""
 
+    __slots__ = ("error", "is_done", "settled", "since", "value")
+
     def __init__(self) -> None:
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.settled: asyncio.Future[None] = loop.create_future()
+        self.since = loop.time()
         self.is_done = False
         """Whether it took effect: of a write, whether its commit has returned."""
         self.error: Exception | None = None
@@ -71,24 +77,43 @@ class Again(Exception):
     """Raised by what was to be done for many at once: each is to be done alone instead."""
 
 
+class Kind(Protocol[Item_contra, T_co]):
+    """What can be done for many items in a row at once."""
+
+    def together(self, connection: Connection, items: Sequence[Item_contra]) -> Sequence[T_co]:
+        """Do it for all of ITEMS.
+
+        Raises:
+            Again: each is to be done alone.
+        """
+
+    def alone(self, connection: Connection, item: Item_contra) -> T_co:
+        """Do it for ITEM, whatever the trouble; run in a savepoint after a refusal."""
+
+
+class _Single(Generic[T]):
+    """An operation that is like no other."""
+
+    __slots__ = ("_operation",)
+
+    def __init__(self, operation: Callable[[Connection], T]) -> None:
+        self._operation = operation
+
+    def together(self, connection: Connection, items: Sequence[None]) -> Sequence[T]:
+        return [self._operation(connection) for _ in items]
+
+    def alone(self, connection: Connection, _: None) -> T:
+        return self._operation(connection)
+
+
 class _Waiting(_Settled[T]):
-    """One operation on its way through a thread.
+    """One operation on its way through a thread: what is done, and for which item."""
 
-    Args:
-        together: does it at once for the items of all of its KIND that wait in a row.
-        alone: does it for ITEM, whatever the trouble; run in a savepoint after a refusal.
-    """
+    __slots__ = ("item", "kind")
 
-    def __init__(
-        self,
-        together: Callable[[Connection, Sequence[Any]], Sequence[T]],
-        alone: Callable[[Connection, Any], T],
-        item: object,
-        kind: Hashable,
-    ) -> None:
+    def __init__(self, kind: Kind[Any, T], item: object) -> None:
         super().__init__()
-        self.together, self.alone, self.item, self.kind = together, alone, item, kind
-        self.since = asyncio.get_running_loop().time()
+        self.kind, self.item = kind, item
 
 
 class Database:
@@ -133,24 +158,18 @@ class Database:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        mine = _Waiting(lambda c, _: [operation(c)], lambda c, _: operation(c), None, object())
+        mine = _Waiting(_Single(operation), None)
         with anyio.CancelScope(shield=True):
             await self._settled(mine)
         return mine.result()
 
-    async def write_with_others(
-        self,
-        together: Callable[[Connection, Sequence[Item]], Sequence[T]],
-        alone: Callable[[Connection, Item], T],
-        item: Item,
-        kind: Hashable,
-    ) -> T:
-        """The same of what TOGETHER can do at once for many items of one KIND.
+    async def write_with_others(self, kind: Kind[Item, T], item: Item) -> T:
+        """The same of what KIND can do at once for many items.
 
-        Where something in the same commit raises, or TOGETHER wants it, ALONE does it. Whoever
+        Where something in the same commit raises, or it wants it, each is done alone. Whoever
         calls this is shielded from cancellation already.
         """
-        mine = _Waiting(together, alone, item, kind)
+        mine = _Waiting(kind, item)
         await self._settled(mine)
         return mine.result()
 
@@ -320,7 +339,7 @@ def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
     """Run BATCH in its order, as few statements as that takes; the first refusal ends it."""
     for _, row in groupby(batch, lambda waiting: waiting.kind):
         alike = list(row)
-        values = alike[0].together(connection, [one.item for one in alike])
+        values = alike[0].kind.together(connection, [one.item for one in alike])
         for one, value in zip(alike, values, strict=True):
             one.value = value
 
@@ -335,7 +354,7 @@ def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
     """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
     savepoint = connection.begin_nested()
     try:
-        waiting.value = waiting.alone(connection, waiting.item)
+        waiting.value = waiting.kind.alone(connection, waiting.item)
     except DBAPIError:
         # The database refuses and has often rolled back by itself, the savepoint included.
         raise

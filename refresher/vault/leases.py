@@ -1,67 +1,38 @@
-"""The leases of a vault: ended where their holder is dead, taken over where several share it.
+"""The leases of a vault: ended where their holder is dead, taken over where several share it."""
 
-A holder of a shared vault writes a heartbeat each second, and in it which keys it can open and
-needs. What is known of the others, and of the key that seals, is read with it, so that an idle
-replica costs the vault one small transaction a second.
-"""
-
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from refresher.clock import Clock
 from refresher.domain import leases as rule
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant
-from refresher.domain.keys import Reader
 from refresher.domain.leases import Holder, Lease
 from refresher.domain.shares import WHOLE, Share
-from refresher.vault import keys
+from refresher.vault.heartbeats import (
+    ALIVE,
+    Backend,
+    Backends,
+    Replica,
+    Sign,
+    beat,
+    known,
+    leave,
+    mark_gone,
+)
 from refresher.vault.reading import guarded, read_all, update_all
 from refresher.vault.rows import Transaction, grant_of, status_values
 from refresher.vault.schema import grants, replicas
 from refresher.vault.transactions import Transactions
-
-FORGOTTEN_AFTER = 60.0
-"""Seconds of silence after which a holder without leases is remembered no longer; one that
-comes back is known again with its next heartbeat."""
 
 Resume = Callable[[Grant], Grant | None]
 """Decides what becomes of a grant whose exchange was left open; None leaves it as it is."""
 
 Judge = Callable[[Grant, Lease, Holder, float], bool]
 """Whether the exchange of a grant may be taken over from a holder now."""
-
-
-class Backend(NamedTuple):
-    """What serves one connection to the database, told apart from any other."""
-
-    pid: int
-    started_at: float
-    server: str
-    """The database server, and the life of it, that the backend belongs to."""
-
-
-class Backends(Protocol):
-    """What a database that several holders share knows of their connections."""
-
-    def own(self, connection: Connection) -> Backend | None:
-        """The backend of CONNECTION; None where it may serve others too, behind a pooler."""
-
-    def gone(self, connection: Connection, known: Sequence[Backend]) -> Collection[Backend]:
-        """Those of KNOWN that have ended for certain, while their server went on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica(Reader):
-    """One holder, as its heartbeats tell."""
-
-    started_at: float
-    backend: Backend | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +77,8 @@ class Leases:
         self.holder, self.name, self._backends = holder, name, backends
         self._heard_since = self._heard_at = 0.0
         self._backend: Backend | None = None
+        self._connected_at = 0.0
+        """Since when it is connected, where it was before as well."""
         self._has_left = False
         self.is_reconnected = False
         """The last heartbeat came over another connection than the one before."""
@@ -148,23 +121,27 @@ class Leases:
             claim.taken_at, self._heard_at, self._clock.now()
         )
 
-    async def beat(self) -> list[Replica]:
+    async def beat(self, sign: Sign = ALIVE) -> list[Replica]:
         """Say that this holder lives; who else does, or did."""
         backends = self._backends
         if backends is None or self._has_left:
             return []
-        now = self._clock.now()
+        now, before = self._clock.now(), self._backend
 
-        def write(tx: Transaction) -> list[Replica]:
-            return beat(tx, self.holder, self.name or self.holder, backends, self._clock)
+        def write(tx: Transaction) -> tuple[Backend | None, float, list[Replica]]:
+            own, since = backends.own(tx.connection), self._connected_at
+            if own is not None and before not in {None, own}:
+                since = own.started_at
+            beat(tx, self.holder, self.name or self.holder, own, backends.reading, sign=sign)
+            mark_gone(tx, self.holder, backends, since, self._clock)
+            return own, since, known(tx.connection)
 
-        self.replicas = await self._transactions.write(write, now=now, disturbs=False)
+        own, since, found = await self._transactions.write(write, now=now, disturbs=False)
+        self._backend, self._connected_at, self.replicas = own, since, found
         if now - self._heard_at > rule.MISSED:
             self._heard_since = now
         self._heard_at = max(self._heard_at, now)
-        [backend] = [one.backend for one in self.replicas if one.holder == self.holder]
-        self.is_reconnected = self._backend is not None and backend != self._backend
-        self._backend = backend
+        self.is_reconnected = before not in {None, own}
         return [one for one in self.replicas if one.holder != self.holder]
 
     async def leave(self) -> None:
@@ -195,60 +172,6 @@ class Leases:
         return await self._transactions.write(lambda tx: release(tx, resume, only=only))
 
 
-def beat(
-    tx: Transaction, holder: str, name: str, backends: Backends, clock: Clock
-) -> list[Replica]:
-    """Write the heartbeat of HOLDER, and when the connection of another was first gone.
-
-    Args:
-        clock: read once that is known. Whatever was dated before it was held up on its way here
-            is older than it says, and a holder could be taken for dead that was cut off.
-    """
-    own = backends.own(tx.connection)
-    pid, started_at, server = own or (None, None, None)
-    keyring = tx.sealer.keyring
-    lives = {
-        "name": name,
-        "heartbeat_at": tx.now,
-        "opens": _written(keyring.marks),
-        "needs": _written(keyring.needed | {keyring.sealing}),
-        "gone_at": None,
-        "backend_pid": pid,
-        "backend_started_at": started_at,
-        "backend_server": server,
-    }
-    mine = replicas.c.holder == holder
-    if not tx.connection.execute(sa.update(replicas).where(mine).values(lives)).rowcount:
-        keys.lock(tx.connection)  # no other key seals from now on that this one cannot open
-        begun = {"holder": holder, "started_at": tx.now}
-        tx.connection.execute(sa.insert(replicas).values(lives | begun))
-    keyring.follow(keys.used_keys(tx.connection))
-    found = known(tx.connection)
-    there = {
-        one.backend: one
-        for one in found
-        if one.backend is not None and one.life.gone_at is None and one.holder != holder
-    }
-    for backend in backends.gone(tx.connection, list(there)) if there else ():
-        # Unless it is back by now, over another connection.
-        same = sa.and_(
-            replicas.c.holder == there[backend].holder,
-            replicas.c.backend_pid == backend.pid,
-            replicas.c.backend_started_at == backend.started_at,
-        )
-        tx.connection.execute(sa.update(replicas).where(same).values(gone_at=clock.now()))
-    for one in found:
-        if one.life.heard_at is not None and one.life.heard_at < tx.now - FORGOTTEN_AFTER:
-            leave(tx, one.holder)
-    return known(tx.connection)
-
-
-def leave(tx: Transaction, holder: str) -> None:
-    """Forget HOLDER, unless it holds leases: then its traces decide about them."""
-    holds = sa.exists().where(grants.c.lease_holder == holder, grants.c.lease_holder.is_not(None))
-    tx.connection.execute(sa.delete(replicas).where(replicas.c.holder == holder, ~holds))
-
-
 def silent(tx: Transaction, holder: str) -> bool:
     """Whether anything is leased to somebody but HOLDER who is not heard of."""
     found = sa.select(grants.c.id).where(_of_silent(tx, holder)).limit(1)
@@ -271,6 +194,11 @@ def take_over(
     Args:
         only: the names of the grants that are looked at.
     """
+    # Whoever is heard of by now is found alive; the others are heard of after this alone, and
+    # then they see that they have lost their leases.
+    quiet = [one.holder for one in known(tx.connection) if one.life.is_silent(tx.now)]
+    locked = sa.select(replicas.c.holder).where(replicas.c.holder.in_(quiet)).with_for_update()
+    tx.connection.execute(locked.order_by(replicas.c.holder))
     lives = {one.holder: one.life for one in known(tx.connection)}
     leased = _of_silent(tx, holder)
     if only is not None:
@@ -351,31 +279,3 @@ def _leased(row: sa.RowMapping) -> tuple[Grant, Lease, str]:
     if ends_at is None:  # of a version that knew no end
         ends_at = taken_at + rule.length(0.0)
     return grant_of(row), Lease(taken_at, ends_at), row["lease_holder"]
-
-
-def known(connection: Connection) -> list[Replica]:
-    """All replicas there are traces of, in an order that is the same for each of them."""
-    rows = connection.execute(sa.select(replicas).order_by(replicas.c.holder)).all()
-    return [
-        Replica(
-            holder=row.holder,
-            name=row.name,
-            life=Holder(row.heartbeat_at, row.gone_at),
-            opens=_read(row.opens),
-            needs=_read(row.needs),
-            started_at=row.started_at,
-            backend=None
-            if row.backend_pid is None
-            else Backend(row.backend_pid, row.backend_started_at, row.backend_server),
-        )
-        for row in rows
-    ]
-
-
-def _written(marks: Iterable[bytes]) -> str:
-    return " ".join(sorted(mark.hex() for mark in marks))
-
-
-def _read(written: str | None) -> frozenset[bytes]:
-    """What a replica has written; nothing is known of one of a version that writes nothing."""
-    return frozenset(map(bytes.fromhex, (written or "").split()))

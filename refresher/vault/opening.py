@@ -64,6 +64,7 @@ async def open_vault(
     """
     database: Database | None = None
     rescue: RescueFile | None = None
+    backends: ServerBackends | None = None
     lock = FileLock(lock_path(path), is_daemon=is_daemon)
     make_folder(path.parent)
     lock.acquire()
@@ -83,7 +84,8 @@ async def open_vault(
             database, clock = open_sqlite(path), clock or SystemClock()
             await migrate_file(database, path, clock)
         else:
-            database = await open_postgresql(url)
+            backends = ServerBackends()
+            database = await open_postgresql(url, backends)
             if clock is None:
                 clock = server_clock = ServerClock(SystemClock(), elapsed)
                 measure_clock = partial(server_clock.measure, database)
@@ -100,7 +102,7 @@ async def open_vault(
             clock=clock,
             measure_clock=measure_clock,
             name=socket.gethostname(),
-            backends=None if url is None else ServerBackends(),
+            backends=backends,
         )
         await out_of_the_loop(vault.rescued.open)
         # Whatever is opened is open before it is remembered, and damage is met here: a start

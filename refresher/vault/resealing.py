@@ -26,7 +26,7 @@ import anyio
 from refresher.domain.keys import Reader, next_to_seal, unread_by
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event, emit
-from refresher.vault import keys, leases, sealed_cells
+from refresher.vault import heartbeats, keys, sealed_cells
 from refresher.vault.outage import Outage
 from refresher.vault.rescued import Rescued
 from refresher.vault.rows import Run, Sealer, Transaction
@@ -194,7 +194,7 @@ class Resealing:
             found = count(tx)
             for mark in rescued:
                 found["rescued answers", mark] = found.get(("rescued answers", mark), 0) + 1
-            others = self._others(leases.known(tx.connection))
+            others = self._others(heartbeats.known(tx.connection))
             return by_key(found, tx.sealer.keyring, others, tx.now)
 
         keys_found = await self._read(look)
@@ -320,6 +320,6 @@ def change_key(tx: Transaction, holder: str) -> tuple[list[bytes], list[Reader]]
     key = next_to_seal(keyring.ids, used)
     if key is None:
         return used, []
-    unread = unread_by(leases.known(tx.connection), FORMAT + key, tx.now)
+    unread = unread_by(heartbeats.known(tx.connection), FORMAT + key, tx.now)
     waited_for: list[Reader] = [one for one in unread if one.holder != holder]
     return (used, waited_for) if waited_for else (keys.use(tx.connection, key, used), [])

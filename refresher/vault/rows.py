@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from operator import itemgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -122,6 +121,10 @@ _AS_THEY_ARE = [
 
 _VALUES_OF = itemgetter(*_AS_THEY_ARE)
 
+_KINDS = {kind.value: kind for kind in GrantKind}
+_STATES = {state.value: state for state in GrantState}
+_FAULTS: Mapping[str | None, Fault | None] = {None: None, **{one.value: one for one in Fault}}
+
 
 def grant_of(row: Row) -> Grant:
     """The grant in ROW, its secrets left sealed.
@@ -131,10 +134,9 @@ def grant_of(row: Row) -> Grant:
     """
     _refuse_damage(row)
     try:
-        kind, state = GrantKind(row["kind"]), GrantState(row["state"])
-        fault = None if row["fault"] is None else Fault(row["fault"])
+        kind, state, fault = _KINDS[row["kind"]], _STATES[row["state"]], _FAULTS[row["fault"]]
         rejection, terms = _rejection_of(row), terms_of(row)
-    except ValueError:
+    except (ValueError, LookupError):
         raise GrantSetAside("its row is in a state that nobody knows") from None
     intent = None
     if row["intent_sequence"] is not None:
@@ -213,8 +215,7 @@ def intent_values(intent: Intent | None) -> Values:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """What an operation works with: one transaction, the cipher, and its instant."""
 
     connection: Connection

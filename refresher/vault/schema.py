@@ -310,7 +310,6 @@ Index(
     revocations.c.grant_name,
     sqlite_where=revocations.c.due_at.is_not(None),
 )
-
 client_records = Table(
     "client_records",
     metadata,
@@ -380,13 +379,14 @@ replicas = Table(
     Column("backend_pid", BigInteger),
     Column("backend_started_at", Float),
     Column("backend_server", String(255)),
+    Column("reader_pid", BigInteger),
+    Column("reader_started_at", Float),
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("gone_at", Float),
-    *(Column(name, String) for name in ("opens", "needs")),
+    *(Column(name, String) for name in ("words", "opens", "needs")),
 )
-"""Who shares this vault with others, each of which keeps its row up to date (``leases``)."""
-
+"""Who shares this vault with others, each of which keeps its row up to date (``heartbeats``)."""
 facts = Table(
     "facts",
     metadata,

@@ -7,7 +7,7 @@ stored, and nothing of the new time is there yet that it could move.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -47,6 +47,7 @@ class Transactions:
     ) -> None:
         self._database, self._sealer, self._aside = database, sealer, aside
         self._files, self._following, self._clock = files, following, clock
+        self._kinds: dict[object, _Kind[Any, Any]] = {}
         self.disturbances = 0
         """Raised whenever something is handed over that may disturb an exchange that has been
         claimed, and again when it has left."""
@@ -97,19 +98,10 @@ class Transactions:
         """
         self._files.require_vault()
         steps = self._following.steps
-
-        def run(connection: Connection, dated: Sequence[tuple[float, Item]]) -> Sequence[T]:
-            work = [(self._transaction(connection, at), one) for at, one in dated]
-            self._following.follow(work[0][0], steps)
-            return together(work)
-
-        def run_alone(connection: Connection, dated: tuple[float, Item]) -> T:
-            tx = self._transaction(connection, dated[0])
-            self._following.follow(tx, steps)
-            return alone(tx, dated[1])
-
-        kind = (together, steps)
-        done = await self._database.write_with_others(run, run_alone, (now, item), kind)
+        kind = self._kinds.get(together)
+        if kind is None or kind.steps != steps:
+            kind = self._kinds[together] = _Kind(self, together, alone, steps)
+        done: T = await self._database.write_with_others(kind, (now, item))
         self._following.has_made(steps)
         return done
 
@@ -122,5 +114,34 @@ class Transactions:
         now = self._clock.now()
         return await self._database.read(lambda c: operation(self._transaction(c, now)))
 
+    def dated(
+        self, connection: Connection, items: Sequence[tuple[float, Item]], steps: int
+    ) -> list[Work[Item]]:
+        """ITEMS, each with its transaction; the first STEPS of the clock are followed."""
+        work = [(self._transaction(connection, at), one) for at, one in items]
+        self._following.follow(work[0][0], steps)
+        return work
+
     def _transaction(self, connection: Connection, now: float, by: Actor = DAEMON) -> Transaction:
         return Transaction(connection, self._sealer, now, self._aside, by)
+
+
+class _Kind(Generic[Item, T]):
+    """What is done for many at once, after the same steps of the clock."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        together: Callable[[Sequence[Work[Item]]], Sequence[T]],
+        alone: Callable[[Transaction, Item], T],
+        steps: int,
+    ) -> None:
+        self._transactions, self._together, self._alone = transactions, together, alone
+        self.steps = steps
+
+    def together(self, connection: Connection, items: Sequence[tuple[float, Item]]) -> Sequence[T]:
+        return self._together(self._transactions.dated(connection, items, self.steps))
+
+    def alone(self, connection: Connection, item: tuple[float, Item]) -> T:
+        [(tx, one)] = self._transactions.dated(connection, [item], self.steps)
+        return self._alone(tx, one)

@@ -41,6 +41,7 @@ from refresher.vault.candidates import Ahead
 from refresher.vault.claims import Wanted
 from refresher.vault.database import Database
 from refresher.vault.exchanges import Committed
+from refresher.vault.heartbeats import Backends
 from refresher.vault.incidents import Incident
 from refresher.vault.listing import Listing
 from refresher.vault.origin import Origin
@@ -75,7 +76,7 @@ class Vault:
         clock: Clock,
         measure_clock: Callable[[], Awaitable[None]] | None = None,
         name: str | None = None,
-        backends: leases.Backends | None = None,
+        backends: Backends | None = None,
     ) -> None:
         self._database, self._sealer, self._lock = database, sealer, lock
         self.measure_clock = measure_clock

@@ -1,6 +1,7 @@
 """An open vault, and the lines that are logged, for every test of the engine."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from refresher import logs
 from tests.engine.world import Lines
 from tests.vault.in_a_file import vault
+from tests.vault.sharing import Shared, shared
 
 __all__ = ["vault"]
 
@@ -20,3 +22,10 @@ def lines() -> Iterator[Lines]:
     logs.configure(level="debug", output=captured.output, json_lines=True)
     yield captured
     structlog.configure(**before)
+
+
+@pytest.fixture
+async def both(tmp_path: Path) -> AsyncIterator[Shared]:
+    """A vault that several replicas share."""
+    async with shared(tmp_path) as both:
+        yield both

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -10,21 +9,19 @@ import anyio
 import pytest
 
 from refresher.domain import leases as rule
-from refresher.domain.clients import Client
 from refresher.domain.grants import GrantState
 from refresher.domain.leases import BACK_WITHIN, MISSED
 from refresher.domain.notifications import Notification
 from refresher.domain.schedule import mandatory_window
 from refresher.domain.shares import Share
-from refresher.engine.durability import Durability
 from refresher.engine.recovery import recover
-from refresher.engine.replicas import Replicas
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
 from refresher.vault.vault import Vault
+from tests.engine.sharing import FOUND, Daemon, pass_time
 from tests.engine.world import Lines, answering, assemble
 from tests.support.waiting import eventually
-from tests.vault.sharing import Shared, shared
+from tests.vault.sharing import Shared
 from tests.vault.world import (
     CRM,
     LIFE,
@@ -45,41 +42,6 @@ from tests.vault.world import (
 )
 
 FREE = make_client(rotation="none")
-FOUND = MISSED + BACK_WITHIN + 2.0
-"""Seconds, with heartbeats each second, in which a holder is known to be dead."""
-
-
-@pytest.fixture
-async def both(tmp_path: Path) -> AsyncIterator[Shared]:
-    async with shared(tmp_path) as both:
-        yield both
-
-
-class Daemon:
-    """What a daemon does each second about the others on its vault."""
-
-    def __init__(self, vault: Vault, client: Client = CRM) -> None:
-        self.published: list[str] = []
-        self.durability = Durability(vault)
-        self.replicas = Replicas(
-            vault=vault,
-            clients={"crm": client},
-            durability=self.durability,
-            publish=self.published.append,
-            wake=lambda: None,
-            clock=vault.clock,
-        )
-
-    async def turn(self) -> None:
-        await self.replicas._turn()
-        await self.replicas._offer_again()
-
-
-async def pass_time(both: Shared, daemon: Daemon, seconds: float) -> None:
-    """Let SECONDS pass in which DAEMON beats each second."""
-    for _ in range(round(seconds)):
-        both.clock.move(1.0)
-        await daemon.turn()
 
 
 async def test_the_work_of_a_dead_replica_is_taken_up(both: Shared, lines: Lines) -> None:

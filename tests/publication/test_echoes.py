@@ -123,22 +123,21 @@ async def test_every_kind_of_grant_is_known_again(
 
 
 def test_what_is_not_known_has_no_echo() -> None:
-    row, now = publication(), CLOCK.now()
-    told = {"acme": told_of(row)}
+    told = {"acme": told_of(publication(), CLOCK.now())}
     written = {"acme": Outcome.WRITTEN}
     for outcome in (Outcome.REFUSED, Outcome.FORBIDDEN):
-        assert echo_of(row, PublishReport({"acme": outcome}, written, told), now, 0.0) is None
-        assert echo_of(row, PublishReport(written, {"acme": outcome}, told), now, 0.0) is None
+        assert echo_of("acme", PublishReport({"acme": outcome}, written, told), 0.0) is None
+        assert echo_of("acme", PublishReport(written, {"acme": outcome}, told), 0.0) is None
     late = {"acme": Outcome.LATE}
-    assert echo_of(row, PublishReport(late, written, told), now, 0.0) is not None
+    assert echo_of("acme", PublishReport(late, written, told), 0.0) is not None
     left = PublishReport(late, written, told, left=frozenset({"acme"}))
-    assert echo_of(row, left, now, 0.0) is None, "an older token is there"
+    assert echo_of("acme", left, 0.0) is None, "an older token is there"
 
 
 def test_an_echo_holds_no_secret() -> None:
     row, written = publication(), {"acme": Outcome.WRITTEN}
-    report = PublishReport(written, written, {"acme": told_of(row)})
-    echo = echo_of(row, report, CLOCK.now(), 0.0)
+    report = PublishReport(written, written, {"acme": told_of(row, CLOCK.now())})
+    echo = echo_of("acme", report, 0.0)
     assert echo is not None
     assert CANARY not in repr(echo)
     assert ABSENT.is_heard(Observed(token={}, life=0.0, status={}), 0.0)

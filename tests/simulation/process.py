@@ -19,7 +19,6 @@ from refresher.domain.outcomes import Outcome
 from refresher.domain.renewal import Renewal
 from refresher.domain.secret import Secret
 from refresher.engine.administration import Administration
-from refresher.engine.admission import Admission
 from refresher.engine.durability import Durability
 from refresher.engine.logins import Logins
 from refresher.engine.recovery import readmit, recover
@@ -196,10 +195,18 @@ class Process:
             publish=self.publish,
             clock=clock,
         )
+        self.replicas = Replicas(
+            vault=self.vault,
+            clients=world.clients,
+            durability=durability,
+            publish=self.publish,
+            wake=self._wake,
+            clock=clock,
+        )
         self.scheduler = scheduler = Scheduler(
             vault=self.vault,
             refresh=refresh,
-            admission=Admission(world.clients, clock, self.vault.leases.share),
+            admission=self.replicas.begin_exchanges(),
             clients=world.clients,
             clock=clock,
             workers=WORKERS,
@@ -216,14 +223,6 @@ class Process:
             endpoint=self,
             ready=self.ready,
             push=self.push,
-            clients=world.clients,
-            durability=durability,
-            publish=self.publish,
-            wake=scheduler.wake,
-            clock=clock,
-        )
-        self.replicas = Replicas(
-            vault=self.vault,
             clients=world.clients,
             durability=durability,
             publish=self.publish,
@@ -263,6 +262,9 @@ class Process:
                 await self.replicas.leave(1.0)
             self.vault.abandon()
             tasks.cancel_scope.cancel()
+
+    def _wake(self) -> None:
+        self.scheduler.wake()
 
     def _serve(self, scheduler: Scheduler, tasks: TaskGroup) -> None:
         self._stop, self._news, self._tasks = anyio.Event(), anyio.Event(), tasks

@@ -6,6 +6,7 @@ reaches every server. Clocks are the database's, measured by each a little wrong
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,9 @@ class SharedWorld(World):
 
     def sharing(self, process: Process) -> dict[str, Any]:
         wrong_by = self.chance.between(-CLOCKS_WRONG_BY, CLOCKS_WRONG_BY)
-        backend = None if self.is_pooled else self.database.connect(self.now())
-        process.backends = KnownBackends(self.database, backend)
+        process.backends = KnownBackends(self.database, None)
+        if not self.is_pooled:
+            self._connect(process.backends)
         return {
             "clock": _Clock(self, wrong_by),
             "name": process.rescue_file.stem,
@@ -119,7 +121,7 @@ class SharedWorld(World):
         process.end()
         self.processes.remove(process)
         if not process.is_cut_off:  # else nobody tells the database
-            self.database.connected.discard(process.backends.backend)
+            self._disconnect(process.backends)
         self.witness.gone(process, self._rescued(process.rescue_file), in_order=in_order)
         if not self._stays_down:
             self._start_later(process.rescue_file)
@@ -163,18 +165,26 @@ class SharedWorld(World):
         duration = self.chance.around(20.0)
         if self.chance.strikes("cut off for long", 0.3):
             duration += self.chance.between(60.0, LONGEST_CUT)
-        backend = process.backends.backend
+        known = replace(process.backends)
         if self.chance.is_heads():
             # The database finds out by itself, long after it heard of that process.
             after = self.pace * (
                 leases.VANISHED_WITHIN / self.pace + self.chance.between(2.0, 60.0)
             )
-            self.at(after, lambda: self._vanish(process, backend))
+            self.at(after, lambda: self._vanish(process, known))
+        else:  # what cuts it off has ended one of its connections
+            self.database.connected.discard(known.backend)
         self.at(duration, lambda: self._reconnect(process))
 
-    def _vanish(self, process: Process, backend: Any) -> None:
+    def _vanish(self, process: Process, known: KnownBackends) -> None:
         if process.is_cut_off:
-            self.database.connected.discard(backend)
+            self._disconnect(known)
+
+    def _connect(self, known: KnownBackends) -> None:
+        known.backend, known.reading = (self.database.connect(self.now()) for _ in range(2))
+
+    def _disconnect(self, known: KnownBackends) -> None:
+        self.database.connected -= {known.backend, known.reading}
 
     def _reconnect(self, process: Process) -> None:
         process.is_cut_off, process.reached_at = False, self._now
@@ -182,7 +192,7 @@ class SharedWorld(World):
         self.server.trouble()
         known = process.backends
         if process.is_alive and not self.is_pooled and known.backend not in self.database.connected:
-            known.backend = self.database.connect(self.now())
+            self._connect(known)
 
     # the end
 

@@ -171,7 +171,11 @@ class SharedWitness(Witness):
         holder = process.vault.holder
         self.died_at[holder] = self.world.time()
         silence = self.world.now() - self.heard_at.get(holder, -math.inf)
-        is_seen = not process.is_cut_off and process.backends.backend is not None
+        shown = self.world.disk.connection.execute(
+            "SELECT backend_pid FROM replicas WHERE holder = ?", (holder,)
+        ).fetchone()
+        # None of those whose rescue file their successor has to bring, or behind a pooler.
+        is_seen = not process.is_cut_off and shown is not None and shown[0] is not None
         if is_seen and silence < MISSED * self.world.pace:
             self.known_dead.add(holder)
         super().gone(process, rescued, in_order=in_order)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection
 
-from refresher.vault.leases import Backend
+from refresher.vault.heartbeats import Backend
 
 
 @dataclass
 class Server:
     """A database server, and who is connected to it."""
 
-    connected: set[Backend] = field(default_factory=set)
+    connected: set[Backend | None] = field(default_factory=set)
     _count: int = 0
 
     def connect(self, at: float) -> Backend:
@@ -25,10 +25,11 @@ class Server:
 
 @dataclass
 class KnownBackends:
-    """What one holder can ask its connection; ``backend`` None is behind a pooler."""
+    """What one holder can ask its connections; ``backend`` None is behind a pooler."""
 
     server: Server
     backend: Backend | None
+    reading: Backend | None = None
 
     def own(self, _: Connection) -> Backend | None:
         return self.backend

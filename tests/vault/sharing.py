@@ -47,7 +47,11 @@ class Shared:
             following=Following(0.0),
             clock=self.clock,
             name=name,
-            backends=KnownBackends(self.server, self.server.connect(self.clock.now())),
+            backends=KnownBackends(
+                self.server,
+                self.server.connect(self.clock.now()),
+                self.server.connect(self.clock.now()),
+            ),
         )
         self.stack.callback(vault.close)
         vault.rescued.open()
@@ -55,13 +59,15 @@ class Shared:
         return vault
 
     def die(self, vault: Vault) -> None:
-        """Let the connection of VAULT end, as with its process."""
-        self.server.connected.discard(backends_of(vault).backend)
+        """Let the connections of VAULT end, as with its process."""
+        known = backends_of(vault)
+        self.server.connected -= {known.backend, known.reading}
 
     def reconnect(self, vault: Vault) -> None:
-        """Let VAULT have another connection."""
+        """Let VAULT have other connections."""
         self.die(vault)
-        backends_of(vault).backend = self.server.connect(self.clock.now())
+        known, now = backends_of(vault), self.clock.now()
+        known.backend, known.reading = self.server.connect(now), self.server.connect(now)
 
 
 def backends_of(vault: Vault) -> KnownBackends:

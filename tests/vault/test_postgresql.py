@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
+from refresher.vault.heartbeats import Replica
 from refresher.vault.keys import FINGERPRINT_KEY, SEALING_KEYS
 from refresher.vault.migrate import known_revisions
 from refresher.vault.opening import open_vault
@@ -314,3 +316,66 @@ async def test_racing_replicas_take_a_login_once(replicas: tuple[Vault, Vault]) 
             tasks.start_soon(poll, vault)
     assert sorted(taken) == names
     assert sorted(polled) == [False, True]
+
+
+async def heard_from(vault: Vault) -> Replica:
+    """What the heartbeat of VAULT finds of the other."""
+    [known] = await vault.leases.beat()
+    return known
+
+
+async def test_only_a_replica_of_which_no_connection_is_left_is_gone(
+    replicas: tuple[Vault, Vault], postgres: PrivatePostgres, url: str
+) -> None:
+    """Its process would have taken all of them with it; and it is back with its heartbeat."""
+    one, other = replicas
+    at(other, NOW)
+    await at(one, NOW).leases.beat()
+    known = await heard_from(other)
+    for backend, is_gone in ((known.backend, False), (known.reading, True)):
+        assert backend is not None
+        postgres.run(f"SELECT pg_terminate_backend({backend.pid}, 60000)")
+        assert ((await heard_from(other)).life.gone_at is not None) is is_gone
+    await one.leases.beat()
+    assert one.leases.is_reconnected
+    await one.counts()
+    await one.leases.beat()
+    back = await heard_from(other)
+    assert back.life.gone_at is None
+    assert not back.backends & known.backends
+    assert len(back.backends) == 2
+
+
+async def test_who_comes_back_while_its_exchange_is_taken_over_sees_that(
+    replicas: tuple[Vault, Vault], url: str
+) -> None:
+    """Its heartbeat waits for that; else it would send what another sends, too."""
+    one, other = replicas
+    await sow(one, make_seed())
+    [claim] = await at(one, NOW).claim(rooms(crm=1), 1)
+    await one.leases.beat()
+    for second in (50.0, 51.0, 52.0, 53.0):
+        await at(other, NOW + second).leases.beat()
+    begun, goes_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def judge(*_: object) -> bool:
+        begun.set()
+        return goes_on.wait(PATIENCE)
+
+    async def take_over() -> None:
+        taken = await other.leases.take_over(judge, lambda _: None)
+        assert taken is not None
+        order.append(f"{len(taken.exchanges)} taken over")
+
+    async def come_back() -> None:
+        await at(one, NOW + 53.0).leases.beat()
+        order.append("back")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_over)
+        await eventually(begun.is_set, "it is taken over")
+        tasks.start_soon(come_back)
+        await eventually(lambda: waiting(url, "transactionid"), "the heartbeat waits")
+        goes_on.set()
+    assert order == ["1 taken over", "back"]
+    assert not await one.is_held(claim)

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from refresher.domain.leases import BACK_WITHIN
 from refresher.errors import VaultKeyError, VaultUnavailable
 from refresher.logs import Event
-from refresher.vault import keys, leases, sealed_cells
+from refresher.vault import heartbeats, keys, sealed_cells
+from refresher.vault.heartbeats import FORGOTTEN_AFTER
 from refresher.vault.keys import SEALING_KEYS
-from refresher.vault.leases import FORGOTTEN_AFTER
 from refresher.vault.schema import facts, grants, replicas
 from refresher.vault.sealed_counts import SealedUnder
 from refresher.vault.sealing import new_key_line
@@ -279,7 +279,7 @@ async def test_one_that_comes_while_the_key_changes_is_waited_for_or_refused(bot
     two.leases._has_left = False
     await two.leases.beat()
     assert two._sealer.keyring.missing == one._sealer.keyring.sealing
-    known = await one._read(lambda tx: leases.known(tx.connection))
+    known = await one._read(lambda tx: heartbeats.known(tx.connection))
     assert {replica.name for replica in known} == {"one", "two"}
 
 

@@ -36,9 +36,10 @@ from refresher.oauth.error_codes import UNRECOGNIZED
 from refresher.oauth.measuring.liveness import Liveness
 from refresher.oauth.measuring.observed import Answer, Said, Tokens, Verdict
 from refresher.oauth.patience import Patience
+from refresher.oauth.requests import single
 from refresher.oauth.responses import HTML_PAGE, classify
 from refresher.oauth.revocation import RevocationResult
-from refresher.oauth.token_endpoint import TokenEndpoint, single
+from refresher.oauth.token_endpoint import TokenEndpoint
 from refresher.oauth.transport import Reply
 
 ANSWER_WITHIN = 30.0

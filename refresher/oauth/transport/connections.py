@@ -173,6 +173,16 @@ class Wire(ResponseHandler):
             max_field_size=LONGEST_LINE,
         )
 
+    def send(self, request: bytes) -> None:
+        """Write a whole REQUEST.
+
+        Raises:
+            aiohttp.ClientConnectionResetError: the connection has ended.
+        """
+        if self.transport is None or self.transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection has ended")
+        self.transport.write(request)
+
     def set_response_params(self, **params: Any) -> None:
         """Called before the answer to a request is read, a CONNECT to a proxy included."""
         if self._kept is None:

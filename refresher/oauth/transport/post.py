@@ -6,6 +6,7 @@ HTTP library reads first. What it refuses, or reads too little of, the second re
 """
 
 import asyncio
+import re
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from aiohttp.http import RawResponseMessage, StreamWriter
+from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
@@ -21,7 +22,7 @@ from refresher import __version__
 from refresher.domain.clients import Client, Route
 from refresher.domain.outcomes import NotSent, OutcomeUnknown
 from refresher.oauth.patience import Patience
-from refresher.oauth.requests import WireRequest
+from refresher.oauth.requests import Head, WireRequest
 from refresher.oauth.transport.connections import (
     MALFORMED,
     TOO_LARGE,
@@ -65,6 +66,8 @@ HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": f"refresher/{__version__}",
 }
+
+_LINE_END = re.compile(r"[\r\n\0]")
 
 
 @dataclass(slots=True)
@@ -149,7 +152,7 @@ class Transport:
         reply = _answer(exchange, fault, timed_out=timed_out)
         if reply is None:
             return unanswered(exchange.kept, fault, timed_out=timed_out)
-        if request.url.scheme == "http" and speaks_of_tls(reply):
+        if request.head.url.scheme == "http" and speaks_of_tls(reply):
             return OutcomeUnknown(reason=PLAIN_TO_TLS, status=reply.status)
         return reply
 
@@ -198,12 +201,12 @@ class Transport:
         context: ssl.SSLContext,
         exchange: _Exchange,
     ) -> None:
-        way = self._way(client, request.url.origin(), context)
+        way = self._way(client, request.head.url.origin(), context)
         connection, wire, kept = await self._pool.lend(way)
         exchange.wire, exchange.kept = wire, kept
         try:
             wire.listen()
-            await _write(wire, way, request, exchange)
+            _write(wire, way, request, exchange)
             exchange.message, content = await _head_of_answer(wire)
             while chunk := await content.readany():
                 exchange.body += chunk
@@ -217,18 +220,33 @@ class Transport:
                 connection.close()
 
 
-async def _write(wire: Wire, way: Way, request: WireRequest, exchange: _Exchange) -> None:
+def _write(wire: Wire, way: Way, request: WireRequest, exchange: _Exchange) -> None:
     """Write REQUEST in one piece; nobody waits for the server to take it before it answers."""
-    is_forwarded = way.proxy is not None and not way.is_ssl()
-    target = str(request.url) if is_forwarded else request.url.raw_path_qs
-    headers = way.headers.copy()
-    headers.update(request.headers)
-    if request.body is not None:
-        headers["Content-Length"] = str(len(request.body))
-    writer = StreamWriter(wire, way.loop)
-    await writer.write_headers(f"{request.method} {target} HTTP/1.1", headers)
+    head, body = request.head, request.body
+    if head.written is None or head.written[0] is not way:
+        head.written = way, _written(way, head)
+    written, ends = head.written[1], b"\r\n"
+    if body is not None:
+        ends = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     exchange.leaves()
-    await writer.write(request.body or b"", drain=False)
+    wire.send(written + ends)
+
+
+def _written(way: Way, head: Head) -> bytes:
+    """HEAD as it goes by WAY, up to the length of the body.
+
+    Raises:
+        ValueError: something in it would end a line.
+    """
+    is_forwarded = way.proxy is not None and not way.is_ssl()
+    target = str(head.url) if is_forwarded else head.url.raw_path_qs
+    headers = way.headers.copy()
+    headers.update(head.headers)
+    lines = [f"{head.method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if any(_LINE_END.search(line) for line in lines):
+        raise ValueError("a header of a request would end a line")
+    return "".join(f"{line}\r\n" for line in lines).encode()
 
 
 async def _head_of_answer(wire: Wire) -> tuple[RawResponseMessage, StreamReader]:

@@ -8,6 +8,8 @@ LARGEST_ANSWER = 256 * 1024
 """Bytes of an answer's body, before and after decompression; usual ones have a few thousand,
 the largest known (Keycloak, with three tokens full of groups) about 100,000."""
 
+_WINDOWS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -46,8 +48,7 @@ def decompressed(body: bytes, encoding: str) -> tuple[bytes, bool]:
 
     Compression was not asked for: what cannot be undone is handed on as it came.
     """
-    windows = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
-    for window in windows.get(encoding.strip().lower(), ()):
+    for window in _WINDOWS.get(encoding.strip().lower(), ()) if encoding else ():
         inflater = zlib.decompressobj(wbits=window)
         try:
             content = inflater.decompress(body, LARGEST_ANSWER + 1)

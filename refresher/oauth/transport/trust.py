@@ -5,7 +5,6 @@ import re
 import ssl
 import stat
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from refresher.domain.clients import Client
@@ -16,7 +15,7 @@ Identity = tuple[int, ...]
 """What changes when a file is replaced. Its time is not enough: secret stores swap symlinks
 between files that were written at the same second."""
 
-SYSTEM_BUNDLE = ssl.get_default_verify_paths().cafile
+SYSTEM_BUNDLE: str | None = ssl.get_default_verify_paths().cafile
 """What the system trusts; replaced when its packages are, while the daemon runs for months."""
 
 Shown = tuple[str, str | None]
@@ -100,9 +99,11 @@ def identity_of(client: Client) -> Shown | None:
 
 
 def _identity(ca_bundle: str | None, shown: Shown | None) -> Identity | None:
-    files = [ca_bundle or SYSTEM_BUNDLE, *(shown or ())]
-    found = [_identity_of_file(file) for file in files if file is not None]
-    return tuple(chain.from_iterable(found)) or None
+    bundle = ca_bundle or SYSTEM_BUNDLE
+    identity = () if bundle is None else _identity_of_file(bundle)
+    for file in filter(None, shown or ()):
+        identity += _identity_of_file(file)
+    return identity or None
 
 
 def _identity_of_file(path: str) -> Identity:

@@ -8,11 +8,9 @@ after its last write, against a digest of what was written: no vault is read for
 import math
 from dataclasses import dataclass
 
-from refresher.domain.grants import Publication
-from refresher.publication import records
 from refresher.publication.mirror.observation import BRIEF, TTL_TOLERANCE, Observed
 from refresher.publication.records import Fields
-from refresher.publication.reports import Outcome, PublishReport
+from refresher.publication.reports import READABLE, Outcome, PublishReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +34,21 @@ class Echo:
         return observed.life <= self.ends_at - now + TTL_TOLERANCE
 
 
-def echo_of(
-    publication: Publication, report: PublishReport, now: float, monotonic: float
-) -> Echo | None:
-    """What REPORT says that Redis holds; None where that is not known.
+def echo_of(name: str, report: PublishReport, monotonic: float) -> Echo | None:
+    """What REPORT says that Redis holds of the grant NAME; None where that is not known.
 
     Args:
-        now: the instant by which the life of the token was measured.
-        monotonic: the same instant as ``Echo.is_heard`` will be told.
+        monotonic: the instant by which the life of the token was measured, as
+            ``Echo.is_heard`` will be told.
     """
-    name = publication.grant.name
-    if report.statuses[name] not in {Outcome.WRITTEN, Outcome.REWRITTEN}:
+    if report.statuses[name] not in READABLE:
         return None
     told = report.told[name]
     match report.tokens[name]:
         case Outcome.WRITTEN | Outcome.REWRITTEN:
-            life = records.remaining_life(publication, now)
-            if life < BRIEF:
+            if told.life < BRIEF:
                 return None  # it may have ended by itself when it is looked at
-            return Echo(_digest(told.token, told.status), monotonic + life)
+            return Echo(_digest(told.token, told.status), monotonic + told.life)
         case Outcome.REMOVED | Outcome.ABSENT:
             return Echo(_digest({}, told.status), math.inf)
         case Outcome.LATE if name not in report.left:

@@ -222,7 +222,9 @@ def _observed(publisher: Publisher, name: str, token: Any, life: Any, status: An
     refused = [
         reply
         for reply in (token, life, status)
-        if not is_spoilt(reply) and not publisher.is_done(reply, name)
+        if isinstance(reply, Exception)
+        and not is_spoilt(reply)
+        and not publisher.is_done(reply, name)
     ]
     return Observed(
         token=_fields(token),

@@ -21,7 +21,7 @@ from refresher.publication.mirror.observation import Difference, Observed
 from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Publisher
-from refresher.publication.reports import Outcome, PublishReport
+from refresher.publication.reports import READABLE, PublishReport
 from refresher.publication.server.faults import Refused
 from refresher.publication.server.scan import START, scan
 from refresher.publication.source import Source
@@ -177,7 +177,7 @@ class Reconciler:
         acknowledged = self._clock.monotonic()
         for row in rows:
             name = row.grant.name
-            if report.tokens[name] in {Outcome.WRITTEN, Outcome.REWRITTEN}:
+            if report.tokens[name] in READABLE:
                 self._on_published(name, row.grant.version, acknowledged - marked[name])
 
     def _has_rested(self) -> bool:
@@ -351,7 +351,7 @@ class Reconciler:
         )
         for row in rows:
             name = row.grant.name
-            echo = echo_of(row, report, now, monotonic)
+            echo = echo_of(name, report, monotonic)
             self._worklist.wrote(name, echo, is_idle=report.is_forbidden(name))
             if self.expected is not None:
                 self._expect(row, now, self.expected)

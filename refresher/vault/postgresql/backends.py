@@ -6,11 +6,12 @@ sockets, and one that is merely silent is not.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from refresher.vault.leases import Backend
+from refresher.vault.heartbeats import Backend
 
 _SERVER = (
     "concat_ws(' ', inet_server_addr(), inet_server_port(), "
@@ -18,7 +19,7 @@ _SERVER = (
 )
 """One server, and one life of it: a standby that was promoted is another."""
 
-_OWN = sa.text(
+_OWN = (
     "SELECT pid, extract(epoch FROM backend_start)::float8 AS started_at, "  # noqa: S608  no input
     f"{_SERVER} AS server FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
@@ -31,14 +32,18 @@ _THERE = sa.text(
 class ServerBackends:
     """What PostgreSQL knows of its connections (``leases.Backends``)."""
 
+    def __init__(self) -> None:
+        self.reading: Backend | None = None
+
     def own(self, connection: Connection) -> Backend | None:
         """The backend of CONNECTION; None behind a pooler, which tells a number of its own."""
-        row = connection.execute(_OWN).one()
         told = connection.connection.driver_connection
         assert told is not None
-        if told.info.backend_pid != row.pid:
-            return None
-        return Backend(row.pid, row.started_at, row.server)
+        return _backend(told.info.backend_pid, connection.exec_driver_sql(_OWN).one())
+
+    def reads_over(self, connection: Any) -> None:
+        """CONNECTION, psycopg's own, is from now on the one that reads."""
+        self.reading = _backend(connection.info.backend_pid, connection.execute(_OWN).fetchone())
 
     def gone(self, connection: Connection, known: Sequence[Backend]) -> Collection[Backend]:
         """Those of KNOWN that have ended for certain, while their server went on.
@@ -53,3 +58,8 @@ class ServerBackends:
             for one in known
             if one.server in servers and not {(one.pid, one.started_at), (one.pid, None)} & living
         ]
+
+
+def _backend(told: int, row: Sequence[Any]) -> Backend | None:
+    backend = Backend(*row)
+    return backend if backend.pid == told else None

@@ -4,6 +4,7 @@ Behind PgBouncer with transaction pooling each transaction may be another sessio
 are no prepared statements here, no settings of a session and no locks of one.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from refresher.domain.secret import Secret
 from refresher.errors import VaultError
 from refresher.vault.database import OTHERS_WRITE, Database
+from refresher.vault.postgresql.backends import ServerBackends
 from refresher.vault.threads import OwnThread
 
 DEFAULTS = {
@@ -30,8 +32,9 @@ DEFAULTS = {
 
 STATEMENT_TIMEOUT = "15s"
 LOCK_TIMEOUT = "5s"
-IDLE_TIMEOUT = "10s"
-"""How long a transaction whose process was stopped keeps its rows from the other replicas."""
+IDLE_TIMEOUT = "12s"
+"""How long a transaction whose process was stopped keeps its rows from the other replicas. Longer
+than ``leases.VANISHED_WITHIN``: whose connection ends of this is stopped, and may go on."""
 
 _WRITES = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
@@ -47,8 +50,11 @@ _READS = (
 )
 
 
-async def open_postgresql(url: Secret) -> Database:
+async def open_postgresql(url: Secret, backends: ServerBackends | None = None) -> Database:
     """Reach the database of URL, a libpq one.
+
+    Args:
+        backends: learns of each new connection that reads.
 
     Raises:
         VaultError: psycopg is missing, URL is none, or the database is not of UTF-8.
@@ -57,7 +63,7 @@ async def open_postgresql(url: Secret) -> Database:
     options = _options(url)
     database = Database(
         _engine(options, _WRITES, {OTHERS_WRITE: True}),
-        _engine(options, _READS, {}),
+        _engine(options, _READS, {}, None if backends is None else backends.reads_over),
         write_thread=OwnThread("vault writer"),
         read_thread=OwnThread("vault reader"),
         open_another=partial(_engine, options, _READS, {}),
@@ -102,7 +108,12 @@ def _options(url: Secret) -> dict[str, Any]:
         ) from None
 
 
-def _engine(options: dict[str, Any], begin: str, execution: dict[str, Any]) -> Engine:
+def _engine(
+    options: dict[str, Any],
+    begin: str,
+    execution: dict[str, Any],
+    reached: Callable[[Any], None] | None = None,
+) -> Engine:
     from refresher.vault.postgresql.connection import VaultConnection  # noqa: PLC0415  an extra's
     from refresher.vault.postgresql.dialect import NAME  # noqa: PLC0415  same
 
@@ -116,9 +127,12 @@ def _engine(options: dict[str, Any], begin: str, execution: dict[str, Any]) -> E
 
     @sa.event.listens_for(engine, "do_connect")
     def reach(_dialect: object, _record: object, _: object, known: dict[str, Any]) -> Any:
-        return VaultConnection.connect(
+        connection = VaultConnection.connect(
             "", autocommit=True, prepare_threshold=None, **options, **known
         )
+        if reached is not None:
+            reached(connection)
+        return connection
 
     @sa.event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
