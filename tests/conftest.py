@@ -21,6 +21,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
+# Without bytecode on the disk each process of a run compiles all that it imports, and pytest
+# rewrites the asserts of all tests in every worker, which takes longer than to collect them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108  its folders are made by tempfile
 """A file system in memory, and the bytes that the files of a run may come to."""
 

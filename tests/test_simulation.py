@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1, 23, 26):  # between them everything happens
+    for seed in (1, 9, 23):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -92,7 +92,7 @@ def test_many_steps_violate_no_guarantee() -> None:
 
 
 def test_a_seed_replays_identically() -> None:
-    assert (first := simulate_traced(3_000, 11)) == simulate_traced(3_000, 11)
+    assert (first := simulate_traced(1_000, 11)) == simulate_traced(1_000, 11)
     assert first[1] != simulate_traced(1_000, 12)[1]
 
 
@@ -221,9 +221,9 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_rescue_nothing, "G3", (2,)),
         (_resume_by_itself, "G3", (2,)),
         (_revoke_no_late_token, "revoke", (1,)),
-        (_revoke_what_was_removed, "revoke", (4,)),
+        (_revoke_what_was_removed, "revoke", (11,)),
         (_send_the_dead, "I3", (1,)),
-        (_stop_the_client, "G8", (9, 4)),  # of the steady worlds
+        (_stop_the_client, "G8", (13, 4)),  # of the steady worlds
     ],
 )
 def test_a_broken_rule_is_noticed(

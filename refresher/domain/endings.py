@@ -44,6 +44,8 @@ def with_end(
         is_prolonged: the next refresh certainly prolongs it, whenever that is due.
     """
     known = grant.refresh_token_expires_at
+    if ends_at is None and {known, grant.end_warning_at, grant.end_announced} == {None}:
+        return grant  # of nearly all nothing is known, and so it stays
     if ends_at is None:
         return grant.but(refresh_token_expires_at=None, end_warning_at=None, end_announced=None)
     if known is not None and abs(ends_at - known) <= min(SAME_END, SAME_SHARE * (known - now)):

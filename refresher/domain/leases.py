@@ -23,7 +23,11 @@ BEAT_EVERY = 1.0
 """Seconds between two heartbeats."""
 
 BACK_WITHIN = 3.0
-"""Seconds that a holder has to come back whose connection to the vault was lost."""
+"""Seconds that a holder has to come back of which no connection to the vault is left.
+
+One that lives sends nothing new by then (``may_begin``), since it could not be heard. What it has
+sent goes on, and nobody can call that back. So one connection that ends proves nothing, nor do
+all that end together with those of whoever looks."""
 
 VANISHED_WITHIN = 10.0
 """Seconds from the last heartbeat in which the connection of a holder that dies goes with it.
@@ -58,7 +62,7 @@ class Holder:
     heard_at: float | None = None
     """Its last heartbeat; None where it left no trace."""
     gone_at: float | None = None
-    """When its connection to the vault was first seen to be gone; a heartbeat forgets it."""
+    """When none of its connections was first seen to be left; a heartbeat forgets it."""
 
     def is_silent(self, now: float, lease: Lease | None = None) -> bool:
         """Whether it missed its heartbeats; the claim of LEASE counts as one."""
@@ -66,7 +70,7 @@ class Holder:
         return all(sign is None or now - sign > MISSED for sign in signs)
 
     def is_dead(self, now: float) -> bool:
-        """Whether its connection ended while it was heard of, and it did not come back."""
+        """Whether its connections ended while it was heard of, and it did not come back."""
         if self.gone_at is None or self.heard_at is None:
             return False
         went_with_it = self.gone_at - self.heard_at <= VANISHED_WITHIN

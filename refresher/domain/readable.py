@@ -1,6 +1,6 @@
 """A pass over the tokens that consumers can read, soonest end first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from refresher.domain.grants import Publication
@@ -25,5 +25,15 @@ class Page:
 
     publications: Sequence[Publication]
     """Of each grant only what its token key shows."""
+    last: Shown | None
+    """Where to go on; None at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What Redis should have of some readable tokens, in their order, their tokens left sealed."""
+
+    of: Mapping[str, int]
+    """The version of each, by the name of its grant."""
     last: Shown | None
     """Where to go on; None at the end."""

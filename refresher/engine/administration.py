@@ -323,7 +323,8 @@ class Administration:
         """SEED with what its client says of the life of an unused refresh token."""
         client = self._clients.get(seed.client or "")
         idle = None if client is None else client.quirks.refresh_token_idle
-        return with_fields(seed, refresh_token_idle=idle)
+        is_new = seed.refresh_token_idle != idle
+        return with_fields(seed, refresh_token_idle=idle) if is_new else seed
 
     async def _change(
         self,

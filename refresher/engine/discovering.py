@@ -52,6 +52,8 @@ class _Following:
     failures: int = 0
     fault: str | None = None
     moves: list[str] = field(default_factory=list)
+    reading: anyio.Lock = field(default_factory=anyio.Lock)
+    """Who wants a reading while one is under way waits for it, and then looks again."""
 
 
 class Discovering:
@@ -136,11 +138,11 @@ class Discovering:
         """
         if client.discovery is None:
             return client
-        metadata = self.known(client.name).metadata
-        age = None if metadata is None else self._clock.now() - metadata.read_at
-        if client.discovery.source is not None and not (age is not None and 0 <= age < RECENT):
+        if client.discovery.source is not None:
             try:
-                await self.discover(client)
+                async with self._follower(client.name).reading:
+                    if not self._is_recent(client.name):
+                        await self._discover(client)
             except DiscoveryFailed:
                 if not client.endpoints.token:
                     raise
@@ -163,6 +165,13 @@ class Discovering:
             DiscoveryFailed: they cannot be had; says what to do.
             VaultUnavailable: they cannot be kept, and do not count.
         """
+        async with self._follower(client.name).reading:
+            await self._discover(client, accept=accept, is_ordered=is_ordered)
+
+    async def _discover(
+        self, client: Client, *, accept: bool = False, is_ordered: bool = False
+    ) -> None:
+        """The same for whoever holds ``reading``."""
         following, wanted = self._follower(client.name), client.discovery
         assert wanted is not None
         try:
@@ -221,6 +230,10 @@ class Discovering:
             await self._exchange(client)
         return client
 
+    def _is_recent(self, name: str) -> bool:
+        metadata = self.known(name).metadata
+        return metadata is not None and 0 <= self._clock.now() - metadata.read_at < RECENT
+
     def _open(self) -> list[str]:
         return [name for name, client in self._clients.items() if client.discovery is not None]
 
@@ -247,13 +260,16 @@ class Discovering:
             if client is None or client.discovery is None:
                 return
             self._tell_of_the_end(client)
-            following.next_at = self._clock.monotonic() + READ_EVERY
-            if client.discovery.source is not None:
-                with suppress(DiscoveryFailed):  # told, and tried again
-                    try:
-                        await self.discover(client)
-                    except VaultUnavailable:  # told as an outage
-                        following.next_at = self._clock.monotonic() + FIRST_RETRY
+            async with following.reading:
+                if following.next_at > self._clock.monotonic():
+                    return  # read meanwhile
+                following.next_at = self._clock.monotonic() + READ_EVERY
+                if client.discovery.source is not None:
+                    with suppress(DiscoveryFailed):  # told, and tried again
+                        try:
+                            await self._discover(client)
+                        except VaultUnavailable:  # told as an outage
+                            following.next_at = self._clock.monotonic() + FIRST_RETRY
 
     def _tell_of_the_end(self, client: Client) -> None:
         registration = self.known(client.name).registration

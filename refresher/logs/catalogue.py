@@ -344,7 +344,7 @@ EVENTS: Mapping[Event, Entry] = {
         Level.WARNING, "Redis may lose keys, or forbids something: reason says what"
     ),
     Event.MIRROR_REBUILT: Entry(
-        Level.INFO, "every current token was published again, or (see reason) all that were added"
+        Level.INFO, "Redis shows every current token again, or (see reason) all that were added"
     ),
     Event.MIRROR_REPAIRED: Entry(Level.WARNING, "Redis had lost or changed keys; they are back"),
     Event.FOREIGN_OVERWRITTEN: Entry(

@@ -159,6 +159,17 @@ class Publisher:
             self._outcome(reply, name, sent)
         return frozenset(sent.spoilt)
 
+    async def without(self, versions: Mapping[str, int]) -> list[str]:
+        """The names of those of VERSIONS that Redis does not show.
+
+        Raises:
+            PublicationUnavailable: when Redis cannot be read.
+        """
+        key = self.keys.token
+        replies = await self.server.pipeline([("HGET", key(name), "version") for name in versions])
+        pairs = zip(versions.items(), replies, strict=True)
+        return [name for (name, version), reply in pairs if reply != b"%d" % version]
+
     async def _know_clocks(self) -> None:
         if self._steps.was_stepped() or not self._offsets:
             await self.measure_clock()  # the last would tell Redis a wrong time of sending

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from refresher.domain.grants import Publication
-from refresher.domain.readable import Page, Shown
+from refresher.domain.readable import Page, Shown, Versions
 
 
 class Source(Protocol):
@@ -25,6 +25,9 @@ class Source(Protocol):
 
     async def walk(self, after: int, limit: int) -> list[Publication]:
         """Up to LIMIT publications with ids above AFTER, in id order, removed ones too."""
+
+    async def versions(self, after: Shown, limit: int) -> Versions:
+        """Which versions up to LIMIT readable tokens from behind AFTER on have."""
 
     @property
     def readable(self) -> "Readable":

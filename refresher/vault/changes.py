@@ -137,10 +137,10 @@ def note(
     tx.connection.execute(sa.insert(changes), row)
 
 
-def note_each(tx: Transaction, what: What, many: Iterable[Grant]) -> None:
-    """Note the same of MANY grants, in one statement."""
+def note_each(tx: Transaction, what: What, many: Iterable[tuple[str, str | None]]) -> None:
+    """Note the same of MANY grants, by their names and clients, in one statement."""
     row = _noted(tx, what)
-    rows = [row | {"grant_name": grant.name, "client": grant.client} for grant in many]
+    rows = [row | {"grant_name": name, "client": client} for name, client in many]
     _NOTE.run(tx.connection, rows)
 
 

@@ -19,8 +19,9 @@ from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
 from refresher.errors import GrantSetAside, VaultKeyError
+from refresher.vault.batches import Again
 from refresher.vault.candidates import Ahead, of_room
-from refresher.vault.database import Again, others_write
+from refresher.vault.database import others_write
 from refresher.vault.prepared import ForSome
 from refresher.vault.reading import guarded, read_one
 from refresher.vault.refusals import is_of_one_row
@@ -224,22 +225,34 @@ def _claim_of(tx: Transaction, row: Row, armed: Grant, wanted: Wanted) -> Claim:
     )
 
 
-def is_held(connection: Connection, holder: str, claimed: Claim) -> bool:
-    """Whether CLAIMED is still HOLDER's latest, and presents the refresh token stored now.
+_HELD = ForSome(
+    lambda numbers: sa.select(
+        grants.c.id,
+        grants.c.lease_holder,
+        grants.c.attempt_sequence,
+        grants.c.authorization_serial,
+        grants.c.refresh_token_fingerprint,
+    ).where(grants.c.id.in_(numbers), grants.c.state != sa.literal(GrantState.PAUSED.value))
+)
+
+
+def are_held(connection: Connection, asked: Sequence[tuple[str, Claim]]) -> list[bool]:
+    """Whether each claim is still its holder's latest, and presents the refresh token stored now.
 
     Not once its grant was paused.
     """
-    found = connection.scalar(
-        sa.select(grants.c.id).where(
-            grants.c.id == claimed.grant.id,
-            grants.c.lease_holder == holder,
-            grants.c.attempt_sequence == claimed.intent.sequence,
-            grants.c.authorization_serial == claimed.grant.authorization_serial,
-            grants.c.refresh_token_fingerprint == claimed.intent.presented,
-            grants.c.state != GrantState.PAUSED.value,
+    numbers = [claimed.grant.id for _, claimed in asked]
+    stored = {number: tuple(kept) for number, *kept in _HELD.rows(connection, numbers, {})}
+    return [
+        stored.get(claimed.grant.id)
+        == (
+            holder,
+            claimed.intent.sequence,
+            claimed.grant.authorization_serial,
+            claimed.intent.presented,
         )
-    )
-    return found is not None
+        for holder, claimed in asked
+    ]
 
 
 def take_back(tx: Transaction, holder: str, claims: Sequence[Claim]) -> None:

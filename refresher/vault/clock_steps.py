@@ -20,6 +20,7 @@ from refresher.domain import schedule
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import GrantKind, GrantState
 from refresher.vault.database import others_write
+from refresher.vault.hastening import hasten_each
 from refresher.vault.reading import update_all
 from refresher.vault.rows import Run, Transaction
 from refresher.vault.schema import (
@@ -336,8 +337,7 @@ def hasten_misdated(tx: Transaction) -> list[str]:
         .order_by(grants.c.expires_at.nulls_first(), grants.c.id)
     )
     rows = tx.connection.execute(misdated).all()
-    for place, row in enumerate(rows):
-        due_at = tx.now + min(EACH, SPREAD / len(rows)) * place
-        later = sa.and_(grants.c.id == row.id, grants.c.due_at > due_at)
-        update_all(tx, later, {"due_at": due_at})
+    each = min(EACH, SPREAD / max(1, len(rows)))
+    places = [{"grant": row.id, "instant": tx.now + each * place} for place, row in enumerate(rows)]
+    hasten_each(tx, places)
     return [row.name for row in rows]

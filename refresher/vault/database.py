@@ -8,22 +8,28 @@ the next.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultUnavailable
+from refresher.vault.batches import (
+    Kind,
+    Looks,
+    Settled,
+    Single,
+    Waiting,
+    run_each_alone,
+    run_together,
+)
 from refresher.vault.outage import Outage
 from refresher.vault.refusals import is_of_one_row, is_passing, unavailable
 from refresher.vault.threads import Thread
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Item_contra = TypeVar("Item_contra", contravariant=True)
-T_co = TypeVar("T_co", covariant=True)
 
 LARGEST_BATCH = 256
 """Writes that share one commit at the most: bounds how long the first one waits."""
@@ -41,79 +47,6 @@ changed are locked when they are read."""
 TRIES = 3
 """How often a transaction is run that others were in the way of, or that found its connection
 lost, before it counts as refused."""
-
-
-class _Settled(Generic[T]):
-    """What comes of something that a thread does."""
-
-    __slots__ = ("error", "is_done", "settled", "since", "value")
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.settled: asyncio.Future[None] = loop.create_future()
-        self.since = loop.time()
-        self.is_done = False
-        """Whether it took effect: of a write, whether its commit has returned."""
-        self.error: Exception | None = None
-        self.value: T | None = None
-
-    def settle(self, error: BaseException | None) -> None:
-        """Let its caller know; whatever has not been done by now has failed with ERROR."""
-        if not self.is_done and self.error is None:
-            reason = "no answer" if error is None else type(error).__name__
-            self.error = VaultUnavailable(f"the vault's thread failed ({reason})")
-            self.error.__cause__ = error
-        if not self.settled.done():
-            self.settled.set_result(None)
-
-    def result(self) -> T:
-        """What came of it."""
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]  # None only where T allows it
-
-
-class Again(Exception):
-    """Raised by what was to be done for many at once: each is to be done alone instead."""
-
-
-class Kind(Protocol[Item_contra, T_co]):
-    """What can be done for many items in a row at once."""
-
-    def together(self, connection: Connection, items: Sequence[Item_contra]) -> Sequence[T_co]:
-        """Do it for all of ITEMS.
-
-        Raises:
-            Again: each is to be done alone.
-        """
-
-    def alone(self, connection: Connection, item: Item_contra) -> T_co:
-        """Do it for ITEM, whatever the trouble; run in a savepoint after a refusal."""
-
-
-class _Single(Generic[T]):
-    """An operation that is like no other."""
-
-    __slots__ = ("_operation",)
-
-    def __init__(self, operation: Callable[[Connection], T]) -> None:
-        self._operation = operation
-
-    def together(self, connection: Connection, items: Sequence[None]) -> Sequence[T]:
-        return [self._operation(connection) for _ in items]
-
-    def alone(self, connection: Connection, _: None) -> T:
-        return self._operation(connection)
-
-
-class _Waiting(_Settled[T]):
-    """One operation on its way through a thread: what is done, and for which item."""
-
-    __slots__ = ("item", "kind")
-
-    def __init__(self, kind: Kind[Any, T], item: object) -> None:
-        super().__init__()
-        self.kind, self.item = kind, item
 
 
 class Database:
@@ -140,10 +73,13 @@ class Database:
         self.open_another, self.size = open_another or (lambda: reader), size
         self.is_shared = is_shared
         self._write_thread, self._read_thread = write_thread, read_thread
-        self._waiting: list[_Waiting[Any]] = []
-        self._under_way: list[_Waiting[Any]] = []
+        self._waiting: list[Waiting[Any]] = []
+        self._under_way: list[Waiting[Any]] = []
         self._is_called = False
         """The commit of what waits is about to begin."""
+        self._to_read: list[Waiting[Any]] = []
+        self._is_reading = False
+        """What waits to be read together has a read before it, or one that is about to begin."""
         self._until_hanging: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.outage = Outage()
@@ -158,7 +94,7 @@ class Database:
             VaultUnavailable: nothing of it was written, or nobody knows whether it was.
             Exception: raised by OPERATION itself, which is rolled back alone.
         """
-        mine = _Waiting(_Single(operation), None)
+        mine = Waiting(Single(operation), None)
         with anyio.CancelScope(shield=True):
             await self._settled(mine)
         return mine.result()
@@ -169,11 +105,11 @@ class Database:
         Where something in the same commit raises, or it wants it, each is done alone. Whoever
         calls this is shielded from cancellation already.
         """
-        mine = _Waiting(kind, item)
+        mine = Waiting(kind, item)
         await self._settled(mine)
         return mine.result()
 
-    async def _settled(self, mine: _Waiting[Any]) -> None:
+    async def _settled(self, mine: Waiting[Any]) -> None:
         if self._is_abandoned:
             raise _abandoned()
         self._waiting.append(mine)
@@ -189,10 +125,27 @@ class Database:
         Raises:
             VaultUnavailable: the vault cannot be read now.
         """
-        mine = _Settled[T]()
+        mine = Settled[T]()
         if self._is_abandoned:
             raise _abandoned()
         self._read_thread.submit(lambda: self._look(operation, mine), mine.settle)
+        await mine.settled
+        return mine.result()
+
+    async def read_with_others(
+        self, together: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item
+    ) -> T:
+        """The same of what TOGETHER reads at once for all who ask for it meanwhile.
+
+        Nobody gets what was read before it asked.
+        """
+        mine = Waiting(Looks(together), item)
+        if self._is_abandoned:
+            raise _abandoned()
+        self._to_read.append(mine)
+        if not self._is_reading:
+            self._is_reading = True
+            asyncio.get_running_loop().call_soon(self._read_next)
         await mine.settled
         return mine.result()
 
@@ -206,7 +159,7 @@ class Database:
         """
         with suppress(VaultUnavailable):  # what refuses a write may still be read
             await self.write(lambda _: None)
-        done = _Settled[T]()
+        done = Settled[T]()
 
         def run() -> None:
             pooled = self._writer.raw_connection()
@@ -276,18 +229,39 @@ class Database:
         except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
             ended(error)
 
+    def _read_next(self) -> None:
+        """Let the thread read for all who wait for it."""
+        batch, self._to_read = self._to_read, []
+        self._is_reading = bool(batch)
+        if not batch:
+            return
+        read = Settled[None]()
+
+        def ended(error: BaseException | None) -> None:
+            self._read_next()
+            for waiting in batch:
+                waiting.is_done, waiting.error = read.is_done, read.error
+                waiting.settle(error)
+
+        try:
+            self._read_thread.submit(
+                lambda: self._look(lambda c: run_together(c, batch), read), ended
+            )
+        except Exception as error:  # noqa: BLE001  everyone in it must hear of the failure
+            ended(error)
+
     def _hangs(self) -> None:
         self.outage.met(self, f"the vault has not answered for {HANGS_AFTER:g} s")
 
-    def _commit(self, batch: list[_Waiting[Any]]) -> None:
+    def _commit(self, batch: list[Waiting[Any]]) -> None:
         """Commit BATCH; one write that spoils it for the others is committed apart."""
         try:
             try:
-                self._transact(lambda connection: _run_together(connection, batch))
+                self._transact(lambda connection: run_together(connection, batch))
             except DBAPIError:
                 raise
             except Exception:  # noqa: BLE001  who has raised it hears of it in the second run
-                self._transact(lambda connection: _run_each_alone(connection, batch))
+                self._transact(lambda connection: run_each_alone(connection, batch))
         except DBAPIError as error:
             if len(batch) > 1 and is_of_one_row(error):
                 for waiting in batch:
@@ -318,7 +292,7 @@ class Database:
             else:
                 return
 
-    def _look(self, operation: Callable[[Connection], T], done: _Settled[T]) -> None:
+    def _look(self, operation: Callable[[Connection], T], done: Settled[T]) -> None:
         for tries in range(1, TRIES + 1):
             try:
                 with self._reader.connect() as connection:
@@ -333,36 +307,6 @@ class Database:
             else:
                 done.is_done = True
             return
-
-
-def _run_together(connection: Connection, batch: list[_Waiting[Any]]) -> None:
-    """Run BATCH in its order, as few statements as that takes; the first refusal ends it."""
-    for _, row in groupby(batch, lambda waiting: waiting.kind):
-        alike = list(row)
-        values = alike[0].kind.together(connection, [one.item for one in alike])
-        for one, value in zip(alike, values, strict=True):
-            one.value = value
-
-
-def _run_each_alone(connection: Connection, batch: Sequence[_Waiting[Any]]) -> None:
-    for waiting in batch:
-        waiting.error = None
-        _run_alone(connection, waiting)
-
-
-def _run_alone(connection: Connection, waiting: _Waiting[Any]) -> None:
-    """Run one operation in a savepoint, so that its refusal or its bug undoes nothing else."""
-    savepoint = connection.begin_nested()
-    try:
-        waiting.value = waiting.kind.alone(connection, waiting.item)
-    except DBAPIError:
-        # The database refuses and has often rolled back by itself, the savepoint included.
-        raise
-    except Exception as error:  # noqa: BLE001  supervision: it is raised where it was asked for
-        savepoint.rollback()
-        waiting.error = error
-    else:
-        savepoint.commit()
 
 
 def others_write(connection: Connection) -> bool:

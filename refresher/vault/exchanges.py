@@ -3,9 +3,10 @@
 Each function is one operation of a transaction; ``Vault`` runs them durably.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -15,12 +16,12 @@ from refresher.domain.commit_rule import Verdict, judge, merge, next_version
 from refresher.domain.fields import Trait, fields_with
 from refresher.domain.grants import Claim, Grant, GrantState, Publication, TokenSet
 from refresher.vault import incidents
+from refresher.vault.batches import Again
 from refresher.vault.changes import What, note
 from refresher.vault.claims import overlaid, row_by_id
-from refresher.vault.database import Again
 from refresher.vault.incidents import Incident
 from refresher.vault.kept import keep_orphan, keep_unreadable
-from refresher.vault.prepared import Prepared
+from refresher.vault.prepared import ForEach
 from refresher.vault.refusals import is_of_one_row
 from refresher.vault.revocations import park_late
 from refresher.vault.rows import (
@@ -76,16 +77,21 @@ _WAS = (
 
 
 @lru_cache(STATEMENTS)
-def _plain(names: tuple[str, ...]) -> Prepared:
+def _plain(names: tuple[str, ...]) -> ForEach:
     """Write NAMES of a grant, provided that it is what it was when it was claimed.
 
     Then the commit rule says yes, and nothing has been written that ``merge`` would keep.
     """
-    was = {name: grants.c[name].is_not_distinct_from(sa.bindparam(f"was_{name}")) for name in _WAS}
-    change = sa.update(grants).where(grants.c.id == sa.bindparam("number"), *was.values())
-    ended = intent_values(None) | {"lease_holder": None, "lease_taken_at": None}
-    ended |= {"predecessor_sealed": None}
-    return Prepared(change.values({**{name: sa.bindparam(name) for name in names}, **ended}))
+    ended = (*intent_values(None), "lease_holder", "lease_taken_at", "predecessor_sealed")
+
+    def change(given: Mapping[str, sa.ColumnElement[Any]]) -> sa.Update:
+        was = [grants.c[name].is_not_distinct_from(given[f"was_{name}"]) for name in _WAS]
+        found = sa.update(grants).where(grants.c.id == given["number"], *was)
+        return found.values({name: given[name] for name in names} | dict.fromkeys(ended, sa.null()))
+
+    types = {name: grants.c[name].type for name in names}
+    was = {f"was_{name}": grants.c[name].type for name in _WAS}
+    return ForEach(change, {**types, **was, "number": sa.BigInteger()})
 
 
 _OUTCOME = fields_with(Trait.OUTCOME)

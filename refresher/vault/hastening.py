@@ -11,14 +11,16 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Fault, Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason, worded
-from refresher.vault.changes import What, note
+from refresher.vault.changes import What, note_each
 from refresher.vault.prepared import Prepared
-from refresher.vault.reading import read_all, update_all
-from refresher.vault.rows import Run, Transaction, grant_of, status_values
+from refresher.vault.reading import guarded, read_all, update_all
+from refresher.vault.refusals import is_of_one_row
+from refresher.vault.rows import Run, Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
 
 PAGE = 200
@@ -36,8 +38,8 @@ class Hastening:
     Each raises ``VaultUnavailable`` when the vault refuses: what is left is due by itself.
     """
 
-    def __init__(self, *, write: Run) -> None:
-        self._write = write
+    def __init__(self, *, write: Run, read: Run) -> None:
+        self._write, self._read = write, read
 
     async def blocked(self, client: str) -> int:
         """Make due what waits for CLIENT, or its settings, to be mended; how many grants."""
@@ -73,8 +75,23 @@ class Hastening:
     async def ask_lost(
         self, *, names: Sequence[str] | None = None, client: str | None = None
     ) -> list[str]:
-        """Ask once more for what was finally rejected; see ``ask_lost``."""
-        return await self._write(lambda tx: ask_lost(tx, names, client))
+        """Make due once more what was finally rejected, on an operator's word.
+
+        One after the other, since they share the one place of the doubted; the one that was
+        served last comes first, because it is the likeliest to be good.
+
+        Args:
+            names: these grants; None takes all.
+            client: those of this client; None takes all.
+
+        Returns:
+            The names that are asked for, in their order.
+        """
+        lost = await self._read(lambda tx: find_lost(tx, names, client))
+        spread, asked = _Spread(ORDER), list[str]()
+        for start in range(0, len(lost), PAGE):
+            asked += await self._write(partial(spread.ask_lost, ids=lost[start : start + PAGE]))
+        return asked
 
     async def _pages(
         self,
@@ -195,7 +212,7 @@ class _Spread:
             {"grant": number, "instant": self._next(tx)}
             for number in tx.connection.scalars(waiting).all()
         ]
-        _HASTEN.run(tx.connection, places)
+        hasten_each(tx, places)
 
     def single_out(self, tx: Transaction, ids: list[int]) -> list[Grant]:
         """Give those of IDS a state of their own that were refused as their client."""
@@ -214,6 +231,26 @@ class _Spread:
             found.append(after)
         return found
 
+    def ask_lost(self, tx: Transaction, ids: Sequence[int]) -> list[str]:
+        """Make due those of IDS that are lost still, in their order; their names."""
+        rows = tx.connection.execute(
+            sa.select(grants.c.id, grants.c.name, grants.c.client).where(
+                grants.c.id.in_(ids), IS_LOST
+            )
+        ).all()
+        rows = sorted(rows, key=lambda row: ids.index(row.id))
+        places = [
+            {"grant": row.id, "instant": self._next(tx), "refused_at": tx.now} for row in rows
+        ]
+        _ASK.run(tx.connection, places)
+        note_each(tx, What.REFRESH_ORDERED, ((row.name, row.client) for row in rows))
+        return [row.name for row in rows]
+
+
+IS_LOST = sa.and_(
+    grants.c.state == GrantState.REAUTHORIZATION_REQUIRED.value,
+    grants.c.refresh_token_sealed.is_not(None),
+)
 
 _INSTANT = sa.bindparam("instant", type_=sa.Float)
 _HASTEN = Prepared(
@@ -221,39 +258,39 @@ _HASTEN = Prepared(
     .where(grants.c.id == sa.bindparam("grant"), grants.c.due_at > _INSTANT)
     .values(due_at=_INSTANT)
 )
+_ASK = Prepared(
+    sa.update(grants)
+    .where(grants.c.id == sa.bindparam("grant"))
+    .values(due_at=_INSTANT, refused_at=sa.bindparam("refused_at"), refusals=0, failures=0)
+)
 
 
-def ask_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -> list[str]:
-    """Make due once more what was finally rejected, on an operator's word.
+def hasten_each(tx: Transaction, places: Sequence[Values]) -> None:
+    """Make each "grant" of PLACES, an id, due at its "instant", unless it is due before.
 
-    One after the other, since they share the one place of the doubted; the one that was
-    served last comes first, because it is the likeliest to be good.
-
-    Args:
-        names: these grants; None takes all.
-        client: those of this client; None takes all.
-
-    Returns:
-        The names that are asked for, in their order.
+    One that cannot be written is set aside.
     """
-    conditions = [
-        grants.c.state == GrantState.REAUTHORIZATION_REQUIRED.value,
-        grants.c.refresh_token_sealed.is_not(None),
-    ]
+    savepoint = tx.connection.begin_nested()
+    try:
+        _HASTEN.run(tx.connection, places)
+    except DBAPIError as error:
+        if not is_of_one_row(error):
+            raise
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+        return
+    for place in places:
+        guarded(tx, place["grant"], partial(_HASTEN.run, tx.connection, [place]))
+
+
+def find_lost(tx: Transaction, names: Sequence[str] | None, client: str | None) -> list[int]:
+    """The ids of what was finally rejected, the one that was served last first."""
+    conditions = [IS_LOST]
     if names is not None:
         conditions.append(grants.c.name.in_(names))
     if client is not None:
         conditions.append(grants.c.client == client)
-    rows = tx.connection.execute(
-        sa.select(grants.c.id, grants.c.name, grants.c.client)
-        .where(*conditions)
-        .order_by(grants.c.served_at.desc().nulls_last(), grants.c.name)
-    ).all()
-    for place, row in enumerate(rows):
-        tx.connection.execute(
-            sa.update(grants)
-            .where(grants.c.id == row.id)
-            .values(due_at=tx.now + place * ORDER, refused_at=tx.now, refusals=0, failures=0)
-        )
-        note(tx, What.REFRESH_ORDERED, name=row.name, client=row.client)
-    return [row.name for row in rows]
+    lost = sa.select(grants.c.id).where(*conditions)
+    ordered = lost.order_by(grants.c.served_at.desc().nulls_last(), grants.c.name)
+    return list(tx.connection.scalars(ordered))

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from refresher.domain.reasons import Reason
 from refresher.domain.seeds import Seed
 from refresher.vault.authorizations import exchange_anew
 from refresher.vault.changes import What, note_each
-from refresher.vault.prepared import adding_to
+from refresher.vault.prepared import ForSome, adding_to
 from refresher.vault.rows import Transaction, Values, status_values
 from refresher.vault.schema import IS_EXCHANGED, adopted_seeds, grants
 
@@ -27,6 +28,45 @@ AT_ONCE = 500
 """Values that one statement asks for."""
 
 _ADD, _NOTE = adding_to(grants), adding_to(adopted_seeds)
+
+_CLIENT = sa.bindparam("client", type_=sa.String)
+
+_HELD = {
+    is_of_client: ForSome(
+        partial(
+            lambda of, marks: sa.select(grants.c.refresh_token_fingerprint, grants.c.name).where(
+                of, grants.c.refresh_token_fingerprint.in_(marks)
+            ),
+            grants.c.client == _CLIENT if is_of_client else grants.c.client.is_(None),
+        ),
+        sa.LargeBinary,
+    )
+    for is_of_client in (True, False)
+}
+_NOTED = ForSome(
+    lambda marks: sa.select(adopted_seeds.c.fingerprint).where(
+        adopted_seeds.c.client == _CLIENT, adopted_seeds.c.fingerprint.in_(marks)
+    ),
+    sa.LargeBinary,
+)
+_SUBJECTS = ForSome(
+    lambda names: sa.select(grants.c.subject).where(grants.c.subject.in_(names), IS_EXCHANGED),
+    sa.String,
+)
+_IDS = ForSome(
+    lambda names: sa.select(grants.c.name, grants.c.id).where(grants.c.name.in_(names)), sa.String
+)
+
+_NOBODY = Grant(
+    id=0,
+    uid="",
+    name="",
+    kind=GrantKind.REFRESHABLE,
+    client=None,
+    origin="",
+    state=GrantState.PENDING,
+    reason=Reason.AWAITING_LOGIN,
+)
 
 
 def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) -> dict[int, Grant]:
@@ -50,7 +90,7 @@ def add(tx: Transaction, wanted: Sequence[Seed], draw: float, *, origin: str) ->
         for place, fingerprint in prints.items()
     ]
     _NOTE.run(tx.connection, notes)
-    note_each(tx, What.ADDED, (grant for grant, _ in made.values()))
+    note_each(tx, What.ADDED, ((grant.name, grant.client) for grant, _ in made.values()))
     names = [grant.name for grant, _ in made.values()]
     for subject in _subjects(tx, names):
         exchange_anew(tx, subject)
@@ -78,25 +118,19 @@ Token = tuple[str | None, bytes]
 
 def held(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> dict[Token, str]:
     """Which grant holds now what one of WANTED brings."""
-    name, client, fingerprint = grants.c.name, grants.c.client, grants.c.refresh_token_fingerprint
     return {
-        (one, mark): holder
-        for one, some in _by_client(wanted, prints)
-        for mark, holder in tx.connection.execute(
-            sa.select(fingerprint, name).where(client == one, fingerprint.in_(some))
-        )
+        (client, bytes(mark)): holder
+        for client, some in _by_client(wanted, prints)
+        for mark, holder in _HELD[client is not None].rows(tx.connection, some, {"client": client})
     }
 
 
 def noted(tx: Transaction, wanted: Sequence[Seed], prints: Mapping[int, bytes]) -> set[Token]:
     """What of WANTED was adopted or rejected once (``spent``)."""
-    client, fingerprint = adopted_seeds.c.client, adopted_seeds.c.fingerprint
     return {
-        (one, mark)
-        for one, some in _by_client(wanted, prints)
-        for mark in tx.connection.scalars(
-            sa.select(fingerprint).where(client == (one or ""), fingerprint.in_(some))
-        )
+        (client, bytes(mark))
+        for client, some in _by_client(wanted, prints)
+        for (mark,) in _NOTED.rows(tx.connection, some, {"client": client or ""})
     }
 
 
@@ -112,8 +146,7 @@ def _by_client(
 def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant, Values]:
     """The grant that SEED begins, and its row."""
     assert seed.refresh_token is not None
-    stored = Grant(
-        id=0,
+    stored = _NOBODY.but(
         uid=secrets.token_hex(16),
         name=seed.name,
         kind=seed.kind,
@@ -121,8 +154,6 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
         origin=origin,
         labels=dict(seed.labels),
         scope=seed.scope,
-        state=GrantState.PENDING,
-        reason=Reason.AWAITING_LOGIN,
         since=tx.now,
         revision=next_version(0, tx.now),
     )
@@ -168,22 +199,12 @@ def _made(tx: Transaction, seed: Seed, draw: float, origin: str) -> tuple[Grant,
 def _subjects(tx: Transaction, names: Sequence[str]) -> set[str]:
     """Those of NAMES whose tokens other grants exchange."""
     return {
-        subject
-        for some in parts(names)
-        for subject in tx.connection.scalars(
-            sa.select(grants.c.subject).where(grants.c.subject.in_(some), IS_EXCHANGED)
-        )
+        subject for some in parts(names) for (subject,) in _SUBJECTS.rows(tx.connection, some, {})
     }
 
 
 def _ids(tx: Transaction, names: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in parts(names):
-        rows = tx.connection.execute(
-            sa.select(grants.c.name, grants.c.id).where(grants.c.name.in_(some))
-        )
-        found |= {row.name: row.id for row in rows}
-    return found
+    return dict(row for some in parts(names) for row in _IDS.rows(tx.connection, some, {}))
 
 
 def parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

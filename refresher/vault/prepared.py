@@ -54,6 +54,70 @@ class Prepared:
         return str(compiled), [(name, compiled.params[name]) for name in names]
 
 
+class ForEach:
+    """A change of one row, for many rows at once.
+
+    PostgreSQL plans each statement that it gets, which costs it and us more than the change. So
+    there it is one for all of them, which joins the rows with arrays of what they are given.
+
+    Args:
+        change: makes it of what is given to a row, by name.
+        types: of what is given.
+    """
+
+    def __init__(
+        self,
+        change: Callable[[Mapping[str, sa.ColumnElement[Any]]], sa.Update],
+        types: Mapping[str, sa.types.TypeEngine[Any]],
+    ) -> None:
+        self._each = Prepared(
+            change({name: sa.bindparam(name, type_=known) for name, known in types.items()})
+        )
+        self._change, self._types = change, types
+        self._at_once = cache(self._joined)
+
+    def run(self, connection: Connection, many: Sequence[Values]) -> int:
+        """Run it with each of MANY, all of which name the same; how many rows were changed.
+
+        Of several that mean one row only one counts.
+        """
+        if connection.dialect.name != "postgresql":
+            return self._each.run(connection, many)
+        arrays = {
+            name: [_as_float(one[name]) for one in many]
+            if isinstance(known, sa.Float)
+            else [one[name] for one in many]
+            for name, known in self._types.items()
+        }
+        text = self._at_once(connection.dialect)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, arrays)
+            return int(cursor.rowcount)
+        except Exception as error:
+            raise _worded(connection, text, error) from error
+        finally:
+            cursor.close()
+
+    def _joined(self, dialect: Dialect) -> str:
+        # Of no length: a cast to one would cut off what is longer.
+        types = {
+            name: sa.String() if isinstance(known, sa.String) else known
+            for name, known in self._types.items()
+        }
+        arrays = [sa.bindparam(name, type_=sa.ARRAY(known)) for name, known in types.items()]
+        columns = [sa.column(name, known) for name, known in types.items()]
+        given = sa.func.unnest(*arrays).table_valued(*columns)
+        change = self._change(dict(given.render_derived("given").c))
+        # In psycopg's binary format: text takes it hundreds of times as long for bytes.
+        return str(change.compile(dialect=dialect)).replace(")s::", ")b::")
+
+
+def _as_float(value: float | None) -> float | None:
+    """An array is of one type."""
+    return None if value is None else float(value)
+
+
 def adding_to(table: sa.Table) -> Prepared:
     """Adds rows to TABLE, which the database numbers by itself."""
     named = [column.name for column in table.c if column.name != "id"]
@@ -65,13 +129,18 @@ class ForSome:
 
     Args:
         build: makes it for so many parameters, which it gets.
+        kind: what the parameters are.
     """
 
-    def __init__(self, build: Callable[[Sequence[sa.BindParameter[int]]], sa.Executable]) -> None:
-        self._build = build
+    def __init__(
+        self,
+        build: Callable[[Sequence[sa.BindParameter[Any]]], sa.Executable],
+        kind: type[sa.types.TypeEngine[Any]] = sa.BigInteger,
+    ) -> None:
+        self._build, self._kind = build, kind
         self._prepared = cache(self._prepare)
 
-    def rows(self, connection: Connection, some: Sequence[int], values: Values) -> list[Any]:
+    def rows(self, connection: Connection, some: Sequence[Any], values: Values) -> list[Any]:
         """The rows that it gives for SOME, of which there is at least one."""
         size = 1 << (len(some) - 1).bit_length()
         padded = [*some, *([some[-1]] * (size - len(some)))]
@@ -80,7 +149,7 @@ class ForSome:
 
     def _prepare(self, size: int) -> Prepared:
         return Prepared(
-            self._build([sa.bindparam(f"some_{n}", type_=sa.BigInteger) for n in range(size)])
+            self._build([sa.bindparam(f"some_{n}", type_=self._kind) for n in range(size)])
         )
 
 

@@ -18,8 +18,9 @@ from refresher.logs import Event, emit
 from refresher.vault import dependents, keys
 from refresher.vault.aside import Aside
 from refresher.vault.prepared import Prepared
-from refresher.vault.reading import guarded, read_all, read_one
-from refresher.vault.rows import Sealer, Transaction, grant_of, status_values
+from refresher.vault.reading import build_all, guarded, read_all, read_one
+from refresher.vault.refusals import is_of_one_row
+from refresher.vault.rows import Row, Sealer, Transaction, as_row, grant_of, status_values
 from refresher.vault.schema import (
     DEGRADES_AT,
     FAILS_ALONE,
@@ -56,11 +57,35 @@ def walk(
     """
     while True:
         known = len(aside.ids)
-        found = _published(connection, sealer, aside, grants.c.id > after, limit)
+        found = _next(connection, sealer, aside, after, limit)
         sound = [publication for _, publication in found if publication is not None]
         if sound or (not found and len(aside.ids) == known):
             return sound
         after = max((number for number, _ in found), default=after)
+
+
+_BEHIND = Prepared(
+    sa.select(grants)
+    .where(grants.c.id > sa.bindparam("after", type_=sa.BigInteger))
+    .order_by(grants.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+
+def _next(
+    connection: Connection, sealer: Sealer, aside: Aside, after: int, limit: int
+) -> list[tuple[int, Publication | None]]:
+    """As ``_published`` of the rows behind AFTER, in less time where all of them are sound."""
+    try:
+        values = _BEHIND.rows(connection, {"after": after, "limit": limit})
+        rows = [as_row(one) for one in values]
+    except Exception as error:
+        if not is_of_one_row(error):
+            raise
+        rows = []
+    if not rows or any(row["id"] in aside.ids for row in rows):
+        return _published(connection, sealer, aside, grants.c.id > after, limit)
+    return build_all(connection, aside, rows, partial(_build, sealer, aside))
 
 
 def open_again(connection: Connection, sealer: Sealer, aside: Aside) -> list[str]:
@@ -95,19 +120,19 @@ def _published(
     limit: int | None = None,
 ) -> list[tuple[int, Publication | None]]:
     """What is to be published of the rows that meet CONDITION, by id; None of unopened ones."""
+    return read_all(connection, aside, condition, partial(_build, sealer, aside), limit=limit)
 
-    def build(row: sa.RowMapping) -> tuple[int, Publication | None]:
-        try:
-            publication = sealer.publication(row)
-        except VaultKeyError as error:
-            if sealer.keyring.missing is None:  # else one line says so, and others publish
-                aside.put_unopened(grant_of(row), error)
-            return row["id"], None
-        if aside.opened(row["id"]) and publication.grant.reason != Reason.UNREADABLE:
-            emit(Event.GRANT_READMITTED, grant=publication.grant.name)
-        return row["id"], publication
 
-    return read_all(connection, aside, condition, build, limit=limit)
+def _build(sealer: Sealer, aside: Aside, row: Row) -> tuple[int, Publication | None]:
+    try:
+        publication = sealer.publication(row)
+    except VaultKeyError as error:
+        if sealer.keyring.missing is None:  # else one line says so, and others publish
+            aside.put_unopened(grant_of(row), error)
+        return row["id"], None
+    if aside.opened(row["id"]) and publication.grant.reason != Reason.UNREADABLE:
+        emit(Event.GRANT_READMITTED, grant=publication.grant.name)
+    return row["id"], publication
 
 
 def find_grant(connection: Connection, name: str) -> Grant | None:

@@ -16,10 +16,11 @@ from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.aside import Aside
 from refresher.vault.database import others_write
 from refresher.vault.refusals import is_of_one_row
-from refresher.vault.rows import Transaction
+from refresher.vault.rows import Row, Transaction
 from refresher.vault.schema import grants
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Row)
 
 
 def read_all(
@@ -40,6 +41,13 @@ def read_all(
         if not is_of_one_row(error):
             raise
         rows = _fetch_each(connection, aside, statement)
+    return build_all(connection, aside, rows, build)
+
+
+def build_all(
+    connection: Connection, aside: Aside, rows: Sequence[R], build: Callable[[R], T]
+) -> list[T]:
+    """What BUILD makes of each of ROWS; what it cannot read is set aside."""
     built = []
     for row in rows:
         try:

@@ -370,7 +370,6 @@ notifications = Table(
 """What people are to be told, until somebody has taken it; no secret is in it. A target is the
 place of a [[notify]] in the settings."""
 Index("ix_notifications_due_at", notifications.c.due_at)
-
 replicas = Table(
     "replicas",
     metadata,

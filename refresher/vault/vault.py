@@ -109,7 +109,7 @@ class Vault:
         """What people are to be told."""
         self.logins = logins.LoginsUnderWay(write=self._write, read=self._read)
         """Logins that any process may finish."""
-        self.hastening = hastening.Hastening(write=self._write)
+        self.hastening = hastening.Hastening(write=self._write, read=self._read)
         """What is made due because something was mended."""
         self.endings = endings.Endings(write=self._write, read=self._read)
         """Known ends of refresh tokens."""
@@ -125,6 +125,7 @@ class Vault:
         """What people ask about many grants at once."""
         self.grants, self.counts = self.listing.grants, self.listing.counts
         self.readable = Readable(database.read, sealer, self._aside)
+        self.versions = self.readable.versions
         self.origin = Origin(write=self._write, files=files)
         self.seen_newer = self.origin.seen_newer
         self.steps = clock_steps.ClockSteps(
@@ -174,7 +175,7 @@ class Vault:
         return claimed
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether a claim may still be sent; see ``claims.is_held``.
+        """Whether a claim may still be sent; see ``claims.are_held``.
 
         Where the vault is ours alone, only what was handed over since, but for claims and
         commits, can have changed that.
@@ -182,7 +183,7 @@ class Vault:
         self.files.require()
         if self.is_alone and claim.seen == self._transactions.disturbances:
             return True
-        is_held = await self._database.read(lambda c: claims.is_held(c, self.holder, claim))
+        is_held = await self._database.read_with_others(claims.are_held, (self.holder, claim))
         return is_held and self.leases.may_begin(claim)
 
     async def commit(self, claim: Claim, outcome: Transition) -> Committed:

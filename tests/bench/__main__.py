@@ -10,13 +10,22 @@ from pathlib import Path
 from types import ModuleType
 
 from refresher import __version__
-from tests.bench import figure_1, figure_2, figure_3, figure_4, figure_5, figure_6, figure_9
+from tests.bench import (
+    figure_1,
+    figure_2,
+    figure_3,
+    figure_4,
+    figure_5,
+    figure_6,
+    figure_8,
+    figure_9,
+)
 from tests.bench.environments import Environments
 from tests.bench.ground import ROOT, NotMeasured, machine
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
 from tests.bench.report import as_json, table
-from tests.bench.session import QUICK, WHOLE, Depth, Found, Row, Session
+from tests.bench.session import QUICK, STEPS, WHOLE, Depth, Found, Row, Session
 
 FIGURES: dict[int, ModuleType] = {
     1: figure_1,
@@ -25,6 +34,7 @@ FIGURES: dict[int, ModuleType] = {
     4: figure_4,
     5: figure_5,
     6: figure_6,
+    8: figure_8,
     9: figure_9,
 }
 
@@ -39,11 +49,13 @@ class Options:
     plots: Path | None
     sizes: Sequence[int] | None = None
     """Grants in the vaults of figure 5, if not those of the depth."""
+    steps: Sequence[str] = STEPS
+    """What figure 5 measures of each."""
 
     @property
     def depth(self) -> Depth:
         """How much is measured."""
-        depth = QUICK if self.quick else WHOLE
+        depth = replace(QUICK if self.quick else WHOLE, steps=tuple(self.steps))
         return depth if self.sizes is None else replace(depth, sizes=tuple(self.sizes))
 
 
@@ -63,8 +75,18 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--sizes", type=_sizes, metavar="1000,100000", help="grants in the vaults of figure 5"
     )
+    parser.add_argument(
+        "--steps", type=_steps, default=STEPS, metavar=",".join(STEPS), help="these of figure 5"
+    )
     found = parser.parse_args(arguments)
-    return Options(found.quick, found.only, found.json, found.plots, found.sizes)
+    return Options(found.quick, found.only, found.json, found.plots, found.sizes, found.steps)
+
+
+def _steps(text: str) -> list[str]:
+    steps = text.split(",")
+    if unknown := set(steps) - set(STEPS):
+        raise argparse.ArgumentTypeError(f"there is no step {min(unknown)}")
+    return steps
 
 
 def _sizes(text: str) -> list[int]:

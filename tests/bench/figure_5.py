@@ -8,9 +8,9 @@ One vault is made for a size; the daemons that go on with it end in order betwee
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from urllib.request import urlopen
@@ -85,28 +85,32 @@ def measure(session: Session) -> Found:
 
 def _measured(session: Session, size: int) -> Data:
     ground = session.ground
-    with ground.servers() as (endpoint, valkey):
-        session.progress(f"{size} grants: import")
-        with ground.daemon(endpoint, valkey, 1, lambda _: time.time() + LATER) as daemon:
-            life = Life(session, daemon, endpoint, valkey, 1)
-            found: Data = {"import": _import(life, min(size, session.depth.imported))}
-            session.progress(f"{found['import']}\n{size} grants: settings")
-            found["reload"] = _reload(life, min(size, IN_THE_FILE))
-            session.progress(f"{found['reload']}")
-    with ground.servers() as (endpoint, valkey):
-        session.progress(f"{size} grants: making the vault")
-        with ground.daemon(endpoint, valkey, size, lambda _: time.time() + LATER) as daemon:
-            life = Life(session, daemon, endpoint, valkey, size)
-            found["vault_bytes_a_grant"] = (daemon.folder / VAULT).stat().st_size / size
-            for name, step in {
-                "start": _start,
-                "idle": _idle,
-                "busy": _busy,
-                "all_due": _all_due,
-            }.items():
-                session.progress(f"{size} grants: {name}")
-                found[name] = step(life)
-                session.progress(f"{found[name]}")
+    found: Data = {}
+
+    def on_a_vault(of: int, steps: Mapping[str, Callable[[Life], Data]]) -> None:
+        if steps.keys().isdisjoint(session.depth.steps):
+            return
+        with (
+            ground.servers() as (endpoint, valkey),
+            ground.daemon(endpoint, valkey, of, lambda _: time.time() + LATER) as daemon,
+        ):
+            life = Life(session, daemon, endpoint, valkey, of)
+            if of == size:
+                found["vault_bytes_a_grant"] = (daemon.folder / VAULT).stat().st_size / of
+            for name, step in steps.items():
+                if name in session.depth.steps:
+                    session.progress(f"{size} grants: {name}")
+                    found[name] = step(life)
+                    session.progress(f"{found[name]}")
+
+    on_a_vault(
+        1,
+        {
+            "import": lambda life: _import(life, min(size, session.depth.imported)),
+            "reload": lambda life: _reload(life, min(size, IN_THE_FILE)),
+        },
+    )
+    on_a_vault(size, {"start": _start, "idle": _idle, "busy": _busy, "all_due": _all_due})
     return found
 
 
@@ -128,11 +132,12 @@ def _import(life: Life, count: int) -> Data:
     command.returncode = os.waitstatus_to_exitcode(status)
     assert command.returncode == 0, "the import failed"
     took = time.monotonic() - began
-    cpu = cpu_seconds(life.daemon.pid) - before + used.ru_utime + used.ru_stime
+    cpu = cpu_seconds(life.daemon.pid) - before
     return {
         "lines": count,
         "per_second": count / took,
-        "cpu_us_a_line": cpu / count * 1e6,
+        "cpu_us_a_line": (cpu + used.ru_utime + used.ru_stime) / count * 1e6,
+        "daemon_us_a_line": cpu / count * 1e6,
         "command_mib": used.ru_maxrss / 1024,
         "daemon_mib": resident_mib(life.daemon.pid, "VmHWM"),
     }
@@ -148,9 +153,10 @@ def _reload(life: Life, count: int) -> Data:
         )
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
-    everybody = replace(life, size=count + 1)  # and the one that the vault began with
-    life.within(lambda: _readable(everybody) >= count)
-    time.sleep(MORE)
+    # Each is refreshed at once, and published: nothing of that is the CPU of reading settings.
+    life.within(lambda: life.endpoint.answered() >= count)
+    life.within(lambda: any(life.daemon.lines("mirror.rebuilt")))
+    time.sleep(MORE * 3)
     before = cpu_seconds(life.daemon.pid)
     life.daemon.hang_up()
     took = life.within(lambda: any(life.daemon.lines("settings.reloaded")))
@@ -204,13 +210,14 @@ def _idle(life: Life) -> Data:
     make_due(life.daemon.folder, 1, time.time() + LATER, 0)
     life.start()
     life.daemon.await_ready(LONGEST_WAIT)
-    # The mirror publishes everything first; the CPU of a rebuild is none of an idle daemon.
+    # The mirror compares everything first; the CPU of that is none of an idle daemon.
     is_settled = life.within(lambda: any(life.daemon.lines("mirror.rebuilt"))) is not None
+    settled = cpu_seconds(life.daemon.pid) if is_settled else None
     time.sleep(MORE)
     before, began = cpu_seconds(life.daemon.pid), time.monotonic()
     time.sleep(life.session.depth.idle_seconds)
     cpu = (cpu_seconds(life.daemon.pid) - before) / (time.monotonic() - began)
-    found = {"cpu": cpu, "rss_mib": resident_mib(life.daemon.pid), "is_settled": is_settled}
+    found = {"cpu": cpu, "rss_mib": resident_mib(life.daemon.pid), "settled_cpu_s": settled}
     life.daemon.end()
     return found
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from refresher.demo.private_server import PrivateValkey, free_port
 from refresher.vault.sealing import write_key_file
+from tests.bench.database import SharedVault
 from tests.bench.ground import ROOT, Cores, TooLate, on_core
 from tests.bench.peers.endpoint import refresh_token
 from tests.bench.peers.work import Work
@@ -27,6 +28,7 @@ from tests.support.waiting import wait_until
 SETTINGS = """
 [vault]
 path = "{vault}"
+{vault_url}
 [redis]
 url = "{redis_url}"
 [http]
@@ -59,10 +61,18 @@ class Daemon:
 
     Args:
         version: that all of its grants had before it was started.
+        vault_url: of the PostgreSQL that its vault lies in; None has it in a file.
     """
 
     def __init__(
-        self, folder: Path, base_url: str, redis_url: str, in_flight: int, version: int = 0
+        self,
+        folder: Path,
+        base_url: str,
+        redis_url: str,
+        in_flight: int,
+        version: int = 0,
+        *,
+        vault_url: str | None = None,
     ) -> None:
         self.folder = folder
         self.version = version
@@ -75,6 +85,7 @@ class Daemon:
         self.config.write_text(
             SETTINGS.format(
                 vault=VAULT,
+                vault_url="" if vault_url is None else f'url = "{vault_url}"',
                 redis_url=redis_url,
                 health_port=self.health_port,
                 in_flight=in_flight,
@@ -128,8 +139,9 @@ class Daemon:
         time.sleep(at - time.time())
 
     def lines(self, event: str) -> Iterator[dict[str, Any]]:
-        """The log lines of EVENT so far."""
+        """The log lines of EVENT so far, of the daemon that was started last."""
         with self._log.open() as log:
+            log.seek(self._before)
             for line in log:
                 if event in line and line.startswith("{"):
                     found: dict[str, Any] = json.loads(line)
@@ -208,7 +220,7 @@ class Ground:
     @contextmanager
     def endpoint(self) -> Iterator[Endpoint]:
         """A token endpoint, new."""
-        self._template_folder()  # it takes a while: before anybody draws an instant
+        self.template()  # it takes a while: before anybody draws an instant
         endpoint = Endpoint(self.python)
         try:
             yield endpoint
@@ -221,8 +233,22 @@ class Ground:
     ) -> Iterator[Daemon]:
         """A daemon that is not started, on a vault with COUNT grants that are DUE."""
         with self.folder() as folder:
-            version = seed(self._template_folder(), folder, count, due)
+            version = seed(self.template(), folder, count, due)
             daemon = Daemon(folder, endpoint.base_url, valkey.url, self.in_flight, version)
+            try:
+                yield daemon
+            finally:
+                daemon.stop()
+
+    @contextmanager
+    def replica(
+        self, endpoint: Endpoint, valkey: Published, vault: SharedVault
+    ) -> Iterator[Daemon]:
+        """A daemon that is not started, on a vault that others may share."""
+        with self.folder() as folder:
+            shutil.copy(self.template() / KEY, folder / KEY)
+            where = (endpoint.base_url, valkey.url, self.in_flight, vault.version)
+            daemon = Daemon(folder, *where, vault_url=vault.url)
             try:
                 yield daemon
             finally:
@@ -266,7 +292,7 @@ class Ground:
                 process.kill()
                 process.wait()
 
-    def _template_folder(self) -> Path:
+    def template(self) -> Path:
         """A folder whose vault has the one grant that a real import brought."""
         if self._template is None:
             self._template = Path(self._folder.name) / "template"

@@ -6,10 +6,11 @@ can be claimed and committed like an imported one.
 """
 
 import json
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -38,6 +39,8 @@ VAULT, KEY = "refresher.db", "refresher.key"
 Due = Callable[[int], float]
 """When a grant is due, by its number; wall time."""
 
+Row = dict[str, Any]
+
 
 def import_line(number: int) -> str:
     """The line of ``refresher import`` that brings grant NUMBER."""
@@ -60,19 +63,13 @@ def seed(template: Path, folder: Path, count: int, due: Due) -> int:
     """
     shutil.copy(template / KEY, folder / KEY)
     shutil.copy(template / VAULT, folder / VAULT)
-    keyring = Keyring.load(folder / KEY)
     with closing(sqlite3.connect(folder / VAULT)) as connection:
         connection.execute("PRAGMA synchronous=OFF")  # it is not yet anybody's vault
-        first = _rows(connection, "SELECT * FROM grants")[0]
+        first, rows = copies(connection, folder / KEY, count, due)
         spent = _rows(connection, "SELECT * FROM adopted_seeds")[0]
-        sealed = connection.execute("SELECT value FROM facts WHERE name = ?", (FINGERPRINT_KEY,))
-        fingerprint_of = Fingerprinter(
-            keyring.open(sealed.fetchone()[0], Place("vault", FINGERPRINT_KEY))
-        )
-        copies = (_copy(first, number, keyring, fingerprint_of, due) for number in range(count))
         connection.execute("DELETE FROM grants")
         connection.execute("DELETE FROM adopted_seeds")
-        while batch := list(islice(copies, AT_ONCE)):
+        while batch := list(islice(rows, AT_ONCE)):
             _insert(connection, "grants", batch)
             seeds = [
                 spent | {"fingerprint": row["refresh_token_fingerprint"], "grant_name": row["name"]}
@@ -82,6 +79,19 @@ def seed(template: Path, folder: Path, count: int, due: Due) -> int:
             connection.commit()
     version: int = first["version"]
     return version
+
+
+def copies(
+    connection: sqlite3.Connection, key: Path, count: int, due: Due
+) -> tuple[Row, Iterator[Row]]:
+    """The one grant of a vault, which CONNECTION is to, and COUNT rows that are like it."""
+    keyring = Keyring.load(key)
+    first = _rows(connection, "SELECT * FROM grants")[0]
+    sealed = connection.execute("SELECT value FROM facts WHERE name = ?", (FINGERPRINT_KEY,))
+    fingerprint_of = Fingerprinter(
+        keyring.open(sealed.fetchone()[0], Place("vault", FINGERPRINT_KEY))
+    )
+    return first, (_copy(first, number, keyring, fingerprint_of, due) for number in range(count))
 
 
 def make_due(folder: Path, count: int, begin: float, seconds: float) -> None:
@@ -101,11 +111,19 @@ def make_due(folder: Path, count: int, begin: float, seconds: float) -> None:
             (begin, seconds / count, count),
         )
         connection.commit()
+    _sync(folder / VAULT)
+
+
+def _sync(path: Path) -> None:
+    """Have the file PATH on its disk: a commit would wait for a million rows of ours there."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _copy(
-    first: dict[str, Any], number: int, keyring: Keyring, fingerprint_of: Fingerprinter, due: Due
-) -> dict[str, Any]:
+    first: Row, number: int, keyring: Keyring, fingerprint_of: Fingerprinter, due: Due
+) -> Row:
     """The row of grant NUMBER, as the import of FIRST would have written it."""
     uid, name, now = f"{number:032x}", f"g{number}", time.time()
     bound = (name, first["client"], first["authorization_serial"])
@@ -124,13 +142,13 @@ def _copy(
     }
 
 
-def _rows(connection: sqlite3.Connection, statement: str) -> list[dict[str, Any]]:
+def _rows(connection: sqlite3.Connection, statement: str) -> list[Row]:
     found = connection.execute(statement)
     names = [column[0] for column in found.description]
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     names = list(rows[0])
     places = ", ".join(f":{name}" for name in names)
     statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})"  # noqa: S608  our own

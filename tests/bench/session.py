@@ -7,6 +7,9 @@ from typing import Any
 from tests.bench.environments import Environments
 from tests.bench.processes import Ground
 
+STEPS = ("import", "reload", "start", "idle", "busy", "all_due")
+"""All that figure 5 can measure of a vault, in its order."""
+
 
 @dataclass(frozen=True)
 class Depth:
@@ -37,6 +40,8 @@ class Depth:
     """Grants refreshed while figure 6 looks."""
     published: tuple[int, ...]
     """Grants of which figure 9 replaces the master."""
+    steps: tuple[str, ...] = STEPS
+    """What figure 5 measures of each vault."""
 
 
 WHOLE = Depth(

@@ -12,6 +12,7 @@ from tests.bench import contenders, figure_6, ratios
 from tests.bench import ground as bench_ground
 from tests.bench.__main__ import Options, measure, read_options
 from tests.bench.contenders import Peer, peer, pipeline
+from tests.bench.figure_5_rows import Data, rows_of
 from tests.bench.ground import ROOT, NotMeasured, Window, alternate, percentile, ratio
 from tests.bench.peers.endpoint import Books, refresh_token
 from tests.bench.plots import draw
@@ -34,9 +35,20 @@ def window(cpu_us: float, wall_us: float = 100.0) -> Window:
 def test_options_name_figures_depth_and_output(tmp_path: Path) -> None:
     read = read_options(["--quick", "--only", "1,6", "--json", "--plots", str(tmp_path)])
     assert read == Options(quick=True, figures=[1, 6], json=True, plots=tmp_path)
-    assert read_options([]).figures == [1, 2, 3, 4, 5, 6, 9]
+    assert read_options([]).figures == [1, 2, 3, 4, 5, 6, 8, 9]
     assert read_options(["--sizes", "1000,20000"]).depth.sizes == (1_000, 20_000)
+    assert read_options(["--steps", "start,idle"]).depth.steps == ("start", "idle")
     assert read_options([]).depth == WHOLE
+    with pytest.raises(SystemExit):
+        read_options(["--steps", "sleep"])
+
+
+def test_the_table_of_a_size_tells_the_steps_that_were_measured() -> None:
+    found: Data = {"idle": {"cpu": 0.01, "rss_mib": 99.0, "settled_cpu_s": None}}
+    (row,) = rows_of(1_000, found)
+    assert (row.what, row.measured) == ("1,000 idle", "1.0% of a core, 99 MiB")
+    found["reload"] = {"cpu_s": 0.5, "grants": 1_000, "took_s": None}
+    assert [row.what for row in rows_of(1_000, found)] == ["1,000 idle", "1,000 SIGHUP"]
 
 
 @pytest.mark.parametrize("wrong", ["0", "7", "one", ""])

@@ -51,6 +51,8 @@ class Desk:
     asked: int = 0
     exchanged: list[Client] = field(default_factory=list)
     made: int = 0
+    may_answer: anyio.Event | None = None
+    """Until when the server keeps its answer back; None answers at once."""
 
     def __post_init__(self) -> None:
         self.discovering = Discovering(
@@ -85,6 +87,8 @@ class Desk:
 
     async def _read(self, _: Client, now: float) -> Metadata:
         self.asked += 1
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         if self.metadata is None:
             raise DiscoveryFailed("it is away: wait", passes=True)
         return replace(self.metadata, read_at=now)
@@ -154,6 +158,24 @@ async def test_they_are_read_again_within_a_day_and_sooner_at_a_login(vault: Vau
     assert desk.discovering._due() == ["app"]
     again = await desk.restarted(BARE)
     assert again.discovering._due() == ["app"]
+
+
+async def test_a_login_joins_the_reading_that_is_under_way(vault: Vault, lines: Lines) -> None:
+    desk = desk_of(vault)
+    desk.tells()
+    desk.may_answer = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.discovering.run)
+        await eventually(lambda: desk.asked == 1, "an unknown server is asked")
+        async with anyio.create_task_group() as logins:
+            for _ in range(2):
+                logins.start_soon(desk.discovering.ready, desk.app)
+            await anyio.wait_all_tasks_blocked()
+            desk.may_answer.set()
+        tasks.cancel_scope.cancel()
+    assert desk.asked == 1
+    assert one(lines, Event.METADATA_READ)["server"] == ISSUER
+    assert desk.exchanged == [desk.app]
 
 
 async def test_a_server_that_is_away_costs_nothing_that_is_known(

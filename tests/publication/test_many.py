@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from refresher.domain.grants import Publication
-from refresher.domain.readable import Page, Shown
+from refresher.domain.readable import Page, Shown, Versions
 from refresher.logs import Event
 from refresher.publication.mirror.worklist import LIMIT
 from tests.publication.world import KEYS, Rows, lines_of, logged, mirroring, publication
@@ -44,6 +44,10 @@ class ManyRows(Rows):
         found = await self.walk(after.id, limit)
         self.walked -= len(found)
         return Page(found, Shown(BORN["expires_at"], found[-1].grant.id) if found else None)
+
+    async def versions(self, after: Shown, limit: int) -> Versions:
+        page = await self.readable(after, limit)
+        return Versions({row.grant.name: row.grant.version for row in page.publications}, page.last)
 
     def _row(self, number: int) -> Publication:
         return publication(f"grant-{number}", number=number, **BORN)

@@ -292,6 +292,9 @@ async def test_another_cluster_counts_at_once(node: Valkey) -> None:
         urls = [f"redis+cluster://127.0.0.1:{one.port}" for one in (node, other)]
         async with mirroring(urls[0], Rows(publication())) as mirror:
             await eventually(lambda: mirror.is_connected, "a connection")
+            await eventually(
+                lambda: "cluster_state:ok" in str(ask(other, "CLUSTER", "INFO")), "its slots"
+            )
             await mirror._publisher.server.move(Address(url=urls[1]))
             with other.client() as client:
                 await eventually(

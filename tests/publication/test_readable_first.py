@@ -8,7 +8,8 @@ import pytest
 from refresher.domain.grants import Publication
 from refresher.domain.readable import Page, Shown
 from refresher.logs import Event
-from refresher.publication.mirror import reconciler
+from refresher.publication import records
+from refresher.publication.mirror import showing
 from tests.publication.world import (
     CLOCK,
     KEYS,
@@ -17,6 +18,7 @@ from tests.publication.world import (
     logged,
     mirroring,
     publication,
+    settled,
 )
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
@@ -53,7 +55,7 @@ def ending_backwards() -> Sequence[Publication]:
 async def test_tokens_are_back_before_statuses_and_the_soonest_to_end_first(
     shared_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "SHOWN", 7)
+    monkeypatch.setattr(showing, "SHOWN", 7)
     rows = ShownRows(*ending_backwards())
     with logged() as lines, shared_valkey.client() as client:
         async with mirroring(shared_valkey.url, rows) as mirror:
@@ -78,7 +80,7 @@ async def test_tokens_are_back_before_statuses_and_the_soonest_to_end_first(
 async def test_a_flush_in_the_middle_begins_again(
     shared_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "SHOWN", 7)
+    monkeypatch.setattr(showing, "SHOWN", 7)
 
     class Flushed(ShownRows):
         """Is flushed once, after its first page was written."""
@@ -115,3 +117,49 @@ async def test_what_is_newer_in_redis_is_left_to_the_walk(shared_valkey: Valkey)
             assert client.hget(KEYS.token("acme"), "version") == "9"
             rows.may_walk.set()
             await eventually(lambda: client.hget(KEYS.token("acme"), "version") == "5", "mended")
+
+
+class AskedRows(ShownRows):
+    """Rows that also remember which of them were read by name."""
+
+    def __init__(self, *publications: Publication) -> None:
+        super().__init__(*publications)
+        self.read_by_name: list[str] = []
+
+    async def read(self, names: Sequence[str]) -> list[Publication]:
+        self.read_by_name += names
+        return await super().read(names)
+
+
+async def test_a_redis_that_lost_little_is_given_that_and_nothing_else(
+    shared_valkey: Valkey,
+) -> None:
+    """A daemon is started again: it sends what is missing, older or changed, and no more."""
+    before = ending_backwards()
+    async with settled(shared_valkey, Rows(*before)):
+        pass
+    rows = AskedRows(*before)
+    rows.put(publication("g7", version=2, number=7))
+    rows.put(publication("g8", number=8, life=None))
+    with shared_valkey.client() as client:
+        client.delete(KEYS.token("g9"))
+        client.delete(KEYS.token("g10"))
+        client.set(KEYS.token("g10"), "no hash")
+        client.delete(KEYS.status("g11"))
+        client.hset(KEYS.status("g12"), "state", "degraded")
+        client.hset(KEYS.token("g13"), "access_token", "somebody's")
+        client.config_resetstat()
+        async with settled(shared_valkey, rows) as (_, lines):
+            # What is read again are those seven, once or twice.
+            assert set(rows.read_by_name) == {f"g{n}" for n in range(7, 14)}
+            assert rows.shown == [], "Redis has nearly all of them"
+            (rebuilt,) = lines_of(lines, Event.MIRROR_REBUILT)
+            assert rebuilt["count"] == COUNT + 2
+            sent = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            assert sent < COUNT, "what Redis shows as it should is not sent"
+            for n in range(7, 14):
+                row = (await rows.read([f"g{n}"]))[0]
+                token, status = client.hgetall(KEYS.token(f"g{n}")), KEYS.status(f"g{n}")
+                assert token == records.token_fields(row), n
+                assert client.hgetall(status) == records.status_fields(row), n
+            assert client.pttl(KEYS.token("g8")) == -1

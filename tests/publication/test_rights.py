@@ -99,6 +99,31 @@ async def test_a_missing_right_stands_and_is_told_once(
         assert client.hget(STATUS, "version") == "3"
 
 
+async def test_a_forbidden_look_is_tried_again_by_itself(valkey: Valkey) -> None:
+    """However many tries there are before the next walk or the look at what was written."""
+    allow(valkey, "-pttl")
+    with logged() as lines:
+        async with mirroring(valkey.url, Rows(publication()), look_after=60.0, **WHO) as mirror:
+            mirror._worklist.suspect("acme")
+            await eventually(lambda: mirror.doubt, "the doubt")
+            standing = mirror._publisher.rights._standing
+            tries = rights.TRIES + 2
+            begun = 0
+            begin_try = mirror._publisher.rights.begin_try
+
+            def counted() -> bool:
+                nonlocal begun
+                begun += 1
+                return begin_try()
+
+            setattr(mirror._publisher.rights, "begin_try", counted)  # noqa: B010  as _note_rest
+            await eventually(lambda: begun > tries, "tries")
+            assert standing
+            assert mirror.doubt
+    assert len(lines_of(lines, Event.REDIS_DOUBTED)) == 1
+    assert len(lines_of(lines, Event.MIRROR_REBUILT)) == 1
+
+
 async def publish_next(mirror: Mirror, rows: Rows, version: int) -> None:
     rows.put(publication(version=version))
     mirror.publish("acme")

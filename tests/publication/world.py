@@ -11,7 +11,7 @@ import structlog
 
 from refresher.clock import Clock, SystemClock
 from refresher.domain.grants import Grant, GrantKind, GrantState, Publication
-from refresher.domain.readable import Page, Shown
+from refresher.domain.readable import Page, Shown, Versions
 from refresher.domain.secret import Secret
 from refresher.errors import VaultUnavailable
 from refresher.logs import Event
@@ -98,6 +98,13 @@ class Rows:
         return [row for row in rows if row.grant.id > after][:limit]
 
     async def readable(self, after: Shown, limit: int) -> Page:
+        return self._in_order(after, limit)
+
+    async def versions(self, after: Shown, limit: int) -> Versions:
+        page = self._in_order(after, limit)
+        return Versions({row.grant.name: row.grant.version for row in page.publications}, page.last)
+
+    def _in_order(self, after: Shown, limit: int) -> Page:
         self._check()
 
         def place(row: Publication) -> tuple[float, int]:

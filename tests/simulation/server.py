@@ -168,7 +168,8 @@ class Server:
             if word == "incident":
                 self.moods.lied_to.add(line.name)
             return WORDS[word]
-        self.moods.lied_to.discard(line.name)
+        if is_awaited:  # what nobody hears takes no lie back
+            self.moods.lied_to.discard(line.name)
         if self._is_early(line, presented):
             self.chance.seen["said: too early"] += 1
             return TooEarly(error="too_early", status=400)

@@ -10,6 +10,7 @@ from refresher.domain.claiming import Room
 from refresher.domain.grants import Claim, Fault, Grant, GrantState
 from refresher.domain.outcomes import ClientRejected, OutcomeUnknown, Transient
 from refresher.domain.secret import Secret
+from refresher.vault import hastening
 from refresher.vault.exchanges import Committed
 from refresher.vault.incidents import Incident
 from refresher.vault.schema import grants
@@ -360,6 +361,30 @@ async def test_only_the_named_or_a_clients_lost_grants_are_asked_for(vault: Vaul
     assert await at(vault, NOW + 100).hastening.ask_lost(names=["a", "healthy"]) == ["a"]
     assert await at(vault, NOW + 100).hastening.ask_lost(client="erp") == []
     assert sorted(await at(vault, NOW + 100).hastening.ask_lost(client="crm")) == ["a", "b"]
+
+
+async def test_many_lost_grants_are_asked_for_page_by_page(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever commits an answer waits for one page; the order goes through all of them."""
+    monkeypatch.setattr(hastening, "PAGE", 2)
+    await lose(vault, "a", "b", "c", "d", "e")
+    then = at(vault, NOW + 100)
+    pages: list[int] = []
+    write = then.hastening._write
+
+    async def counted(operation: Any) -> Any:
+        pages.append(1)
+        if len(pages) == 2:
+            await set_columns(vault, "b", state="fresh")  # a login has come
+        return await write(operation)
+
+    monkeypatch.setattr(then.hastening, "_write", counted)
+    assert await then.hastening.ask_lost() == ["e", "d", "c", "a"]
+    assert len(pages) == 3
+    due = {grant.name: grant.due_at for grant in await vault.grants()}
+    instants = [due[name] for name in ("e", "d", "c", "a")]
+    assert instants == pytest.approx([NOW + 100 + n * hastening.ORDER for n in range(4)], abs=1e-4)
 
 
 async def lost_claim(vault: Vault) -> Claim:

@@ -11,6 +11,7 @@ import pytest
 from refresher.domain import claiming
 from refresher.domain.commit_rule import Verdict
 from refresher.domain.grants import Claim, GrantState
+from refresher.errors import VaultUnavailable
 from refresher.vault import exchanges
 from refresher.vault.vault import Vault
 from tests.vault.world import (
@@ -195,23 +196,77 @@ async def test_whatever_else_is_written_is_seen_by_the_last_look(vault: Vault, w
     assert not await vault.is_held(claim)
 
 
-async def test_what_waits_for_the_writer_counts_as_written(vault: Vault) -> None:
+async def test_what_waits_for_the_writer_counts_as_written(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be written before the request leaves, and after the look."""
     claim = (await three(vault))[2]
     reads: list[None] = []
-    read = vault._database.read
+    look = vault._database._look
 
-    async def counted(operation: Any) -> Any:
+    def counted(*asked: Any) -> None:
         reads.append(None)
-        return await read(operation)
+        look(*asked)
 
-    vault._database.read = counted  # type: ignore[method-assign]  # it only counts
+    monkeypatch.setattr(vault._database, "_look", counted)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(vault.hastening.blocked, "crm")
         await anyio.lowlevel.checkpoint()
         assert vault._database._waiting
         await vault.is_held(claim)
     assert reads
+
+
+async def test_claims_are_looked_at_together_and_each_for_itself(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = await three(vault)
+    await vault.remove("b")
+    reads: list[None] = []
+    look = vault._database._look
+
+    def counted(*asked: Any) -> None:
+        reads.append(None)
+        look(*asked)
+
+    monkeypatch.setattr(vault._database, "_look", counted)
+    held: dict[str, bool] = {}
+
+    async def ask(claim: Claim) -> None:
+        held[claim.grant.name] = await vault.is_held(claim)
+
+    async with anyio.create_task_group() as tasks:
+        for claim in claims:
+            tasks.start_soon(ask, claim)
+    assert held == {"a": True, "b": False, "c": True}
+    assert len(reads) == 1
+
+
+async def test_a_look_that_fails_tells_everybody_who_waits(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = await three(vault)
+    await vault.remove("b")  # so that nothing is believed without a look
+
+    def broken(*_: Any) -> NoReturn:
+        raise RuntimeError("no thread")
+
+    thread = vault._database._read_thread
+    monkeypatch.setattr(thread, "submit", broken)
+    told: list[str] = []
+
+    async def ask(claim: Claim) -> None:
+        try:
+            await vault.is_held(claim)
+        except VaultUnavailable:
+            told.append(claim.grant.name)
+
+    async with anyio.create_task_group() as tasks:
+        for claim in claims:
+            tasks.start_soon(ask, claim)
+    assert sorted(told) == ["a", "b", "c"]
+    monkeypatch.undo()
+    assert await vault.is_held(claims[0])
 
 
 @pytest.mark.of_a_file

@@ -10,6 +10,7 @@ from refresher.domain.outcomes import GrantRejected
 from refresher.domain.secret import Secret
 from refresher.vault.clock_steps import SPREAD, TOLERANCE
 from refresher.vault.vault import Vault
+from tests.vault.test_cost_of_looking import counting
 from tests.vault.world import (
     LIFE,
     NOT_SENT,
@@ -131,6 +132,16 @@ async def test_misdated_grants_are_made_due_spread_out(
     due = [grant.due_at for grant in await vault.grants(limit=1000) if grant.name in names]
     assert due == pytest.approx([NOW + apart * place for place in range(count)])
     assert await get(vault, "right") == right
+
+
+@pytest.mark.of_a_file
+async def test_misdated_grants_take_one_statement_together(vault: Vault) -> None:
+    """A million of them would hold the writer for minutes, one after the other."""
+    ahead: dict[str, Any] = {"access_token": Secret("at"), "expires_at": NOW + 9000}
+    await sow(vault, *(make_seed(f"g{n}", f"rt-{n}", **ahead) for n in range(50)), now=NOW + 3000)
+    with counting(vault) as counted:
+        await at(vault, NOW).steps.hasten_misdated()
+    assert len([one for one in counted.statements if "SAVEPOINT" in one]) < 10
 
 
 @pytest.mark.parametrize(

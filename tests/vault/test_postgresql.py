@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
+from refresher.vault import exchanges
 from refresher.vault.heartbeats import Replica
 from refresher.vault.keys import FINGERPRINT_KEY, SEALING_KEYS
 from refresher.vault.migrate import known_revisions
@@ -210,7 +211,11 @@ async def test_one_that_others_keep_locked_is_refused_in_time(
     await other.prove_writable()
 
 
-async def test_text_that_the_database_cannot_hold_costs_no_answer(tmp_path: Path, url: str) -> None:
+async def test_text_that_the_database_cannot_hold_costs_no_answer(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the quick way, on which many are committed at once."""
+    monkeypatch.setattr(exchanges, "commit", lambda *_: pytest.fail("it took the careful way"))
     async with opened(tmp_path) as vault:
         await sow(vault, make_seed())
         scope = "read \0 write" + "x" * 1000

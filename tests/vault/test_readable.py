@@ -79,7 +79,11 @@ async def test_a_page_costs_the_same_wherever_it_is(vault: Vault, ends: str) -> 
 @pytest.mark.of_a_file
 async def test_each_statement_goes_by_the_indexes_on_ends(vault: Vault) -> None:
     engine = vault._database._reader
-    for prepared in (readable._AT_THE_SAME_TIME, readable._LATER, readable._NEVER):
+    for prepared in (
+        statement
+        for found in (readable._WHOLE, readable._VERSIONS)
+        for statement in (found._at_the_same_time, found._later, found._never)
+    ):
         text, known = prepared._compiled(engine.dialect)
         with engine.connect() as connection:
             explained = sa.text(f"EXPLAIN QUERY PLAN {text}").text

@@ -6,18 +6,18 @@ they were made, and no repair can overtake a newer publication.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 
 import anyio
 
 from refresher.clock import Clock
 from refresher.domain.grants import Publication, is_valid_name
-from refresher.domain.readable import BEGINNING, Page, Shown
-from refresher.errors import PublicationUnavailable, VaultError
+from refresher.domain.readable import BEGINNING, Shown
+from refresher.errors import VaultError
 from refresher.logs import Event, emit
 from refresher.publication.mirror import observation
 from refresher.publication.mirror.echo import ABSENT, echo_of
 from refresher.publication.mirror.observation import Difference, Observed
+from refresher.publication.mirror.showing import Showing
 from refresher.publication.mirror.sweep import Sweep
 from refresher.publication.mirror.worklist import Due, Worklist
 from refresher.publication.publisher import BATCH, Publisher
@@ -35,9 +35,6 @@ SWEEP_SHARE = 4.0
 SWEEP_RATE = 30.0
 """Commands a second of a slow walk that nothing hurries. Tracking tells nearly everything,
 so 100,000 grants may well take three hours, and leave Redis its rest."""
-
-SHOWN = 128
-"""Readable tokens that are brought back in one round trip."""
 
 FORBIDDEN_PAUSE = 1.0
 """Seconds of rest after a step that Redis forbade as a whole."""
@@ -70,18 +67,15 @@ class Reconciler:
         self._publisher, self._source, self._clock = publisher, source, clock
         self._worklist = worklist
         self._on_published = on_published
+        self._showing = Showing(publisher=publisher, source=source, clock=clock)
         self._sweep = Sweep(publisher=publisher, source=source, clock=clock)
         self._sweep_every = sweep_every
         self._sweep_at = math.inf
         self._is_hurried = False
         """Whether the slow walk under way may take a share of the time instead of a rate."""
         self._repaired = 0
-        self._shown: set[str] = set()
-        """Grants whose token was shown in the place of something else: the walk counts them."""
         self._rebuilt = 0
         self._rebuild_began = 0.0
-        self._ahead: Page | None = None
-        """The readable tokens whose turn is next, if they are read already."""
         self._rests_until = 0.0
         """Monotonic instant at which a rebuild goes on, once the readable tokens are back."""
         self._spared: set[str] = set()
@@ -184,49 +178,29 @@ class Reconciler:
         return self._clock.monotonic() >= self._rests_until
 
     async def _show_next(self, after: Shown) -> None:
-        """Bring back the next readable tokens, the soonest to end first.
-
-        No status and no event is written, nothing is looked at: whoever reads tokens has them
-        back in a fraction of the time, and the walk over everything does the rest.
-        """
-        now = self._clock.now()
+        """Bring back the next readable tokens."""
         if after == BEGINNING:
             self._rebuilt, self._rebuild_began = 0, self._clock.monotonic()
-            self._shown.clear()
-            self._ahead = await self._source.readable(Shown(now), SHOWN)
-        if (page := self._ahead) is None:
-            page = await self._source.readable(after, SHOWN)
-        self._ahead, fault = None, None
-        async with anyio.create_task_group() as tasks:
-            if page.last is not None:
-                tasks.start_soon(self._read_ahead, page.last)
-            try:
-                self._shown |= await self._publisher.show(page.publications, now=now)
-            except PublicationUnavailable as error:
-                fault = error  # alone, as everywhere: not in a group
-        if fault is not None:
-            raise fault
+            self._showing.begin(is_flushed=self._worklist.rebuild_reason == "flushed")
+        last = await self._showing.next(after)
         if self._worklist.show_after is after:  # else flushed meanwhile: it begins again
-            self._worklist.show_after = page.last
-
-    async def _read_ahead(self, after: Shown) -> None:
-        """Let the vault work while Redis does."""
-        with suppress(VaultError):  # met again when its turn comes
-            self._ahead = await self._source.readable(after, SHOWN)
+            self._worklist.show_after = last
 
     async def _rebuild_next(self, after: int) -> None:
         """Publish the next batch of everything; exchanges have as much of the time as this.
 
-        An import that goes on has more: it ends the sooner, and all is published the sooner.
+        An import that goes on has more: it ends the sooner, and all is published the sooner. So
+        have they where Redis seems to have lost nothing.
         """
         began, now = self._clock.monotonic(), self._clock.now()
         self._worklist.has_grown = False
         rows = await self._source.walk(after, BATCH)
-        report = await self._publish(rows, now)
-        shown = self._shown.intersection(row.grant.name for row in rows)
-        self._repaired += len(report.spoilt | shown)
-        self._rebuilt += sum(not report.is_forbidden(row.grant.name) for row in rows)
-        share = SWEEP_SHARE if self._worklist.is_growing else 1.0
+        report = await self._publish(await self._lost(rows, now), now)
+        names = {row.grant.name for row in rows}
+        self._repaired += len(report.spoilt | (self._showing.spoilt & names))
+        self._rebuilt += len(rows) - sum(map(report.is_forbidden, report.tokens))
+        is_no_hurry = self._worklist.is_growing or self._showing.is_whole
+        share = SWEEP_SHARE if is_no_hurry else 1.0
         ended = self._clock.monotonic()
         self._rests_until = ended + share * (ended - began)
         if self._worklist.rebuild_after != after:
@@ -237,6 +211,7 @@ class Reconciler:
         if self._worklist.has_grown:
             return  # there are some by now
         self._worklist.rebuild_after = None
+        self._showing.end()
         self._sweep_at = ended + self._sweep_every
         if self._worklist.must_walk:
             self._worklist.must_walk = False
@@ -248,6 +223,20 @@ class Reconciler:
             reason=self._worklist.rebuild_reason,
         )
         self._rebuilt, self._rebuild_began = 0, ended
+
+    async def _lost(self, rows: Sequence[Publication], now: float) -> Sequence[Publication]:
+        """Those of ROWS that are to be published again: all, or what a whole Redis lacks."""
+        if not self._showing.is_whole or not rows:
+            return rows
+        observed = await observation.observe(self._publisher, [row.grant.name for row in rows])
+        lost = [row.grant.name for row in rows if not _is_as_told(row, observed, now)]
+        self._showing.found(len(lost), len(rows))
+        if not self._showing.is_whole:
+            return rows
+        if self.expected is not None:
+            for row in rows:
+                self._expect(row, now, self.expected)
+        return await self._source.read(lost) if lost else []
 
     async def _sweep_next(self) -> None:
         """One step of the slow walk, which keeps to its share of the time and its rate."""
@@ -283,6 +272,7 @@ class Reconciler:
         if rights.name is not None:
             now = self._clock.now()
             await self._publish(await self._source.read([rights.name]), now, again=True)
+            await observation.observe(self._publisher, [rights.name])
         await scan(self._publisher.server, START, self._publisher.keys.tokens, 1)
 
     async def _verify(self, names: Sequence[str], *, by_sweep: bool = False) -> None:
@@ -388,6 +378,14 @@ class Reconciler:
         if self._repaired and self._worklist.rebuild_after is None:
             emit(Event.MIRROR_REPAIRED, count=self._repaired)
             self._repaired = 0
+
+
+def _is_as_told(row: Publication, observed: Mapping[str, Observed], now: float) -> bool:
+    """Whether a publication of ROW would change nothing of what was OBSERVED."""
+    seen = observed[row.grant.name]
+    if seen.is_hidden or seen.version > row.grant.version:
+        return False
+    return observation.compare(row, seen, now) is None
 
 
 def _announce_foreign(row: Publication, observed: Observed, difference: Difference) -> None:

@@ -13,8 +13,8 @@ TRY_EVERY = 5.0
 """Seconds between two tries of what was forbidden."""
 
 TRIES = 3
-"""Tries in a row without another refusal after which a right counts as given: heartbeat and
-looks, which come at their own pace, have met it by then."""
+"""Tries in a row without another refusal after which a right counts as given: the heartbeat,
+which comes at its own pace, has met it by then."""
 
 
 class Rights:

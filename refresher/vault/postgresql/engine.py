@@ -124,6 +124,8 @@ def _engine(
         max_overflow=0,
         execution_options=execution,
     )
+    dialect: Any = engine.dialect
+    dialect.begin = begin
 
     @sa.event.listens_for(engine, "do_connect")
     def reach(_dialect: object, _record: object, _: object, known: dict[str, Any]) -> Any:
@@ -133,9 +135,5 @@ def _engine(
         if reached is not None:
             reached(connection)
         return connection
-
-    @sa.event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
