@@ -82,12 +82,18 @@ class Consumers:
     async def _read_on(self, name: str, reader: TokenReader, visitor: Visitor) -> None:
         found = self.findings
         while True:
+            asked_at = time.time()
             token = await reader.get(name)
             found.reads += 1
             if token is not None:
                 found.stale += token.version < found.newest.get(name, 0)
                 found.newest[name] = max(token.version, found.newest.get(name, 0))
-                found.refused[name] += not await visitor.is_accepted(token.authorization)
+                is_accepted = await visitor.is_accepted(token.authorization)
+                # One that has ended on its way to the resource was good when it was read.
+                has_ended = token.expires_at is not None and (
+                    asked_at < token.expires_at <= time.time()
+                )
+                found.refused[name] += not is_accepted and not has_ended
                 now = time.monotonic()
                 found.gap = max(found.gap, now - found.seen_at.get(name, now))
                 found.seen_at[name] = now
