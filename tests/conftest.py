@@ -12,7 +12,7 @@ import pytest
 
 from refresher.demo import private_server
 from tests.canary import Canary
-from tests.support import emitted
+from tests.support import compiled, emitted
 from tests.support.postgresql import PrivatePostgres, private_postgres
 
 # Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
@@ -25,6 +25,9 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # rewrites the asserts of all tests in every worker, which takes longer than to collect them.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+compiled.share()
 
 
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108  its folders are made by tempfile

@@ -15,6 +15,7 @@ from tests.matrix.failure import GUARANTEES, Failure, Verdict
 from tests.matrix.report import Matrix
 from tests.matrix.runs import RUNS, Run, read_output
 from tests.matrix.shown import Outcome, Shown, read_report
+from tests.support.waiting import PATIENCE
 
 LEFT_OUT = {"foreign", "skip", "xfail"}
 """Marks of tests that show nothing in an ordinary run."""
@@ -262,15 +263,15 @@ def test_the_summary_names_what_did_not_hold() -> None:
     assert Matrix([], rows_of("kills", KILLS)).holds
 
 
-def matrix_command(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+def matrix_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.matrix", *arguments]
     return subprocess.run(
-        command, cwd=shown.ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=shown.ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
     )
 
 
 def test_the_list_runs_nothing() -> None:
-    done = matrix_command("--list", "--json", timeout=30)
+    done = matrix_command("--list", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout.splitlines()[-1])) == len(FAILURES)
     assert all(one.shown_by[0] in done.stdout for one in FAILURES if one.shown_by)
@@ -278,7 +279,7 @@ def test_the_list_runs_nothing() -> None:
 
 def test_a_failure_is_shown_not_to_happen() -> None:
     """The others are, too: their tests are those of the default run."""
-    done = matrix_command("--failure", "46", "--json", timeout=60)
+    done = matrix_command("--failure", "46", "--json")
     assert done.returncode == 0, done.stdout
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["holds"] is True

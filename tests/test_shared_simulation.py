@@ -30,10 +30,10 @@ HAPPENED = (
 
 def test_no_number_of_replicas_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed, replicas in ((2, 2), (4, 3), (8, 3)):  # between them everything happens
-        seen += simulate(12_000, seed, replicas)
+    for seed, replicas in ((2, 2), (4, 3), (7, 3)):  # between them everything happens
+        seen += simulate(6_000, seed, replicas)
     assert [kind for kind in HAPPENED if not seen[kind]] == []
-    assert seen["adopted"] > 250
+    assert seen["adopted"] > 150
 
 
 @pytest.mark.long
@@ -134,14 +134,14 @@ def _start_as_the_only_one(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seed", "replicas"),  # that show it soonest
     [
-        (_believe_in_every_grace, "G2|G3", 2, 3),
+        (_believe_in_every_grace, "G2|G3", 7, 3),
         (_replay_whatever_rotates, "G2|G3", 1, 3),
-        (_send_unheard, "G2", 3, 3),
+        (_send_unheard, "G2", 9, 3),
         (_start_as_the_only_one, "G2|G3", 1, 3),
         (_take_from_the_living, "G2", 1, 3),
         (_take_one_connection_for_all, "G2|G3", 1, 3),
         (_take_over_nothing, "G7", 2, 3),
-        (_take_the_silent_for_dead, "G2|G3", 1, 3),
+        (_take_the_silent_for_dead, "G2|G3", 5, 3),
         # Those show only where a replica is cut off for minutes, or dies and comes back late.
         pytest.param(_lease_for_too_short, "G2|G3", 9, 2, marks=pytest.mark.long),
         pytest.param(_wait_for_no_token, "G3", 9, 2, marks=pytest.mark.long),

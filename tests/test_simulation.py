@@ -218,7 +218,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_hang_up_at_the_deadline, "G3", (1,)),
         (_ignore_the_server, "G7", (25,)),
         (_keep_leases, "G7", (2,)),
-        (_rescue_nothing, "G3", (2,)),
+        (_rescue_nothing, "G3", (60,)),
         (_resume_by_itself, "G3", (2,)),
         (_revoke_no_late_token, "revoke", (1,)),
         (_revoke_what_was_removed, "revoke", (11,)),

@@ -193,7 +193,7 @@ JSONS = st.recursive(
 FIELDS = sorted({name for model in Call.__subclasses__() for name in model.model_fields})
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(
     st.sampled_from(Call.__subclasses__()),
     st.dictionaries(st.sampled_from(FIELDS), JSONS, max_size=6),

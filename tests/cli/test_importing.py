@@ -16,7 +16,7 @@ CANARY = "canary-5f1c"
 CLIENTS = {"crm", "shop"}
 GOOD = {"name": "acme", "client": "crm", "refresh_token": CANARY}
 
-quick = settings(max_examples=200, deadline=None, database=None)
+quick = settings(max_examples=80, deadline=None, database=None)
 
 SCALARS = (
     st.none()

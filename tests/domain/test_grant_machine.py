@@ -398,7 +398,7 @@ class GrantMachine(RuleBasedStateMachine):
         assert intent.first_sent_at <= min(self.open.values(), default=self.now)
 
 
-busy = settings(max_examples=300, stateful_step_count=40, deadline=None, database=None)
+busy = settings(max_examples=100, stateful_step_count=40, deadline=None, database=None)
 
 TestGrant = GrantMachine.TestCase
 TestGrant.settings = busy

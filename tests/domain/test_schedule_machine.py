@@ -243,7 +243,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert self.due_at is not None or self.policy is UnknownOutcome.PAUSE
 
 
-busy = settings(max_examples=250, stateful_step_count=30, deadline=None, database=None)
+busy = settings(max_examples=100, stateful_step_count=30, deadline=None, database=None)
 
 TestSchedule = ScheduleMachine.TestCase
 TestSchedule.settings = busy

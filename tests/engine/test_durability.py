@@ -73,7 +73,6 @@ def hanging_commits(vault: Vault, *, fail: bool = False) -> Iterator[threading.E
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in production takes a fraction of one here."""
     monkeypatch.setattr(durability, "RESCUED_AFTER", 0.05)
-    monkeypatch.setattr(database, "HANGS_AFTER", 1.5)  # more than a busy disk takes
 
 
 async def answer_in_hand(vault: Vault) -> Parts:
@@ -84,10 +83,11 @@ async def answer_in_hand(vault: Vault) -> Parts:
 
 @pytest.mark.parametrize("fail", [False, True], ids=["and succeeds", "and fails"])
 async def test_a_commit_that_hangs_has_its_answer_rescued(
-    vault: Vault, lines: Lines, *, fail: bool
+    vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch, *, fail: bool
 ) -> None:
     parts = await answer_in_hand(vault)
     claimed = await claim(parts)
+    monkeypatch.setattr(database, "HANGS_AFTER", 0.5)
     async with anyio.create_task_group() as tasks:
         with hanging_commits(vault, fail=fail):
             tasks.start_soon(parts.refresh.run, claimed, CRM)
@@ -152,7 +152,6 @@ async def test_a_quick_commit_needs_no_rescue(
     vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durability, "RESCUED_AFTER", 30.0)
-    monkeypatch.setattr(database, "HANGS_AFTER", 30.0)
     parts = await answer_in_hand(vault)
     await parts.refresh.run(await claim(parts), CRM)
     assert lines.events() == ["exchange.succeeded"]
@@ -207,11 +206,8 @@ async def test_a_process_ends_although_the_disk_hangs(tmp_path: Path, lines: Lin
         assert len(vault.rescued.left) == 1
 
 
-async def test_one_outage_is_told_once(
-    vault: Vault, lines: Lines, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_outage_is_told_once(vault: Vault, lines: Lines) -> None:
     """The scheduler meets it, and an answer does; it is over when both have seen its end."""
-    monkeypatch.setattr(database, "HANGS_AFTER", 60.0)  # a busy machine is no outage
     release = anyio.Event()
 
     async def script(_: Call) -> Outcome:

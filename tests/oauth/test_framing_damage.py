@@ -103,7 +103,7 @@ class Damager:
 def test_no_damage_to_the_framing_loses_a_token() -> None:
     with asyncio.Runner() as runner, Damager(runner) as damager:
 
-        @settings(max_examples=250, deadline=None, database=None)
+        @settings(max_examples=100, deadline=None, database=None)
         @given(frames, st.lists(damage, min_size=1, max_size=3), st.integers(1, 200))
         def is_adopted_or_kept(
             answer: bytes, damages: list[tuple[int, int, bytes]], cut: int

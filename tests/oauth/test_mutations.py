@@ -49,7 +49,7 @@ company = st.lists(
 )
 """Pairs as they stand in the text: names come twice, values no writer of JSON would write."""
 
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 
 Damage = Callable[[bytearray], None]
 
@@ -126,7 +126,7 @@ def plain_reading(body: bytes) -> str | None:
     return token if isinstance(token, str) else None
 
 
-@settings(quick, max_examples=400)
+@settings(quick, max_examples=150)
 @given(st.sampled_from(JSON_ANSWERS + FORM_ANSWERS), damages, st.sampled_from([200, 400, 502]))
 def test_damage_neither_raises_nor_shows_a_token(
     answer: bytes, damage: list[Damage], status: int
@@ -159,7 +159,7 @@ def test_no_form_that_broke_off_yields_a_token(answer: bytes, length: int) -> No
     assert adopted(outcome_of(answer[:length], broken="truncated")) is None
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=120)
 @given(SUCCESSES, OBJECTS, TOKENS, company, st.data())
 def test_an_intact_refresh_token_is_adopted(
     status: int,

@@ -37,7 +37,7 @@ NAMES = st.sampled_from(
 OBJECTS = st.dictionaries(NAMES | st.text(), VALUES, max_size=8)
 HEADERS = st.dictionaries(st.just("Retry-After"), st.text(max_size=40), max_size=1)
 
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 
 
 def outcome_of(

@@ -114,7 +114,7 @@ async def test_parameters_and_results_cross_unchanged(serve: Serve) -> None:
             "list": [1, None, True],
             "operation": {"a": {}},
         }
-        assert await client.call("echo", answer_within=5, **sent) == sent
+        assert await client.call("echo", answer_within=PATIENCE, **sent) == sent
         assert await client.call("echo") == {}
 
 

@@ -60,7 +60,7 @@ def test_python_and_lua_read_the_same(shared_valkey: Valkey, text: str) -> None:
     assert read == ("none" if expected is None else str(expected))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.one_of(
         st.integers(-10, 2**70).map(str),

@@ -27,7 +27,7 @@ KEYS = sorted(
     | {"notify", "clients.acme", "grants.acme", "redis", "vault", "clients", "daemon.x", "nonsense"}
 )
 
-quick = settings(max_examples=120, deadline=None, database=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
@@ -132,7 +132,7 @@ def test_any_text_is_judged(text: str) -> None:
     judged(text)
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=120)
 @given(DOCUMENTS, st.booleans())
 def test_any_value_at_any_key_is_judged(document: dict[str, Any], with_client: bool) -> None:  # noqa: FBT001  drawn
     # Values that are shown on purpose: names and paths.

@@ -18,14 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 import refresher
 from refresher.cli import main
 from refresher.providers import all_providers
 from refresher.vault import migrate
-from refresher.vault.opening import open_vault
-from refresher.vault.sealing import write_key_file
 
 LOADED_LATE = (
     "anyio._backends._asyncio",
@@ -90,8 +86,7 @@ def load_everything() -> None:
     for name in LOADED_LATE:
         importlib.import_module(name)
     all_providers()
-    with tempfile.TemporaryDirectory() as folder:
-        anyio.run(_open_a_vault, Path(folder))
+    importlib.import_module("tests.support.warmed")
 
 
 @contextmanager
@@ -104,12 +99,6 @@ def readable_migrations() -> Iterator[None]:
             path.chmod(0o755)
         migrate.__file__ = str(folder / "migrate.py")
         yield
-
-
-async def _open_a_vault(folder: Path) -> None:
-    write_key_file(folder / "key")
-    vault = await open_vault(folder / "vault.db", folder / "key")
-    vault.close()
 
 
 def serve() -> None:

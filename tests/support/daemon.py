@@ -211,7 +211,6 @@ class DaemonProcess:
             ["--config", str(self.config), *arguments],
             text=text,
             environment={**os.environ, **(environment or {})},
-            within=60,
         )
         with self.log.open("a") as log:
             log.write((done.stdout if logged else "") + done.stderr)

@@ -35,6 +35,7 @@ COMMANDS = [
 FORKS.set_forkserver_preload(
     [
         *COMMANDS,
+        "refresher.app.looking",
         "refresher.app.standby",
         "refresher.app.without_daemon",
         "refresher.cli.status.command",
@@ -43,6 +44,7 @@ FORKS.set_forkserver_preload(
         "tests.support.probed_daemon",
         "tests.support.stepped_daemon",
         "pytest",
+        "tests.support.warmed",
         "tests.support.frozen",
     ]
 )

@@ -16,7 +16,7 @@ import pytest
 from refresher.cli.entry import Exit
 from refresher.sandbox import SandboxOptions
 from tests.canary import Canary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.system.test_signals import has_begun
 from tests.system.world import World, new_world
 
@@ -33,6 +33,9 @@ COMMANDS = (
     "providers",
     "--help",
 )
+
+KINDS = ("status", "refresh acme", "login acme --client box --no-browser", "sandbox", "demo")
+"""A command that reads, one that sends, one that waits for a person, and two that stay."""
 
 SOON = 0.7
 """Seconds in which most of these commands end by themselves, or wait for something."""
@@ -69,7 +72,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     assert process.stdin is not None
     with process.stdin, process.stderr:
         said = process.stderr.read()
-    code = process.wait(60)
+    code = process.wait(PATIENCE)
     return 128 - code if code < 0 else code, said
 
 
@@ -95,7 +98,7 @@ def interrupt(world: World, chance: Random, command: str, *, times: int) -> int:
     return code
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", KINDS)
 def test_ctrl_c_shows_no_traceback(world: World, command: str) -> None:
     interrupt(world, Random(command), command, times=1)  # noqa: S311  moments, not secrets
 

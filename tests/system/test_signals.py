@@ -104,18 +104,13 @@ def while_a_secret_is_asked_for(world: World) -> None:
     asked = world.daemon.folder / "asked"
     command = f'{{ command = ["sh", "-c", "touch {asked}; exec sleep {LONG}"] }}'
     config.write_text(config.read_text().replace('{ file = "box.secret" }', command))
-    began(world)
+    world.daemon.start(wait=False)
     wait_until(asked.exists, description="the command runs")
 
 
 def when_it_has_started(world: World) -> None:
-    began(world)
+    world.daemon.start(wait=False)
     wait_until(lambda: world.daemon.events("daemon.started"), description="started", every=0.001)
-
-
-def when_it_is_ready(world: World) -> None:
-    began(world)
-    wait_until(world.daemon.ready_count, description="ready", every=0.001)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -181,10 +176,19 @@ def test_a_start_that_hangs_in_the_disk_can_be_stopped(world: World) -> None:
     assert world.daemon.process.wait(PATIENCE) == 0
 
 
+def began_in_background(world: World) -> subprocess.Popen[bytes]:
+    """A command as a shell starts it with ``&``: it inherits that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return world.daemon.spawn("refresh", "g")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN], ids=["", "&"])
+@pytest.mark.parametrize("in_background", [False, True], ids=["", "&"])
 def test_a_command_commits_its_exchange_first(
-    world: World, number: signal.Signals, interrupt: Any
+    world: World, number: signal.Signals, *, in_background: bool
 ) -> None:
     """Without a daemon the command itself holds the answer, perhaps the only one."""
     minted = world.server.call(world.server.sandbox.mint)
@@ -192,11 +196,7 @@ def test_a_command_commits_its_exchange_first(
     sent = len(world.server.sandbox.log)
     slow = Slow(seconds=5.0, after_processing=True)
     world.server.call(world.server.sandbox.faults.enqueue, slow)
-    before = signal.signal(signal.SIGINT, interrupt)  # which a child inherits if it is ignored
-    try:
-        command = world.daemon.spawn("refresh", "g")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    command = began_in_background(world) if in_background else world.daemon.fork("refresh", "g")
     wait_until(lambda: len(world.server.sandbox.log) > sent, description="a request")
     command.send_signal(number)
     assert command.wait(PATIENCE) == 130
