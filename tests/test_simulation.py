@@ -77,7 +77,7 @@ INJECTED = (
 
 def test_no_fault_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1, 9, 23):  # between them everything happens
+    for seed in (1, 7, 14):  # between them everything happens
         seen += simulate(9_000, seed)
     assert [kind for kind in INJECTED if not seen[kind]] == []
     assert seen["adopted"] > 300
@@ -211,7 +211,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breakage", "guarantee", "seeds"),  # those that show it soonest
     [
-        (_adopt_everything, "G3", (17,)),
+        (_adopt_everything, "G3", (4,)),
         (_ask_the_doubted_all_the_time, "G6", (2,)),
         (_believe_every_refusal, "G6", (2,)),
         (_forget_intents, "G3", (2,)),
@@ -223,7 +223,7 @@ def _rescue_nothing(patch: pytest.MonkeyPatch) -> None:
         (_revoke_no_late_token, "revoke", (1,)),
         (_revoke_what_was_removed, "revoke", (11,)),
         (_send_the_dead, "I3", (1,)),
-        (_stop_the_client, "G8", (9, 4)),  # of the steady worlds
+        (_stop_the_client, "G8", (69, 4)),  # of the steady worlds
     ],
 )
 def test_a_broken_rule_is_noticed(

@@ -5,6 +5,7 @@ A replica that gets none leaves that client's grants to the others. Quotas of a 
 share: a grant is refreshed as often by three replicas as by one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -35,6 +36,14 @@ class Share:
             return 0, rate
         places = concurrency // parts + (place < concurrency % parts)
         return places, None if rate is None else rate / parts
+
+    def own_first(self, numbers: Sequence[int]) -> list[int]:
+        """NUMBERS of grants with those first of which no other replica thinks so.
+
+        Replicas that begin with the same ones get in each other's way: each is claimed once, and
+        has been looked for by all. Whoever has none of its own left takes those of the others.
+        """
+        return sorted(numbers, key=lambda number: number % self.replicas != self.place)
 
 
 WHOLE = Share()

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from refresher.domain.claiming import Candidate, Room, in_order
 from refresher.domain.grants import Fault
+from refresher.domain.shares import WHOLE, Share
 from refresher.vault.aside import Aside
 from refresher.vault.prepared import Prepared
 from refresher.vault.rows import Transaction
@@ -169,7 +170,9 @@ _DOUBTED = _Due(IS_DOUBTED, grants.c.refused_at > 0, order=[grants.c.due_at + 0]
 _FIRST, _FIRST_REPLAY = _first(), _first(IS_OPEN, _REPLAYED_SINCE)
 
 
-def of_room(tx: Transaction, room: Room, only: str | None, ahead: Ahead | None) -> list[Candidate]:
+def of_room(
+    tx: Transaction, room: Room, only: str | None, ahead: Ahead | None, share: Share = WHOLE
+) -> list[Candidate]:
     """The due grants of ROOM in their order, no more than it has places.
 
     First replays whose window closes, the soonest first; then by time left; then grants that
@@ -179,14 +182,14 @@ def of_room(tx: Transaction, room: Room, only: str | None, ahead: Ahead | None) 
     if first is None or first > tx.now:
         return []
     ask = partial(_ranked, tx, room, only=only)
-    ahead = None if room.is_probe else ahead
+    ahead, share = (None, WHOLE) if room.is_probe else (ahead, share)
     limit = room.places + len(room.last)
     found: list[Candidate] = []
     if room.replays_since is not None:
         found += ask(0, limit, _REPLAYS, since=room.replays_since)
     if not room.only_replays:
-        found += ask(1, limit, _HEALTHY[room.is_probe], ahead=ahead)
-        found += ask(2, room.failing, _FAILING[room.is_probe], ahead=ahead)
+        found += ask(1, limit, _HEALTHY[room.is_probe], ahead=ahead, share=share)
+        found += ask(2, room.failing, _FAILING[room.is_probe], ahead=ahead, share=share)
         found += ask(3, room.doubted, _DOUBTED)
     return in_order(found, room.places)
 
@@ -200,6 +203,7 @@ def _ranked(
     *,
     only: str | None,
     ahead: Ahead | None = None,
+    share: Share = WHOLE,
     **parameters: object,
 ) -> list[Candidate]:
     """Up to LIMIT due grants that DUE finds."""
@@ -208,8 +212,10 @@ def _ranked(
     aside = tx.aside.not_to_claim
 
     def read(count: int) -> list[int]:
-        values = {"client": room.client, "now": tx.now, "limit": count, "only": only}
-        return [number for (number,) in due.rows(tx.connection, values | parameters)]
+        values = {"client": room.client, "now": tx.now, "only": only}
+        values["limit"] = count * share.replicas  # so that as many are its own
+        found = due.rows(tx.connection, values | parameters)
+        return share.own_first([number for (number,) in found])
 
     if ahead is None or only is not None:
         found = read(limit + len(aside))

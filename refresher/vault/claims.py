@@ -18,6 +18,7 @@ from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Claim, Grant, GrantState
 from refresher.domain.pauses import at_its_end
 from refresher.domain.reasons import Reason
+from refresher.domain.shares import WHOLE, Share
 from refresher.errors import GrantSetAside, VaultKeyError
 from refresher.vault.batches import Again
 from refresher.vault.candidates import Ahead, of_room
@@ -75,6 +76,19 @@ def _arm(numbers: Sequence[sa.BindParameter[int]], *, beside_others: bool) -> sa
 
 _ARM = {beside: ForSome(partial(_arm, beside_others=beside)) for beside in (False, True)}
 
+_LEFT = ForSome(
+    lambda numbers: (
+        sa.select(grants.c.id)
+        .where(
+            grants.c.id.in_(numbers),
+            grants.c.lease_holder.is_(None),
+            grants.c.due_at <= sa.bindparam("now", type_=sa.Float),
+        )
+        .with_for_update(skip_locked=True)
+    )
+)
+"""What could have been claimed and was not: nobody else has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -91,6 +105,7 @@ class Wanted:
         unsent: claims whose commit was refused: taken back first, should it have taken effect.
         made: what is claimed, also where nobody knows whether that took effect.
         set_back: what the clock had been set back by before it (``Claim``).
+        share: which of what is due is begun with, where others begin at the same time.
     """
 
     holder: str
@@ -104,6 +119,7 @@ class Wanted:
     unsent: Sequence[Claim] = ()
     made: list[Claim] = field(default_factory=list)
     set_back: float = 0.0
+    share: Share = WHOLE
 
     def lease(self, now: float) -> Values:
         """What a claim of NOW writes beside its intent."""
@@ -136,12 +152,13 @@ def _claim_at_once(tx: Transaction, wanted: Wanted) -> list[Claim]:
         rows = [as_row(values) for values in found]
         armed = {row["id"]: grant_of(row) for row in rows}
         claims = {row["id"]: _claim_of(tx, row, armed[row["id"]], wanted) for row in rows}
+        # Whatever others did not leave is theirs; to be sure of it costs less than to read each.
+        is_taken = is_shared and (claims or not _LEFT.rows(tx.connection, numbers, values))
     except Exception as error:
         if isinstance(error, VaultKeyError | GrantSetAside) or is_of_one_row(error):
             raise Again from error
         raise
     is_pause_over = any(grant.state is GrantState.PAUSED for grant in armed.values())
-    is_taken = is_shared and bool(claims)  # some of them, by another process
     if (len(claims) != len(numbers) and not is_taken) or is_pause_over:
         raise Again  # half an intent is no intent; the end of a pause changes more than that
     wanted.made[:] = [claims[number] for number in numbers if number in claims]
@@ -172,7 +189,9 @@ def _chosen(tx: Transaction, wanted: Wanted, ahead: Ahead | None) -> list[int]:
     take_back(tx, wanted.holder, wanted.unsent)
     wanted.ahead.heed(wanted.disturbances, is_doubted=bool(wanted.unsent))
     rooms = wanted.rooms
-    candidates = [each for room in rooms for each in of_room(tx, room, wanted.only, ahead)]
+    candidates = [
+        each for room in rooms for each in of_room(tx, room, wanted.only, ahead, wanted.share)
+    ]
     reserves = {room.gate for room in rooms if room.has_reserve}
     return [each.id for each in shared_out(candidates, reserves, wanted.shared)]
 

@@ -125,13 +125,21 @@ class _InOrder:
         return rows
 
     def _where(self, *conditions: sa.ColumnElement[bool]) -> Prepared:
-        """Whichever of the two indexes holds them, SQLite merges both in their order."""
+        """Whichever of the two indexes holds them.
+
+        Each gives no more than are wanted: PostgreSQL would sort all that both have otherwise.
+        """
+        limit = sa.bindparam("limit", type_=sa.Integer)
         found = [
-            sa.select(*self._columns).where(states, grants.c.token_sealed.is_not(None), *conditions)
+            sa.select(*self._columns)
+            .where(states, grants.c.token_sealed.is_not(None), *conditions)
+            .order_by(grants.c.expires_at, grants.c.id)
+            .limit(limit)
+            .subquery()
             for states in (IS_WORKED_ON, WAITS_FOR_A_PERSON)
         ]
-        merged = sa.union_all(*found).order_by(sa.text("expires_at, id"))
-        return Prepared(merged.limit(sa.bindparam("limit", type_=sa.Integer)))
+        merged = sa.union_all(*map(sa.select, found)).order_by(sa.text("expires_at, id"))
+        return Prepared(merged.limit(limit))
 
 
 _WHOLE = _InOrder(_COLUMNS)

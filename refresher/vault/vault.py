@@ -161,6 +161,7 @@ class Vault:
             older_than=self.origin.older_than,
             unsent=doubted,
             set_back=set_back,
+            share=self.leases.share(),
         )
         try:
             claimed, changed = await self._transactions.write_with_others(

@@ -17,10 +17,13 @@ from tests.bench import (
     figure_4,
     figure_5,
     figure_6,
+    figure_7,
     figure_8,
     figure_9,
+    figure_10,
 )
 from tests.bench.environments import Environments
+from tests.bench.figure_10 import given
 from tests.bench.ground import ROOT, NotMeasured, machine
 from tests.bench.plots import draw
 from tests.bench.processes import Ground
@@ -34,8 +37,10 @@ FIGURES: dict[int, ModuleType] = {
     4: figure_4,
     5: figure_5,
     6: figure_6,
+    7: figure_7,
     8: figure_8,
     9: figure_9,
+    10: figure_10,
 }
 
 
@@ -48,7 +53,9 @@ class Options:
     json: bool
     plots: Path | None
     sizes: Sequence[int] | None = None
-    """Grants in the vaults of figure 5, if not those of the depth."""
+    """Grants in the vaults of figures 5 and 7, if not those of the depth."""
+    given: Path | None = None
+    """What an earlier session printed with ``--json``: figure 10 reckons with it."""
     steps: Sequence[str] = STEPS
     """What figure 5 measures of each."""
 
@@ -68,18 +75,29 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under ten minutes instead of hours")
     parser.add_argument(
-        "--only", type=_numbers, default=list(FIGURES), metavar="1,6", help="these figures"
+        "--only",
+        dest="figures",
+        type=_numbers,
+        default=list(FIGURES),
+        metavar="1,6",
+        help="these figures",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write an SVG for each figure")
     parser.add_argument(
-        "--sizes", type=_sizes, metavar="1000,100000", help="grants in the vaults of figure 5"
+        "--sizes",
+        type=_sizes,
+        metavar="1000,100000",
+        help="grants in the vaults of figures 5 and 7",
+    )
+    parser.add_argument(
+        "--given", type=Path, metavar="FILE", help="what an earlier --json printed, for figure 10"
     )
     parser.add_argument(
         "--steps", type=_steps, default=STEPS, metavar=",".join(STEPS), help="these of figure 5"
     )
     found = parser.parse_args(arguments)
-    return Options(found.quick, found.only, found.json, found.plots, found.sizes, found.steps)
+    return Options(**vars(found))
 
 
 def _steps(text: str) -> list[str]:
@@ -128,12 +146,13 @@ def main(arguments: Sequence[str] = sys.argv[1:]) -> int:
     if 3 in options.figures:
         say(_go(environments))
     ground = Ground(python)
-    session = Session(ground, environments, options.depth, progress)
+    known = {} if options.given is None else given(options.given)
+    session = Session(ground, environments, options.depth, progress, known)
     found: dict[int, Found] = {}
     try:
         for number in options.figures:
             figure = FIGURES[number]
-            found[number] = each = measure(session, figure)
+            found[number] = known[number] = each = measure(session, figure)
             say(f"\nFigure {number}: {figure.TITLE}\n{table(each.rows)}")
             if options.plots is not None and each.bars:
                 path = options.plots / f"figure-{number}.svg"

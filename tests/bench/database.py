@@ -77,6 +77,12 @@ class Database:
                 continue  # it has ended since, and is counted the next time
         return seconds
 
+    def written(self) -> int:
+        """Bytes of its log ahead (WAL) so far."""
+        return int(
+            str(self._server.run("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")[0][0])
+        )
+
     def resident_mib(self) -> float:
         """Memory of all its processes, what they share counted once."""
         process = self._server.process

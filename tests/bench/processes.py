@@ -44,7 +44,7 @@ redirect_uris = ["http://127.0.0.1/callback/bench"]
 client_id = "bench"
 client_secret = "bench-secret"
 rotation = "strict"
-concurrency = {in_flight}
+concurrency = {concurrency}
 """
 
 
@@ -62,6 +62,7 @@ class Daemon:
     Args:
         version: that all of its grants had before it was started.
         vault_url: of the PostgreSQL that its vault lies in; None has it in a file.
+        beside: daemons that share the limits of its client, itself among them.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Daemon:
         version: int = 0,
         *,
         vault_url: str | None = None,
+        beside: int = 1,
     ) -> None:
         self.folder = folder
         self.version = version
@@ -89,6 +91,7 @@ class Daemon:
                 redis_url=redis_url,
                 health_port=self.health_port,
                 in_flight=in_flight,
+                concurrency=in_flight * beside,
                 base_url=base_url,
             )
         )
@@ -242,13 +245,13 @@ class Ground:
 
     @contextmanager
     def replica(
-        self, endpoint: Endpoint, valkey: Published, vault: SharedVault
+        self, endpoint: Endpoint, valkey: Published, vault: SharedVault, *, beside: int = 1
     ) -> Iterator[Daemon]:
-        """A daemon that is not started, on a vault that others may share."""
+        """A daemon that is not started, on a vault that BESIDE share, each with all in flight."""
         with self.folder() as folder:
             shutil.copy(self.template() / KEY, folder / KEY)
             where = (endpoint.base_url, valkey.url, self.in_flight, vault.version)
-            daemon = Daemon(folder, *where, vault_url=vault.url)
+            daemon = Daemon(folder, *where, vault_url=vault.url, beside=beside)
             try:
                 yield daemon
             finally:

@@ -25,7 +25,7 @@ class Depth:
     """How long figure 4 keeps up a rate."""
     steady_rounds: int
     sizes: tuple[int, ...]
-    """Grants in the vaults of figure 5."""
+    """Grants in the vaults of figures 5 and 7."""
     idle_seconds: float
     """How long figure 5 lets an idle daemon settle, and then looks at it."""
     busy_seconds: float
@@ -38,6 +38,8 @@ class Depth:
     """Lines that an import of figure 5 may take at most."""
     profiled: int
     """Grants refreshed while figure 6 looks."""
+    shared_rounds: int
+    """Alternating rounds of figure 7."""
     published: tuple[int, ...]
     """Grants of which figure 9 replaces the master."""
     steps: tuple[str, ...] = STEPS
@@ -57,6 +59,7 @@ WHOLE = Depth(
     patience=600.0,
     imported=1_000_000,
     profiled=6_000,
+    shared_rounds=5,
     published=(10_000, 100_000),
 )
 QUICK = Depth(
@@ -72,18 +75,9 @@ QUICK = Depth(
     patience=12.0,
     imported=10_000,
     profiled=2_000,
+    shared_rounds=3,
     published=(10_000,),
 )
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a figure is measured with."""
-
-    ground: Ground
-    environments: Environments
-    depth: Depth
-    progress: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -117,3 +111,15 @@ class Found:
     """What the bars show."""
     is_broken: bool = False
     """Something happened that must not, such as a wrong refresh token presented."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a figure is measured with."""
+
+    ground: Ground
+    environments: Environments
+    depth: Depth
+    progress: Callable[[str], None]
+    found: Mapping[int, Found] = field(default_factory=dict)
+    """What figures have found so far, or in an earlier session that was given."""

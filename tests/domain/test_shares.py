@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.domain.shares import Share, whole
+from refresher.domain.shares import WHOLE, Share, whole
 
 rates = st.none() | st.floats(0.01, 200)
 
@@ -36,3 +36,12 @@ def test_what_cannot_be_divided_goes_to_different_replicas() -> None:
 
 def test_a_replica_that_the_others_do_not_know_has_no_share() -> None:
     assert Share(2, None).of("gate", 8, 2.0)[0] == 0
+
+
+def test_each_replica_begins_with_others_than_the_rest_and_leaves_none_out() -> None:
+    numbers = [9, 4, 7, 2, 5, 6]
+    orders = [Share(3, place).own_first(numbers) for place in range(3)]
+    assert orders[1] == [4, 7, 9, 2, 5, 6]  # each part in the order that it came in
+    assert all(sorted(order) == sorted(numbers) for order in orders)
+    assert len({number for order in orders for number in order[:2]}) == len(numbers)
+    assert WHOLE.own_first(numbers) == Share(3, None).own_first(numbers) == numbers

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from refresher.domain.secret import Secret
+from refresher.domain.shares import Share
 from refresher.errors import VaultError, VaultTooNew, VaultUnavailable
-from refresher.vault import exchanges
+from refresher.vault import claims, exchanges, leases
 from refresher.vault.heartbeats import Replica
 from refresher.vault.keys import FINGERPRINT_KEY, SEALING_KEYS
 from refresher.vault.migrate import known_revisions
@@ -139,6 +141,32 @@ async def test_what_one_has_locked_is_left_to_it(replicas: tuple[Vault, Vault]) 
     engine.dispose()
     [claim] = await at(other, NOW).claim(rooms(crm=5), 5)
     assert claim.grant.name == "a"
+
+
+async def test_where_others_have_locked_everything_no_row_is_read_for_itself(
+    replicas: tuple[Vault, Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = replicas
+    await sow(one, make_seed("a", "rt-a"), make_seed("b", "rt-b"))
+    engine = one._database.open_another()
+    with engine.connect() as connection, monkeypatch.context() as patched:
+        patched.setattr(claims, "claim_each", lambda *_: pytest.fail("it took the careful way"))
+        connection.exec_driver_sql("ROLLBACK; BEGIN")
+        connection.execute(sa.select(grants.c.id).with_for_update())
+        assert await at(other, NOW).claim(rooms(crm=5), 5) == []
+    engine.dispose()
+    assert len(await at(other, NOW).claim(rooms(crm=5), 5)) == 2
+
+
+async def test_replicas_begin_with_different_grants(replicas: tuple[Vault, Vault]) -> None:
+    await sow(replicas[0], *(make_seed(name, f"rt-{name}") for name in "abcdef"))
+    taken: list[set[int]] = []
+    for place, vault in enumerate(replicas):
+        vault.leases.share = partial(Share, 2, place)  # type: ignore[method-assign]  # heard long ago
+        taken.append({one.grant.id % 2 for one in await at(vault, NOW).claim(rooms(crm=2), 2)})
+    assert taken == [{0}, {1}]
+    rest = await at(replicas[0], NOW).claim(rooms(crm=5), 5)
+    assert len(rest) == 2
 
 
 async def test_the_clock_of_one_undoes_no_commit_of_another(
@@ -384,3 +412,38 @@ async def test_who_comes_back_while_its_exchange_is_taken_over_sees_that(
         goes_on.set()
     assert order == ["1 taken over", "back"]
     assert not await one.is_held(claim)
+
+
+async def test_without_statistics_an_idle_replica_looks_through_no_grants(
+    tmp_path: Path, url: str
+) -> None:
+    """As right after many were added: until autovacuum has counted, everything seems common."""
+    async with opened(tmp_path) as vault:
+        await sow(vault, make_seed())
+        await refresh(vault, answered("at-1", "rt-1"))
+        await execute(
+            vault,
+            "INSERT INTO grants SELECT (jsonb_populate_record(known, jsonb_build_object("
+            "'id', n, 'name', 'g' || n, 'uid', lpad(n::text, 32, '0')))).* "
+            "FROM grants known, generate_series(100, 3000) n",
+        )
+
+        async def looked_through(connection: str) -> int:
+            """What the server has counted on CONNECTION's side too, once it ends a transaction."""
+            run = getattr(vault._database, connection)
+            await run(lambda c: c.exec_driver_sql("SELECT pg_stat_force_next_flush()"))
+            counted = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'grants'"
+            found = await run(lambda c: c.exec_driver_sql(counted).scalar())
+            return int(found)
+
+        await looked_through("write")
+        before = await looked_through("read")
+        assert await vault.next_due(rooms(crm=5)) is not None
+        assert await vault.claim(rooms(crm=5), 5) == []
+        assert await vault.time_passed() == []
+        assert await vault.incidents_over() == []
+        assert await vault.endings.take_due() == []
+        assert not await vault._read(lambda tx: leases.silent(tx, vault.holder))
+        await vault.leases.beat()
+        await looked_through("write")
+        assert await looked_through("read") == before
