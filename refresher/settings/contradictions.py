@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from refresher.domain.clients import Client
 from refresher.domain.quirks import ClientAuthentication, RotationProfile
-from refresher.domain.urls import is_loopback
+from refresher.domain.urls import is_loopback, parts_of
 from refresher.settings.catalogued import ENDPOINTS
 from refresher.settings.document import ClientSection, Document
 from refresher.settings.layers import KeyPath
@@ -276,8 +276,9 @@ def _server(client: Client) -> tuple[str, str | None, int | None]:
     """The one that a code of CLIENT is sent to, or that tells where it is."""
     source = None if client.discovery is None else client.discovery.source
     url = client.endpoints.token or source or ""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, _port(url)
+    if parts_of(url) is None:
+        return url, None, None  # a fault, and told as one
+    return urlsplit(url).scheme, urlsplit(url).hostname, _port(url)
 
 
 def _port(url: str) -> int | None:

@@ -40,7 +40,9 @@ WEAK_CIPHERS = re.compile(
 
 def endpoint_doubt(url: str) -> str | None:
     """What lets others have the secrets sent to the endpoint URL, which has no fault; or None."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
+    if parts is None:
+        return None  # a fault, and told as one
     host = parts.hostname or ""
     if is_link_local(host):
         return (

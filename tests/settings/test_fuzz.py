@@ -180,6 +180,8 @@ def test_any_environment_is_judged(environment: dict[str, str]) -> None:
         ('secrets_dir = "a\\u0000b"', "its name holds a NUL"),
         (f'secrets_dir = "{"x" * 300}"', "cannot be read: File name too long"),
         (CLIENT + 'ca_bundle = "a\\u0000b"', "clients.acme.ca_bundle is "),
+        (CLIENT + 'issuer = "A://["', "clients.acme.issuer "),
+        (CLIENT + 'issuer = "https://h:99999"', "clients.acme.issuer "),
         ('[vault]\nkey_file = "~a\\u0000"\nx = 1', "vault.x is no known key"),
         ('[redis]\nurl = "redis://h?db=x"', "redis.url has a db that is not a number"),
         ('[redis]\nurl = "redis://h?ssl_foo=1"', "redis.url has an option other than db"),
