@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from refresher.demo import private_server
+from refresher.vault import database
 from tests.canary import Canary
 from tests.support import compiled, emitted
 from tests.support.postgresql import PrivatePostgres, private_postgres
+from tests.support.waiting import PATIENCE
 
 # Whoever started the tests may ignore it (nohup), and what they start would do so as well. A
 # handler that does nothing is as good here, and no process inherits it.
@@ -59,6 +61,12 @@ if "REFRESHER_TEST_SERVER" in os.environ:
 def anyio_backend() -> str:
     """aiohttp and redis speak asyncio only."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def vault_hangs_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no outage; tests of vaults that hang choose a time of their own."""
+    monkeypatch.setattr(database, "HANGS_AFTER", PATIENCE)
 
 
 @pytest.fixture(scope="module")

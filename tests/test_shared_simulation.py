@@ -28,9 +28,14 @@ HAPPENED = (
 )
 
 
+@pytest.fixture(autouse=True)
+def vault_hangs_late() -> None:
+    """In virtual time no machine is busy, and a vault hangs as soon as it does for a daemon."""
+
+
 def test_no_number_of_replicas_violates_a_guarantee() -> None:
     seen: Counter[str] = Counter()
-    for seed, replicas in ((2, 2), (4, 3), (7, 3)):  # between them everything happens
+    for seed, replicas in ((17, 3), (22, 2)):  # between them everything happens
         seen += simulate(6_000, seed, replicas)
     assert [kind for kind in HAPPENED if not seen[kind]] == []
     assert seen["adopted"] > 150

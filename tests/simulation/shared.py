@@ -165,19 +165,19 @@ class SharedWorld(World):
         duration = self.chance.around(20.0)
         if self.chance.strikes("cut off for long", 0.3):
             duration += self.chance.between(60.0, LONGEST_CUT)
-        known = replace(process.backends)
+        known, cut_at = replace(process.backends), self._now
         if self.chance.is_heads():
             # The database finds out by itself, long after it heard of that process.
             after = self.pace * (
                 leases.VANISHED_WITHIN / self.pace + self.chance.between(2.0, 60.0)
             )
-            self.at(after, lambda: self._vanish(process, known))
+            self.at(after, lambda: self._vanish(process, known, cut_at))
         else:  # what cuts it off has ended one of its connections
             self.database.connected.discard(known.backend)
         self.at(duration, lambda: self._reconnect(process))
 
-    def _vanish(self, process: Process, known: KnownBackends) -> None:
-        if process.is_cut_off:
+    def _vanish(self, process: Process, known: KnownBackends, cut_at: float) -> None:
+        if process.is_cut_off and process.reached_at < cut_at:  # and not once more
             self._disconnect(known)
 
     def _connect(self, known: KnownBackends) -> None:

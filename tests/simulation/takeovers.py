@@ -46,6 +46,9 @@ class SharedWitness(Witness):
     died_at: dict[str, float] = field(default_factory=dict)
     known_dead: set[str] = field(default_factory=set)
     """Those whose connection ended while they were heard of."""
+    dated: dict[str, float] = field(default_factory=dict)
+    """When the vault says that grants were leased, for whoever judges their holders: a claim is
+    dated before it is on its way there, which may take long."""
     taken: dict[tuple[str, str], float] = field(default_factory=dict)
     """When exchanges were taken over, by holder and grant."""
     able_since: float = 0.0
@@ -97,9 +100,8 @@ class SharedWitness(Witness):
 
     def _silence(self, row: Row) -> float:
         """Seconds since anything was heard of who has leased ROW."""
-        holder = row.lease_holder or ""
-        claimed_at = self.leased_at.get(row.name, -math.inf) + self.world.now() - self.world.time()
-        return self.world.now() - max(self.heard_at.get(holder, -math.inf), claimed_at)
+        signs = self.heard_at.get(row.lease_holder or ""), self.dated.get(row.name)
+        return self.world.now() - max(sign for sign in (*signs, -math.inf) if sign is not None)
 
     def _kind(self, other: "Process", before: Row) -> str:
         """Why the exchange that OTHER has open of BEFORE may be taken over, as it is."""
@@ -137,7 +139,14 @@ class SharedWitness(Witness):
         if before.lease_holder is not None and row.lease_holder != before.lease_holder:
             # A take-over, which was judged, and the next claim may share one transaction.
             before = before._replace(lease_holder=None)
+        self.dated[row.name] = self._taken_at(row.name)
         super()._claimed(process, before, row)
+
+    def _taken_at(self, name: str) -> float:
+        [[taken_at]] = self.world.disk.connection.execute(
+            "SELECT lease_taken_at FROM grants WHERE name = ?", (name,)
+        )
+        return float(taken_at)
 
     def has_slept_since(self, process: "Process", instant: float) -> bool:
         return process.woke_at > instant
@@ -148,10 +157,7 @@ class SharedWitness(Witness):
             if self.world.time() - self.taken.get((holder, name), -math.inf) > SLACK:
                 self.violated(f"G2: {name} was sent, and leased to somebody else")
             return
-        # As others see it: a claim is dated before it is on its way to the vault.
-        [[taken_at]] = self.world.disk.connection.execute(
-            "SELECT lease_taken_at FROM grants WHERE name = ?", (name,)
-        )
+        taken_at = self.dated[name]  # as others see it
         now, heard_at = self.world.now() - SLACK, self.heard_at.get(holder, -math.inf)
         if now - taken_at > SENT_WITHIN:
             self.violated(f"G2: {name} was sent {now - taken_at:.0f} s after its claim")

@@ -18,17 +18,13 @@ from refresher.domain.quirks import Rotation
 from refresher.domain.secret import Secret
 from refresher.domain.seeds import Seed
 from refresher.domain.transition import transition
-from refresher.vault import database, kept
+from refresher.vault import kept
 from refresher.vault.exchanges import Committed
 from refresher.vault.opening import open_vault
 from refresher.vault.schema import kept_answers
 from refresher.vault.sealing import write_key_file
 from refresher.vault.vault import Vault
 from tests.support import clients
-from tests.support.waiting import PATIENCE
-
-database.HANGS_AFTER = PATIENCE
-"""A busy machine is no outage; tests of vaults that hang choose a time of their own."""
 
 NOW = 1_800_000_000.0
 LIFE = 3600.0
