@@ -29,7 +29,14 @@ class Verdict(StrEnum):
     """Too late or of another authorization; tokens in it become an orphan."""
 
 
-def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None) -> Verdict:
+def judge(
+    stored: Grant,
+    claimed: Grant,
+    intent: Intent,
+    tokens: TokenSet | None,
+    *,
+    gives_up: bool = False,
+) -> Verdict:
     """Judge the outcome of INTENT, made when the grant was CLAIMED, against STORED.
 
     A failure says something only of the latest attempt and of the stored refresh token;
@@ -40,6 +47,12 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None
     says ``invalid_grant`` to 6, because 5 had spent what 6 presented. That word is superseded:
     it says nothing of the refresh token that 5 brought. Had 6 been answered with tokens, they
     would replace those of 5, since the server made them later.
+
+    Had 5 brought an access token alone, the server goes on with the refresh token of both. Then
+    the refusal of 6 is no sign of a lost rotation any more, and is asked for again.
+
+    Args:
+        gives_up: the outcome ends the authorization, by what was known when it was CLAIMED.
     """
     if stored.uid != claimed.uid or stored.authorization_serial != claimed.authorization_serial:
         return Verdict.SUPERSEDED
@@ -50,7 +63,9 @@ def judge(stored: Grant, claimed: Grant, intent: Intent, tokens: TokenSet | None
     presented_stored = stored.refresh_token_fingerprint == intent.presented
     if tokens is None:
         is_latest = stored.attempt_sequence == intent.sequence
-        return Verdict.APPLY if is_latest and presented_stored else Verdict.SUPERSEDED
+        is_answered_since = stored.adopted_sequence > claimed.adopted_sequence
+        counts = is_latest and presented_stored and not (gives_up and is_answered_since)
+        return Verdict.APPLY if counts else Verdict.SUPERSEDED
     is_lost = stored.state is GrantState.REAUTHORIZATION_REQUIRED
     is_open = stored.intent is not None and stored.intent.sequence == intent.sequence
     if tokens.refresh_token is None and is_lost and not is_open:

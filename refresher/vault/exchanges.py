@@ -177,7 +177,9 @@ def commit(tx: Transaction, exchange: Exchange) -> Committed:
     intent = claimed.intent
     verdict = Verdict.SUPERSEDED
     if stored is not None:
-        verdict = judge(stored, claimed.grant, intent, outcome.tokens)
+        verdict = judge(
+            stored, claimed.grant, intent, outcome.tokens, gives_up=_gives_up(claimed, outcome)
+        )
     if verdict is Verdict.ALREADY_APPLIED and _is_of_another(tx, stored, outcome.tokens):
         verdict = Verdict.SUPERSEDED
     if verdict is Verdict.APPLY:
@@ -188,7 +190,7 @@ def commit(tx: Transaction, exchange: Exchange) -> Committed:
         incident = incidents.opened(tx, after.client) if is_refused else None
         return Committed(verdict, after, incident)
     if stored is not None and stored.attempt_sequence == intent.sequence:
-        _release(tx, stored.id)
+        _release(tx, stored, is_answered=_gives_up(claimed, outcome))
     is_parked = False
     if verdict is Verdict.SUPERSEDED:
         if outcome.tokens is not None:
@@ -198,6 +200,11 @@ def commit(tx: Transaction, exchange: Exchange) -> Committed:
         if outcome.kept is not None:
             keep_unreadable(tx, claimed.grant, intent, outcome.kept)
     return Committed(verdict, stored, is_parked=is_parked)
+
+
+def _gives_up(claimed: Claim, outcome: Transition) -> bool:
+    lost = GrantState.REAUTHORIZATION_REQUIRED
+    return outcome.tokens is None and outcome.grant.state is lost is not claimed.grant.state
 
 
 def _is_of_another(tx: Transaction, stored: Grant | None, tokens: TokenSet | None) -> bool:
@@ -261,9 +268,9 @@ def _predecessor_values(row: sa.RowMapping) -> Values:
     }
 
 
-def _release(tx: Transaction, grant_id: int) -> None:
-    tx.connection.execute(
-        sa.update(grants)
-        .where(grants.c.id == grant_id)
-        .values(lease_holder=None, lease_taken_at=None)
-    )
+def _release(tx: Transaction, stored: Grant, *, is_answered: bool) -> None:
+    """End the lease of the latest attempt, which is open no longer if it IS_ANSWERED."""
+    values: Values = {"lease_holder": None, "lease_taken_at": None}
+    if is_answered and stored.intent is not None:
+        values |= intent_values(stored.intent.without_one)
+    tx.connection.execute(sa.update(grants).where(grants.c.id == stored.id).values(values))

@@ -68,6 +68,15 @@ def test_every_situation_has_its_verdict(row: Row, *, brings_tokens: bool) -> No
     assert verdict is (row.tokens if brings_tokens else row.failure)
 
 
+@pytest.mark.parametrize(("known", "verdict"), [(5, APPLY), (4, VOID)], ids=["known", "new"])
+def test_a_grant_is_given_up_by_what_is_known_of_its_server(known: int, verdict: Verdict) -> None:
+    """An earlier attempt was open when this one was claimed, and was answered since."""
+    claimed = replace(STORED, adopted_sequence=known)
+    intent = Intent(sequence=7, presented=b"stored", first_sent_at=0.0, attempts=2)
+    assert judge(STORED, claimed, intent, None, gives_up=True) is verdict
+    assert judge(STORED, claimed, intent, None) is APPLY
+
+
 @pytest.mark.parametrize("brings_tokens", [True, False], ids=["tokens", "failure"])
 def test_nothing_counts_for_a_grant_without_tokens(*, brings_tokens: bool) -> None:
     """No fingerprint is stored, so none was presented."""

@@ -155,6 +155,22 @@ async def test_a_failure_of_an_outdated_attempt_is_void(vault: Vault, failure: O
     assert holds(vault, await get(vault), "rt-2")
 
 
+async def test_a_refusal_gives_up_no_grant_whose_open_exchange_was_answered(vault: Vault) -> None:
+    """The server keeps its refresh tokens, so the earlier answer leaves nothing to be lost."""
+    await sow(vault, make_seed())
+    await refresh(vault, answered("at-1", "rt-1"))
+    earlier = await claim_one(vault, NOW + LIFE)
+    later = await claim_again(vault, NOW + LIFE)
+    await finish(vault, earlier, answered("at-2"), NOW + LIFE)
+    refused = await finish(vault, later, REJECTED, NOW + LIFE + 1)
+    grant = await get(vault)
+    assert refused.verdict is Verdict.SUPERSEDED
+    assert (grant.state, grant.intent) == (GrantState.FRESH, None)
+    again = await finish(vault, await claim_one(vault, NOW + 2 * LIFE), REJECTED, NOW + 2 * LIFE)
+    assert again.grant is not None
+    assert again.grant.state is not GrantState.REAUTHORIZATION_REQUIRED
+
+
 async def test_a_login_in_mid_exchange_voids_the_answer(vault: Vault) -> None:
     await sow(vault, make_seed())
     claim = await claim_one(vault)
