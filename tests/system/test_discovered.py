@@ -278,6 +278,7 @@ def test_a_refresh_token_that_may_be_bound_to_a_key_is_kept(tmp_path: Path, cana
             lambda: world.status("acme").get("reason") == "refused:dpop",
             description="the likely cause is told",
         )
+        wait_until(lambda: said(world, "grant.doubted"), description="the log has it too")
         [told] = world.daemon.events("grant.doubted")
         assert "DPoP" in told["repair"]
         assert told["repair"] == world.status("acme")["repair"]

@@ -272,7 +272,10 @@ def test_the_account_that_authorized_is_named(world: World) -> None:
     assert "account: authorized by guest@sandbox.example" in said[2]
     warning = "warning: account was authorized by owner@sandbox.example before"
     assert [warning in one for one in said] == [False, False, True]
-    assert len(world.daemon.events("grant.account_changed")) == 1
+    wait_until(
+        lambda: len(world.daemon.events("grant.account_changed")) == 1,
+        description="the log says it once",
+    )
     shown = json.loads(world.daemon.command("status", "account", "--json").stdout)
     assert "guest@sandbox.example" in json.dumps(shown)
 
