@@ -131,7 +131,7 @@ async def test_a_folder_that_is_gone_is_made_again_for_the_copy(
     async with opened(folder) as vault:
         await sow(vault, make_seed())
         async with watching(vault):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder.rename(tmp_path / "gone"))  # at once, for whoever looks
             await eventually(lambda: lines.of(Event.VAULT_SAVED), "the copy")
         assert (folder / SAVED).exists()
         assert (folder / "vault.db.rescue").exists()
