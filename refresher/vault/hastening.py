@@ -11,15 +11,13 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from refresher.domain.commit_rule import next_version
 from refresher.domain.grants import Fault, Grant, GrantKind, GrantState
 from refresher.domain.reasons import Reason, worded
 from refresher.vault.changes import What, note_each
 from refresher.vault.prepared import Prepared
-from refresher.vault.reading import guarded, read_all, update_all
-from refresher.vault.refusals import is_of_one_row
+from refresher.vault.reading import at_once, guarded, read_all, update_all
 from refresher.vault.rows import Run, Transaction, Values, grant_of, status_values
 from refresher.vault.schema import grants
 
@@ -270,15 +268,7 @@ def hasten_each(tx: Transaction, places: Sequence[Values]) -> None:
 
     One that cannot be written is set aside.
     """
-    savepoint = tx.connection.begin_nested()
-    try:
-        _HASTEN.run(tx.connection, places)
-    except DBAPIError as error:
-        if not is_of_one_row(error):
-            raise
-        savepoint.rollback()
-    else:
-        savepoint.commit()
+    if at_once(tx, partial(_HASTEN.run, tx.connection, places)) is not None:
         return
     for place in places:
         guarded(tx, place["grant"], partial(_HASTEN.run, tx.connection, [place]))

@@ -92,18 +92,24 @@ def guarded(tx: Transaction, number: int, work: Callable[[], T]) -> T | None:
     return done
 
 
-def update_all(tx: Transaction, condition: sa.ColumnElement[bool], values: Any) -> None:
-    """Set VALUES in every row that meets CONDITION, except in those that cannot be written."""
-    change = sa.update(grants).where(condition).values(values)
+def at_once(tx: Transaction, work: Callable[[], T]) -> T | None:
+    """Do WORK on many rows; None where one of them refuses it, and nothing of it was done."""
     savepoint = tx.connection.begin_nested()
     try:
-        tx.connection.execute(change)
+        done = work()
     except DBAPIError as error:
         if not is_of_one_row(error):
             raise
         savepoint.rollback()
-    else:
-        savepoint.commit()
+        return None
+    savepoint.commit()
+    return done
+
+
+def update_all(tx: Transaction, condition: sa.ColumnElement[bool], values: Any) -> None:
+    """Set VALUES in every row that meets CONDITION, except in those that cannot be written."""
+    change = sa.update(grants).where(condition).values(values)
+    if at_once(tx, partial(tx.connection.execute, change)) is not None:
         return
     for number in tx.connection.scalars(sa.select(grants.c.id).where(condition)).all():
         alone = change.where(grants.c.id == number)

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from refresher.errors import VaultKeyError
 from refresher.vault import client_records, kept, logins, revocations
-from refresher.vault.reading import guarded, read_all
-from refresher.vault.refusals import is_of_one_row
+from refresher.vault.reading import at_once, guarded, read_all
 from refresher.vault.rows import CELLS, Row, Sealer, Transaction
 from refresher.vault.schema import client_records as records
 from refresher.vault.schema import grants, kept_answers
@@ -61,16 +59,14 @@ class Cell:
 def store(tx: Transaction, cell: Cell, batch: list[Renewed]) -> int:
     """Write a BATCH of cells, each unless it was written meanwhile; how many were."""
     values = [{"number": one.number, "old": one.old, "new": one.new} for one in batch]
-    savepoint = tx.connection.begin_nested()
-    try:
-        done = tx.connection.execute(cell.swap, values).rowcount
-    except DBAPIError as error:
-        if cell.column.table is not grants or not is_of_one_row(error):
-            raise
-        savepoint.rollback()
-    else:
-        savepoint.commit()
-        return done
+
+    def swap_all() -> int:
+        return tx.connection.execute(cell.swap, values).rowcount
+
+    if cell.column.table is not grants:
+        return swap_all()
+    if (swapped_all := at_once(tx, swap_all)) is not None:
+        return swapped_all
     done = 0
     for one, value in zip(batch, values, strict=True):
         swapped = guarded(tx, one.number, partial(tx.connection.execute, cell.swap, value))
