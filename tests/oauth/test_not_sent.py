@@ -42,6 +42,14 @@ async def test_an_endpoint_that_is_no_url(url: str) -> None:
     assert await refreshed(url) == NotSent(reason="invalid_url")
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\0"])
+async def test_a_header_that_would_end_its_line_sends_nothing(end: str) -> None:
+    async with answering(http_answer(TOKENS)) as raw:
+        outcome = await refreshed(raw.url, refresh_headers={"X-Api": f"1{end}X-Other: 2"})
+        assert outcome == NotSent(reason="invalid_url")
+        assert raw.requests == []
+
+
 async def test_a_connection_never_accepted_sends_nothing() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
